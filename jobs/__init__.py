@@ -1,0 +1,1 @@
+"""The jobs: one module for each command, and beside them the tables, the lake, the session and the settings."""

@@ -1,0 +1,219 @@
+"""Typed settings: conf/winnow.toml holds every default, this module their types and limits."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import SettingsError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SparkSettings(_Section):
+    """How the session is built; see conf/winnow.toml."""
+
+    master: str | None = None
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[mg]$")]
+    shuffle_partitions: Positive | None = None
+    conf: dict[str, str] = {}
+
+
+class IngestSettings(_Section):
+    """How sources are read."""
+
+    image_columns: list[str]
+    caption_columns: list[str]
+    key_columns: list[str]
+    max_megapixels: Annotated[float, Field(gt=0)]
+    file_mb: Positive
+
+
+class EncoderSettings(_Section):
+    """Which perceptual encoder is used and how one is fitted."""
+
+    model: str
+    images: Positive
+    minutes: Annotated[float, Field(gt=0)]
+    batch: Annotated[int, Field(ge=8)]
+
+
+class ScoreSettings(_Section):
+    """How images are scored."""
+
+    batch: Positive
+    chunk: Positive
+    threads: Positive
+    providers: list[str]
+
+
+class ImageModel(_Section):
+    """A classifier of the user's own: an ONNX model that reads images."""
+
+    path: str
+    size: tuple[Positive, Positive]
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    output: str | None = None
+    index: Annotated[int, Field(ge=0)] = 0
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+
+
+class CategorySettings(_Section):
+    """One category of images to filter out."""
+
+    definition: str
+    recall: Fraction = 0.95
+    confidence: Fraction = 0.95
+    dropped_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    model: ImageModel | None = None
+
+
+class TrainSettings(_Section):
+    """How a classifier's head is trained."""
+
+    hidden: Annotated[int, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    epochs: Positive
+
+
+class DedupSettings(_Section):
+    """What counts as a duplicate and how candidates are found."""
+
+    hash: Literal["embedding", "pdq"]
+    max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
+    method: Literal["lsh"]
+    recall: Fraction
+    min_quality: Annotated[int, Field(ge=0, le=100)]
+    max_bucket: Annotated[int, Field(ge=2)]
+    rank: list[Literal["resolution", "caption"]]
+    sample: Annotated[int, Field(ge=0)]
+
+
+class WeighSettings(_Section):
+    """How importance weights are estimated."""
+
+    max_weight: Annotated[float, Field(gt=1)]
+    features: list[Literal["caption", "embedding"]]
+    regularisation: Annotated[float, Field(gt=0)]
+    folds: Annotated[int, Field(ge=2)]
+    sample: Positive
+    words: Positive
+    min_support: Fraction
+
+
+class AuditSettings(_Section):
+    """Which keywords are counted."""
+
+    keywords: list[str]
+    resamples: Annotated[int, Field(ge=20)]
+    confidence: Fraction
+
+
+class ReportSettings(_Section):
+    """What the report shows."""
+
+    groups: Positive
+    thumbnail: Annotated[int, Field(ge=32, le=512)]
+
+
+class Settings(_Section):
+    """All settings of a run."""
+
+    seed: int
+    spark: SparkSettings
+    ingest: IngestSettings
+    encoder: EncoderSettings
+    score: ScoreSettings
+    categories: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], CategorySettings] = {}
+    train: TrainSettings
+    dedup: DedupSettings
+    weigh: WeighSettings
+    audit: AuditSettings
+    report: ReportSettings
+
+
+def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:
+    """The defaults, overlaid by files in order, then by single settings.
+
+    Args:
+        files: TOML files; later ones win, tables are merged key by key.
+        overrides: `section.key=value`; the value is read as TOML, or else taken as text.
+
+    Raises:
+        SettingsError: A file cannot be read or a setting is wrong; all wrong settings are named at once.
+
+    Examples:
+        >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
+        'pdq'
+    """
+    tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
+    for file in files:
+        tree = _merged(tree, _read(Path(file)))
+    for text in overrides:
+        tree = _merged(tree, _override(text))
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_faults(error)) from error
+
+
+def fingerprint(section: BaseModel) -> dict[str, Any]:
+    """A section as JSON values, for the recipe of a table that depends on it."""
+    return dict(json.loads(section.model_dump_json()))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise SettingsError(f"settings file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {file} is not TOML: {error}") from error
+
+
+def _override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {text!r} is not of the form section.key=value")
+    try:
+        tree: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree = value
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _faults(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            faults.append(f"{key}: there is no such setting")
+        elif fault["type"] == "missing":
+            faults.append(f"{key}: is missing")
+        else:
+            faults.append(f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+    return f"{len(faults)} wrong setting{'s' if len(faults) > 1 else ''}: " + "; ".join(faults)

@@ -1,0 +1,165 @@
+"""The only place that reads and writes Delta tables: one folder or URI, one sub-folder for each table."""
+
+import json
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.tables import Table
+from models.errors import WinnowError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a table was made from; kept in the table's own commit, so that data and provenance cannot part.
+
+    Attributes:
+        command: The command that made it.
+        inputs: Version of each table it read, by name; None for a table that was not there.
+        settings: Every setting (and model digest) that its rows depend on; JSON values only.
+        result: What the command found out and reports again when it is skipped; not part of the identity.
+    """
+
+    command: str
+    inputs: Mapping[str, int | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The recipe as one line of JSON, keys sorted."""
+        parts = {"command": self.command, "inputs": dict(self.inputs), "settings": dict(self.settings)}
+        return json.dumps({**parts, "result": dict(self.result)}, sort_keys=True)
+
+    def makes_the_same(self, other: "Recipe | None") -> bool:
+        """Whether both give the same rows: same command, inputs and settings."""
+        if other is None:
+            return False
+        mine, theirs = (json.loads(r.to_json()) for r in (self, other))
+        return all(mine[k] == theirs[k] for k in ("command", "inputs", "settings"))
+
+
+class Lake:
+    """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
+
+    Args:
+        spark: The session that reads and writes.
+        uri: The folder; a relative path is taken from the working directory.
+    """
+
+    def __init__(self, spark: SparkSession, uri: str) -> None:
+        self.spark = spark
+        self.uri = uri.rstrip("/")
+
+    # Tables ---------------------------------------------------------------------------------------------------------
+
+    def path(self, name: str) -> str:
+        """The address of a table or file below the lake."""
+        return posixpath.join(self.uri, name)
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been written."""
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table.name)))
+
+    def version(self, table: Table) -> int | None:
+        """The table's newest Delta version; None when it is not there."""
+        return int(self._last_commit(table)["version"]) if self.exists(table) else None
+
+    def read(self, table: Table) -> DataFrame:
+        """The table as it stands; no rows, with its schema, when it has not been written."""
+        if not self.exists(table):
+            return self.spark.createDataFrame([], table.schema)
+        return self.spark.read.format("delta").load(self.path(table.name))
+
+    def require(self, table: Table) -> DataFrame:
+        """The table as it stands.
+
+        Raises:
+            WinnowError: It has not been written yet; the message names the command that makes it.
+        """
+        if not self.exists(table):
+            raise WinnowError(f"{self.uri} holds no table '{table.name}': run `winnow {table.maker}` first")
+        return self.read(table)
+
+    def append(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
+        """Adds rows in one atomic commit."""
+        self._write(table, rows, recipe, "append")
+
+    def replace(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
+        """Puts rows in the place of all that the table held, in one atomic commit."""
+        self._write(table, rows, recipe, "overwrite")
+
+    def recipe(self, table: Table) -> Recipe | None:
+        """How the table's newest version was made; None when it is not there or was written by something else."""
+        if not self.exists(table):
+            return None
+        metadata = self._last_commit(table)["userMetadata"]
+        return Recipe(**json.loads(metadata)) if metadata else None
+
+    def inputs(self, *tables: Table) -> dict[str, int | None]:
+        """The present version of each table, for a `Recipe`."""
+        return {table.name: self.version(table) for table in tables}
+
+    def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
+        columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
+        writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
+        writer = writer.format("delta").mode(mode).option("userMetadata", recipe.to_json())
+        if mode == "overwrite":
+            writer = writer.option("overwriteSchema", "true")
+        writer.save(self.path(table.name))
+
+    def _last_commit(self, table: Table) -> Mapping[str, Any]:
+        history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
+        return history.select("version", "userMetadata").collect()[0].asDict()
+
+    # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------
+
+    @cached_property
+    def _jvm(self) -> Any:
+        return self.spark.sparkContext._jvm
+
+    def _hadoop(self, name: str) -> tuple[Any, Any]:
+        path = self._jvm.org.apache.hadoop.fs.Path(self.path(name))
+        return path.getFileSystem(self.spark.sparkContext._jsc.hadoopConfiguration()), path
+
+    def has_file(self, name: str) -> bool:
+        """Whether a file of that name lies below the lake."""
+        filesystem, path = self._hadoop(name)
+        return bool(filesystem.exists(path))
+
+    def read_file(self, name: str) -> bytes:
+        """The bytes of a file below the lake.
+
+        Raises:
+            WinnowError: There is no such file.
+        """
+        filesystem, path = self._hadoop(name)
+        try:
+            stream = filesystem.open(path)
+        except Py4JJavaError as error:
+            raise WinnowError(f"{self.path(name)} cannot be read: {error.java_exception.getMessage()}") from error
+        try:
+            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+        finally:
+            stream.close()
+
+    def write_file(self, name: str, data: bytes) -> str:
+        """Writes a file below the lake, whole or not at all, and returns its address."""
+        filesystem, path = self._hadoop(name)
+        part = self._jvm.org.apache.hadoop.fs.Path(self.path(f"{name}.part"))
+        stream = filesystem.create(part, True)
+        stream.write(bytearray(data))
+        stream.close()
+        filesystem.delete(path, False)
+        filesystem.rename(part, path)
+        return self.path(name)
+
+    def delete(self, name: str) -> None:
+        """Removes a scratch folder or file below the lake, if it is there."""
+        filesystem, path = self._hadoop(name)
+        filesystem.delete(path, True)

@@ -1,0 +1,101 @@
+"""A progress display: which step runs, and how many of its Spark tasks are done."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark import SparkContext
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+_REFRESH_SECONDS = 0.3
+_LOG_SECONDS = 30.0
+
+
+class Progress:
+    """Shows the steps of a command on a console.
+
+    On a terminal each step is a bar of the tasks that Spark has finished; elsewhere (a log file, CI) each step is a
+    line when it ends, and a line every half minute while it runs.
+
+    Args:
+        console: Where to show it.
+        context: Whose tasks are counted; none shows the steps without counts.
+    """
+
+    def __init__(self, console: Console | None = None, context: SparkContext | None = None) -> None:
+        self.console = console or Console(file=sys.stderr)
+        self._context = context
+        self._step = ""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Shows one step while its body runs; steps may be nested, the innermost is shown.
+
+        Args:
+            text: What is being done, such as `score: chunk 2 of 5`.
+        """
+        outer, self._step = self._step, text
+        if outer:
+            try:
+                yield
+            finally:
+                self._step = outer
+            return
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
+        started = time.monotonic()
+        watcher.start()
+        try:
+            yield
+            self._finish(done, watcher)
+            self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)
+        finally:
+            self._finish(done, watcher)
+            self._step = ""
+
+    def note(self, text: str) -> None:
+        """Prints a line that stays."""
+        self.console.print(f"  {text}", highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Prints a warning that stays."""
+        self.console.print(f"  ! {text}", highlight=False, markup=False, style="yellow")
+
+    @staticmethod
+    def _finish(done: threading.Event, watcher: threading.Thread) -> None:
+        done.set()
+        watcher.join()
+
+    def _watch(self, done: threading.Event) -> None:
+        if self.console.is_terminal:
+            self._show_bar(done)
+        else:
+            self._log(done)
+
+    def _show_bar(self, done: threading.Event) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Bars(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
+            bar = bars.add_task(self._step, total=None)
+            while not done.wait(_REFRESH_SECONDS):
+                finished, total = self._tasks()
+                bars.update(bar, description=self._step, completed=finished, total=total or None)
+
+    def _log(self, done: threading.Event) -> None:
+        while not done.wait(_LOG_SECONDS):
+            finished, total = self._tasks()
+            self.console.print(f"  {self._step}: {finished} of {total} tasks", highlight=False)
+
+    def _tasks(self) -> tuple[int, int]:
+        if self._context is None:
+            return 0, 0
+        tracker = self._context.statusTracker()
+        try:
+            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+        except Exception:  # the session may be stopping; a display must not end the work
+            return 0, 0
+        known = [stage for stage in stages if stage is not None]
+        return sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)

@@ -1,0 +1,94 @@
+"""The only place that builds a Spark session."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+
+from pyspark.sql import SparkSession
+
+from jobs.config import SparkSettings
+from models.errors import WinnowError
+
+DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
+JAVA_VERSIONS = (17, 21)
+
+_SPARK_CONF = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Images are large rows: a batch of the default 10,000 would be 1 GB, a columnar one of 4,096 half of that.
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+    "spark.sql.parquet.enableVectorizedReader": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
+    """The running session, or a new one.
+
+    Under `spark-submit` the master and the packages it was given stand; without it a local session is started.
+
+    Args:
+        settings: The section `[spark]`.
+        name: Application name, as the cluster's pages show it.
+
+    Raises:
+        WinnowError: Java is missing or of a version that Spark does not run on.
+    """
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName(name)
+    conf = dict(_SPARK_CONF)
+    if not submitted:
+        check_java()
+        logging.getLogger("py4j").setLevel(logging.ERROR)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        conf["spark.ui.enabled"] = "false"
+        conf["spark.jars.packages"] = DELTA_JAR
+        conf["spark.driver.memory"] = settings.driver_memory
+        builder = builder.master(settings.master or "local[*]")
+    elif settings.master:
+        builder = builder.master(settings.master)
+    if settings.shuffle_partitions:
+        conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
+    conf.update(settings.conf)
+    session: SparkSession = builder.config(map=conf).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def check_java() -> None:
+    """Looks for a Java that Spark runs on.
+
+    Raises:
+        WinnowError: None was found, or its version is not one of `JAVA_VERSIONS`.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = f"{home}/bin/java" if home else shutil.which("java")
+    wanted = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    if not java or not shutil.which(java):
+        raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {wanted}")
+    answer = subprocess.run([java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False)
+    version = java_version(answer.stderr)
+    if version not in JAVA_VERSIONS:
+        raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {wanted}")
+
+
+def java_version(properties: str) -> int | None:
+    """The major version in the output of `java -XshowSettings:properties -version`.
+
+    Examples:
+        >>> java_version("    java.specification.version = 17\\n")
+        17
+        >>> java_version("    java.specification.version = 1.8\\n")
+        8
+    """
+    for line in properties.splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "java.specification.version":
+            return int(value.strip().removeprefix("1."))
+    return None

@@ -1,0 +1,92 @@
+"""Every table of the lake: its name, its schema and who makes it."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of the lake.
+
+    Attributes:
+        name: Folder of the table below the lake.
+        schema: Columns in order, with types; more columns may be added by later versions, none taken away.
+        maker: The command that writes it.
+    """
+
+    name: str
+    schema: T.StructType
+    maker: str
+
+
+def _table(name: str, maker: str, ddl: str) -> Table:
+    return Table(name, T.StructType.fromDDL(ddl), maker)
+
+
+IMAGES = _table(
+    "images",
+    "ingest",
+    "image_id string, key string, source string, caption string, image binary, width int, height int, "
+    "format string, meta string",
+)
+QUARANTINE = _table("quarantine", "ingest", "source string, key string, stage string, reason string, detail string")
+SOURCES = _table(
+    "sources",
+    "ingest",
+    "source string, rows_read long, images long, repeats long, quarantined long, ingested_at timestamp",
+)
+SIGNALS = _table(
+    "signals",
+    "score",
+    "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary",
+)
+SCORES = _table("scores", "score", "image_id string, category string, model string, score float")
+LABELS = _table(
+    "labels",
+    "label",
+    "image_id string, category string, label boolean, origin string, annotator string, labelled_at timestamp",
+)
+THRESHOLDS = _table(
+    "thresholds",
+    "calibrate",
+    "category string, model string, threshold double, recall_lower double, confidence double, positives int, "
+    "negatives int, missed int, dropped_negatives int",
+)
+VERDICTS = _table("verdicts", "filter", "image_id string, kept boolean, reasons array<string>")
+PAIRS = _table("pairs", "dedup", "a_id string, b_id string, distance int, method string")
+DUPLICATES = _table("duplicates", "dedup", "removed_id string, kept_id string, distance int, method string")
+FILTERED_DUPLICATES = _table(
+    "filtered_duplicates", "dedup", "removed_id string, kept_id string, distance int, method string"
+)
+DEDUP_QUALITY = _table(
+    "dedup_quality",
+    "dedup",
+    "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
+    "recall_low double, recall_high double, rows long, distinct_hashes long, bands int, band_rows int, "
+    "candidates long, skipped_buckets long",
+)
+WEIGHTS = _table("weights", "weigh", "image_id string, weight double")
+WEIGHT_QUALITY = _table(
+    "weight_quality",
+    "weigh",
+    "kept long, reference long, effective_sample_size double, clipped long, max_weight double, probe_auc double, "
+    "calibration_error double, beyond_reach double, features array<string>",
+)
+CURATED = _table(
+    "curated",
+    "weigh",
+    "image_id string, weight double, key string, source string, caption string, image binary, width int, "
+    "height int, format string, meta string",
+)
+KEYWORD_SHIFT = _table(
+    "keyword_shift",
+    "audit",
+    "keyword string, unfiltered double, filtered double, weighted double, shift double, shift_low double, "
+    "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long",
+)
+
+ALL = (
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, THRESHOLDS, VERDICTS, PAIRS, DUPLICATES,
+    FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
+)  # fmt: skip

@@ -1,0 +1,150 @@
+"""Images decoded: any file that a user's data holds becomes 8-bit RGB, or a reason why not."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Sizes are checked in `_open` against the user's own limit, before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I")
+
+
+class ImageFault(Exception):  # noqa: N818 - a fault of the image, which costs its row, not an error of the program
+    """Why an image cannot be used.
+
+    Attributes:
+        reason: One of a few phrases that can be counted, such as `truncated`.
+        detail: What the decoder said.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Pickles, so that it may cross from a Spark worker."""
+        return type(self), (self.reason, self.detail)
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What an image's file says of it.
+
+    Attributes:
+        width: In pixels, as displayed (after the EXIF orientation).
+        height: In pixels, as displayed.
+        format: `JPEG`, `PNG`, … by content, whatever the file's name says.
+    """
+
+    width: int
+    height: int
+    format: str
+
+
+def check(data: bytes, max_megapixels: float) -> ImageInfo:
+    """Decodes an image once to see that it can be decoded.
+
+    Args:
+        data: The file's bytes.
+        max_megapixels: Pictures of more million pixels are refused from their header alone.
+
+    Raises:
+        ImageFault: It cannot be used; reason `empty`, `not an image`, `decompression bomb`, `truncated` or `corrupt`.
+    """
+    image = _open(data, max_megapixels)
+    name = image.format or ""
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) if name != "GIF" else False
+    width, height = (image.height, image.width) if turned else image.size
+    # JPEG at an eighth of its size still reads every coded byte, so that a missing end is noticed, at half the cost.
+    _load(image, min_side=1)
+    return ImageInfo(width, height, name)
+
+
+def decode(data: bytes, min_side: int) -> Image.Image:
+    """An image as upright 8-bit RGB.
+
+    Transparent pixels are laid over white, 16-bit ones keep their high byte, of an animation the first frame counts.
+
+    Args:
+        data: The file's bytes.
+        min_side: Width and height in pixels that are enough. A larger JPEG is decoded at 1/2, 1/4 or 1/8 as long as
+            neither side falls below it; all else keeps its size.
+
+    Raises:
+        ImageFault: It cannot be decoded.
+
+    Examples:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (640, 480), "red").save(buffer, "JPEG")
+        >>> decode(buffer.getvalue(), min_side=100).size
+        (160, 120)
+    """
+    return _upright_rgb(_load(_open(data, float("inf")), min_side))
+
+
+def thumbnail(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image squeezed to a size, whatever its aspect, antialiased.
+
+    Args:
+        image: 8-bit RGB.
+        size: Height and width in pixels.
+
+    Returns:
+        uint8 of shape (height, width, 3).
+    """
+    height, width = size
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0), dtype=np.uint8)
+
+
+def _open(data: bytes, max_megapixels: float) -> Image.Image:
+    if not data:
+        raise ImageFault("empty", "the file has no bytes")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        start = bytes(data[:12])
+        raise ImageFault("not an image", f"no known image format begins with {start!r}") from error
+    except Exception as error:
+        raise _fault(error) from error
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        detail = f"{image.width} x {image.height} is {megapixels:.0f} megapixels, over the limit of {max_megapixels:g}"
+        raise ImageFault("decompression bomb", detail)
+    return image
+
+
+def _load(image: Image.Image, min_side: int) -> Image.Image:
+    try:
+        if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+            image.draft(None, (min_side, min_side))
+        image.load()
+    except Exception as error:
+        raise _fault(error) from error
+    return image
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    try:
+        if image.format != "GIF":
+            image = ImageOps.exif_transpose(image)
+        if image.mode in _SIXTEEN_BIT:
+            values = np.asarray(image).astype(np.int64)
+            return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            return Image.alpha_composite(white, rgba).convert("RGB")
+        return image.convert("RGB")
+    except Exception as error:
+        raise _fault(error) from error
+
+
+def _fault(error: Exception) -> ImageFault:
+    detail = f"{type(error).__name__}: {error}"
+    return ImageFault("truncated" if "truncated" in str(error) else "corrupt", detail)

@@ -1,0 +1,1 @@
+"""Everything that needs torch, and the only place that imports it."""
