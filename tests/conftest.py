@@ -1,0 +1,42 @@
+"""One Spark session for all tests; a lake and the default settings for each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs import config
+from jobs.job import Job
+from jobs.lake import Lake
+from jobs.progress import Progress
+from jobs.session import get_session
+
+SPARK = [
+    'spark.master="local[2]"',
+    "spark.driver_memory=2g",
+    "spark.shuffle_partitions=4",
+    'spark.conf={"spark.default.parallelism"="4"}',
+]
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    session = get_session(config.load(overrides=SPARK).spark, "winnow tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def settings() -> config.Settings:
+    return config.load(overrides=SPARK)
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    return Lake(spark, str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def job(lake: Lake, settings: config.Settings) -> Job:
+    return Job(lake, settings, Progress())
