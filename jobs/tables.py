@@ -20,8 +20,24 @@ class Table:
     maker: str
 
 
-def _table(name: str, maker: str, ddl: str) -> Table:
-    return Table(name, T.StructType.fromDDL(ddl), maker)
+# Spark parses DDL only once a session runs; a table's schema is known before.
+_TYPES: dict[str, T.DataType] = {
+    "string": T.StringType(),
+    "binary": T.BinaryType(),
+    "boolean": T.BooleanType(),
+    "int": T.IntegerType(),
+    "long": T.LongType(),
+    "float": T.FloatType(),
+    "double": T.DoubleType(),
+    "timestamp": T.TimestampType(),
+    "array<string>": T.ArrayType(T.StringType()),
+    "array<float>": T.ArrayType(T.FloatType()),
+}
+
+
+def _table(name: str, maker: str, columns: str) -> Table:
+    fields = (column.split() for column in columns.split(", "))
+    return Table(name, T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields]), maker)
 
 
 IMAGES = _table(
