@@ -1,0 +1,232 @@
+"""Where a filter's threshold lies, and how sure one may be of the recall it reaches.
+
+A filter drops an image when its score is at or above the threshold. Its recall is the share of all positive images that
+it drops. Both are judged on a random sample of labelled images that no model was trained on.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from models.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a filter must reach.
+
+    Attributes:
+        recall: Share of the positive images that must be dropped, in (0, 1).
+        confidence: Probability, over the draw of the random sample, with which that must hold, in (0, 1).
+        dropped_negatives: Share of the random negatives that may be dropped beyond what recall asks for, in [0, 1).
+    """
+
+    recall: float
+    confidence: float
+    dropped_negatives: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and what the random labels say of it.
+
+    Attributes:
+        threshold: An image is dropped when its score is at or above it.
+        recall_lower: Lower confidence bound on the recall.
+        confidence: Of that bound.
+        positives: Random labels that are positive.
+        negatives: Random labels that are negative.
+        missed: Positives below the threshold.
+        dropped_negatives: Negatives at or above the threshold.
+    """
+
+    threshold: float
+    recall_lower: float
+    confidence: float
+    positives: int
+    negatives: int
+    missed: int
+    dropped_negatives: int
+
+    def precision(self) -> tuple[float, float, float]:
+        """Share of the dropped images that are positive: the estimate and its two-sided exact interval.
+
+        The threshold was chosen on the same labels, so this is a good guide but, unlike the recall bound, no guarantee.
+        """
+        found = self.positives - self.missed
+        dropped = found + self.dropped_negatives
+        low, high = interval(found, dropped, self.confidence)
+        return (found / dropped if dropped else math.nan), low, high
+
+
+def lower_bound(successes: int, trials: int, confidence: float) -> float:
+    """The one-sided exact lower confidence bound on a share.
+
+    Args:
+        successes: Of the trials.
+        trials: Independent draws.
+        confidence: Probability with which the bound holds, in (0, 1).
+
+    Returns:
+        The share p at which `successes` or more would come with probability 1 - confidence; 0 without a success.
+
+    Source:
+        Clopper and Pearson (1934), "The use of confidence or fiducial limits": Beta quantile 1 - confidence with the
+        parameters successes and trials - successes + 1.
+
+    Examples:
+        >>> round(lower_bound(59, 59, 0.95), 4)
+        0.9505
+        >>> lower_bound(0, 10, 0.95)
+        0.0
+    """
+    if successes == 0:
+        return 0.0
+    return float(special.betaincinv(successes, trials - successes + 1, 1 - confidence))
+
+
+def upper_bound(successes: int, trials: int, confidence: float) -> float:
+    """The one-sided exact upper confidence bound on a share: the mirror of `lower_bound`.
+
+    Args:
+        successes: Of the trials.
+        trials: Independent draws; without any, nothing is known and the bound is 1.
+        confidence: Probability with which the bound holds, in (0, 1).
+
+    Examples:
+        >>> round(upper_bound(0, 59, 0.95), 4)
+        0.0495
+    """
+    return 1.0 - lower_bound(trials - successes, trials, confidence)
+
+
+def interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+    """The two-sided exact confidence interval of a share.
+
+    Args:
+        successes: Of the trials.
+        trials: Independent draws; without any the interval is all of [0, 1].
+        confidence: Probability with which the interval holds the share, in (0, 1).
+
+    Source:
+        Clopper and Pearson (1934).
+
+    Examples:
+        >>> low, high = interval(8, 10, 0.95)
+        >>> round(low, 3), round(high, 3)
+        (0.444, 0.975)
+    """
+    one_sided = (1 + confidence) / 2
+    return lower_bound(successes, trials, one_sided), upper_bound(successes, trials, one_sided)
+
+
+def needed(recall: float, confidence: float) -> int:
+    """The fewest random positives that can show a recall: with that many, none may be missed.
+
+    Args:
+        recall: Wanted, in (0, 1).
+        confidence: Wanted, in (0, 1).
+
+    Source:
+        Wilks (1941), "Determination of sample sizes for setting tolerance limits": the smallest n with
+        recall^n <= 1 - confidence.
+
+    Examples:
+        >>> needed(0.95, 0.95), needed(0.99, 0.95)
+        (59, 299)
+    """
+    estimate = max(1, math.ceil(math.log(1 - confidence) / math.log(recall)))
+    # Rounding in the logarithms may be off by one where the power meets the limit exactly.
+    return next(n for n in range(max(1, estimate - 1), estimate + 2) if order(n, recall, confidence) > 0)
+
+
+def order(positives: int, recall: float, confidence: float) -> int:
+    """Which of the sorted positive scores is the threshold: the largest k whose k - 1 misses still show the recall.
+
+    It depends on the number of positives and on what is wanted, never on a score: `calibrate` rests on that.
+
+    Args:
+        positives: Random positives, n.
+        recall: Wanted, in (0, 1).
+        confidence: Wanted, in (0, 1).
+
+    Returns:
+        k in 1..n, counted from the smallest score, or 0 where n positives are too few even with none missed.
+
+    Source:
+        The Clopper-Pearson bound with m misses is at least r exactly if Binomial(n, 1 - r) is at most m with
+        probability 1 - confidence or less.
+
+    Examples:
+        >>> order(58, 0.95, 0.95), order(59, 0.95, 0.95), order(93, 0.95, 0.95)
+        (0, 1, 2)
+    """
+    if positives == 0:
+        return 0
+    # The quantile is the first m whose probability reaches 1 - confidence: all below it are allowed.
+    k = int(stats.binom.ppf(1 - confidence, positives, 1 - recall))
+    return k + 1 if stats.binom.cdf(k, positives, 1 - recall) <= 1 - confidence else k
+
+
+def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calibration | None:
+    """The threshold that reaches a recall with a confidence, from the scores of random labels.
+
+    The threshold is the k-th smallest positive score, k from `order`. Choosing it on the labels that also prove it does
+    not spoil the bound: the share of positives below the k-th of n random scores is distributed as Beta(k, n - k + 1)
+    whatever the distribution of scores, so the recall at it is Beta(n - k + 1, k), and that variable's quantile at
+    1 - confidence is the Clopper-Pearson bound with k - 1 misses. With ties the recall is larger still. Taking the
+    sample without replacement from a finite lake also only errs towards caution.
+
+    Then the threshold may sink, which cannot lower recall, as long as no more than the allowed share of the random
+    negatives is dropped with it. Fewer positives may then be missed than k - 1, but the bound stays the one for
+    k - 1: where it sank to was seen in the data, so a bound for the new count would be one chosen after looking.
+
+    Args:
+        positive: Scores of the random positives, shape (n,), in [0, 1].
+        negative: Scores of the random negatives, shape (m,), in [0, 1].
+        target: What must be reached.
+
+    Returns:
+        The calibration; None where there are fewer positives than `needed`.
+
+    Raises:
+        ModelError: A score is not a number.
+
+    Source:
+        Wilks (1941), distribution-free tolerance limits.
+
+    Examples:
+        >>> found = calibrate([0.9] * 58 + [0.7], [0.1, 0.2, 0.8], Target(0.95, 0.95))
+        >>> round(found.threshold, 3), round(found.recall_lower, 3), found.missed, found.dropped_negatives
+        (0.2, 0.95, 0, 1)
+    """
+    positives, negatives = (np.sort(np.asarray(scores, dtype=np.float64)) for scores in (positive, negative))
+    if np.isnan(positives).any() or np.isnan(negatives).any():
+        raise ModelError("scores of labelled images are not numbers: the model that gave them cannot be used")
+    n = len(positives)
+    k = order(n, target.recall, target.confidence)
+    if k == 0:
+        return None
+    threshold = _lowered(float(positives[k - 1]), negatives, target.dropped_negatives)
+    return Calibration(
+        threshold=threshold,
+        recall_lower=lower_bound(n - k + 1, n, target.confidence),
+        confidence=target.confidence,
+        positives=n,
+        negatives=len(negatives),
+        missed=int(np.searchsorted(positives, threshold)),
+        dropped_negatives=len(negatives) - int(np.searchsorted(negatives, threshold)),
+    )
+
+
+def _lowered(threshold: float, negatives: NDArray[np.float64], share: float) -> float:
+    """The threshold just above the first negative that may not be dropped; `negatives` are sorted."""
+    below = int(np.searchsorted(negatives, threshold))
+    allowed = math.floor(share * len(negatives))
+    if below <= allowed:
+        # No negative is left to stop at, and to sink to 0 would drop everything.
+        return threshold
+    return float(np.nextafter(negatives[below - 1 - allowed], math.inf))

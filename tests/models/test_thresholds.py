@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import thresholds
+from models.errors import ModelError
+from models.thresholds import Target
+
+SIMULATIONS = 2000
+
+
+def coverage(draw, recall_at, target, positives, negatives):
+    """The share of simulated calibrations whose true recall is at or above the bound they claim."""
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(SIMULATIONS):
+        found = thresholds.calibrate(draw(rng, positives), rng.random(negatives) * 0.6, target)
+        held += recall_at(found.threshold) >= found.recall_lower
+    return held / SIMULATIONS
+
+
+def test_lower_bound_is_the_share_at_which_the_tail_has_the_wanted_size():
+    from scipy import stats
+
+    bound = thresholds.lower_bound(90, 100, 0.95)
+
+    assert stats.binom.sf(89, 100, bound) == pytest.approx(0.05)
+
+
+def test_bounds_without_evidence_are_empty():
+    assert thresholds.lower_bound(0, 0, 0.95) == 0.0
+    assert thresholds.upper_bound(0, 0, 0.95) == 1.0
+    assert thresholds.interval(0, 0, 0.95) == (0.0, 1.0)
+
+
+@given(st.integers(1, 400), st.floats(0.5, 0.995), st.floats(0.5, 0.995))
+def test_order_is_the_largest_that_shows_the_recall(positives, recall, confidence):
+    k = thresholds.order(positives, recall, confidence)
+
+    if k > 0:
+        assert thresholds.lower_bound(positives - k + 1, positives, confidence) >= recall - 1e-9
+    if k < positives:
+        assert thresholds.lower_bound(positives - k, positives, confidence) < recall + 1e-9
+
+
+@given(st.floats(0.5, 0.999), st.floats(0.5, 0.999))
+def test_needed_is_the_smallest_number_that_can_be_calibrated(recall, confidence):
+    n = thresholds.needed(recall, confidence)
+
+    assert thresholds.order(n, recall, confidence) >= 1
+    assert thresholds.order(n - 1, recall, confidence) == 0
+
+
+def test_one_positive_too_few_gives_no_threshold():
+    assert thresholds.calibrate(np.ones(58), np.zeros(10), Target(0.95, 0.95)) is None
+    assert thresholds.calibrate(np.ones(59), np.zeros(10), Target(0.95, 0.95)) is not None
+
+
+def test_threshold_is_the_kth_smallest_positive_when_a_negative_lies_right_below():
+    positive = np.linspace(0.5, 1.0, 93)
+    negative = [positive[1] - 1e-9]
+
+    found = thresholds.calibrate(positive, negative, Target(0.95, 0.95))
+
+    assert found.threshold == pytest.approx(positive[1], abs=2e-9)
+    assert (found.missed, found.dropped_negatives) == (1, 0)
+    assert found.recall_lower == thresholds.lower_bound(92, 93, 0.95)
+
+
+def test_threshold_sinks_through_the_allowed_negatives_and_stops_above_the_next():
+    negative = np.arange(100) / 200
+
+    found = thresholds.calibrate(np.full(60, 0.9), negative, Target(0.95, 0.95, dropped_negatives=0.03))
+
+    assert found.dropped_negatives == 3
+    assert negative[96] < found.threshold <= negative[97]
+
+
+def test_tied_negatives_are_dropped_together_or_not_at_all():
+    negative = [0.1] * 90 + [0.4] * 10
+
+    found = thresholds.calibrate(np.full(60, 0.9), negative, Target(0.95, 0.95, dropped_negatives=0.05))
+
+    assert found.dropped_negatives == 0
+    assert found.threshold > 0.4
+
+
+def test_sinking_claims_no_more_than_the_order_statistic_proves():
+    positive = np.concatenate([[0.3], np.full(92, 0.9)])
+
+    found = thresholds.calibrate(positive, np.full(50, 0.1), Target(0.95, 0.95))
+
+    assert found.missed == 0
+    assert found.recall_lower == thresholds.lower_bound(92, 93, 0.95)
+
+
+def test_threshold_never_sinks_to_drop_everything():
+    found = thresholds.calibrate(np.full(60, 0.5), [], Target(0.95, 0.95, dropped_negatives=0.5))
+
+    assert found.threshold == 0.5
+
+
+def test_scores_that_are_not_numbers_are_refused():
+    with pytest.raises(ModelError, match="not numbers"):
+        thresholds.calibrate([np.nan] * 60, [0.1], Target(0.95, 0.95))
+
+
+def test_precision_counts_the_dropped():
+    found = thresholds.Calibration(0.5, 0.95, 0.95, positives=100, negatives=900, missed=4, dropped_negatives=24)
+
+    share, low, high = found.precision()
+
+    assert share == pytest.approx(0.8)
+    assert low < 0.8 < high
+
+
+@pytest.mark.parametrize("positives", [59, 93, 300])
+def test_bound_holds_as_often_as_stated(positives):
+    share = coverage(
+        draw=lambda rng, n: rng.random(n),
+        recall_at=lambda threshold: 1 - threshold,
+        target=Target(0.95, 0.95, dropped_negatives=0.0),
+        positives=positives,
+        negatives=5,
+    )
+
+    # Three standard errors of 2,000 draws.
+    assert share >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
+
+
+def test_bound_is_exact_where_the_threshold_does_not_sink():
+    share = coverage(
+        draw=lambda rng, n: rng.random(n),
+        recall_at=lambda threshold: 1 - threshold,
+        target=Target(0.9, 0.9),
+        positives=80,
+        negatives=0,
+    )
+
+    assert share == pytest.approx(0.9, abs=3 * np.sqrt(0.9 * 0.1 / SIMULATIONS))
+
+
+def test_bound_holds_for_scores_with_ties():
+    share = coverage(
+        draw=lambda rng, n: rng.integers(0, 20, n) / 20,
+        recall_at=lambda threshold: np.mean(np.arange(20) / 20 >= threshold),
+        target=Target(0.9, 0.95),
+        positives=100,
+        negatives=20,
+    )
+
+    assert share >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
