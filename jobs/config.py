@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.classifier import ImageModel
 from models.errors import SettingsError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -54,22 +55,6 @@ class ScoreSettings(_Section):
     chunk: Positive
     threads: Positive
     providers: list[str]
-
-
-class ImageModel(_Section):
-    """A classifier of the user's own: an ONNX model that reads images."""
-
-    path: str
-    size: tuple[Positive, Positive]
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    channels: Literal["RGB", "BGR"] = "RGB"
-    dtype: Literal["float32", "float16", "uint8"] = "float32"
-    scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    output: str | None = None
-    index: Annotated[int, Field(ge=0)] = 0
-    activation: Literal["none", "sigmoid", "softmax"] = "none"
 
 
 class CategorySettings(_Section):

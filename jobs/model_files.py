@@ -1,0 +1,45 @@
+"""Model files: found on the driver, checked, and shipped to the workers under the name of their digest."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from models.errors import ModelError
+from models.runtime import digest
+
+
+@cache
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="winnow-models-")
+
+
+def ship(spark: SparkSession, model: bytes) -> str:
+    """Sends a model to every worker.
+
+    Args:
+        spark: The session whose workers need it.
+        model: The ONNX file's bytes.
+
+    Returns:
+        The name under which `SparkFiles.get` finds it there.
+    """
+    path = Path(_folder().name) / f"{digest(model)}.onnx"
+    if not path.exists():
+        path.write_bytes(model)
+    if str(path) not in spark.sparkContext.listFiles:
+        spark.sparkContext.addFile(str(path))
+    return path.name
+
+
+def read(path: str) -> bytes:
+    """A model file of the user's, from the driver's own disk.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error

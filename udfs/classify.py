@@ -1,0 +1,88 @@
+"""Classifiers as pandas UDFs, for images and for stored embeddings."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark import SparkFiles
+from pyspark.sql import Column, SparkSession
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import FloatType
+
+from models import classifier, images, runtime
+from models.classifier import ImageModel
+from models.head import Head
+
+ScoreUdf = Callable[[Column], Column]
+
+
+def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> ScoreUdf:
+    """A pandas UDF that scores a column with an ONNX classifier.
+
+    The model is read, checked and shipped to the workers at once, so that a wrong one fails here and not in a task.
+
+    Args:
+        model: An image classifier, described; or the path of a head that reads embeddings.
+        batch: Rows in one inference.
+        threads: ONNX Runtime threads for each worker.
+
+    Returns:
+        A function from a column (binary images, or array<float> embeddings for a head) to a float column in [0, 1];
+        null where an image is null or cannot be decoded.
+
+    Raises:
+        ModelError: The file is not the model that was described.
+
+    Examples:
+        `lake.read(IMAGES).select("image_id", classify(ImageModel("nsfw.onnx", (224, 224)))("image").alias("score"))`
+    """
+    spark = SparkSession.active()
+    if isinstance(model, str):
+        spark.sparkContext.addFile(model)
+        return head_scores(_base_name(model), batch)
+    classifier.check(runtime.start(model.path, threads), model)
+    spark.sparkContext.addFile(model.path)
+    return _image_scores(model, batch, threads)
+
+
+def head_scores(file: str, batch: int) -> ScoreUdf:
+    """A pandas UDF from embeddings to scores, by a head that `SparkContext.addFile` shipped under this name."""
+
+    @pandas_udf(FloatType())
+    def score(embeddings: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        head = Head.open(SparkFiles.get(file))
+        for column in embeddings:
+            rows = np.stack(column.to_numpy()) if len(column) else np.zeros((0, head.dims), np.float32)
+            yield pd.Series(head.score(rows.astype(np.float32)), index=column.index)
+
+    return score
+
+
+def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
+    file = _base_name(model.path)
+
+    @pandas_udf(FloatType())
+    def score(column: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        session = runtime.session_of_file(SparkFiles.get(file), threads, runtime.CPU)
+        for cells in column:
+            pixels = [_pixels(data, model) for data in cells]
+            good = np.array([p is not None for p in pixels], dtype=bool)
+            result = np.full(len(cells), np.nan, dtype=np.float32)
+            if good.any():
+                stacked = np.stack([p for p in pixels if p is not None])
+                result[good] = classifier.classify_thumbnails(session, stacked, model, batch)
+            yield pd.Series(result, index=cells.index).where(good, None)
+
+    return score
+
+
+def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
+    try:
+        return images.thumbnail(images.decode(bytes(data or b""), max(model.size)), model.size)
+    except images.ImageFault:
+        return None
+
+
+def _base_name(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
