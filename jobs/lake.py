@@ -4,12 +4,14 @@ import json
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.tables import Table
 from models.errors import WinnowError
@@ -101,6 +103,12 @@ class Lake:
         metadata = self._last_commit(table)["userMetadata"]
         return Recipe(**json.loads(metadata)) if metadata else None
 
+    def written_at(self, table: Table) -> datetime | None:
+        """When the table's newest version was committed; None when it is not there."""
+        if not self.exists(table):
+            return None
+        return datetime.fromtimestamp(self._last_commit(table)["written_ms"] / 1000, UTC)
+
     def inputs(self, *tables: Table) -> dict[str, int | None]:
         """The present version of each table, for a `Recipe`."""
         return {table.name: self.version(table) for table in tables}
@@ -115,7 +123,9 @@ class Lake:
 
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
         history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
-        return history.select("version", "userMetadata").collect()[0].asDict()
+        written = F.unix_millis("timestamp").alias("written_ms")
+        commit: dict[str, Any] = history.select("version", "userMetadata", written).collect()[0].asDict()
+        return commit
 
     # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------
 
