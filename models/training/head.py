@@ -1,0 +1,318 @@
+"""Trains a category's head on labelled embeddings and exports it to ONNX."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from models import head
+from models.errors import ModelError
+
+FOLDS = 5
+
+# ONNX versions that every onnxruntime since 2022 reads.
+_OPSET, _IR = 17, 8
+# float32 against float64: the largest difference of a score that rounding explains.
+_TOLERANCE = 1e-4
+_CHECKED_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled embeddings.
+
+    Attributes:
+        embeddings: float32 of shape (n, dims).
+        labels: bool of shape (n,); true for an image of the category.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.bool_]) -> "Examples":
+        """The examples for which `rows`, bool of shape (n,), is true."""
+        return Examples(self.embeddings[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a head is trained.
+
+    Attributes:
+        hidden: Hidden units; 0 is a logistic regression.
+        weight_decay: Factor of half the squared weights (of standardised inputs) in the loss.
+        epochs: Most steps of L-BFGS, each a full pass over the examples.
+        seed: Of a hidden layer's first weights.
+    """
+
+    hidden: int = 0
+    weight_decay: float = 1e-3
+    epochs: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head and how good it is.
+
+    Attributes:
+        model: The ONNX file; the same examples, options and category give the same bytes.
+        metrics: Cross-validated `auc` and `average_precision`; empty with fewer than two examples of a class.
+    """
+
+    model: bytes
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One linear layer: weight of shape (out, in), bias of shape (out,), float64."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+_Layers = tuple[_Layer, ...]
+
+
+def train(examples: Examples, basis: head.Basis, options: Options) -> TrainedHead:
+    """Trains a head, calibrates its scores and exports it.
+
+    Both classes weigh the same in the loss however many labels they have. Logits of the examples that cross-validation
+    held out show how good the head is and turn its answer into a probability (for classes of equal size) by Platt
+    scaling. Near-duplicates among the examples may sit on both sides of a fold and flatter the metrics.
+
+    Args:
+        examples: In an order that has nothing to do with what they show, since folds are dealt out by it.
+        basis: What the head is trained on; kept in its metadata.
+        options: How it is trained.
+
+    Raises:
+        ModelError: A class has no example, an embedding is not a number, or the exported model answers otherwise than
+            the trained one.
+
+    Source:
+        Platt (1999), "Probabilistic outputs for support vector machines".
+
+    Examples:
+        >>> examples = Examples(np.eye(4, dtype=np.float32), np.array([True, True, False, False]))
+        >>> trained = train(examples, head.Basis("boats", "e", 4), Options())
+        >>> head.load(trained.model, head.Basis("boats", "e", 4)).score(examples.embeddings) > 0.5
+        array([ True,  True, False, False])
+    """
+    _check(examples, basis)
+    with _one_thread():
+        layers = fit(examples, options)
+        held_out = held_out_logits(examples, options)
+        metrics = {} if held_out is None else _metrics(examples.labels, held_out)
+        if held_out is not None:
+            layers = _scaled(layers, *platt(held_out, examples.labels))
+        model = _export(layers, _metadata(examples.labels, basis, metrics))
+        _compare(model, layers, examples.embeddings[:_CHECKED_ROWS], basis)
+    return TrainedHead(model, metrics)
+
+
+def fit(examples: Examples, options: Options) -> _Layers:
+    """A head's layers by full-batch L-BFGS in float64, the inputs' standardisation folded into the first.
+
+    Args:
+        examples: At least one of each class.
+        options: How it is trained.
+    """
+    x = torch.from_numpy(examples.embeddings.astype(np.float64))
+    centre, spread = x.mean(0), x.std(0, unbiased=False)
+    # A constant input tells nothing and must not be divided by nearly nothing.
+    spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+    standardised, y = (x - centre) / spread, torch.from_numpy(examples.labels.astype(np.float64))
+    layers = _first_layers(x.shape[1], options)
+
+    def loss() -> torch.Tensor:
+        penalty = sum((layer.weight**2).sum() for layer in layers)
+        return _balanced_loss(_logits(layers, standardised), y, y) + options.weight_decay / 2 * penalty
+
+    _minimise(loss, [t for layer in layers for t in (layer.weight, layer.bias)], options.epochs)
+    trained = tuple(_Layer(layer.weight.detach(), layer.bias.detach()) for layer in layers)
+    weight = trained[0].weight / spread
+    return (_Layer(weight, trained[0].bias - weight @ centre), *trained[1:])
+
+
+def held_out_logits(examples: Examples, options: Options) -> NDArray[np.float64] | None:
+    """What models that never saw an example say of it, by stratified cross-validation.
+
+    Returns:
+        Logits, float64 of shape (n,); None with fewer than two examples of a class.
+    """
+    smaller = int(min(examples.labels.sum(), (~examples.labels).sum()))
+    if smaller < 2:
+        return None
+    folds = deal(examples.labels, min(FOLDS, smaller))
+    logits = np.empty(len(folds))
+    for fold in np.unique(folds):
+        out = folds == fold
+        layers = fit(examples.take(~out), options)
+        logits[out] = _logits(layers, torch.from_numpy(examples.embeddings[out].astype(np.float64))).numpy()
+    return logits
+
+
+def deal(labels: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:
+    """Deals examples out to folds in turn, each class for itself, so that every fold has its share of both.
+
+    Examples:
+        >>> deal(np.array([True, False, True, False, False]), 2)
+        array([0, 0, 1, 1, 0])
+    """
+    turn = np.where(labels, np.cumsum(labels) - 1, np.cumsum(~labels) - 1)
+    return turn % folds
+
+
+def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept that turn logits into those of calibrated probabilities, both classes weighing the same.
+
+    The targets are Platt's, drawn in from 0 and 1 by the number of examples, so that perfect separation does not ask
+    for an infinite slope. The slope is positive: the order of scores never changes.
+
+    Args:
+        logits: Of examples that the model did not see, shape (n,).
+        labels: Of the same examples, shape (n,).
+
+    Source:
+        Platt (1999), section 2.2.
+    """
+    z, y = torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float64))
+    positives, negatives = float(y.sum()), float((1 - y).sum())
+    target = torch.where(y > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    log_slope, intercept = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+    def loss() -> torch.Tensor:
+        # Where the held-out order is no better than chance the slope would run to 0 and all scores be equal.
+        return _balanced_loss(log_slope.exp() * z + intercept, target, y) + 1e-3 * log_slope**2
+
+    _minimise(loss, [log_slope, intercept], 100)
+    return math.exp(log_slope.item()), intercept.item()
+
+
+def _check(examples: Examples, basis: head.Basis) -> None:
+    positives = int(examples.labels.sum())
+    negatives = len(examples.labels) - positives
+    if not positives or not negatives:
+        found = f"{positives} positive and {negatives} negative"
+        raise ModelError(f"{basis.category} has {found} labels to train on: at least one of each is needed")
+    if not np.isfinite(examples.embeddings).all():
+        raise ModelError(f"embeddings of encoder {basis.encoder} are not numbers: fit or choose another encoder")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Sums split over threads round by how many there are: one thread gives the same bits on every machine size.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _first_layers(dims: int, options: Options) -> _Layers:
+    generator = torch.Generator().manual_seed(options.seed)
+    sizes = (dims, options.hidden, 1) if options.hidden else (dims, 1)
+    layers = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        # A logistic regression has one optimum, so that it may start at zero.
+        scale = math.sqrt(2 / inputs) if options.hidden else 0.0
+        weight = torch.randn((outputs, inputs), generator=generator, dtype=torch.float64) * scale
+        layers.append(_Layer(weight.requires_grad_(), torch.zeros(outputs, dtype=torch.float64, requires_grad=True)))
+    return tuple(layers)
+
+
+def _logits(layers: _Layers, x: torch.Tensor) -> torch.Tensor:
+    for layer in layers[:-1]:
+        x = torch.relu(x @ layer.weight.T + layer.bias)
+    return (x @ layers[-1].weight.T + layers[-1].bias).squeeze(1)
+
+
+def _balanced_loss(logits: torch.Tensor, target: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    weight = torch.where(y > 0, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (weight * losses).sum()
+
+
+def _minimise(loss: Callable[[], torch.Tensor], parameters: Sequence[torch.Tensor], steps: int) -> None:
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=steps, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+
+
+def _metrics(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "auc": round(float(roc_auc_score(labels, logits)), 4),
+        "average_precision": round(float(average_precision_score(labels, logits)), 4),
+    }
+
+
+def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
+    last = layers[-1]
+    return (*layers[:-1], _Layer(last.weight * slope, last.bias * slope + intercept))
+
+
+def _metadata(labels: NDArray[np.bool_], basis: head.Basis, metrics: dict[str, float]) -> dict[str, str]:
+    # No date: the same labels must give the same bytes, and so the same digest.
+    counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
+    return {
+        "category": basis.category,
+        "encoder": basis.encoder,
+        **counts,
+        **{k: f"{v:.4f}" for k, v in metrics.items()},
+    }
+
+
+def _export(layers: _Layers, metadata: dict[str, str]) -> bytes:
+    nodes, weights, value = [], [], head.INPUT
+    for i, layer in enumerate(layers):
+        for name, array in ((f"weight{i}", layer.weight), (f"bias{i}", layer.bias)):
+            weights.append(numpy_helper.from_array(array.numpy().astype(np.float32), name))
+        nodes.append(helper.make_node("Gemm", [value, f"weight{i}", f"bias{i}"], [f"linear{i}"], transB=1))
+        value = f"linear{i}"
+        if i < len(layers) - 1:
+            nodes.append(helper.make_node("Relu", [value], [f"hidden{i}"]))
+            value = f"hidden{i}"
+    weights.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"))
+    nodes.append(helper.make_node("Sigmoid", [value], ["probability"]))
+    nodes.append(helper.make_node("Squeeze", ["probability", "axes"], [head.OUTPUT]))
+    return _model(nodes, weights, metadata, dims=layers[0].weight.shape[1])
+
+
+def _model(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], metadata: dict[str, str], dims: int) -> bytes:
+    inputs = [helper.make_tensor_value_info(head.INPUT, TensorProto.FLOAT, ["N", dims])]
+    outputs = [helper.make_tensor_value_info(head.OUTPUT, TensorProto.FLOAT, ["N"])]
+    graph = helper.make_graph(nodes, "head", inputs, outputs, weights)
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, producer_name="winnow", opset_imports=[opset], ir_version=_IR)
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _compare(model: bytes, layers: _Layers, embeddings: NDArray[np.float32], basis: head.Basis) -> None:
+    expected = torch.sigmoid(_logits(layers, torch.from_numpy(embeddings.astype(np.float64)))).numpy()
+    worst = float(np.abs(head.load(model, basis).score(embeddings) - expected).max())
+    if worst > _TOLERANCE:
+        raise ModelError(
+            f"the exported head of {basis.category} differs from the trained one by {worst:.2g}, "
+            f"more than {_TOLERANCE:g}: raise train.weight_decay"
+        )
