@@ -82,7 +82,7 @@ class DedupSettings(_Section):
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
     method: Literal["lsh"]
     recall: Fraction
-    min_quality: Annotated[int, Field(ge=0, le=100)]
+    min_quality: Annotated[int, Field(ge=0, le=100)] | None = None
     max_bucket: Annotated[int, Field(ge=2)]
     rank: list[Literal["resolution", "caption"]]
     sample: Annotated[int, Field(ge=0)]

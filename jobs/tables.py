@@ -55,7 +55,8 @@ SOURCES = _table(
 SIGNALS = _table(
     "signals",
     "score",
-    "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary",
+    "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary, "
+    "content string",
 )
 SCORES = _table("scores", "score", "image_id string, category string, model string, score float")
 LABELS = _table(
@@ -79,8 +80,8 @@ DEDUP_QUALITY = _table(
     "dedup_quality",
     "dedup",
     "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
-    "recall_low double, recall_high double, rows long, distinct_hashes long, bands int, band_rows int, "
-    "candidates long, skipped_buckets long",
+    "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
+    "compared long, skipped long",
 )
 WEIGHTS = _table("weights", "weigh", "image_id string, weight double")
 WEIGHT_QUALITY = _table(

@@ -113,19 +113,15 @@ class Matching:
         keys = np.frombuffer(b"".join(bucket.column("keys").to_pylist()), dtype=np.uint64)
         packed = np.frombuffer(b"".join(bucket.column("entries").to_pylist()), dtype=np.uint8)
         found = self.match(keys, packed.reshape(-1, _ENTRY_BYTES))
-        return pa.table(
-            [
-                pa.array([*(found.a.tolist()), None], pa.binary()),
-                pa.array([*(found.b.tolist()), None], pa.binary()),
-                pa.array([*(found.distance.tolist()), None], pa.int32()),
-                pa.array([*([None] * len(found.a)), found.compared], pa.int64()),
-                pa.array([*([None] * len(found.a)), found.skipped], pa.int64()),
-            ],
-            schema=_FOUND_ARROW,
+        nulls = pa.nulls(len(found.a), pa.int64())
+        columns = [_cells(found.a), _cells(found.b), pa.array(found.distance), nulls, nulls]
+        counts = [{"compared": found.compared, "skipped": found.skipped}]
+        return pa.concat_tables(
+            [pa.table(columns, schema=_FOUND_ARROW), pa.Table.from_pylist(counts, schema=_FOUND_ARROW)]
         )
 
     def match(self, keys: NDArray[np.uint64], entries: NDArray[np.uint8]) -> "Found":
-        """Verified pairs among entries that share a key, each pair once.
+        """Verified pairs among entries that share a key.
 
         Args:
             keys: uint64 of shape (n,).
@@ -186,18 +182,18 @@ class Matching:
 
 @dataclass(frozen=True)
 class Found:
-    """Verified pairs.
+    """Verified pairs; one that shares several bands may stand several times.
 
     Attributes:
-        a: Smaller hash of each pair, object array of 32-byte strings.
-        b: Larger hash.
-        distance: Bits, int32.
+        a: Smaller hash of each pair, uint8 of shape (n, 32).
+        b: Larger hash, likewise.
+        distance: Bits, int32 of shape (n,).
         compared: Pairs that were compared.
         skipped: Pairs that share a band but were left out because their bucket is too large.
     """
 
-    a: NDArray[np.object_]
-    b: NDArray[np.object_]
+    a: NDArray[np.uint8]
+    b: NDArray[np.uint8]
     distance: NDArray[np.int32]
     compared: int
     skipped: int
@@ -227,12 +223,22 @@ class _Pile:
     def found(self) -> Found:
         left, right = (np.concatenate([np.zeros(0, np.intp), *(p[i] for p in self.pairs)]) for i in (0, 1))
         distance = np.concatenate([np.zeros(0, np.uint16), *(p[2] for p in self.pairs)]).astype(np.int32)
-        names = np.array([row.tobytes() for row in self.hashes[np.concatenate([left, right])]], dtype=object)
-        a, b = names[: len(left)], names[len(left) :]
-        swap = a > b
-        unique = list(dict.fromkeys(zip(np.where(swap, b, a), np.where(swap, a, b), distance, strict=True)))
-        columns = [np.array(c, dtype=object) for c in zip(*unique, strict=True)] or [np.zeros(0, object)] * 3
-        return Found(columns[0], columns[1], columns[2].astype(np.int32), self.compared, self.skipped)
+        swap = _greater(self.hashes[left], self.hashes[right])
+        a, b = np.where(swap, right, left), np.where(swap, left, right)
+        return Found(self.hashes[a], self.hashes[b], distance, self.compared, self.skipped)
+
+
+def _greater(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether each row of bytes comes after the other's, as Spark orders binary."""
+    first = (a != b).argmax(axis=1)[:, None]
+    return np.asarray(np.take_along_axis(a, first, 1) > np.take_along_axis(b, first, 1))[:, 0]
+
+
+def _cells(rows: NDArray[np.uint8]) -> pa.Array:
+    """Rows of bytes as an Arrow binary column, without a Python object for each."""
+    fixed = pa.binary(rows.shape[1])
+    buffer = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(fixed, len(rows), [None, buffer]).cast(pa.binary())
 
 
 def _fixed(column: pa.Array, width: int) -> NDArray[np.uint8]:
