@@ -1,0 +1,216 @@
+"""`report`: what came in, what became of it and why, in one HTML file that opens offline."""
+
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata, resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from jobs import charts, config, report_words, tables
+from jobs.config import Settings
+from jobs.job import Job, Summary
+from jobs.lake import Lake
+from jobs.report_facts import Facts, Group, gather
+from jobs.thumbnails import Thumbnail, fetch
+
+FILE = "report.html"
+PICTURE_BYTES = 8_000_000
+MAX_PICTURES = 800
+_PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
+_SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
+_SECRET = re.compile(r"secret|password|passwd|token|credential|\.key$|key\.id|sas", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the report shows it."""
+
+    section: str
+    key: str
+    value: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template is given.
+
+    Attributes:
+        name: The lake's own name, the last part of its address.
+        uri: The lake's address.
+        written_at: When the report was made, in UTC.
+        facts: What the tables say.
+        pictures: Thumbnails by image_id.
+        veiled: Whether pictures are blurred until someone asks to see them.
+        settings: All settings; secrets are not shown.
+        software: Name and version of what made the lake.
+    """
+
+    name: str
+    uri: str
+    written_at: datetime
+    facts: Facts
+    pictures: Mapping[str, Thumbnail]
+    veiled: bool
+    settings: tuple[Setting, ...]
+    software: tuple[tuple[str, str], ...]
+
+
+def run(job: Job) -> Summary:
+    """Writes the report of a lake, of whatever tables it has so far.
+
+    Args:
+        job: The lake may hold no table at all: each section then says which command fills it.
+
+    Returns:
+        The report's address, under `report`.
+    """
+    with job.progress.step("report: counting"):
+        facts = gather(job.lake, job.settings)
+    with job.progress.step("report: pictures"):
+        pictures = _pictures(job.lake, job.settings, facts)
+    address = job.lake.write_file(FILE, render(_page(job, facts, pictures)).encode("utf-8", "replace"))
+    return {"report": address}
+
+
+def render(page: Page) -> str:
+    """The page as HTML, with its style sheet inside and no script at all.
+
+    Args:
+        page: Captions and names in it are data: they are escaped.
+    """
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = clean
+    style = Markup(_template("report.css"))
+    return environment.get_template("report.html.jinja").render(
+        page=page,
+        facts=page.facts,
+        words=report_words,
+        charts=charts,
+        tables=tables,
+        style=style,
+        findings=_findings(page.facts),
+    )
+
+
+def clean(text: object) -> str:
+    r"""Text on one line, without the control characters that HTML does not know.
+
+    Examples:
+        >>> clean("a\x00b\n c")
+        'a b c'
+        >>> clean(None)
+        ''
+    """
+    return "" if text is None else re.sub(r"\s+", " ", _CONTROLS.sub(" ", str(text))).strip()
+
+
+def flat_settings(settings: Settings) -> tuple[Setting, ...]:
+    """Every setting as text, those that differ from the default marked, secrets hidden.
+
+    Args:
+        settings: The settings of this run.
+    """
+    defaults = dict(_leaves(config.fingerprint(config.load())))
+    flat = []
+    for key, value in _leaves(config.fingerprint(settings)):
+        section, _, rest = key.partition(".")
+        hidden = bool(_SECRET.search(key))
+        flat.append(
+            Setting(section if rest else "", rest or section, _shown(value, hidden), defaults.get(key) != value)
+        )
+    return tuple(flat)
+
+
+def _shown(value: object, hidden: bool) -> str:
+    if hidden:
+        return "(hidden)"
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value) or "(none)"
+    return "off" if value is None else str(value)
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> Page:
+    return Page(
+        name=job.lake.uri.rstrip("/").rpartition("/")[2] or job.lake.uri,
+        uri=job.lake.uri,
+        written_at=datetime.now(UTC),
+        facts=facts,
+        pictures=pictures,
+        veiled=bool(job.settings.categories or facts.categories),
+        settings=flat_settings(job.settings),
+        software=_software(),
+    )
+
+
+def _software() -> tuple[tuple[str, str], ...]:
+    installed = [("winnow", _version("winnow")), ("python", sys.version.split()[0])]
+    installed += [(name, _version(name)) for name in _SOFTWARE]
+    return (*installed, ("system", f"{platform.system()} {platform.machine()}"))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thumbnail]:
+    side = settings.report.thumbnail * _PIXELS_PER_POINT
+    wanted = list(dict.fromkeys(_image_ids(facts)))[:MAX_PICTURES]
+    return fetch(lake.read(tables.IMAGES), wanted, side, PICTURE_BYTES)
+
+
+def _image_ids(facts: Facts) -> Iterator[str]:
+    """The pictures that the page shows, those first that it can least do without."""
+    for category in facts.categories:
+        yield from (s.image_id for s in (*category.dropped_nearest, *category.kept_nearest))
+    if facts.duplicates:
+        for groups in (facts.duplicates.farthest, facts.duplicates.largest, facts.duplicates.random):
+            for group in groups:
+                yield from _members(group)
+    if facts.weights:
+        yield from (s.image_id for s in (*facts.weights.highest, *facts.weights.lowest))
+
+
+def _members(group: Group) -> Iterator[str]:
+    yield group.kept_id
+    yield from (image_id for image_id, _ in group.members)
+
+
+def _findings(facts: Facts) -> list[tuple[str, str]]:
+    """What a reader in a hurry must know: the section and one sentence of each."""
+    findings = [(f"category-{c.name}", f"{c.name}: {report_words.recall_bound(c)}") for c in facts.categories]
+    if facts.duplicates:
+        findings.append(("duplicates", report_words.search_recall(facts.duplicates)))
+    moved = report_words.notable(facts.keywords or ())
+    findings += [("keywords", report_words.shift_sentence(row) + ".") for row in moved[:2]]
+    if facts.weights and facts.weights.quality:
+        findings.append(("weights", report_words.weights_worth(facts.weights)))
+    return findings
+
+
+def _template(name: str) -> str:
+    return resources.files("jobs").joinpath("templates", name).read_text("utf-8")

@@ -1,0 +1,152 @@
+"""Numbers and findings in words, as the report says them."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+from pyspark.sql import Row
+
+from jobs.report_facts import Category, Duplicates, Funnel, Weights
+
+NOTABLE = 6
+_MINUS = "−"
+_NONE = "–"
+
+
+def number(value: float | None) -> str:
+    """A count or a small figure, with separators of thousands.
+
+    Examples:
+        >>> number(12345), number(0.12345), number(3.0), number(None)
+        ('12,345', '0.123', '3', '–')
+    """
+    if value is None or not isfinite(value):
+        return _NONE
+    if float(value).is_integer():
+        return f"{int(value):,}".replace("-", _MINUS)
+    return f"{value:,.3g}".replace("-", _MINUS) if abs(value) < 1000 else f"{value:,.0f}".replace("-", _MINUS)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in per cent.
+
+    Examples:
+        >>> percent(0.1234), percent(None)
+        ('12.3 %', '–')
+    """
+    return _NONE if share is None or not isfinite(share) else f"{100 * share:.{digits}f} %".replace("-", _MINUS)
+
+
+def signed(share: float | None) -> str:
+    """A change in per cent, with its sign.
+
+    Examples:
+        >>> signed(-0.142), signed(0.013), signed(0.0)
+        ('−14.2', '+1.3', '0.0')
+    """
+    if share is None or not isfinite(share):
+        return _NONE
+    text = f"{100 * share:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", _MINUS)
+
+
+def shift(change: float | None, low: float | None, high: float | None) -> str:
+    """A change with its interval.
+
+    Examples:
+        >>> shift(-0.142, -0.15, -0.133)
+        '−14.2 % [−15.0, −13.3]'
+    """
+    return f"{signed(change)} % [{signed(low)}, {signed(high)}]" if change is not None else _NONE
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun.
+
+    Examples:
+        >>> plural(1, "duplicate"), plural(1200, "duplicate")
+        ('1 duplicate', '1,200 duplicates')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def verdict(funnel: Funnel | None) -> str:
+    """What became of the pictures, in one sentence."""
+    if funnel is None:
+        return "This lake holds no pictures yet: `winnow ingest` reads some."
+    parts = [
+        f"{count:,} {what}"
+        for count, what in (
+            (funnel.filtered, "filtered"),
+            (funnel.duplicates, "duplicates" if funnel.duplicates != 1 else "duplicate"),
+            (funnel.repeats, "repeats" if funnel.repeats != 1 else "repeat"),
+            (funnel.quarantined, "quarantined"),
+        )
+        if count
+    ]
+    lost = f": {', '.join(parts)}" if parts else ""
+    return f"Of {plural(funnel.rows_read, 'picture')} read, {funnel.kept:,} {_are(funnel.kept)} kept{lost}."
+
+
+def recall_bound(category: Category) -> str:
+    """What the threshold of a category promises, in one sentence."""
+    limit = category.threshold
+    if limit is None:
+        return f"No threshold is set yet, so that nothing is dropped: `winnow calibrate` sets it for {category.name}."
+    if limit.recall_lower is None or not isfinite(limit.recall_lower):
+        return "There are too few random labels for a bound on recall."
+    caught = f"at least {percent(limit.recall_lower)} of the pictures of this category are caught"
+    labels = f"{plural(limit.positives, 'random positive')} and {plural(limit.negatives, 'random negative')}"
+    return f"With {percent(limit.confidence, 0)} confidence, {caught}, as {labels} show."
+
+
+def search_recall(duplicates: Duplicates) -> str:
+    """How good the search for duplicates was, in one sentence."""
+    quality = duplicates.quality
+    if quality is None or not quality.sampled:
+        return "The recall of the search was not measured (dedup.sample is 0)."
+    against = f"an exhaustive search for {plural(quality.sampled, 'sampled picture')}"
+    if not quality.exhaustive_pairs:
+        return f"Even {against} found no pair within {quality.max_distance} bits."
+    interval = f"[{100 * quality.recall_low:.1f}, {100 * quality.recall_high:.1f}]"
+    found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
+    return f"The search found {found}: a recall of {percent(quality.recall)} {interval}."
+
+
+def weights_worth(weights: Weights) -> str:
+    """What the weights cost and cannot do, in one or two sentences."""
+    quality = weights.quality
+    if quality is None or not quality.kept:
+        return ""
+    share = quality.effective_sample_size / quality.kept
+    clipped = f"{plural(quality.clipped, 'weight was', 'weights were')} clipped"
+    worth = f"The weighted set is worth {quality.effective_sample_size:,.0f} of its {quality.kept:,} pictures"
+    text = f"{worth} ({percent(share, 0)}); {clipped}."
+    if quality.beyond_reach:
+        gone = f"{percent(quality.beyond_reach)} of the removed pictures have nothing like them among the kept"
+        text += f" {gone}: no weight can bring these back."
+    return text
+
+
+def shift_sentence(row: Row) -> str:
+    """One keyword's shift before and after weighing, in one sentence.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> shift_sentence(SimpleNamespace(keyword="woman", shift=-0.142, shift_low=-0.15, shift_high=-0.133,
+        ...     weighted_shift=-0.004, weighted_low=-0.013, weighted_high=0.005))
+        '“woman” −14.2 % [−15.0, −13.3] after filtering, −0.4 % [−1.3, +0.5] after weighing'
+    """
+    before = f"{shift(row.shift, row.shift_low, row.shift_high)} after filtering"
+    if row.weighted_shift is None:
+        return f"“{row.keyword}” {before}"
+    return f"“{row.keyword}” {before}, {shift(row.weighted_shift, row.weighted_low, row.weighted_high)} after weighing"
+
+
+def notable(keywords: Sequence[Row]) -> list[Row]:
+    """The keywords that filtering moved beyond doubt: their interval leaves out 0; the largest shifts first."""
+    moved = [row for row in keywords if row.shift_low is not None and (row.shift_low > 0 or row.shift_high < 0)]
+    return sorted(moved, key=lambda row: (-abs(row.shift), row.keyword))[:NOTABLE]
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

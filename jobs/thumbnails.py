@@ -1,0 +1,115 @@
+"""Small pictures inside a page: made on the executors, collected in a bounded number, carried as data URIs."""
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from PIL import Image
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from models import images
+from models.images import ImageFault
+
+QUALITY = 70
+_CAPTION_CHARACTERS = 240
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One picture of the page.
+
+    Attributes:
+        uri: The small picture as a `data:` URI; None where it could not be made or there was no room left for it.
+        caption: The start of its caption; None where there is none.
+        width: Of the original, in pixels.
+        height: Of the original, in pixels.
+    """
+
+    uri: str | None
+    caption: str | None
+    width: int | None
+    height: int | None
+
+
+def data_uri(image: bytes, side: int) -> str | None:
+    """A picture made small, keeping its aspect.
+
+    Args:
+        image: The bytes of an image file.
+        side: Longest side of the result in pixels; a smaller picture is not enlarged.
+
+    Returns:
+        A WebP file as a `data:` URI; None where the bytes are no image.
+
+    Examples:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (640, 320), "red").save(buffer, "PNG")
+        >>> uri = data_uri(buffer.getvalue(), side=64)
+        >>> Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
+        (64, 32)
+    """
+    try:
+        picture = images.decode(image, min_side=side)
+    except ImageFault:
+        return None
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def data_uris(side: int) -> Callable[[Column], Column]:
+    """The UDF of `data_uri`: an image column to a string column.
+
+    Args:
+        side: Longest side in pixels.
+    """
+
+    def convert(image: "pd.Series[bytes]") -> "pd.Series[str]":
+        return image.map(lambda data: data_uri(bytes(data), side))
+
+    wrapped: Callable[[Column], Column] = F.pandas_udf(convert, "string")
+    return wrapped
+
+
+def thumbnails(rows: DataFrame, wanted: DataFrame, side: int) -> DataFrame:
+    """The wanted rows of `images` with small pictures.
+
+    Args:
+        rows: The table `images`.
+        wanted: Rows of image_id, few enough to be sent to every executor.
+        side: Longest side in pixels.
+
+    Returns:
+        image_id, caption (its start), width, height, uri.
+    """
+    chosen = rows.join(F.broadcast(wanted), "image_id", "left_semi")
+    caption = F.substring("caption", 1, _CAPTION_CHARACTERS).alias("caption")
+    return chosen.select("image_id", caption, "width", "height", data_uris(side)(F.col("image")).alias("uri"))
+
+
+def fetch(rows: DataFrame, image_ids: Iterable[str], side: int, budget: int) -> Mapping[str, Thumbnail]:
+    """Thumbnails by image_id.
+
+    Args:
+        rows: The table `images`.
+        image_ids: Which, the most important first; a bounded number.
+        side: Longest side in pixels.
+        budget: Bytes that all URIs together may take; the least important go without.
+    """
+    order = list(dict.fromkeys(image_ids))
+    if not order:
+        return {}
+    wanted = rows.sparkSession.createDataFrame([(i,) for i in order], "image_id string")
+    found = {row.image_id: row for row in thumbnails(rows, wanted, side).collect()}
+    made = {}
+    for image_id in order:
+        row = found.get(image_id)
+        size = len(row.uri) if row and row.uri else 0
+        uri = row.uri if row and size <= budget else None
+        budget -= size if uri else 0
+        made[image_id] = Thumbnail(uri, row and row.caption, row and row.width, row and row.height)
+    return made
