@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -17,34 +19,60 @@ OUTPUT = "score"
 _BATCH = 256
 
 
-@dataclass(frozen=True)
-class Basis:
-    """What a head must have been trained on to be used.
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head at work.
+
+    The ONNX file takes `embedding`, float32 of shape (n, dims), and gives `score`, float32 of shape (n,); its
+    metadata_props name the category and the digest of the encoder whose embeddings it was trained on.
 
     Attributes:
-        category: The category that it scores.
+        category: What it scores.
         encoder: Digest of the encoder whose embeddings it reads.
         dims: Length of such an embedding.
+        digest: Names the file in tables, as `models.runtime.digest` does.
+        session: Runs it.
     """
 
     category: str
     encoder: str
     dims: int
+    digest: str
+    session: ort.InferenceSession
 
+    @classmethod
+    def load(
+        cls, model: bytes, encoder: str, dims: int, threads: int = 1, providers: Sequence[str] = runtime.CPU
+    ) -> "Head":
+        """A head from the bytes of its file, checked against the encoder in use.
 
-class Head:
-    """A head that has been checked; made by `load`.
+        Args:
+            model: The ONNX file.
+            encoder: Digest of the encoder in use.
+            dims: Length of its embeddings.
+            threads: ONNX Runtime threads.
+            providers: ONNX Runtime execution providers, in order of preference.
 
-    Args:
-        session: Its ONNX Runtime session.
-        basis: What it was trained on.
-        digest: By which the table scores knows it.
-    """
+        Raises:
+            ModelError: It does not load, is no head, or was trained for another encoder.
+        """
+        head = _head(model, threads, providers)
+        found, wanted = (head.encoder, head.dims), (encoder, dims)
+        if found != wanted:
+            raise ModelError(
+                f"the head of {head.category} was trained on encoder {head.encoder} ({head.dims} dimensions), but "
+                f"{encoder} ({dims} dimensions) is in use: {head._train_again}"
+            )
+        return head
 
-    def __init__(self, session: ort.InferenceSession, basis: Basis, digest: str) -> None:
-        self._session = session
-        self.basis = basis
-        self.digest = digest
+    @classmethod
+    def open(cls, path: str) -> "Head":
+        """A head from a local file, made once in each process: what a Spark worker calls for each batch.
+
+        Raises:
+            ModelError: There is no such file, or it is no head.
+        """
+        return _opened(path)
 
     def score(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """How much each image looks like the category.
@@ -58,69 +86,55 @@ class Head:
         Raises:
             ModelError: The embeddings have another length, or a score is not in [0, 1].
         """
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.basis.dims:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.dims:
             shape = " x ".join(str(size) for size in embeddings.shape)
-            raise ModelError(f"head-{self.basis.category}.onnx reads embeddings of {self.basis.dims}, but got {shape}")
+            raise ModelError(f"the head of {self.category} reads embeddings of {self.dims}, but got {shape}")
         rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-        scores: NDArray[np.float32] = runtime.run_in_batches(self._session, rows, [OUTPUT], _BATCH)[0]
+        scores: NDArray[np.float32] = runtime.run_in_batches(self.session, rows, [OUTPUT], _BATCH)[0]
         # Written so that NaN, for which every comparison is false, is refused too.
         wrong = ~((scores >= 0) & (scores <= 1))
         if wrong.any():
             found = f"{scores[wrong][0]} for {int(wrong.sum())} of {len(scores)} images"
             raise ModelError(
-                f"head-{self.basis.category}.onnx answers {found}, where a score lies in [0, 1]: {self._again}"
+                f"the head of {self.category} answers {found}, where a score lies in [0, 1]: {self._train_again}"
             )
         return scores
 
     @property
-    def _again(self) -> str:
-        return _train_again(self.basis.category)
+    def _train_again(self) -> str:
+        return f"run `winnow train {self.category}` again"
 
 
-def load(model: bytes, basis: Basis, threads: int = 1, providers: Sequence[str] = runtime.CPU) -> Head:
-    """A head, checked before any image is scored with it.
+@lru_cache(maxsize=32)
+def _opened(path: str) -> Head:
+    try:
+        model = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error
+    return _head(model, 1, runtime.CPU)
 
-    Args:
-        model: The ONNX file's bytes: input `embedding`, float32 [N, dims]; output `score`, float32 [N].
-        basis: What it must have been trained on.
-        threads: Threads inside one operator.
-        providers: ONNX Runtime execution providers, in order of preference.
 
-    Raises:
-        ModelError: It is not such a model, or was trained for another category, encoder or length of embedding.
-    """
+def _head(model: bytes, threads: int, providers: Sequence[str]) -> Head:
     session = runtime.start(model, threads, providers)
-    faults = _form_faults(session) or _basis_faults(session, basis)
+    faults = _faults(session)
     if faults:
-        raise ModelError(f"head-{basis.category}.onnx {', and '.join(faults)}: {_train_again(basis.category)}")
-    return Head(session, basis, runtime.digest(model))
-
-
-def _form_faults(session: ort.InferenceSession) -> list[str]:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    faults = []
-    if [i.name for i in inputs] != [INPUT] or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
-        found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-        faults.append(f"has the input {found}, where '{INPUT}' tensor(float) [N, dims] is expected")
-    if OUTPUT not in [o.name for o in outputs]:
-        faults.append(f"has the outputs {', '.join(o.name for o in outputs)}, but not '{OUTPUT}'")
-    return faults
-
-
-def _basis_faults(session: ort.InferenceSession, basis: Basis) -> list[str]:
+        raise ModelError(f"the model is no head, it {', and '.join(faults)}: run `winnow train` for its category")
     metadata = session.get_modelmeta().custom_metadata_map
-    found = {
-        "category": metadata.get("category"),
-        "encoder": metadata.get("encoder"),
-        "length of embedding": session.get_inputs()[0].shape[1],
-    }
-    wanted = {"category": basis.category, "encoder": basis.encoder, "length of embedding": basis.dims}
-    return [
-        f"was trained for {name} {found[name] or 'unknown'}, where {wanted[name]} is used now"
-        for name in wanted
-        if found[name] != wanted[name]
-    ]
+    dims = int(session.get_inputs()[0].shape[1])
+    return Head(metadata["category"], metadata["encoder"], dims, runtime.digest(model), session)
 
 
-def _train_again(category: str) -> str:
-    return f"run `winnow train {category}` again"
+def _faults(session: ort.InferenceSession) -> list[str]:
+    inputs, outputs = session.get_inputs(), [o.name for o in session.get_outputs()]
+    first = inputs[0]
+    faults = []
+    fits = len(inputs) == 1 and first.name == INPUT and first.type == "tensor(float)" and len(first.shape) == 2
+    if not fits or not isinstance(first.shape[1], int):
+        found = ", ".join(f"'{i.name}' {i.type} {i.shape}" for i in inputs)
+        faults.append(f"has the input {found}, where '{INPUT}' tensor(float) [N, dims] is expected")
+    if OUTPUT not in outputs:
+        faults.append(f"has the outputs {', '.join(outputs)}, where '{OUTPUT}' is expected")
+    missing = [key for key in ("category", "encoder") if key not in session.get_modelmeta().custom_metadata_map]
+    if missing:
+        faults.append(f"has no {' and no '.join(missing)} in its metadata")
+    return faults

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from models import head
 from models.errors import ModelError
+from models.head import INPUT, OUTPUT, Head
 
 FOLDS = 5
 
@@ -40,6 +40,19 @@ class Examples:
     def take(self, rows: NDArray[np.bool_]) -> "Examples":
         """The examples for which `rows`, bool of shape (n,), is true."""
         return Examples(self.embeddings[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a head is for; kept in its metadata.
+
+    Attributes:
+        category: The category that it scores.
+        encoder: Digest of the encoder whose embeddings it reads.
+    """
+
+    category: str
+    encoder: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ class _Layer:
 _Layers = tuple[_Layer, ...]
 
 
-def train(examples: Examples, basis: head.Basis, options: Options) -> TrainedHead:
+def train(examples: Examples, basis: Basis, options: Options) -> TrainedHead:
     """Trains a head, calibrates its scores and exports it.
 
     Both classes weigh the same in the loss however many labels they have. Logits of the examples that cross-validation
@@ -92,7 +105,7 @@ def train(examples: Examples, basis: head.Basis, options: Options) -> TrainedHea
 
     Args:
         examples: In an order that has nothing to do with what they show, since folds are dealt out by it.
-        basis: What the head is trained on; kept in its metadata.
+        basis: What it is for.
         options: How it is trained.
 
     Raises:
@@ -104,8 +117,8 @@ def train(examples: Examples, basis: head.Basis, options: Options) -> TrainedHea
 
     Examples:
         >>> examples = Examples(np.eye(4, dtype=np.float32), np.array([True, True, False, False]))
-        >>> trained = train(examples, head.Basis("boats", "e", 4), Options())
-        >>> head.load(trained.model, head.Basis("boats", "e", 4)).score(examples.embeddings) > 0.5
+        >>> trained = train(examples, Basis("boats", "e"), Options())
+        >>> Head.load(trained.model, encoder="e", dims=4).score(examples.embeddings) > 0.5
         array([ True,  True, False, False])
     """
     _check(examples, basis)
@@ -199,7 +212,7 @@ def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float
     return math.exp(log_slope.item()), intercept.item()
 
 
-def _check(examples: Examples, basis: head.Basis) -> None:
+def _check(examples: Examples, basis: Basis) -> None:
     positives = int(examples.labels.sum())
     negatives = len(examples.labels) - positives
     if not positives or not negatives:
@@ -270,7 +283,7 @@ def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
     return (*layers[:-1], _Layer(last.weight * slope, last.bias * slope + intercept))
 
 
-def _metadata(labels: NDArray[np.bool_], basis: head.Basis, metrics: dict[str, float]) -> dict[str, str]:
+def _metadata(labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float]) -> dict[str, str]:
     # No date: the same labels must give the same bytes, and so the same digest.
     counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
     return {
@@ -282,7 +295,7 @@ def _metadata(labels: NDArray[np.bool_], basis: head.Basis, metrics: dict[str, f
 
 
 def _export(layers: _Layers, metadata: dict[str, str]) -> bytes:
-    nodes, weights, value = [], [], head.INPUT
+    nodes, weights, value = [], [], INPUT
     for i, layer in enumerate(layers):
         for name, array in ((f"weight{i}", layer.weight), (f"bias{i}", layer.bias)):
             weights.append(numpy_helper.from_array(array.numpy().astype(np.float32), name))
@@ -293,13 +306,13 @@ def _export(layers: _Layers, metadata: dict[str, str]) -> bytes:
             value = f"hidden{i}"
     weights.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"))
     nodes.append(helper.make_node("Sigmoid", [value], ["probability"]))
-    nodes.append(helper.make_node("Squeeze", ["probability", "axes"], [head.OUTPUT]))
+    nodes.append(helper.make_node("Squeeze", ["probability", "axes"], [OUTPUT]))
     return _model(nodes, weights, metadata, dims=layers[0].weight.shape[1])
 
 
 def _model(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], metadata: dict[str, str], dims: int) -> bytes:
-    inputs = [helper.make_tensor_value_info(head.INPUT, TensorProto.FLOAT, ["N", dims])]
-    outputs = [helper.make_tensor_value_info(head.OUTPUT, TensorProto.FLOAT, ["N"])]
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", dims])]
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N"])]
     graph = helper.make_graph(nodes, "head", inputs, outputs, weights)
     opset = helper.make_opsetid("", _OPSET)
     model = helper.make_model(graph, producer_name="winnow", opset_imports=[opset], ir_version=_IR)
@@ -308,9 +321,9 @@ def _model(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], metadat
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _compare(model: bytes, layers: _Layers, embeddings: NDArray[np.float32], basis: head.Basis) -> None:
+def _compare(model: bytes, layers: _Layers, embeddings: NDArray[np.float32], basis: Basis) -> None:
     expected = torch.sigmoid(_logits(layers, torch.from_numpy(embeddings.astype(np.float64)))).numpy()
-    worst = float(np.abs(head.load(model, basis).score(embeddings) - expected).max())
+    worst = float(np.abs(Head.load(model, basis.encoder, embeddings.shape[1]).score(embeddings) - expected).max())
     if worst > _TOLERANCE:
         raise ModelError(
             f"the exported head of {basis.category} differs from the trained one by {worst:.2g}, "

@@ -3,11 +3,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models import head
+from models import runtime
 from models.errors import ModelError
-from models.head import Basis
-
-BASIS = Basis("boats", "abc", 3)
+from models.head import Head
 
 
 def model(operator="Sigmoid", metadata=None, dims=3, source="embedding"):
@@ -27,7 +25,7 @@ def model(operator="Sigmoid", metadata=None, dims=3, source="embedding"):
 
 
 def test_score_is_what_the_model_says():
-    scores = head.load(model(), BASIS).score(np.array([[0, 0, 0], [1, 2, -1]], np.float32))
+    scores = Head.load(model(), "abc", 3).score(np.array([[0, 0, 0], [1, 2, -1]], np.float32))
 
     np.testing.assert_allclose(scores, [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6)
     assert scores.dtype == np.float32
@@ -35,29 +33,44 @@ def test_score_is_what_the_model_says():
 
 def test_score_of_a_row_does_not_depend_on_its_neighbours():
     embeddings = np.random.default_rng(0).normal(size=(700, 3)).astype(np.float32)
-    loaded = head.load(model(), BASIS)
+    loaded = Head.load(model(), "abc", 3)
 
     assert np.array_equal(loaded.score(embeddings)[300:310], loaded.score(embeddings[300:310]))
 
 
 def test_no_rows_give_no_scores():
-    assert head.load(model(), BASIS).score(np.zeros((0, 3), np.float32)).shape == (0,)
+    assert Head.load(model(), "abc", 3).score(np.zeros((0, 3), np.float32)).shape == (0,)
 
 
 @pytest.mark.parametrize(
-    ("data", "basis", "message"),
+    ("data", "message"),
     [
-        (b"no model", BASIS, "not an ONNX model"),
-        (model(source="image"), BASIS, "has the input image"),
-        (model(dims=4), BASIS, "length of embedding 4, where 3 is used now: run `winnow train boats` again"),
-        (model(), Basis("boats", "new", 3), "encoder abc, where new is used now: run `winnow train boats` again"),
-        (model(), Basis("cars", "abc", 3), "category boats, where cars"),
-        (model(metadata={}), BASIS, "category unknown"),
+        (b"no model", "not an ONNX model"),
+        (model(source="image"), "has the input 'image'"),
+        (model(metadata={"category": "boats"}), "has no encoder in its metadata"),
+        (model(dims=4), r"\(4 dimensions\), but abc \(3 dimensions\) is in use: run `winnow train boats` again"),
+        (model(metadata={"category": "boats", "encoder": "old"}), "trained on encoder old .* run `winnow train boats`"),
     ],
 )
-def test_unfit_heads_are_refused(data, basis, message):
+def test_unfit_heads_are_refused(data, message):
     with pytest.raises(ModelError, match=message):
-        head.load(data, basis)
+        Head.load(data, "abc", 3)
+
+
+def test_a_head_is_opened_once_in_a_process(tmp_path):
+    file = tmp_path / "head.onnx"
+    file.write_bytes(model())
+
+    opened = Head.open(str(file))
+
+    assert (opened.category, opened.encoder, opened.dims) == ("boats", "abc", 3)
+    assert opened.digest == runtime.digest(model())
+    assert Head.open(str(file)) is opened
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"missing\.onnx cannot be read"):
+        Head.open(str(tmp_path / "missing.onnx"))
 
 
 @pytest.mark.parametrize(("operator", "wrong", "right"), [("Log", -1.0, 0.5), ("Exp", 1.0, -1.0)])
@@ -65,9 +78,9 @@ def test_scores_outside_the_unit_interval_are_refused(operator, wrong, right):
     embeddings = np.array([[wrong] * 3, [right] * 3], np.float32)
 
     with pytest.raises(ModelError, match=r"1 of 2 images.*run `winnow train boats` again"):
-        head.load(model(operator), BASIS).score(embeddings)
+        Head.load(model(operator), "abc", 3).score(embeddings)
 
 
 def test_embeddings_of_another_length_are_refused():
     with pytest.raises(ModelError, match="embeddings of 3, but got 2 x 5"):
-        head.load(model(), BASIS).score(np.zeros((2, 5), np.float32))
+        Head.load(model(), "abc", 3).score(np.zeros((2, 5), np.float32))

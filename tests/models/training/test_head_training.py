@@ -2,12 +2,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models import head
 from models.errors import ModelError
-from models.head import Basis
-from models.training.head import Examples, Options, deal, fit, held_out_logits, platt, train
+from models.head import Head
+from models.training.head import Basis, Examples, Options, deal, fit, held_out_logits, platt, train
 
-BASIS = Basis("boats", "abc", 8)
+BASIS = Basis("boats", "abc")
 
 
 def examples(n=200, noise=0.3, seed=3):
@@ -33,7 +32,7 @@ def test_head_parts_what_can_be_parted(hidden):
 
     trained = train(data, BASIS, Options(hidden=hidden))
 
-    scores = head.load(trained.model, BASIS).score(examples(seed=4).embeddings)
+    scores = Head.load(trained.model, "abc", 8).score(examples(seed=4).embeddings)
     assert np.mean((scores > 0.5) == data.labels) > 0.93
     assert trained.metrics["auc"] > 0.95
 
@@ -90,7 +89,7 @@ def test_one_positive_is_trained_on_but_not_cross_validated():
     trained = train(data, BASIS, Options())
 
     assert trained.metrics == {}
-    assert head.load(trained.model, BASIS).score(data.embeddings).argmax() == 0
+    assert Head.load(trained.model, "abc", 8).score(data.embeddings).argmax() == 0
 
 
 def test_folds_hold_their_share_of_both_classes():
