@@ -77,7 +77,9 @@ def rule_for(job: Job) -> Rule:
     if distance is None:
         distance = PDQ_DISTANCE if settings.hash == "pdq" else encoder.max_distance
     if distance is None:
-        raise WinnowError(f"encoder {encoder.digest} does not say which distance makes a duplicate: set dedup.max_distance")
+        raise WinnowError(
+            f"encoder {encoder.digest} does not say which distance makes a duplicate: set dedup.max_distance"
+        )
     quality = settings.min_quality
     if quality is None:
         quality = PDQ_QUALITY if settings.hash == "pdq" else EMBEDDING_QUALITY
@@ -142,7 +144,9 @@ def ranked(
     facts = images.select("image_id", "width", "height", F.length("caption").alias("caption_length"))
     joined = hashed.join(facts, "image_id").join(verdicts.select("image_id", "kept"), "image_id", "left")
     passed = F.coalesce("kept", F.lit(True))
-    return joined.select("image_id", "node", "comparable", passed.alias("passed"), _order(passed, settings).alias("order"))
+    return joined.select(
+        "image_id", "node", "comparable", passed.alias("passed"), _order(passed, settings).alias("order")
+    )
 
 
 def _order(passed: Column, settings: DedupSettings) -> Column:
@@ -161,7 +165,9 @@ def _order(passed: Column, settings: DedupSettings) -> Column:
 def distinct_hashes(members: DataFrame) -> DataFrame:
     """One row for each distinct node: node, comparable, order and image_id of its best image, members (count)."""
     best = F.min(F.struct("order", "image_id")).alias("best")
-    grouped = members.groupBy("node").agg(best, F.first("comparable").alias("comparable"), F.count("*").alias("members"))
+    grouped = members.groupBy("node").agg(
+        best, F.first("comparable").alias("comparable"), F.count("*").alias("members")
+    )
     return grouped.select("node", "comparable", "best.order", "best.image_id", "members")
 
 
@@ -229,7 +235,9 @@ def image_pairs(members: DataFrame, pairs: DataFrame, limit: int) -> DataFrame:
     sized = sized.join(groups.select(F.col("node").alias("b"), F.col("size").alias("size_b")), "b")
     across = sized.withColumn("full", F.col("size_a") * F.col("size_b") <= limit)
     for end, image in (("a", "x"), ("b", "y")):
-        named = members.join(groups, "node").select(F.col("node").alias(end), F.col("image_id").alias(image), best.alias("best"))
+        named = members.join(groups, "node").select(
+            F.col("node").alias(end), F.col("image_id").alias(image), best.alias("best")
+        )
         across = across.join(named, end).where("full or best").drop("best")
     near = across.select("x", "y", "distance", F.lit("lsh").alias("method"))
     return exact.unionByName(near).select(

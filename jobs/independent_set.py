@@ -23,7 +23,9 @@ def removed(edges: DataFrame) -> DataFrame:
     """
     undecided, gone = edges.select("better", "worse"), edges.select(F.col("worse").alias("removed")).limit(0)
     while not undecided.isEmpty():
-        winners = undecided.select("better").join(undecided.select(F.col("worse").alias("better")), "better", "left_anti")
+        winners = undecided.select("better").join(
+            undecided.select(F.col("worse").alias("better")), "better", "left_anti"
+        )
         losers = undecided.join(winners.distinct(), "better", "left_semi").select(F.col("worse").alias("removed"))
         losers = losers.distinct().localCheckpoint()
         undecided = _without(_without(undecided, losers, "worse"), losers, "better").localCheckpoint()

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pandas as pd
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import FloatType
 
 from jobs import model_files, tables
 from jobs.config import ScoreSettings
@@ -217,9 +214,7 @@ def failures(results: DataFrame, images: DataFrame) -> DataFrame:
 
 def _new_scores(results: DataFrame, scores: DataFrame, digests: Mapping[str, str]) -> DataFrame:
     each = [
-        F.struct(
-            F.lit(category).alias("category"), F.lit(model).alias("model"), F.col("scores")[place].alias("score")
-        )
+        F.struct(F.lit(category).alias("category"), F.lit(model).alias("model"), F.col("scores")[place].alias("score"))
         for place, (category, model) in enumerate(digests.items())
     ]
     good = results.where(F.col("reason").isNull())

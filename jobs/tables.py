@@ -64,6 +64,12 @@ LABELS = _table(
     "label",
     "image_id string, category string, label boolean, origin string, annotator string, labelled_at timestamp",
 )
+LABEL_FAULTS = _table(
+    "label_faults",
+    "label",
+    "file string, key string, image_id string, category string, label string, origin string, annotator string, "
+    "labelled_at string, reason string",
+)
 THRESHOLDS = _table(
     "thresholds",
     "calibrate",
@@ -104,6 +110,6 @@ KEYWORD_SHIFT = _table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, THRESHOLDS, VERDICTS, PAIRS, DUPLICATES,
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, THRESHOLDS, VERDICTS, PAIRS, DUPLICATES,
     FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
 )  # fmt: skip

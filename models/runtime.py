@@ -50,7 +50,9 @@ def start(model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU) 
         return ort.InferenceSession(model, options, providers=list(providers))
     except Exception as error:
         name = model if isinstance(model, str) else f"the model ({len(model)} bytes)"
-        raise ModelError(f"{name} is not an ONNX model that onnxruntime can load: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"{name} is not an ONNX model that onnxruntime can load: {str(error).splitlines()[0]}"
+        ) from error
 
 
 @lru_cache(maxsize=32)

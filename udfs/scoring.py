@@ -73,7 +73,9 @@ class Scoring:
             )
             for place, model in enumerate(self.classifiers)
         ]
-        results = iter(zip(good, embeddings, hashes, np.stack(scores, axis=1) if scores else hashes[:, :0], strict=True))
+        results = iter(
+            zip(good, embeddings, hashes, np.stack(scores, axis=1) if scores else hashes[:, :0], strict=True)
+        )
         ids = rows.column("image_id").to_pylist()
         table = [
             _failed(image_id, picture)

@@ -1,0 +1,189 @@
+"""Files by path or URI, on the driver and in Spark's tasks alike.
+
+Local paths are opened as they are, so on a cluster they must be on a disk that all workers share. Other URIs go through
+pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials where the vendor's own tools do (environment,
+instance role), not in Hadoop's configuration.
+"""
+
+import gzip
+import os
+import posixpath
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any
+
+from pyarrow import fs
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a folder.
+
+    Attributes:
+        name: Without its folder.
+        size: Bytes.
+        modified: Nanoseconds since 1970.
+    """
+
+    name: str
+    size: int
+    modified: int
+
+
+def absolute(path: str) -> str:
+    """A path in the form in which tables keep it: local ones absolute and without `file:`, others as they are.
+
+    Examples:
+        >>> absolute("file:///data/photos/")
+        '/data/photos'
+        >>> absolute("s3a://bucket/photos/")
+        's3a://bucket/photos'
+    """
+    if is_local(path):
+        return str(Path(re.sub(r"^file:(//(?=/))?", "", path)).absolute())
+    return path.rstrip("/")
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine's own file system."""
+    scheme = _SCHEME.match(path)
+    return scheme is None or scheme[1] == "file"
+
+
+def spark_path(path: str) -> str:
+    """The path as Spark reads it, whose default file system need not be the local one.
+
+    Examples:
+        >>> spark_path("/data/photos")
+        'file:///data/photos'
+    """
+    return f"file://{path}" if is_local(path) else path
+
+
+def kind(path: str) -> str | None:
+    """`file`, `folder`, or None when there is nothing."""
+    filesystem, inner = _filesystem(path)
+    info = filesystem.get_file_info(inner)
+    return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(info.type)
+
+
+def entry(path: str) -> Entry:
+    """Size and time of one file."""
+    filesystem, inner = _filesystem(path)
+    info = filesystem.get_file_info(inner)
+    return Entry(posixpath.basename(path), int(info.size or 0), int(info.mtime_ns or 0))
+
+
+def expand(path: str) -> list[str]:
+    """What a path with `*`, `?` or `[…]` stands for, sorted; the path itself when it has none or is a real name.
+
+    Only the last part may hold such signs on other file systems than the local one.
+    """
+    if not _GLOB.search(path) or kind(path):
+        return [path]
+    if is_local(path):
+        return sorted(str(found) for found in Path("/").glob(path.lstrip("/")))
+    folder, pattern = posixpath.split(path)
+    names = [name for name, _ in _list(folder)]
+    return sorted(posixpath.join(folder, name) for name in names if fnmatchcase(name, pattern))
+
+
+def walk(root: str) -> Iterator[tuple[str, list[Entry]]]:
+    """Every folder below a root with its files, sorted by name; names that begin with a dot are left out.
+
+    Args:
+        root: A folder.
+
+    Returns:
+        The folder's path relative to the root ('' for itself), and its files. One folder is held in memory at a time.
+    """
+    yield from _walk(root, "", ())
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A file open for reading at any place; what is compressed or not local is first copied to a temporary file."""
+    if is_local(path) and not path.endswith(("gz", "tgz")):
+        with Path(path).open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        with _stream(path) as stream:
+            _copy(gzip.GzipFile(fileobj=stream) if path.endswith(("gz", "tgz")) else stream, copy)
+        copy.seek(0)
+        yield copy
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file."""
+    with _stream(path) as stream:
+        return bytes(stream.read())
+
+
+def _copy(stream: Any, copy: IO[bytes]) -> None:
+    try:
+        shutil.copyfileobj(stream, copy, 1 << 20)
+    except (EOFError, gzip.BadGzipFile):
+        # A cut gzip stream: what could be unpacked is read, and the archive's own end is then found missing.
+        copy.flush()
+
+
+def _stream(path: str) -> Any:
+    if is_local(path):
+        return Path(path).open("rb")
+    filesystem, inner = _filesystem(path)
+    return filesystem.open_input_stream(inner)
+
+
+def _filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    if is_local(path):
+        return fs.LocalFileSystem(), path
+    scheme, _, rest = path.partition("://")
+    host, _, inner = rest.partition("/")
+    # Only the host goes through the URI parser, which would trip over spaces and percent signs in file names.
+    filesystem, base = fs.FileSystem.from_uri(f"{ {'s3a': 's3', 's3n': 's3'}.get(scheme, scheme) }://{host}/")
+    return filesystem, posixpath.join(base, inner)
+
+
+def _walk(root: str, folder: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[Entry]]]:
+    here = posixpath.join(root, folder) if folder else root
+    if is_local(root):
+        real = os.path.realpath(here)
+        if real in above:  # a link back to a folder above
+            return
+        above = (*above, real)
+    listed = sorted((name, found) for name, found in _list(here) if not name.startswith("."))
+    yield folder, [found for _, found in listed if found is not None]
+    for name, found in listed:
+        if found is None:
+            yield from _walk(root, posixpath.join(folder, name), above)
+
+
+def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
+    """Names in a folder; None stands for a sub-folder."""
+    if is_local(folder):
+        with os.scandir(folder) as found:
+            for item in found:
+                yield item.name, None if item.is_dir() else _local_entry(item)
+        return
+    filesystem, inner = _filesystem(folder)
+    for info in filesystem.get_file_info(fs.FileSelector(inner)):
+        name = info.base_name
+        yield name, None if info.type == fs.FileType.Directory else Entry(name, info.size or 0, info.mtime_ns or 0)
+
+
+def _local_entry(item: "os.DirEntry[str]") -> Entry:
+    try:
+        stat = item.stat()
+    except OSError:  # a link to nothing: reading it will say so
+        return Entry(item.name, 0, 0)
+    return Entry(item.name, stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,140 @@
+"""The rows that every source gives, whatever its format."""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import types as T
+
+_FIELDS = ("source", "key", "caption", "image", "meta", "stage", "reason", "detail")
+SCHEMA = T.StructType([T.StructField(n, T.BinaryType() if n == "image" else T.StringType()) for n in _FIELDS])
+_ARROW = pa.schema([(n, pa.binary() if n == "image" else pa.string()) for n in _FIELDS])
+
+# An Arrow batch ends at whichever comes first: a few MB keep both the Python worker and the JVM small.
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 1000
+
+MAX_IMAGE_BYTES = 1 << 29
+"""Files beyond this (512 MB) are not read: Spark's rows and Arrow's columns end at 2 GB, and no picture is so large."""
+
+READ_STAGE = "read"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image with its caption, or why it could not be read.
+
+    Attributes:
+        source: The file, folder or table that it lies in.
+        key: Its name there.
+        caption: None when it has none; an empty one is ''.
+        image: The file's bytes, unchanged; None when there is a reason.
+        meta: All other input fields, as a JSON object.
+        reason: Why it could not be read, in a phrase that can be counted; None when it could.
+        detail: What was found, for the reader of the table quarantine.
+    """
+
+    source: str
+    key: str
+    caption: str | None = None
+    image: bytes | None = None
+    meta: str = "{}"
+    reason: str | None = None
+    detail: str | None = None
+
+
+def batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+    """Rows as Arrow batches of a few MB, as `mapInArrow` wants them.
+
+    Examples:
+        >>> [batch.num_rows for batch in batches([Row("s", "a", image=b"1"), Row("s", "b", image=b"2")])]
+        [2]
+    """
+    waiting: list[Row] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += len(row.image or b"") + len(row.meta) + len(row.caption or "")
+        if size >= _BATCH_BYTES or len(waiting) >= _BATCH_ROWS:
+            yield _batch(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield _batch(waiting)
+
+
+def printable(name: str) -> str:
+    r"""A file name that can be stored: bytes of it that are not UTF-8 become the replacement character.
+
+    Examples:
+        >>> printable("caf\udce9.jpg")
+        'caf�.jpg'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def text(data: bytes) -> tuple[str, bool]:
+    r"""A text file's content unchanged, and whether bytes had to be replaced because they are not UTF-8.
+
+    Examples:
+        >>> text("Zoë\n".encode())
+        ('Zoë\n', False)
+        >>> text(b"Zo\xeb")
+        ('Zo�', True)
+    """
+    try:
+        return data.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace"), True
+
+
+def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, str | None]:
+    """The first of the names that a record has, and its text.
+
+    Returns:
+        The name and the text; the text is None when the value is null, both when there is no such name.
+
+    Examples:
+        >>> first_text({"url": "u", "TEXT": "a dog"}, ["caption", "TEXT"])
+        ('TEXT', 'a dog')
+    """
+    for name in names:
+        if name in fields:
+            value = fields[name]
+            return name, value if value is None or isinstance(value, str) else to_json(value)
+    return None, None
+
+
+def to_json(value: Any) -> str:
+    """Any value of an input record as JSON; bytes become base64, dates and what JSON has no number for their text.
+
+    Examples:
+        >>> to_json({"n": 1, "b": b"abc", "x": float("nan")})
+        '{"n": 1, "b": "YWJj", "x": "nan"}'
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain(value: Any) -> str:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def _batch(rows: list[Row]) -> pa.RecordBatch:
+    columns = {name: [getattr(row, name) for row in rows] for name in _FIELDS if name != "stage"}
+    columns["stage"] = [READ_STAGE if row.reason else None for row in rows]
+    arrays = [pa.array(columns[name], type=_ARROW.field(name).type) for name in _FIELDS]
+    return pa.RecordBatch.from_arrays(arrays, schema=_ARROW)

@@ -1,0 +1,147 @@
+"""The probe that tells unfiltered from filtered images, and the importance weights it gives.
+
+Source: density-ratio estimation by a classifier; Choi et al., "Fair generative modeling via weak supervision", ICML 2020.
+With equal weight on both sides, P(unfiltered | x) / P(filtered | x) is the ratio of their densities at x.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+_CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear probe: log-odds of being unfiltered.
+
+    Attributes:
+        coefficients: float64 of shape (features,), for features as they come.
+        intercept: Log-odds where all features are 0.
+    """
+
+    coefficients: NDArray[np.float64]
+    intercept: float
+
+    def log_odds(self, features: NDArray[np.float64] | sparse.csr_matrix) -> NDArray[np.float64]:
+        """Log P(unfiltered | x) - log P(filtered | x), float64 of shape (n,), for features of shape (n, features)."""
+        return np.asarray(features @ self.coefficients, dtype=np.float64).ravel() + self.intercept
+
+
+@dataclass(frozen=True)
+class ProbeQuality:
+    """How well the probes do on images that they did not see.
+
+    Attributes:
+        auc: Area under the ROC curve; 0.5 means that filtering left no trace in the features.
+        calibration_error: Expected calibration error, mean gap between predicted and observed share over ten bins.
+    """
+
+    auc: float
+    calibration_error: float
+
+
+def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regularisation: float) -> Probe:
+    """Fits a ridge logistic regression with prior one half.
+
+    Args:
+        features: Of shape (n, features).
+        unfiltered: Which side each row is a sample of, shape (n,).
+        regularisation: Ridge on the coefficients of standardised features; larger is smoother.
+
+    Raises:
+        ValueError: One of the sides has no row.
+    """
+    shares = np.array([np.count_nonzero(~unfiltered), np.count_nonzero(unfiltered)])
+    if shares.min() == 0:
+        raise ValueError("both unfiltered and filtered images are needed to fit a probe")
+    spread = np.sqrt(np.maximum(_variances(features), 1e-12))
+    scaled = features @ sparse.diags(1.0 / spread)
+    model = LogisticRegression(C=1.0 / regularisation, max_iter=1000, tol=1e-8)
+    sides = unfiltered.astype(int)
+    model.fit(scaled, sides, sample_weight=(len(sides) / 2 / shares)[sides])
+    return Probe(model.coef_[0] / spread, float(model.intercept_[0]))
+
+
+def _variances(features: sparse.csr_matrix) -> NDArray[np.float64]:
+    mean = np.asarray(features.mean(axis=0)).ravel()
+    square = np.asarray(features.multiply(features).mean(axis=0)).ravel()
+    return np.asarray(square - mean**2, dtype=np.float64)
+
+
+def cross_fit(
+    features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], folds: NDArray[np.int64], regularisation: float
+) -> tuple[list[Probe], ProbeQuality]:
+    """One probe for each fold, fitted on the others, and their quality on the fold that each did not see.
+
+    Args:
+        features: Of shape (n, features).
+        unfiltered: Side of each row.
+        folds: Fold of each row, 0 to k - 1.
+        regularisation: See `fit_probe`.
+
+    Returns:
+        The k probes, the i-th for weighing fold i, and their quality.
+    """
+    count = int(folds.max()) + 1
+    probes = [fit_probe(features[folds != f], unfiltered[folds != f], regularisation) for f in range(count)]
+    odds = np.empty(len(unfiltered))
+    for fold, probe in enumerate(probes):
+        odds[folds == fold] = probe.log_odds(features[folds == fold])
+    return probes, _quality(odds, unfiltered)
+
+
+def _quality(log_odds: NDArray[np.float64], unfiltered: NDArray[np.bool_]) -> ProbeQuality:
+    shares = np.array([np.mean(~unfiltered), np.mean(unfiltered)])
+    weight = (0.5 / shares)[unfiltered.astype(int)]
+    predicted = 1.0 / (1.0 + np.exp(-log_odds))
+    bins = np.minimum((predicted * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
+    total = np.bincount(bins, weight, _CALIBRATION_BINS)
+    gaps = np.bincount(bins, weight * predicted, _CALIBRATION_BINS) - np.bincount(
+        bins, weight * unfiltered, _CALIBRATION_BINS
+    )
+    return ProbeQuality(float(roc_auc_score(unfiltered, log_odds)), float(np.abs(gaps).sum() / total.sum()))
+
+
+def effective_sample_size(total: float, total_of_squares: float) -> float:
+    """Kish's effective sample size: how many images of weight 1 the weighted ones are worth.
+
+    Args:
+        total: Sum of the weights.
+        total_of_squares: Sum of their squares.
+
+    Examples:
+        >>> effective_sample_size(10.0, 10.0)
+        10.0
+    """
+    return total**2 / total_of_squares if total_of_squares else 0.0
+
+
+def beyond_reach(removed: NDArray[np.float32], kept: NDArray[np.float32], level: float = 0.95) -> float:
+    """The share of removed images that no kept image resembles, so that no weight can bring them back.
+
+    An image is beyond reach where its nearest kept image is farther than that of 95 % of the kept images themselves.
+
+    Args:
+        removed: Unit-length embeddings, float32 of shape (n, d).
+        kept: Likewise, of shape (m, d), m at least 2.
+        level: Share of kept images that count as within reach.
+
+    Returns:
+        Share between 0 and 1; nan where there is nothing to compare.
+
+    Examples:
+        >>> east, north = np.eye(2, dtype=np.float32)
+        >>> beyond_reach(np.stack([north]), np.stack([east, east, east]))
+        1.0
+    """
+    if len(removed) == 0 or len(kept) < 2:
+        return float("nan")
+    among = kept @ kept.T
+    np.fill_diagonal(among, -np.inf)
+    bound = np.quantile(among.max(axis=1), 1.0 - level)
+    return float(np.mean((removed @ kept.T).max(axis=1) < bound - 1e-6))
