@@ -37,12 +37,14 @@ class IngestSettings(_Section):
     key_columns: list[str]
     max_megapixels: Annotated[float, Field(gt=0)]
     file_mb: Positive
+    chunk_gb: Positive
 
 
 class EncoderSettings(_Section):
     """Which perceptual encoder is used and how one is fitted."""
 
     model: str
+    fit: bool
     images: Positive
     minutes: Annotated[float, Field(gt=0)]
     batch: Annotated[int, Field(ge=8)]

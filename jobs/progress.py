@@ -23,12 +23,14 @@ class Progress:
 
     Args:
         console: Where to show it.
-        context: Whose tasks are counted; none shows the steps without counts.
+
+    Attributes:
+        context: Whose tasks are counted, once Spark runs; without it steps are shown without counts.
     """
 
-    def __init__(self, console: Console | None = None, context: SparkContext | None = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr)
-        self._context = context
+        self.context: SparkContext | None = None
         self._step = ""
 
     @contextmanager
@@ -56,6 +58,10 @@ class Progress:
         finally:
             self._finish(done, watcher)
             self._step = ""
+
+    def heading(self, text: str) -> None:
+        """Prints the name of the command that starts."""
+        self.console.print(f"\n[bold]{text}[/]", highlight=False)
 
     def note(self, text: str) -> None:
         """Prints a line that stays."""
@@ -90,9 +96,9 @@ class Progress:
             self.console.print(f"  {self._step}: {finished} of {total} tasks", highlight=False)
 
     def _tasks(self) -> tuple[int, int]:
-        if self._context is None:
+        if self.context is None:
             return 0, 0
-        tracker = self._context.statusTracker()
+        tracker = self.context.statusTracker()
         try:
             stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
         except Exception:  # the session may be stopping; a display must not end the work

@@ -234,7 +234,7 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
             todo = unclassified(signals, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:
-                score = head_scores(name, job.settings.score.batch)(F.col("embedding"))
+                score = head_scores(name)(F.col("embedding"))
                 job.lake.append(tables.SCORES, classified(todo, category, head.digest, score), recipe)
             total += count
     return total

@@ -40,13 +40,13 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
     spark = SparkSession.active()
     if isinstance(model, str):
         spark.sparkContext.addFile(model)
-        return head_scores(_base_name(model), batch)
+        return head_scores(_base_name(model))
     classifier.check(runtime.start(model.path, threads), model)
     spark.sparkContext.addFile(model.path)
     return _image_scores(model, batch, threads)
 
 
-def head_scores(file: str, batch: int) -> ScoreUdf:
+def head_scores(file: str) -> ScoreUdf:
     """A pandas UDF from embeddings to scores, by a head that `SparkContext.addFile` shipped under this name."""
 
     @pandas_udf(FloatType())

@@ -61,9 +61,10 @@ class Scoring:
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         session = runtime.session_of_file
         encoder = Encoder.open(SparkFiles.get(self.encoder), self.threads, self.providers, self.batch)
-        pictures = [_read(data, encoder.size, self.classifiers) for data in rows.column("image")]
+        size = (encoder.size, encoder.size)
+        pictures = [_read(data, size, self.classifiers) for data in rows.column("image")]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
-        embeddings, hashes = encoder.encode(_stack([p.thumbnail for p in good], encoder.size))
+        embeddings, hashes = encoder.encode(_stack([p.thumbnail for p in good], size))
         scores = [
             classify_thumbnails(
                 session(SparkFiles.get(model.path), self.threads, self.providers),

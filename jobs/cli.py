@@ -1,0 +1,299 @@
+"""The command line: one command for each job, and the one place that turns errors into a line for the user."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs import config
+from jobs.job import Job, Summary
+from jobs.progress import Progress
+from models.errors import WinnowError
+
+app = typer.Typer(
+    name="winnow",
+    help="Filter, deduplicate and weigh image-caption data for training image models, on Spark over Delta tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+label_app = typer.Typer(help="Labels in and out.", no_args_is_help=True)
+app.add_typer(label_app, name="label")
+
+LakeOption = Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake's Delta tables.")]
+ConfOption = Annotated[
+    list[Path] | None, typer.Option("--conf", metavar="FILE", help="Settings in TOML; repeatable, later ones win.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as section.key=value; repeatable.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+SourcesArgument = Annotated[
+    list[str], typer.Argument(metavar="SOURCE...", help="Image folders, tar shards, Parquet or Delta tables.")
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="FORMAT", help="folder, webdataset, parquet or delta; guessed when not given."),
+]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The options that every command takes."""
+
+    lake: str
+    conf: list[Path] | None
+    overrides: list[str] | None
+    debug: bool
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Job]:
+        """A job with its session; a `WinnowError` becomes one line and exit status 1."""
+        from jobs.lake import Lake
+        from jobs.session import get_session
+
+        console = Console(file=sys.stderr)
+        with _told(console, self.debug):
+            settings = config.load(self.conf or [], self.overrides or [])
+            progress = Progress(console)
+            with progress.step("start Spark"):
+                spark = get_session(settings.spark, f"winnow {name}")
+            progress.context = spark.sparkContext
+            try:
+                yield Job(Lake(spark, self.lake), settings, progress)
+            finally:
+                spark.stop()
+
+
+@contextmanager
+def _told(console: Console, debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("[red]stopped[/]: what was committed stays; run the same command again to go on")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug or not isinstance(_cause(error), WinnowError):
+            raise
+        console.print(f"error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that was meant, where another wraps it."""
+    while not isinstance(error, WinnowError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _show(title: str, summary: Summary) -> None:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, value in summary.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)
+
+
+@app.command()
+def generate(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to draw into.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 5000,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes; the setting `seed` when not given.")] = None,
+    lake: Annotated[str, typer.Option(hidden=True)] = "",
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Draw a picture set with known truth: duplicates, categories, caption bias."""
+    from jobs import generate as command
+
+    console = Console(file=sys.stderr)
+    with _told(console, debug):
+        settings = config.load(conf or [], set_ or [])
+        summary = command.run(directory, count, settings.seed if seed is None else seed, Progress(console))
+    _show("generate", summary)
+
+
+@app.command()
+def ingest(
+    sources: SourcesArgument,
+    lake: LakeOption,
+    format_: FormatOption = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Read sources into the tables images and quarantine; what is there already is not added again."""
+    from jobs import ingest as command
+
+    with Invocation(lake, conf, set_, debug).open("ingest") as job:
+        summary = command.run(job, sources, format_)
+    _show("ingest", summary)
+
+
+@app.command("fit-encoder")
+def fit_encoder(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Train the perceptual encoder on the lake's own images and export it to ONNX."""
+    from jobs import fit_encoder as command
+
+    with Invocation(lake, conf, set_, debug).open("fit-encoder") as job:
+        summary = command.run(job)
+    _show("fit-encoder", summary)
+
+
+@app.command()
+def score(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Decode each image once for its hashes, its embedding and the score of every category."""
+    from jobs import score as command
+
+    with Invocation(lake, conf, set_, debug).open("score") as job:
+        summary = command.run(job)
+    _show("score", summary)
+
+
+@label_app.command("import")
+def label_import(
+    file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False
+) -> None:
+    """Add the labels of a file: key or image_id, category, label, and if known origin, annotator, labelled_at."""
+    from jobs import label as command
+
+    with Invocation(lake, conf, set_, debug).open("label import") as job:
+        summary = command.import_labels(job, file)
+    _show("label import", summary)
+
+
+@label_app.command("export")
+def label_export(
+    file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False
+) -> None:
+    """Write all labels to a file."""
+    from jobs import label as command
+
+    with Invocation(lake, conf, set_, debug).open("label export") as job:
+        summary = command.export_labels(job, file)
+    _show("label export", summary)
+
+
+@app.command()
+def train(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
+    lake: LakeOption,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Train a category's classifier on its labels and export it to ONNX."""
+    from jobs import train as command
+
+    with Invocation(lake, conf, set_, debug).open("train") as job:
+        summary = command.run(job, category)
+    _show(f"train {category}", summary)
+
+
+@app.command()
+def calibrate(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Set each category's threshold, with a lower bound on recall, from random labels."""
+    from jobs import calibrate as command
+
+    with Invocation(lake, conf, set_, debug).open("calibrate") as job:
+        summary = command.run(job)
+    _show("calibrate", summary)
+
+
+@app.command("filter")
+def filter_(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Decide by scores and thresholds which images are kept."""
+    from jobs import filter as command
+
+    with Invocation(lake, conf, set_, debug).open("filter") as job:
+        summary = command.run(job)
+    _show("filter", summary)
+
+
+@app.command()
+def dedup(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Find images that look the same and keep the best of each."""
+    from jobs import dedup as command
+
+    with Invocation(lake, conf, set_, debug).open("dedup") as job:
+        summary = command.run(job)
+    _show("dedup", summary)
+
+
+@app.command("weigh")
+def weigh_(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Weigh the kept images so that filtering's bias is undone, and write the curated set."""
+    from jobs import weigh as command
+
+    with Invocation(lake, conf, set_, debug).open("weigh") as job:
+        summary = command.run(job)
+    _show("weigh", summary)
+
+
+@app.command()
+def audit(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Measure how filtering and weighing moved the keywords of captions."""
+    from jobs import audit as command
+
+    with Invocation(lake, conf, set_, debug).open("audit") as job:
+        summary = command.run(job)
+    _show("audit", summary)
+
+
+@app.command()
+def report(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+    """Write report.html, one file that opens offline."""
+    from jobs import report as command
+
+    with Invocation(lake, conf, set_, debug).open("report") as job:
+        summary = command.run(job)
+    _show("report", summary)
+
+
+@app.command()
+def run(
+    sources: SourcesArgument,
+    lake: LakeOption,
+    format_: FormatOption = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", metavar="FILE", help="Labels to import first; repeatable.")
+    ] = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Do it all in order, from sources to report, resuming where it stopped."""
+    from jobs import run as command
+
+    with Invocation(lake, conf, set_, debug).open("run") as job:
+        summary = command.run(job, sources, format_, labels or [])
+    _show("run", summary)
+
+
+@app.command()
+def demo(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder for the pictures and the lake.")] = ".demo",
+    count: Annotated[int, typer.Option(min=500, help="Number of pictures.")] = 5000,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Run all of Winnow on generated pictures, with their known truth in the place of a person who labels."""
+    from jobs import demo as command
+
+    lake = str(Path(directory) / "lake")
+    with Invocation(lake, command.settings_files(conf), set_, debug).open("demo") as job:
+        summary = command.run(job, directory, count)
+    _show("demo", summary)
+
+
+def main() -> None:
+    """The entry point `winnow`."""
+    app()

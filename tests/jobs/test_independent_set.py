@@ -1,0 +1,47 @@
+import random
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs import independent_set
+
+Edge = tuple[int, int, int]
+
+
+def greedy(edges: list[Edge]) -> dict[int, tuple[int, int]]:
+    """The plain algorithm: best first, keep what matches none kept; each other names its nearest kept better one."""
+    better: dict[int, list[tuple[int, int]]] = {}
+    for a, b, distance in edges:
+        better.setdefault(b, []).append((distance, a))
+    removed: dict[int, tuple[int, int]] = {}
+    for node in sorted({n for a, b, _ in edges for n in (a, b)}):
+        kept = [pair for pair in better.get(node, []) if pair[1] not in removed]
+        if kept:
+            distance, keeper = min(kept)
+            removed[node] = (keeper, distance)
+    return removed
+
+
+def random_graph(nodes: int, count: int, seed: int) -> list[Edge]:
+    generator = random.Random(seed)
+    pairs = {tuple(sorted(generator.sample(range(nodes), 2))) for _ in range(count)}
+    return [(a, b, generator.randrange(1, 9)) for a, b in sorted(pairs)]
+
+
+GRAPHS = {
+    "chain": [(i, i + 1, 1) for i in range(9)],
+    "star with its best in the middle": [(0, i, i) for i in range(1, 8)],
+    "star with its worst in the middle": [(i, 9, i) for i in range(9)],
+    "clique": [(a, b, 1) for b in range(7) for a in range(b)],
+    "no edge": [],
+    "sparse": random_graph(200, 150, seed=1),
+    "dense": random_graph(60, 400, seed=2),
+}
+
+
+@pytest.mark.parametrize("edges", GRAPHS.values(), ids=GRAPHS.keys())
+def test_equals_the_sequential_greedy_set_row_by_row(spark: SparkSession, edges: list[Edge]) -> None:
+    frame = spark.createDataFrame(edges, "better int, worse int, distance int")
+    rows = independent_set.removed(frame).collect()
+    assert {row.removed: (row.kept, row.distance) for row in rows} == greedy(edges)
+    assert len({row.removed for row in rows}) == len(rows)
