@@ -1,6 +1,7 @@
 """`run`: every command in order, from sources to report; each does only what is missing."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from jobs import audit, calibrate, dedup, filter, fit_encoder, ingest, label, report, score, train, weigh
 from jobs.job import Job, Summary
@@ -32,23 +33,22 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
 
 
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    own_heads = [name for name, category in job.settings.categories.items() if category.model is None]
-    steps: list[tuple[str, Step]] = [("ingest", lambda: ingest.run(job, sources, format_))]
+    heads = [name for name, category in job.settings.categories.items() if category.model is None]
+    steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
     if job.settings.encoder.fit:
-        steps.append(("fit-encoder", lambda: fit_encoder.run(job)))
-    steps += [(f"label import {file}", lambda file=file: label.import_labels(job, file)) for file in labels]  # type: ignore[misc]
-    if own_heads:
+        steps.append(("fit-encoder", partial(fit_encoder.run, job)))
+    steps += [(f"label import {file}", partial(label.import_labels, job, file)) for file in labels]
+    if heads:
         # Heads are trained on embeddings, so these come first; the second pass only scores what they make of them.
-        steps.append(("score (signals)", lambda: score.run(job)))
-        steps += [(f"train {name}", lambda name=name: train.run(job, name)) for name in own_heads]  # type: ignore[misc]
-    steps.append(("score", lambda: score.run(job)))
+        steps.append(("score signals", partial(score.run, job)))
+        steps += [(f"train {name}", partial(train.run, job, name)) for name in heads]
+    steps.append(("score", partial(score.run, job)))
     if job.settings.categories:
-        steps.append(("calibrate", lambda: calibrate.run(job)))
-    rest: list[tuple[str, Callable[[Job], Summary]]] = [
-        ("filter", filter.run),
-        ("dedup", dedup.run),
-        ("weigh", weigh.run),
-        ("audit", audit.run),
-        ("report", report.run),
+        steps.append(("calibrate", partial(calibrate.run, job)))
+    steps += [("filter", partial(filter.run, job)), ("dedup", partial(dedup.run, job))]
+    return [
+        *steps,
+        ("weigh", partial(weigh.run, job)),
+        ("audit", partial(audit.run, job)),
+        ("report", partial(report.run, job)),
     ]
-    return steps + [(name, lambda command=command: command(job)) for name, command in rest]  # type: ignore[misc]

@@ -1,0 +1,46 @@
+"""Says in one line what is missing on this machine, before anything is installed. Runs on any Python 3."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+MEMORY_GB = 6
+
+
+def fault():
+    """The first thing that is missing, or None."""
+    if sys.version_info < (3, 11):
+        found = ".".join(map(str, sys.version_info[:2]))
+        return f"found Python {found} ({sys.executable}), but Winnow needs 3.11 or newer: make PYTHON=python3.12 ..."
+    return java_fault() or memory_fault()
+
+
+def java_fault():
+    """What is wrong with Java, or None."""
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    todo = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    if not java or not os.access(java, os.X_OK):
+        return f"no Java found{' in JAVA_HOME=' + home if home else ' on PATH'}. {todo}"
+    answer = subprocess.run([java, "-XshowSettings:properties", "-version"], stderr=subprocess.PIPE, text=True, check=False)
+    lines = [line.split("=")[1].strip() for line in answer.stderr.splitlines() if "java.specification.version =" in line]
+    return None if lines and lines[0] in ("17", "21") else f"found Java {lines[0] if lines else '?'} at {java}. {todo}"
+
+
+def memory_fault():
+    """What is wrong with the memory, or None; not asked where the system does not say."""
+    if not os.path.exists("/proc/meminfo"):
+        return None
+    with open("/proc/meminfo") as lines:
+        total = int(next(line for line in lines if line.startswith("MemTotal")).split()[1]) / 2**20
+    if total >= MEMORY_GB:
+        return None
+    return f"found {total:.1f} GB of memory, but Winnow's tests and demo need {MEMORY_GB} GB: use a larger machine"
+
+
+if __name__ == "__main__":
+    found = fault()
+    if found:
+        print(f"winnow: {found}", file=sys.stderr)
+        sys.exit(1)
