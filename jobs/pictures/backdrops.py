@@ -58,7 +58,9 @@ def sky(canvas: Canvas, rng: Rng, palette: Palette) -> None:
         canvas.ellipse(x * canvas.w, y * canvas.h, radius * 1.5, radius * 1.5, (*glow, 60))
         canvas.ellipse(x * canvas.w, y * canvas.h, radius, radius, glow)
         if dark and chance(rng, 0.6):
-            canvas.ellipse(x * canvas.w + radius * 0.5, y * canvas.h - radius * 0.2, radius * 0.85, radius * 0.85, palette.sky[0])
+            canvas.ellipse(
+                x * canvas.w + radius * 0.5, y * canvas.h - radius * 0.2, radius * 0.85, radius * 0.85, palette.sky[0]
+            )
     if dark:
         for x, y in rng.random((int(rng.integers(20, 70)), 2)).tolist():
             radius = canvas.unit * between(rng, 0.002, 0.006)
@@ -85,7 +87,9 @@ def hills(canvas: Canvas, rng: Rng, palette: Palette) -> float:
     for layer in range(layers):
         y = level + (canvas.h - level) * layer / layers
         top = wave(rng, canvas.w, y, canvas.h * between(rng, 0.02, 0.10), between(rng, 0.4, 2.2))
-        canvas.polygon([*top, (canvas.w, canvas.h), (0, canvas.h)], mix(palette.ground[0], palette.ground[1], layer / layers))
+        canvas.polygon(
+            [*top, (canvas.w, canvas.h), (0, canvas.h)], mix(palette.ground[0], palette.ground[1], layer / layers)
+        )
     if chance(rng, 0.4):
         _path(canvas, rng, level, shade(palette.ground[0], 1.45))
     return level + (canvas.h - level) * 0.35
@@ -110,7 +114,9 @@ def mountains(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         x, height = between(rng, -0.05, 1.05) * canvas.w, between(rng, 0.18, 0.6) * canvas.h
         half = height * between(rng, 0.6, 1.5)
         lean = half * between(rng, -0.3, 0.3)
-        canvas.polygon([(x - half, level), (x + lean, level - height), (x + half, level)], shade(rock, between(rng, 0.7, 1.4)))
+        canvas.polygon(
+            [(x - half, level), (x + lean, level - height), (x + half, level)], shade(rock, between(rng, 0.7, 1.4))
+        )
         if chance(rng, 0.6):
             cap = between(rng, 0.15, 0.4)
             tip = (x + lean, level - height)
@@ -130,7 +136,10 @@ def sea(canvas: Canvas, rng: Rng, palette: Palette) -> float:
     if chance(rng, 0.5):
         x = between(rng, 0, 1) * canvas.w
         half = canvas.w * between(rng, 0.1, 0.4)
-        top = [(x + half * t, level - half * 0.35 * math.cos(t * math.pi / 2) * (1 + 0.3 * math.sin(5 * t))) for t in np.linspace(-1, 1, 20).tolist()]
+        top = [
+            (x + half * t, level - half * 0.35 * math.cos(t * math.pi / 2) * (1 + 0.3 * math.sin(5 * t)))
+            for t in np.linspace(-1, 1, 20).tolist()
+        ]
         canvas.polygon(top, mix(palette.ground[1], water, 0.3))
     gradient(canvas, (0, level, canvas.w, canvas.h), (shade(water, 1.25), shade(water, 0.7)))
     for _ in range(int(rng.integers(8, 30))):
@@ -147,11 +156,17 @@ def harbour(canvas: Canvas, rng: Rng, palette: Palette) -> float:
     x = -canvas.w * between(rng, 0, 0.1)
     while x < canvas.w:
         width, height = canvas.w * between(rng, 0.05, 0.16), canvas.h * between(rng, 0.05, 0.28)
-        canvas.rectangle((x, level - height, x + width, level), shade(pick(rng, palette.accents), between(rng, 0.4, 0.9)))
-        canvas.polygon([(x, level - height), (x + width / 2, level - height * 1.3), (x + width, level - height)], palette.dark)
+        canvas.rectangle(
+            (x, level - height, x + width, level), shade(pick(rng, palette.accents), between(rng, 0.4, 0.9))
+        )
+        canvas.polygon(
+            [(x, level - height), (x + width / 2, level - height * 1.3), (x + width, level - height)], palette.dark
+        )
         if chance(rng, 0.5):
             mast = x + width * between(rng, 1.1, 1.6)
-            canvas.line([(mast, level), (mast, level - canvas.h * between(rng, 0.2, 0.4))], canvas.unit * 0.008, palette.dark)
+            canvas.line(
+                [(mast, level), (mast, level - canvas.h * between(rng, 0.2, 0.4))], canvas.unit * 0.008, palette.dark
+            )
         x += width * between(rng, 1.0, 2.2)
     canvas.rectangle((0, level, canvas.w, level + canvas.h * 0.03), shade(palette.ground[1], 0.6))
     quay = canvas.h * between(rng, 0.72, 0.85)
@@ -171,7 +186,10 @@ def beach(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         x, radius = between(rng, 0, 1) * canvas.w, canvas.unit * between(rng, 0.08, 0.2)
         foot = canvas.h * between(rng, 0.75, 0.9)
         canvas.line([(x, foot), (x, foot - radius * 2)], canvas.unit * 0.012, palette.dark)
-        half = [(x + radius * 1.3 * math.cos(t), foot - radius * 1.7 - radius * 0.8 * math.sin(t)) for t in np.linspace(0, math.pi, 16).tolist()]
+        half = [
+            (x + radius * 1.3 * math.cos(t), foot - radius * 1.7 - radius * 0.8 * math.sin(t))
+            for t in np.linspace(0, math.pi, 16).tolist()
+        ]
         canvas.polygon(half, pick(rng, palette.accents))
     return level + (canvas.h - level) * 0.5
 
@@ -220,7 +238,9 @@ def forest(canvas: Canvas, rng: Rng, palette: Palette) -> float:
             canvas.polygon([(x - half * 0.6, 0), (x + half * 0.6, 0), (x + half, level), (x - half, level)], tone)
     for _ in range(int(rng.integers(4, 10))):
         at = (between(rng, 0, 1) * canvas.w, between(rng, -0.05, 0.3) * canvas.h)
-        canvas.polygon(blob(rng, at, canvas.unit * between(rng, 0.1, 0.28)), shade(palette.ground[1], between(rng, 0.6, 1.3)))
+        canvas.polygon(
+            blob(rng, at, canvas.unit * between(rng, 0.1, 0.28)), shade(palette.ground[1], between(rng, 0.6, 1.3))
+        )
     gradient(canvas, (0, level, canvas.w, canvas.h), (palette.ground[0], shade(palette.ground[1], 0.8)))
     return level + (canvas.h - level) * 0.3
 
@@ -236,7 +256,10 @@ def garden(canvas: Canvas, rng: Rng, palette: Palette) -> float:
             canvas.rectangle((x - canvas.w * 0.02, hedge, x + canvas.w * 0.02, level), (238, 232, 220))
         canvas.rectangle((0, hedge + (level - hedge) * 0.3, canvas.w, hedge + (level - hedge) * 0.45), (225, 218, 204))
     else:
-        canvas.polygon([*wave(rng, canvas.w, hedge, canvas.h * 0.02, 4), (canvas.w, level), (0, level)], shade(palette.ground[1], 0.7))
+        canvas.polygon(
+            [*wave(rng, canvas.w, hedge, canvas.h * 0.02, 4), (canvas.w, level), (0, level)],
+            shade(palette.ground[1], 0.7),
+        )
     gradient(canvas, (0, level, canvas.w, canvas.h), palette.ground)
     for _ in range(int(rng.integers(10, 45))):
         x, y = between(rng, 0, 1) * canvas.w, between(rng, level, canvas.h)
@@ -254,7 +277,10 @@ def snow(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         for k in range(3):
             top = level - height + k * height * 0.25
             half = height * (0.12 + 0.09 * k)
-            canvas.polygon([(x, top), (x + half, top + height * 0.42), (x - half, top + height * 0.42)], shade((40, 80, 66), between(rng, 0.7, 1.3)))
+            canvas.polygon(
+                [(x, top), (x + half, top + height * 0.42), (x - half, top + height * 0.42)],
+                shade((40, 80, 66), between(rng, 0.7, 1.3)),
+            )
     top_line = wave(rng, canvas.w, level, canvas.h * between(rng, 0.01, 0.07))
     canvas.polygon([*top_line, (canvas.w, canvas.h), (0, canvas.h)], (238, 243, 250))
     for x, y in rng.random((int(rng.integers(0, 70)), 2)).tolist():
@@ -332,14 +358,19 @@ def _shelf(canvas: Canvas, rng: Rng, palette: Palette, at: tuple[float, float, f
         left = x - half * 1.1
         while left < x + half:
             width, height = half * between(rng, 0.1, 0.3), half * between(rng, 0.3, 0.75)
-            canvas.rectangle((left, base - height, left + width, base), shade(pick(rng, palette.accents), between(rng, 0.5, 1.4)))
+            canvas.rectangle(
+                (left, base - height, left + width, base), shade(pick(rng, palette.accents), between(rng, 0.5, 1.4))
+            )
             left += width * between(rng, 1.0, 1.6)
 
 
 def _lamp(canvas: Canvas, rng: Rng, palette: Palette, at: tuple[float, float, float]) -> None:
     x, y, half = at
     canvas.line([(x, 0), (x, y)], canvas.unit * 0.008, palette.dark)
-    canvas.polygon([(x - half * 0.3, y), (x + half * 0.3, y), (x + half * 0.8, y + half * 0.7), (x - half * 0.8, y + half * 0.7)], pick(rng, palette.accents))
+    canvas.polygon(
+        [(x - half * 0.3, y), (x + half * 0.3, y), (x + half * 0.8, y + half * 0.7), (x - half * 0.8, y + half * 0.7)],
+        pick(rng, palette.accents),
+    )
     canvas.ellipse(x, y + half * 0.75, half * 0.25, half * 0.2, (255, 244, 200))
 
 
@@ -354,7 +385,9 @@ def kitchen(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         x = canvas.w * k / count
         if k != gap:
             canvas.rectangle((x, 0, x + canvas.w / count * 0.96, top), board)
-            canvas.ellipse(x + canvas.w / count * 0.8, top * 0.8, canvas.unit * 0.012, canvas.unit * 0.012, palette.dark)
+            canvas.ellipse(
+                x + canvas.w / count * 0.8, top * 0.8, canvas.unit * 0.012, canvas.unit * 0.012, palette.dark
+            )
     work = level - canvas.h * between(rng, 0.1, 0.2)
     for k in range(count + 1):
         x = canvas.w * k / (count + 1)
@@ -376,7 +409,10 @@ def library(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         while x < right - canvas.w * 0.03:
             width = canvas.w * between(rng, 0.012, 0.05)
             if chance(rng, 0.85):
-                canvas.rectangle((x, base - tall * between(rng, 0.5, 0.85), x + width, base), shade(pick(rng, palette.accents), between(rng, 0.5, 1.5)))
+                canvas.rectangle(
+                    (x, base - tall * between(rng, 0.5, 0.85), x + width, base),
+                    shade(pick(rng, palette.accents), between(rng, 0.5, 1.5)),
+                )
             x += width
     return level + (canvas.h - level) * 0.4
 
@@ -415,7 +451,9 @@ def panels(canvas: Canvas, rng: Rng, palette: Palette) -> float:
 
 def dots(canvas: Canvas, rng: Rng, palette: Palette) -> float:
     """Discs of all sizes, as out-of-focus lights."""
-    gradient(canvas, (0, 0, canvas.w, canvas.h), (palette.sky[0], shade(pick(rng, palette.accents), between(rng, 0.4, 1.3))))
+    gradient(
+        canvas, (0, 0, canvas.w, canvas.h), (palette.sky[0], shade(pick(rng, palette.accents), between(rng, 0.4, 1.3)))
+    )
     for _ in range(int(rng.integers(8, 40))):
         radius = canvas.unit * between(rng, 0.02, 0.22)
         fill = (*shade(pick(rng, palette.accents), between(rng, 0.8, 1.6)), int(rng.integers(60, 220)))
@@ -444,9 +482,17 @@ def table(canvas: Canvas, rng: Rng, palette: Palette) -> float:
         count = int(rng.integers(3, 9))
         for k in range(count):
             top, low = slant + (canvas.w - 2 * slant) * k / count, canvas.w * k / count
-            canvas.polygon([(top, edge), (top + canvas.w * 0.03, edge), (low + canvas.w * 0.05, canvas.h), (low, canvas.h)], shade(cloth, 0.75))
+            canvas.polygon(
+                [(top, edge), (top + canvas.w * 0.03, edge), (low + canvas.w * 0.05, canvas.h), (low, canvas.h)],
+                shade(cloth, 0.75),
+            )
     if chance(rng, 0.6):
-        _window(canvas, rng, palette, (between(rng, 0.15, 0.85) * canvas.w, edge * 0.45, canvas.unit * between(rng, 0.1, 0.2)))
+        _window(
+            canvas,
+            rng,
+            palette,
+            (between(rng, 0.15, 0.85) * canvas.w, edge * 0.45, canvas.unit * between(rng, 0.1, 0.2)),
+        )
     return edge + (canvas.h - edge) * 0.5
 
 

@@ -90,7 +90,9 @@ class Canvas:
         """Words centred on a point, about `height` pixels high."""
         self._solid.text(at, words, fill=fill, font=load_font(font, max(8, round(height / 4) * 4)), anchor="mm")
 
-    def arc(self, box: tuple[float, float, float, float], span: tuple[float, float], width: float, fill: Colour) -> None:
+    def arc(
+        self, box: tuple[float, float, float, float], span: tuple[float, float], width: float, fill: Colour
+    ) -> None:
         """An arc of the ellipse in a box, `span` in degrees clockwise from the right."""
         self._solid.arc(box, span[0], span[1], fill=fill, width=max(1, round(width)))
 

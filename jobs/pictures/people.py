@@ -201,7 +201,9 @@ def _trunk(pen: Pen, spine: tuple[Point, Point], knees: tuple[Point, Point], loo
         colour = looks.top if looks.clothes == "dress" else looks.bottom
         hem_low = min(knees[0][1], knees[1][1]) - build.leg * 0.12
         left, right = min(knees[0][0], knees[1][0], -0.05) - 0.06, max(knees[0][0], knees[1][0], 0.05) + 0.05
-        pen.polygon([(middle[0] - waist, middle[1]), (middle[0] + waist, middle[1]), (right, hem_low), (left, hem_low)], colour)
+        pen.polygon(
+            [(middle[0] - waist, middle[1]), (middle[0] + waist, middle[1]), (right, hem_low), (left, hem_low)], colour
+        )
     foot = [(hip[0] + waist, hip[1] - 0.02), (hip[0] - waist, hip[1] - 0.02)]
     if looks.clothes in ("dress", "skirt"):
         foot = [(middle[0] + waist, middle[1]), (middle[0] - waist, middle[1])]
@@ -220,7 +222,16 @@ def _head(pen: Pen, head: Point, looks: Looks, build: Build) -> None:
         pen.circle((x + radius * side, y + radius * 0.02), radius * 0.1, (40, 32, 36))
     pen.line([(x + radius * 0.1, y - radius * 0.42), (x + radius * 0.5, y - radius * 0.4)], radius * 0.1, (150, 50, 50))
     if looks.cut == "beard":
-        pen.polygon([(x - radius * 0.6, y - radius * 0.1), (x - radius * 0.5, y - radius * 1.0), (x + radius * 0.4, y - radius * 1.15), (x + radius * 0.8, y - radius * 0.5), (x + radius * 0.2, y - radius * 0.3)], looks.hair)
+        pen.polygon(
+            [
+                (x - radius * 0.6, y - radius * 0.1),
+                (x - radius * 0.5, y - radius * 1.0),
+                (x + radius * 0.4, y - radius * 1.15),
+                (x + radius * 0.8, y - radius * 0.5),
+                (x + radius * 0.2, y - radius * 0.3),
+            ],
+            looks.hair,
+        )
 
 
 def _no_hair(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
@@ -229,7 +240,15 @@ def _no_hair(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
 
 def _long(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
     x, y = head
-    pen.polygon([(x - radius * 1.05, y + radius * 0.5), (x + radius * 0.8, y + radius * 0.5), (x + radius * 0.7, y - radius * 1.9), (x - radius * 1.35, y - radius * 2.1)], colour)
+    pen.polygon(
+        [
+            (x - radius * 1.05, y + radius * 0.5),
+            (x + radius * 0.8, y + radius * 0.5),
+            (x + radius * 0.7, y - radius * 1.9),
+            (x - radius * 1.35, y - radius * 2.1),
+        ],
+        colour,
+    )
     pen.circle((x - radius * 0.1, y + radius * 0.3), radius * 1.05, colour)
 
 
@@ -246,7 +265,15 @@ def _bun(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
 
 def _ponytail(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
     x, y = head
-    pen.polygon([(x - radius * 0.7, y + radius * 0.7), (x - radius * 2.0, y + radius * 0.1), (x - radius * 1.7, y - radius * 1.6), (x - radius * 0.9, y - radius * 0.2)], colour)
+    pen.polygon(
+        [
+            (x - radius * 0.7, y + radius * 0.7),
+            (x - radius * 2.0, y + radius * 0.1),
+            (x - radius * 1.7, y - radius * 1.6),
+            (x - radius * 0.9, y - radius * 0.2),
+        ],
+        colour,
+    )
 
 
 def _pigtails(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
@@ -259,13 +286,28 @@ def _curls(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
     x, y = head
     for angle in range(20, 240, 36):
         turn = math.radians(angle)
-        pen.circle((x + radius * 0.95 * math.cos(turn), y + radius * 0.2 + radius * 0.9 * math.sin(turn)), radius * 0.45, colour)
+        pen.circle(
+            (x + radius * 0.95 * math.cos(turn), y + radius * 0.2 + radius * 0.9 * math.sin(turn)),
+            radius * 0.45,
+            colour,
+        )
 
 
 def _fringe(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
     x, y = head
-    arch = [(x - radius * 0.9 * math.cos(t), y + radius * (0.25 + 0.85 * math.sin(t))) for t in (0, 0.5, 1.0, 1.57, 2.1, 2.6, 3.14)]
-    pen.polygon([*arch, (x + radius * 0.5, y + radius * 0.45), (x - radius * 0.5, y + radius * 0.3), (x - radius * 0.85, y - radius * 0.4)], colour)
+    arch = [
+        (x - radius * 0.9 * math.cos(t), y + radius * (0.25 + 0.85 * math.sin(t)))
+        for t in (0, 0.5, 1.0, 1.57, 2.1, 2.6, 3.14)
+    ]
+    pen.polygon(
+        [
+            *arch,
+            (x + radius * 0.5, y + radius * 0.45),
+            (x - radius * 0.5, y + radius * 0.3),
+            (x - radius * 0.85, y - radius * 0.4),
+        ],
+        colour,
+    )
 
 
 def _bald(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
@@ -275,9 +317,19 @@ def _bald(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
 
 def _cap(pen: Pen, head: Point, radius: float, colour: Colour) -> None:
     x, y = head
-    dome = [(x - radius * math.cos(t), y + radius * (0.3 + 0.8 * math.sin(t))) for t in (0, 0.5, 1.0, 1.57, 2.1, 2.6, 3.14)]
+    dome = [
+        (x - radius * math.cos(t), y + radius * (0.3 + 0.8 * math.sin(t))) for t in (0, 0.5, 1.0, 1.57, 2.1, 2.6, 3.14)
+    ]
     pen.polygon(dome, (190, 60, 50))
-    pen.polygon([(x, y + radius * 0.3), (x + radius * 1.6, y + radius * 0.3), (x + radius * 1.4, y + radius * 0.5), (x, y + radius * 0.55)], (150, 44, 40))
+    pen.polygon(
+        [
+            (x, y + radius * 0.3),
+            (x + radius * 1.6, y + radius * 0.3),
+            (x + radius * 1.4, y + radius * 0.5),
+            (x, y + radius * 0.55),
+        ],
+        (150, 44, 40),
+    )
 
 
 def _hat(pen: Pen, head: Point, radius: float, colour: Colour) -> None:

@@ -109,8 +109,13 @@ def _umbrella(pen: Pen, body: Body, rng: Rng, palette: Palette) -> None:
     top = body.head[1] + 0.32
     pen.line([(x, y - 0.05), (x, top)], 0.015, palette.dark)
     colour = pick(rng, palette.accents)
-    pen.polygon([(x - 0.36, top - 0.14), (x - 0.25, top), (x, top + 0.07), (x + 0.25, top), (x + 0.36, top - 0.14)], colour)
-    pen.polygon([(x - 0.12, top - 0.14), (x - 0.07, top + 0.03), (x + 0.07, top + 0.03), (x + 0.12, top - 0.14)], shade(colour, 1.4))
+    pen.polygon(
+        [(x - 0.36, top - 0.14), (x - 0.25, top), (x, top + 0.07), (x + 0.25, top), (x + 0.36, top - 0.14)], colour
+    )
+    pen.polygon(
+        [(x - 0.12, top - 0.14), (x - 0.07, top + 0.03), (x + 0.07, top + 0.03), (x + 0.12, top - 0.14)],
+        shade(colour, 1.4),
+    )
 
 
 def _desk(pen: Pen, body: Body, rng: Rng, palette: Palette) -> None:
@@ -143,7 +148,11 @@ def _rod(pen: Pen, body: Body, rng: Rng, palette: Palette) -> None:
 def _leash(pen: Pen, body: Body, rng: Rng, palette: Palette) -> None:
     x, y = body.near_hand
     foot = pen.at(0.55, 0.0)
-    dog(Pen(pen.canvas, foot, pen.size * 0.34, 1 if foot[0] > pen.at(0, 0)[0] else -1), rng, pick(rng, (_WOOD, (60, 50, 48), (220, 200, 170))))
+    dog(
+        Pen(pen.canvas, foot, pen.size * 0.34, 1 if foot[0] > pen.at(0, 0)[0] else -1),
+        rng,
+        pick(rng, (_WOOD, (60, 50, 48), (220, 200, 170))),
+    )
     pen.line([(x, y), (0.62, 0.22)], 0.01, palette.dark)
 
 

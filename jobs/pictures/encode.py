@@ -1,0 +1,70 @@
+"""Pictures as files: the formats, qualities and modes that a crawl of the web brings."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageOps
+
+from jobs.pictures.randomness import Rng, chance, pick_weighted
+
+_FORMATS = {"jpg": 0.72, "png": 0.13, "webp": 0.09, "gif": 0.06}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a picture is written.
+
+    Attributes:
+        extension: `jpg`, `png`, `webp` or `gif`.
+        quality: Of JPEG and WebP, 20 to 95.
+        mode: `RGB`, `L` (grey) or `RGBA` (rounded corners that are transparent).
+    """
+
+    extension: str
+    quality: int
+    mode: str
+
+
+def choose(rng: Rng, copy: bool) -> Encoding:
+    """How a picture is written; copies may be of much lower quality."""
+    extension = pick_weighted(rng, _FORMATS)
+    quality = int(rng.integers(20, 91)) if copy else int(rng.integers(60, 96))
+    mode = "RGB"
+    if extension == "png" and chance(rng, 0.35):
+        mode = "RGBA"
+    elif extension == "jpg" and chance(rng, 0.04):
+        mode = "L"
+    return Encoding(extension, quality, mode)
+
+
+def encode(image: Image.Image, encoding: Encoding) -> bytes:
+    """The bytes of an image file.
+
+    Examples:
+        >>> encode(Image.new("RGB", (4, 4)), Encoding("gif", 80, "RGB"))[:4]
+        b'GIF8'
+    """
+    buffer = io.BytesIO()
+    if encoding.mode == "L":
+        image = ImageOps.grayscale(image)
+    elif encoding.mode == "RGBA":
+        image = _with_round_corners(image)
+    match encoding.extension:
+        case "jpg":
+            image.save(buffer, "JPEG", quality=encoding.quality)
+        case "png":
+            image.save(buffer, "PNG", compress_level=1)
+        case "webp":
+            image.save(buffer, "WEBP", quality=encoding.quality, method=0)
+        case _:
+            image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "GIF")
+    return buffer.getvalue()
+
+
+def _with_round_corners(image: Image.Image) -> Image.Image:
+    mask = Image.new("L", image.size, 0)
+    radius = min(image.size) // 10
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, image.width - 1, image.height - 1), radius, fill=255)
+    solid = image.copy()
+    solid.putalpha(mask)
+    return solid

@@ -1,0 +1,165 @@
+"""What a drawing shows, decided before it is drawn or captioned, so that picture and words agree."""
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from jobs.pictures.animals import ANIMALS
+from jobs.pictures.clocks import CLOCKS
+from jobs.pictures.graphics import BRANDS, SIGNS, TRADES, sign_words
+from jobs.pictures.palette import NAMED
+from jobs.pictures.plan import PERSONS, Role
+from jobs.pictures.props import ACTIVITIES
+from jobs.pictures.randomness import Purpose, Rng, between, chance, pick, pick_weighted, stream
+from jobs.pictures.textures import GRADIENTS, TEXTURES
+from jobs.pictures.things import BOATS, BUILDINGS, FOOD, PLANTS, VEHICLES
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a scene plays: the words for it and the backdrop drawn."""
+
+    words: tuple[str, ...]
+    backdrop: str
+
+
+OUTDOORS = MappingProxyType(
+    {
+        "park": Place(("in the park", "in a meadow", "in the green hills"), "hills"),
+        "mountains": Place(("in the mountains", "below the peaks"), "mountains"),
+        "lake": Place(("by a lake", "by the water", "on the shore"), "sea"),
+        "harbour": Place(("at the harbour", "over the harbour", "on the quay"), "harbour"),
+        "beach": Place(("on the beach", "by the sea"), "beach"),
+        "street": Place(("on a city street", "in town", "in front of tall buildings"), "city"),
+        "forest": Place(("in the forest", "in the woods", "under the trees"), "forest"),
+        "garden": Place(("in a garden", "among flowers"), "garden"),
+        "snow": Place(("in the snow", "on a snowy field"), "snow"),
+        "desert": Place(("in the desert", "between the dunes"), "desert"),
+    }
+)
+INDOORS = MappingProxyType(
+    {
+        "room": Place(("in a living room", "at home", "in a bright room"), "room"),
+        "kitchen": Place(("in a kitchen", "in the kitchen"), "kitchen"),
+        "library": Place(("in a library", "before a wall of books"), "library"),
+    }
+)
+ABSTRACT = MappingProxyType(
+    {
+        "stripes": Place(("on a striped background", "before colourful stripes"), "stripes"),
+        "panels": Place(("on a colour block background", "before coloured panels"), "panels"),
+        "dots": Place(("before blurred lights", "with bokeh"), "dots"),
+        "shards": Place(("on a geometric background", "on an abstract background"), "shards"),
+    }
+)
+TABLE = Place(("on a table", "on a tablecloth"), "table")
+PLACES = MappingProxyType({**OUTDOORS, **INDOORS, **ABSTRACT, "table": TABLE})
+_INSIDE_ONLY = ("cooking", "working", "resting")
+_OUTSIDE_ONLY = ("flying", "fishing", "cycling", "dog", "running", "gardening")
+_ON_WATER = ("lake", "harbour")
+_STYLES = MappingProxyType(
+    {"": 6.0, "photo": 1.6, "watercolor": 1.0, "black and white": 0.7, "vintage": 0.7, "pixel art": 0.35,
+     "pencil sketch": 0.4, "cartoon": 1.6}
+)  # fmt: skip
+# The category's look is the drawing itself, so styles that redraw the picture are left out there.
+_PLAIN_STYLES = MappingProxyType({"": 6.0, "photo": 1.5, "black and white": 0.6, "vintage": 0.6})
+_ASPECTS = (1.0, 1.0, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 5 / 4, 9 / 16)
+_TALL_ASPECTS = (1.0, 4 / 3, 5 / 4, 3 / 4, 2 / 3, 3 / 4)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a drawing shows.
+
+    Attributes:
+        role: What the plan says of it.
+        size: Width and height, pixels.
+        subject: `woman`, `girl`, `lighthouse`, `fallen leaves`, …
+        place: A key of `PLACES`, or empty.
+        time: `day`, `sunset` or `night`.
+        style: How it is rendered; empty is plain.
+        colour: Named colour of the main thing.
+        doing: A key of `props.ACTIVITIES`, or empty.
+        words: Text in the picture, or the name of a pattern.
+        clock: Hour and minute that a clock shows.
+        things: How many of the subject there are.
+    """
+
+    role: Role
+    size: tuple[int, int]
+    subject: str
+    place: str
+    time: str
+    style: str
+    colour: str
+    doing: str = ""
+    words: str = ""
+    clock: tuple[int, int] = (0, 0)
+    things: int = 1
+
+
+def compose(seed: int, role: Role) -> Scene:
+    """Decides what the drawing of a role shows; siblings agree in all but their detail."""
+    rng = stream(seed, role.original if role.sibling < 0 else role.sibling, Purpose.COMPOSE)
+    person = role.kind in PERSONS
+    style = pick_weighted(rng, _PLAIN_STYLES if role.category else _STYLES)
+    size = _size(rng, person)
+    time = pick_weighted(rng, {"day": 6, "sunset": 2, "night": 1.5})
+    if role.category == "fireworks":
+        time = "night"
+    colour = pick(rng, tuple(NAMED))
+    scene = Scene(role, size, "", "", time, style, colour)
+    return _person(rng, scene) if person else _object(rng, scene)
+
+
+def _size(rng: Rng, person: bool) -> tuple[int, int]:
+    aspect = pick(rng, _TALL_ASPECTS if person else _ASPECTS)
+    short = round(160 * 4 ** (float(rng.random()) ** 1.4))
+    if chance(rng, 0.008):
+        short = int(rng.integers(720, 1025))
+    long = round(short * max(aspect, 1 / aspect) * between(rng, 0.97, 1.03))
+    return (max(long, short), short) if aspect >= 1 else (short, max(long, short))
+
+
+def _person(rng: Rng, scene: Scene) -> Scene:
+    subject = pick(rng, ("girl", "boy")) if scene.role.kind == "child" else scene.role.kind
+    doing = pick(rng, tuple(ACTIVITIES))
+    outside = scene.role.category == "fireworks" or doing in _OUTSIDE_ONLY or chance(rng, 0.62)
+    if outside and doing in _INSIDE_ONLY:
+        doing = pick(rng, ("watching", "dancing", "cheering", "walking", "music", "painting"))
+    place = pick(rng, tuple(OUTDOORS if outside else INDOORS))
+    return replace(scene, subject=subject, place=place, doing=doing)
+
+
+def _object(rng: Rng, scene: Scene) -> Scene:
+    kind = scene.role.kind
+    if kind in ("texture", "gradient"):
+        names = tuple(TEXTURES if kind == "texture" else GRADIENTS)
+        return replace(scene, subject=kind, words=pick(rng, names), style="photo" if chance(rng, 0.35) else "")
+    if kind == "logo":
+        return replace(scene, subject=pick(rng, TRADES), words=pick(rng, BRANDS), style="")
+    if kind == "sign":
+        base, first = pick(rng, tuple(SIGNS)), int(rng.integers(5))
+        words = sign_words(base, first, scene.role.variant)
+        return replace(scene, subject="sign", words=words, place=pick(rng, (*OUTDOORS, *ABSTRACT)))
+    if kind == "clock":
+        # Siblings are an hour apart: the same clock at one, two and three o'clock.
+        minute = 0 if scene.role.sibling >= 0 else 5 * int(rng.integers(12))
+        hour = (int(rng.integers(12)) + scene.role.variant) % 12
+        return replace(
+            scene, subject=pick(rng, CLOCKS), clock=(hour, minute), place=pick(rng, (*INDOORS, *ABSTRACT, "street"))
+        )
+    return _thing(rng, scene)
+
+
+def _thing(rng: Rng, scene: Scene) -> Scene:
+    kind = scene.role.kind
+    names = {"building": BUILDINGS, "vehicle": VEHICLES, "boat": BOATS, "tree": PLANTS, "animal": ANIMALS, "food": FOOD}
+    things = int(rng.choice([1, 2, 3, 4, 5], p=[0.42, 0.24, 0.18, 0.1, 0.06]))
+    if kind == "landscape":
+        return replace(scene, subject="landscape", place=pick(rng, tuple(OUTDOORS)), things=0)
+    places: tuple[str, ...] = (*OUTDOORS, *OUTDOORS, *ABSTRACT)
+    if kind == "boat":
+        places = _ON_WATER
+    elif kind == "food":
+        places = ("table", "table", *ABSTRACT)
+    return replace(scene, subject=pick(rng, tuple(names[kind])), place=pick(rng, places), things=things)
