@@ -5,13 +5,31 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # Sizes are checked in `_open` against the user's own limit, before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+# MPO, the JPEG with several pictures of some cameras, is opened as JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I")
+# What `_upright_rgb` can make RGB of; LAB, for one, is not among them.
+_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "F", *_SIXTEEN_BIT)
+
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = (5, 6, 7, 8)
+# Pictures that Winnow knows but does not read: where the mark stands in the file, and what it is.
+_UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"),
+           (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "PSD"), (0, b"<svg", "SVG"))  # fmt: skip
 
 
 class ImageFault(Exception):  # noqa: N818 - a fault of the image, which costs its row, not an error of the program
@@ -55,15 +73,17 @@ def check(data: bytes, max_megapixels: float) -> ImageInfo:
         max_megapixels: Pictures of more million pixels are refused from their header alone.
 
     Raises:
-        ImageFault: It cannot be used; reason `empty`, `not an image`, `decompression bomb`, `truncated` or `corrupt`.
+        ImageFault: It cannot be used; reason `empty`, `not an image`, `unsupported`, `decompression bomb`, `truncated`
+            or `corrupt`.
+        MemoryError: There was no room to decode it, which is no fault of the image.
     """
     image = _open(data, max_megapixels)
-    name = image.format or ""
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) if name != "GIF" else False
-    width, height = (image.height, image.width) if turned else image.size
+    width, height = image.size
     # JPEG at an eighth of its size still reads every coded byte, so that a missing end is noticed, at half the cost.
     _load(image, min_side=1)
-    return ImageInfo(width, height, name)
+    if _orientation(image) in _ON_ITS_SIDE:
+        width, height = height, width
+    return ImageInfo(width, height, image.format or "")
 
 
 def decode(data: bytes, min_side: int) -> Image.Image:
@@ -108,8 +128,9 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        start = bytes(data[:12])
-        raise ImageFault("not an image", f"no known image format begins with {start!r}") from error
+        raise _unidentified(data) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise _fault(error) from error
     megapixels = image.width * image.height / 1e6
@@ -124,15 +145,31 @@ def _load(image: Image.Image, min_side: int) -> Image.Image:
         if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(None, (min_side, min_side))
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:
         raise _fault(error) from error
+    if image.mode not in _MODES:
+        raise ImageFault("unsupported", f"{image.format} with colours as {image.mode}")
     return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; a picture with broken EXIF data counts as upright."""
+    if image.format == "GIF":
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's parser raises whatever the broken bytes make of it; the pixels are sound
+        return 1
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     try:
-        if image.format != "GIF":
-            image = ImageOps.exif_transpose(image)
+        if _orientation(image) in _TURNS:
+            image = image.transpose(_TURNS[_orientation(image)])
         if image.mode in _SIXTEEN_BIT:
             values = np.asarray(image).astype(np.int64)
             return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
@@ -141,8 +178,23 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
             white = Image.new("RGBA", rgba.size, "white")
             return Image.alpha_composite(white, rgba).convert("RGB")
         return image.convert("RGB")
+    except MemoryError:
+        raise
     except Exception as error:
         raise _fault(error) from error
+
+
+def _unidentified(data: bytes) -> ImageFault:
+    """Why Pillow does not know a file: another format, a broken header, or no picture at all."""
+    start = bytes(data[:16])
+    for offset, mark, name in _UNREAD:
+        if data[offset : offset + len(mark)] == mark:
+            return ImageFault("unsupported", f"{name} is not read: convert it to one of {', '.join(FORMATS)}")
+    for name in FORMATS:
+        accept = Image.OPEN[name][1]
+        if accept is not None and accept(start) is True:
+            return ImageFault("corrupt", f"begins like {name}, but its header cannot be read ({len(data)} bytes)")
+    return ImageFault("not an image", f"no known image format begins with {start!r}")
 
 
 def _fault(error: Exception) -> ImageFault:

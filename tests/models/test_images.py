@@ -1,0 +1,242 @@
+import io
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import images
+from models.images import ImageFault, ImageInfo, check, decode, thumbnail
+
+LIMIT = 100.0
+
+
+def encoded(image: Image.Image, fmt: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, pixels: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
+    """Red on the left, blue on the right."""
+    picture = Image.new("RGB", size, "red")
+    picture.paste((0, 0, 255), (size[0] // 2, 0, *size))
+    return picture.convert(mode)
+
+
+def noise(size: tuple[int, int] = (300, 200)) -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def reason_of(data: bytes) -> str:
+    with pytest.raises(ImageFault) as caught:
+        check(data, LIMIT)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def near(pixel: object, colour: tuple[int, int, int], tolerance: int = 6) -> bool:
+    return bool(np.abs(np.subtract(pixel, colour)).max() <= tolerance)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO"])
+def test_each_format_is_known_by_its_content(fmt: str) -> None:
+    options = {"save_all": True, "append_images": [halves()]} if fmt == "MPO" else {}
+    data = encoded(halves(), fmt, **options)
+
+    assert check(data, LIMIT) == ImageInfo(40, 20, fmt)
+    picture = decode(data, 1000)
+    assert picture.mode == "RGB"
+    assert near(picture.getpixel((5, 10)), (255, 0, 0)) and near(picture.getpixel((35, 10)), (0, 0, 255))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_jpeg_is_a_fault(progressive: bool, share: float) -> None:
+    data = encoded(noise(), "JPEG", progressive=progressive)
+
+    assert reason_of(data[: int(len(data) * share)]) == "truncated"
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "WEBP", "GIF", "BMP"])
+def test_what_is_cut_in_the_middle_is_a_fault(fmt: str) -> None:
+    data = encoded(noise(), fmt)
+
+    assert reason_of(data[: len(data) // 2]) in ("truncated", "corrupt")
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_bare_signature_is_corrupt_and_not_unknown(fmt: str) -> None:
+    assert reason_of(encoded(halves(), fmt)[:18]) in ("truncated", "corrupt")
+
+
+def test_no_bytes_are_a_fault_of_their_own() -> None:
+    assert reason_of(b"") == "empty"
+
+
+def test_text_is_not_an_image() -> None:
+    assert reason_of(b"<html><body>404 Not Found</body></html>") == "not an image"
+
+
+def test_known_formats_that_are_not_read_are_named() -> None:
+    assert reason_of(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00") == "unsupported"
+
+
+def test_a_bomb_is_refused_from_its_header() -> None:
+    assert reason_of(png(50_000, 50_000, 8, 2, b"")) == "decompression bomb"
+
+
+def test_the_limit_is_in_megapixels() -> None:
+    data = encoded(Image.new("L", (1000, 1001)), "PNG")
+
+    assert check(data, 1.001).width == 1000
+    with pytest.raises(ImageFault, match="over the limit of 1"):
+        check(data, 1.0)
+
+
+def test_a_wrong_checksum_in_a_png_is_corrupt() -> None:
+    data = bytearray(encoded(noise(), "PNG"))
+    data[data.index(b"IDAT") + 100] ^= 0xFF
+
+    assert reason_of(bytes(data)) in ("corrupt", "truncated")
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
+    data = encoded(halves(), "JPEG")
+
+    assert check(data + b"garbage" * 500, LIMIT) == check(data, LIMIT)
+    assert decode(data + b"garbage" * 500, 1000).tobytes() == decode(data, 1000).tobytes()
+
+
+def test_cmyk_becomes_rgb() -> None:
+    data = encoded(halves("CMYK"), "JPEG", quality=95)
+
+    assert check(data, LIMIT) == ImageInfo(40, 20, "JPEG")
+    picture = decode(data, 1000)
+    assert near(picture.getpixel((5, 10)), (255, 0, 0), 12) and near(picture.getpixel((35, 10)), (0, 0, 255), 12)
+
+
+def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
+    data = png(2, 1, 16, 0, b"\0" + struct.pack(">HH", 0x80FF, 0xFF00))
+
+    assert check(data, LIMIT) == ImageInfo(2, 1, "PNG")
+    assert list(decode(data, 1).get_flattened_data()) == [(0x80, 0x80, 0x80), (0xFF, 0xFF, 0xFF)]
+
+
+def test_sixteen_bit_rgb_keeps_its_high_bytes() -> None:
+    data = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 0x1122, 0x8000, 0xFE01))
+
+    assert decode(data, 1).getpixel((0, 0)) == (0x11, 0x80, 0xFE)
+
+
+def test_transparency_of_a_palette_lies_over_white() -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.putdata([0, 1])
+    data = encoded(picture, "PNG", transparency=0)
+
+    assert list(decode(data, 1).get_flattened_data()) == [(255, 255, 255), (0, 0, 255)]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_half_transparent_pixels_are_mixed_with_white(mode: str) -> None:
+    picture = Image.new(mode, (1, 1), (0, 0, 0, 128) if mode == "RGBA" else (0, 128))
+
+    assert near(decode(encoded(picture, "PNG"), 1).getpixel((0, 0)), (127, 127, 127), 1)
+
+
+@pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_counts(fmt: str) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if fmt == "WEBP" else {}
+    data = encoded(frames[0], fmt, save_all=True, append_images=frames[1:], **options)
+
+    assert check(data, LIMIT) == ImageInfo(16, 16, fmt)
+    assert decode(data, 1).getpixel((8, 8)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "size", "red_at"),
+    [(1, (40, 20), (5, 10)), (3, (40, 20), (35, 10)), (6, (20, 40), (10, 5)), (8, (20, 40), (10, 35))],
+)
+def test_exif_turns_the_picture(fmt: str, orientation: int, size: tuple[int, int], red_at: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(halves(), fmt, exif=exif)
+
+    assert check(data, LIMIT) == ImageInfo(*size, fmt)
+    picture = decode(data, 1000)
+    assert picture.size == size
+    assert near(picture.getpixel(red_at), (255, 0, 0))
+
+
+def test_broken_exif_is_no_fault_of_the_pixels() -> None:
+    exif = b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xff" * 40
+    data = encoded(halves(), "JPEG", exif=exif)
+
+    assert check(data, LIMIT) == ImageInfo(40, 20, "JPEG")
+    assert decode(data, 1000).size == (40, 20)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
+def test_one_pixel_is_a_picture(fmt: str) -> None:
+    data = encoded(Image.new("RGB", (1, 1), "white"), fmt)
+
+    assert check(data, LIMIT) == ImageInfo(1, 1, fmt)
+    assert near(decode(data, 64).getpixel((0, 0)), (255, 255, 255))
+
+
+def test_colours_that_have_no_rgb_are_refused_at_once() -> None:
+    data = encoded(Image.new("LAB", (4, 4)), "TIFF")
+
+    assert reason_of(data) == "unsupported"
+
+
+def test_a_jpeg_is_not_decoded_larger_than_needed() -> None:
+    data = encoded(halves(size=(640, 480)), "JPEG")
+
+    assert decode(data, 100).size == (160, 120)
+    assert decode(data, 481).size == (640, 480)
+    assert check(data, LIMIT) == ImageInfo(640, 480, "JPEG")
+
+
+def test_thumbnail_has_height_before_width() -> None:
+    small = thumbnail(halves(), (8, 16))
+
+    assert small.shape == (8, 16, 3) and small.dtype == np.uint8
+    assert near(small[4, 1], (255, 0, 0)) and near(small[4, 14], (0, 0, 255))
+
+
+@pytest.mark.parametrize("call", [lambda data: check(data, LIMIT), lambda data: decode(data, 8)])
+def test_want_of_memory_is_not_the_pictures_fault(
+    call: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(self: Image.Image) -> None:
+        raise MemoryError
+
+    data = encoded(halves(), "BMP")
+    monkeypatch.setattr(images.Image.Image, "load", no_room)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_room)
+
+    with pytest.raises(MemoryError):
+        call(data)
+
+
+def test_a_fault_survives_the_way_from_a_worker() -> None:
+    fault = pickle.loads(pickle.dumps(ImageFault("truncated", "7 bytes short")))
+
+    assert (fault.reason, fault.detail) == ("truncated", "7 bytes short")
