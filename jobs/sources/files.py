@@ -1,8 +1,8 @@
 """Files by path or URI, on the driver and in Spark's tasks alike.
 
 Local paths are opened as they are, so on a cluster they must be on a disk that all workers share. Other URIs go through
-pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials where the vendor's own tools do (environment,
-instance role), not in Hadoop's configuration.
+pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials where the vendor's own tools do
+(environment, instance role), not in Hadoop's configuration.
 """
 
 import gzip

@@ -1,0 +1,394 @@
+"""Ingest: sources → images, quarantine; and sources, the counts that show that nothing was lost.
+
+Each source is read and each picture decoded once, into a staging folder below the lake; everything after that reads
+only the staging folder. An image's identity is the first 128 bits of
+
+    SHA-256( hexadecimal SHA-256 of the file's bytes ‖ caption in UTF-8 )
+
+The first part always has 64 characters, so no other picture and caption give the same text. A missing caption counts as
+an empty one here: CSV and WebDataset cannot tell them apart, and ids must not depend on the format. The column keeps
+the difference.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.config import IngestSettings
+from jobs.job import Job, Summary
+from jobs.lake import Lake, Recipe
+from jobs.sources import delta, folder, parquet, rows, webdataset
+from jobs.sources.find import Source, find
+from models.errors import LostRowsError
+from models.images import ImageFault, check
+
+STAGING = "_staging/ingest"
+DECODE_STAGE = "decode"
+
+_READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parquet.read, "delta": delta.read}
+_CHUNK_SOURCES = 2000
+_INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
+_ROW_GROUP_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows of one source.
+
+    Attributes:
+        rows_read: All of them.
+        images: New in the table images.
+        repeats: Bytes and caption that are there already, or come twice.
+        quarantined: Unreadable.
+    """
+
+    rows_read: int
+    images: int
+    repeats: int
+    quarantined: int
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.rows_read + other.rows_read,
+            self.images + other.images,
+            self.repeats + other.repeats,
+            self.quarantined + other.quarantined,
+        )
+
+
+def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
+    """Reads sources into the tables images and quarantine.
+
+    A source whose files and settings are as they were when it was last read is skipped; one that has changed is read
+    again, and adds what is new.
+
+    Args:
+        job: The lake, the settings, the progress display.
+        sources: Files, folders, patterns, URIs.
+        format: One of `jobs.sources.find.FORMATS`; guessed when None.
+
+    Returns:
+        How many sources were found and unchanged, and the `Counts` of this run.
+
+    Raises:
+        WinnowError: A source is not there, holds nothing, or lacks a column.
+        LostRowsError: The counts do not add up; nothing is written then.
+    """
+    lake = job.lake
+    lake.delete(STAGING)
+    _record_last_run(lake)
+    found = find(lake.spark, sources, format, job.settings.ingest)
+    unread = _unread(lake, found)
+    _note(job, found, unread)
+    total = Counts(0, 0, 0, 0)
+    chunks = list(_chunks(unread, job.settings.ingest.chunk_gb << 30))
+    for number, chunk in enumerate(chunks, 1):
+        part = f" (part {number} of {len(chunks)})" if len(chunks) > 1 else ""
+        total += _ingest(job, chunk, part)
+    return {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
+
+
+def inspected(source_rows: DataFrame, max_megapixels: float) -> DataFrame:
+    """Decodes each image once and names it.
+
+    Args:
+        source_rows: `jobs.sources.rows.SCHEMA`.
+        max_megapixels: Larger pictures are refused.
+
+    Returns:
+        The same rows with image_id, and `info`: width and height in pixels, format, or reason and detail; null for rows
+        that could not be read. A row without a key has its id as key.
+    """
+    identity = image_id(F.col("image"), F.col("caption"))
+    nameless = F.when(F.col("image").isNull(), F.substring(F.sha2(F.col("meta"), 256), 1, 32)).otherwise(identity)
+    return source_rows.select(
+        "source",
+        F.coalesce("key", nameless).alias("key"),
+        "caption",
+        "image",
+        "meta",
+        "stage",
+        "reason",
+        "detail",
+        identity.alias("image_id"),
+        _inspect(max_megapixels)(F.col("image")).alias("info"),
+    )
+
+
+def image_id(image: Column, caption: Column) -> Column:
+    """The identity of an image with its caption, 32 hexadecimal digits; null without an image.
+
+    Args:
+        image: The file's bytes.
+        caption: Null counts as empty.
+    """
+    return F.substring(F.sha2(F.concat(F.sha2(image, 256), F.coalesce(caption, F.lit(""))), 256), 1, 32)
+
+
+def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
+    """What becomes of each staged row.
+
+    Args:
+        staged: From `inspected`, with `file` and `row`, the row's place.
+        known: image_id of each image that the lake holds.
+
+    Returns:
+        source, file, row, and fate: `quarantined`, `repeat` or `image`. Of rows with one image_id the first by source
+        and key is the image, whatever order they came in.
+    """
+    faulty = _reason().isNotNull()
+    slim = staged.select("source", "key", "image_id", "meta", "file", "row", faulty.alias("faulty"))
+    order = Window.partitionBy("image_id", "faulty").orderBy("source", "key", "meta", "file", "row")
+    ranked = slim.withColumn("rank", F.row_number().over(order)).drop("meta", "key")
+    there = known.select("image_id").distinct().withColumn("is_known", F.lit(True))
+    fate = F.when(F.col("faulty"), "quarantined").when((F.col("rank") > 1) | F.col("is_known"), "repeat")
+    return ranked.join(there, "image_id", "left").select("source", "file", "row", fate.otherwise("image").alias("fate"))
+
+
+def images(staged: DataFrame) -> DataFrame:
+    """The columns of the table images of rows that decoded."""
+    return staged.select(
+        "image_id", "key", "source", "caption", "image", "info.width", "info.height", "info.format", "meta"
+    )
+
+
+def quarantine(staged: DataFrame) -> DataFrame:
+    """The rows of the table quarantine: what could not be read or decoded, and why."""
+    stage = F.coalesce(F.col("stage"), F.lit(DECODE_STAGE)).alias("stage")
+    detail = F.coalesce(F.col("detail"), F.col("info.detail")).alias("detail")
+    return staged.where(_reason().isNotNull()).select("source", "key", stage, _reason().alias("reason"), detail)
+
+
+def _reason() -> Column:
+    return F.coalesce(F.col("reason"), F.col("info.reason"))
+
+
+def _inspect(max_megapixels: float) -> Any:
+    # Only this small struct comes back from Python; the bytes stay in the JVM.
+    def inspect(images: pa.Array) -> pa.Array:
+        found = [_inspect_one(image.as_py(), max_megapixels) for image in images]
+        kinds = {"width": pa.int32(), "height": pa.int32(), "format": pa.string()}
+        kinds |= {"reason": pa.string(), "detail": pa.string()}
+        return pa.array(found, pa.struct(list(kinds.items())))
+
+    return F.arrow_udf(inspect, _INFO)
+
+
+def _inspect_one(image: bytes | None, max_megapixels: float) -> dict[str, Any] | None:
+    if image is None:
+        return None
+    try:
+        return vars(check(image, max_megapixels))
+    except ImageFault as fault:
+        return {"reason": fault.reason, "detail": rows.printable(fault.detail)}
+
+
+# One chunk: staged, sorted, committed ---------------------------------------------------------------------------------
+
+
+def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
+    """Reads some sources and commits them."""
+    lake, settings = job.lake, job.settings.ingest
+    run_id = uuid.uuid4().hex
+    with _small_files(lake.spark, settings):
+        with job.progress.step(f"ingest: reading and decoding{part}"):
+            rows_read = _stage(lake, chunk, settings, run_id)
+        with job.progress.step(f"ingest: looking for repeats{part}"):
+            counts = _sort(lake, chunk, run_id)
+        _check(rows_read, counts)
+        with job.progress.step(f"ingest: writing images{part}"):
+            _commit(lake, chunk, counts, run_id)
+    lake.delete(STAGING)
+    return reduce(Counts.__add__, counts.values())
+
+
+def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> int:
+    """Writes what the sources hold, decoded, to the staging folder; returns the number of rows that were read."""
+    seen = Observation()
+    parts = []
+    for fmt, reader in _READERS.items():
+        of_format = [source for source in chunk if source.format == fmt]
+        parts += [reader(lake.spark, of_format, settings)] if of_format else []
+    read = reduce(DataFrame.unionByName, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+    inspected(read, settings.max_megapixels).write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
+    return int(seen.get["rows"])
+
+
+def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, Counts]:
+    """Writes each staged row's fate beside it; returns the counts of each source, none left out."""
+    known = lake.read(tables.IMAGES)
+    fates(_staged(lake, run_id), known).write.parquet(_staged_path(lake, run_id, "fates"))
+    found = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).groupBy("source", "fate").count().collect()
+    number = {(row["source"], row["fate"]): int(row["count"]) for row in found}
+    paths = sorted({source.path for source in chunk} | {source for source, _ in number})
+    counts = {}
+    for path in paths:
+        new, repeats, bad = (number.get((path, fate), 0) for fate in ("image", "repeat", "quarantined"))
+        counts[path] = Counts(new + repeats + bad, new, repeats, bad)
+    return counts
+
+
+def _check(rows_read: int, counts: Mapping[str, Counts]) -> None:
+    """Compares what the readers gave with what was sorted.
+
+    Raises:
+        LostRowsError: They differ.
+    """
+    total = reduce(Counts.__add__, counts.values())
+    if rows_read != total.rows_read:
+        raise LostRowsError(
+            f"{rows_read} rows were read, but {total.images} images, {total.repeats} repeats and {total.quarantined} "
+            "quarantined were staged; nothing was written: run it again, and report this if it stays"
+        )
+
+
+def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, Counts], run_id: str) -> None:
+    """Writes the tables, each in one commit, in an order that a killed run can be completed from.
+
+    The quarantine first: reading the source again only replaces it. Then the images, whose commit carries the counts.
+    Then the counts: if this is never reached, `_record_last_run` does it from that commit.
+    """
+    read = [source for source in chunk if source.path in counts]
+    records = [
+        {**vars(counts[s.path]), "source": s.path, "format": s.format, "fingerprint": s.fingerprint} for s in read
+    ]
+    recipe = Recipe("ingest", settings={"run": run_id}, result={"sources": records})
+    _commit_quarantine(lake, counts, run_id)
+    added = sum(count.images for count in counts.values())
+    before = lake.read(tables.IMAGES).count()
+    if added or not lake.exists(tables.IMAGES):
+        lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts)), recipe)
+    after = lake.read(tables.IMAGES).count()
+    if after - before != added:
+        raise LostRowsError(f"{added} images were to be added, but the table images grew from {before} to {after} rows")
+    _record(lake, records, run_id)
+
+
+def _chosen(lake: Lake, run_id: str, counts: Mapping[str, Counts]) -> DataFrame:
+    """The staged rows that become images; joined on the smaller side: a few rows shuffle no pictures."""
+    staged = _staged(lake, run_id)
+    total = reduce(Counts.__add__, counts.values())
+    if total.images == total.rows_read:
+        return staged
+    sorted_rows = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).select("file", "row", "fate")
+    if total.images < total.rows_read - total.images:
+        return staged.join(sorted_rows.where("fate = 'image'"), ["file", "row"], "left_semi")
+    return staged.join(sorted_rows.where("fate != 'image'"), ["file", "row"], "left_anti")
+
+
+def _commit_quarantine(lake: Lake, counts: Mapping[str, Counts], run_id: str) -> None:
+    """Puts the faults of these sources in the place of what was said of them before."""
+    recipe = Recipe("ingest", settings={"run": run_id})
+    faulty = quarantine(_staged(lake, run_id))
+    names = lake.spark.createDataFrame([(name,) for name in counts], "source string")
+    earlier = lake.read(tables.QUARANTINE)
+    mine = F.col("stage").isin(rows.READ_STAGE, DECODE_STAGE)
+    stale = earlier.where(mine).join(names, "source", "left_semi")
+    if not stale.isEmpty():
+        others = earlier.where(~mine).unionByName(earlier.where(mine).join(names, "source", "left_anti"))
+        lake.replace(tables.QUARANTINE, others.unionByName(faulty), recipe)
+    elif any(count.quarantined for count in counts.values()) or not lake.exists(tables.QUARANTINE):
+        lake.append(tables.QUARANTINE, faulty, recipe)
+
+
+# What was read before -------------------------------------------------------------------------------------------------
+
+
+def _unread(lake: Lake, found: Sequence[Source]) -> list[Source]:
+    """The sources that are new or have changed since they were last read."""
+    if not lake.exists(tables.IMAGES):
+        return list(found)
+    named = lake.spark.createDataFrame([(s.path, s.fingerprint) for s in found], "source string, fingerprint string")
+    newest = (
+        lake.read(tables.SOURCES).groupBy("source").agg(F.max_by("fingerprint", "ingested_at").alias("fingerprint"))
+    )
+    same = {row["source"] for row in named.join(newest, ["source", "fingerprint"], "left_semi").collect()}
+    return [source for source in found if source.path not in same]
+
+
+def _record_last_run(lake: Lake) -> None:
+    """Completes a run that was killed between its images and its counts."""
+    recipe = lake.recipe(tables.IMAGES)
+    if recipe is None or recipe.command != "ingest":
+        return
+    run_id = str(recipe.settings["run"])
+    if lake.read(tables.SOURCES).where(F.col("run") == run_id).isEmpty():
+        _record(lake, recipe.result["sources"], run_id)
+
+
+def _record(lake: Lake, records: Sequence[Mapping[str, Any]], run_id: str) -> None:
+    stamped = [{**record, "run": run_id, "ingested_at": datetime.now(UTC)} for record in records]
+    lake.append(
+        tables.SOURCES,
+        lake.spark.createDataFrame(stamped, tables.SOURCES.schema),
+        Recipe("ingest", settings={"run": run_id}),
+    )
+
+
+def _note(job: Job, found: Sequence[Source], unread: Sequence[Source]) -> None:
+    if len(unread) < len(found):
+        job.progress.note(
+            f"{len(found) - len(unread)} of {len(found)} sources are as they were when last read: skipped"
+        )
+    ignored = sum(source.ignored for source in unread)
+    if ignored:
+        job.progress.note(f"{ignored} files are neither images nor about images: ignored")
+
+
+def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:
+    """Sources in order, cut where a chunk would grow beyond a number of bytes; a larger source is one alone."""
+    chunk: list[Source] = []
+    size = 0
+    for source in sources:
+        if chunk and (size + source.size > most or len(chunk) == _CHUNK_SOURCES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(source)
+        size += source.size
+    if chunk:
+        yield chunk
+
+
+# The staging folder ---------------------------------------------------------------------------------------------------
+
+
+def _staged_path(lake: Lake, run_id: str, name: str) -> str:
+    return lake.path(f"{STAGING}/{run_id}/{name}")
+
+
+def _staged(lake: Lake, run_id: str) -> DataFrame:
+    place = (F.col("_metadata.file_name").alias("file"), F.col("_metadata.row_index").alias("row"))
+    return lake.spark.read.parquet(_staged_path(lake, run_id, "rows")).select("*", *place)
+
+
+@contextmanager
+def _small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]:
+    """Settings of the session for writing pictures: small row groups, which split well, and no second compression."""
+    wanted = {
+        "spark.sql.files.maxPartitionBytes": str(settings.file_mb << 20),
+        "spark.sql.parquet.compression.codec": "uncompressed",
+        "parquet.block.size": str(_ROW_GROUP_BYTES),
+        # A row group's size is looked at after so many rows; the default of 100 pictures can be a GB.
+        "parquet.block.size.row.check.min": "10",
+        "parquet.page.size.row.check.min": "10",
+    }
+    before = {name: spark.conf.get(name, None) for name in wanted}
+    try:
+        for name, value in wanted.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, value)

@@ -1,0 +1,221 @@
+"""What the paths on the command line hold: which sources, of which format, and whether they have changed."""
+
+import hashlib
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from delta.tables import DeltaTable
+from pyspark.sql import SparkSession
+
+from jobs.config import IngestSettings
+from jobs.sources import files
+from models.errors import WinnowError
+
+FORMATS = ("folder", "webdataset", "parquet", "delta")
+IMAGE_ENDINGS = (
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "mpo", "avif",
+    # Not decoded, but pictures all the same: each costs a row of the quarantine, so that nobody misses them unawares.
+    "heic", "heif", "jp2", "jxl", "svg",
+)  # fmt: skip
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+_SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
+# Counts as another fingerprint whenever a reader changes what it makes of the same file.
+_READERS = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """The unit that is read, counted and committed as one: a shard, a Parquet file, an image folder or a Delta table.
+
+    Attributes:
+        path: Its absolute path or URI, as the tables name it.
+        format: One of `FORMATS`.
+        root: The folder that the user named, or the file's own.
+        size: Bytes of all that is read.
+        ignored: Files in it that are neither images nor about images.
+        fingerprint: Changes when its files (names, sizes, times) or the settings for reading them change.
+    """
+
+    path: str
+    format: str
+    root: str
+    size: int
+    ignored: int
+    fingerprint: str
+
+
+def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: IngestSettings) -> list[Source]:
+    """The sources behind the paths of a command line, sorted by path, each once.
+
+    Args:
+        spark: Asks Delta tables for their version.
+        paths: Files, folders, patterns with `*`, URIs.
+        fmt: One of `FORMATS`, or None to guess: tar files are `webdataset`, a folder with `_delta_log` is `delta`,
+            Parquet files in a folder without images are `parquet`, all else is `folder`.
+        settings: Part of the fingerprint.
+
+    Raises:
+        WinnowError: The format is unknown, a path is not there, or holds nothing of the format.
+    """
+    if fmt is not None and fmt not in FORMATS:
+        raise WinnowError(f"there is no format {fmt!r}: choose one of {', '.join(FORMATS)}")
+    found: dict[str, Source] = {}
+    for path in paths:
+        names = files.expand(files.absolute(path))
+        if not names:
+            raise WinnowError(f"no file matches {path}: check the path and the pattern")
+        for name in names:
+            for source in _sources(spark, name, fmt, settings):
+                found[source.path] = source
+    return [found[path] for path in sorted(found)]
+
+
+def ending(name: str) -> str:
+    """A file name's last extension, small, without the dot.
+
+    Examples:
+        >>> ending("a.b.JPG")
+        'jpg'
+    """
+    return posixpath.splitext(name)[1][1:].lower()
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name.
+
+    Examples:
+        >>> is_image("a.JPG"), is_image("metadata.csv")
+        (True, False)
+    """
+    return ending(name) in IMAGE_ENDINGS
+
+
+def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
+    kind = files.kind(path)
+    if kind is None:
+        raise WinnowError(f"{path} is not there: name a file or folder, or a URI that this machine can read")
+    chosen = fmt or (_guess_file(path) if kind == "file" else _guess_folder(path))
+    digest = _digest_of(settings, chosen)
+    if kind == "file":
+        if chosen not in ("webdataset", "parquet"):
+            raise WinnowError(f"{path} is a file, format {chosen} is a folder: name the folder that it lies in")
+        return [_file_source(path, posixpath.dirname(path), files.entry(path), chosen, digest)]
+    if chosen == "delta":
+        return [_delta_source(spark, path, digest)]
+    if chosen == "folder":
+        return [_folder_source(path, digest)]
+    return _shards(path, chosen, digest)
+
+
+def _guess_file(path: str) -> str:
+    name = posixpath.basename(path)
+    if _is_shard(name):
+        return "webdataset"
+    if ending(name) == "parquet":
+        return "parquet"
+    raise WinnowError(f"{path} is neither .tar nor .parquet: name the folder of an image, or give --format")
+
+
+def _guess_folder(path: str) -> str:
+    if files.kind(posixpath.join(path, "_delta_log")) == "folder":
+        return "delta"
+    seen: Counter[str] = Counter()
+    for _, entries in files.walk(path):
+        seen.update(_role(entry.name) for entry in entries)
+    if seen["shard"]:
+        if seen["image"]:
+            what = f"{seen['shard']} tar files and {seen['image']} image files"
+            raise WinnowError(f"{path} holds {what}: say which with --format webdataset or --format folder")
+        return "webdataset"
+    if seen["parquet"] and not seen["image"]:
+        return "parquet"
+    if seen["image"] or seen["metadata"]:
+        return "folder"
+    raise WinnowError(f"{path} holds no images, no .tar and no .parquet among {seen.total()} files: check the path")
+
+
+def _role(name: str) -> str:
+    if name in METADATA_NAMES:
+        return "metadata"
+    if _is_shard(name):
+        return "shard"
+    return "image" if is_image(name) else ending(name)
+
+
+def _is_shard(name: str) -> bool:
+    return name.lower().endswith(_SHARD_ENDINGS)
+
+
+def _is_parquet(name: str) -> bool:
+    # Spark and others mark what is not data by a leading underscore.
+    return ending(name) == "parquet" and not name.startswith("_")
+
+
+_IS_PART: dict[str, Callable[[str], bool]] = {"webdataset": _is_shard, "parquet": _is_parquet}
+
+
+def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
+    found = []
+    others = 0
+    for folder, entries in files.walk(root):
+        if fmt == "parquet" and any(part.startswith("_") for part in folder.split("/")):
+            continue
+        for entry in entries:
+            if _IS_PART[fmt](entry.name):
+                found.append(_file_source(posixpath.join(root, folder, entry.name), root, entry, fmt, digest))
+            else:
+                others += 1
+    if not found:
+        raise WinnowError(f"{root} holds no {fmt} files among {others}: check the path or --format")
+    return found
+
+
+def _file_source(path: str, root: str, entry: files.Entry, fmt: str, digest: "hashlib._Hash") -> Source:
+    return Source(path, fmt, root, entry.size, 0, _fingerprint(digest, _identities([("", [entry])])))
+
+
+def _delta_source(spark: SparkSession, path: str, digest: "hashlib._Hash") -> Source:
+    if not DeltaTable.isDeltaTable(spark, files.spark_path(path)):
+        raise WinnowError(f"{path} is not a Delta table (it has no _delta_log): check the path or --format")
+    detail = DeltaTable.forPath(spark, files.spark_path(path))
+    newest = detail.history(1).select("version").first()
+    size = detail.detail().select("sizeInBytes", "id").first()
+    assert newest is not None and size is not None
+    return Source(path, "delta", path, int(size[0] or 0), 0, _fingerprint(digest, [f"{size[1]} {newest[0]}"]))
+
+
+def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
+    size = ignored = wanted = 0
+    state = digest.copy()
+    for folder, entries in files.walk(path):
+        for text in _identities([(folder, entries)]):
+            state.update(text.encode("utf-8", "surrogateescape"))
+        for entry in entries:
+            role = _role(entry.name)
+            size += entry.size if role == "image" else 0
+            wanted += role in ("image", "metadata")
+            ignored += role not in ("image", "metadata", "txt", "json")
+    if not wanted:
+        raise WinnowError(f"{path} holds no images and no metadata.jsonl, .csv or .parquet: check the path or --format")
+    return Source(path, "folder", path, size, ignored, state.hexdigest())
+
+
+def _digest_of(settings: IngestSettings, fmt: str) -> "hashlib._Hash":
+    rules = settings.model_dump(include={"image_columns", "caption_columns", "key_columns", "max_megapixels"})
+    return hashlib.sha256(json.dumps([_READERS, fmt, rules]).encode())
+
+
+def _identities(folders: Sequence[tuple[str, Sequence[files.Entry]]]) -> Iterator[str]:
+    for folder, entries in folders:
+        for entry in entries:
+            yield f"{folder}/{entry.name}\0{entry.size}\0{entry.modified}\0"
+
+
+def _fingerprint(digest: "hashlib._Hash", parts: Iterable[str]) -> str:
+    state = digest.copy()
+    for part in parts:
+        state.update(part.encode("utf-8", "surrogateescape"))
+    return state.hexdigest()

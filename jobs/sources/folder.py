@@ -1,0 +1,236 @@
+"""An image folder: pictures with captions in `metadata.{jsonl,csv,parquet}`, or in `.txt` or `.json` beside them."""
+
+import csv
+import json
+import math
+import posixpath
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from io import TextIOWrapper
+from itertools import islice
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from jobs.config import IngestSettings
+from jobs.sources import files
+from jobs.sources.find import METADATA_NAMES, Source, is_image
+from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, printable, text, to_json
+from models.errors import WinnowError
+
+_TEXT, _TRUTH = pa.string(), pa.bool_()
+_PLACE = pa.schema([("root", _TEXT), ("path", _TEXT)])
+_LISTED = pa.schema([*_PLACE, ("is_image", _TRUTH), ("size", pa.int64()), ("has_txt", _TRUTH), ("has_json", _TRUTH)])
+_NAMED = pa.schema([*_PLACE, ("caption", _TEXT), ("meta", _TEXT), ("key", _TEXT), ("detail", _TEXT)])
+_CHUNK = 5000
+_FILE_NAME = "file_name"
+
+
+def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
+    """The pictures of folders, at any depth.
+
+    A picture is a file with an image's ending, or one that a metadata file names. Each line of metadata is a row of its
+    own, so a picture with three captions is three rows; a picture that no line names is a row too. Captions come from
+    the metadata, else the `.txt`, else the `.json` of the same name; all other fields go to meta. The tasks list the
+    folders, join the names with the metadata, and only then open the pictures.
+
+    Args:
+        spark: The session.
+        sources: Folders.
+        settings: Names of the caption's column; `file_mb` sets how many pictures a task reads.
+
+    Returns:
+        `rows.SCHEMA`, the key being the path below the folder, without its extension.
+
+    Raises:
+        WinnowError: A metadata file has no column `file_name`.
+    """
+    for source in sources:
+        _check_metadata(source.path)
+    roots = spark.createDataFrame([(source.path,) for source in sources], "root string")
+    listed = roots.mapInArrow(_list_images, from_arrow_schema(_LISTED))
+    named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "path")
+    named = named.mapInArrow(partial(_read_metadata, settings), from_arrow_schema(_NAMED))
+    joined = listed.join(named.withColumn("is_named", F.lit(True)), ["root", "path"], "full_outer")
+    wanted = joined.where("is_image or is_named")
+    parts = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
+    parts = max(parts, spark.sparkContext.defaultParallelism)
+    return wanted.repartition(parts, "root", "path").mapInArrow(partial(_load, settings), SCHEMA)
+
+
+def records(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The records of a metadata file.
+
+    Args:
+        file: Open for reading.
+        name: Ends in .jsonl, .csv or .parquet.
+
+    Returns:
+        Each record's number from 1 (in .jsonl and .csv of the line where it ends) and its fields, or what is wrong.
+    """
+    if name.endswith(".parquet"):
+        return _parquet_records(file)
+    lines = TextIOWrapper(file, "utf-8-sig", errors="replace", newline="\n" if name.endswith(".jsonl") else "")
+    return _json_records(lines) if name.endswith(".jsonl") else _csv_records(lines)
+
+
+def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            yield number, f"not JSON: {error}"
+            continue
+        yield number, record if isinstance(record, dict) else "not a JSON object"
+
+
+def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    csv.field_size_limit(min(sys.maxsize, 1 << 31))  # the default ends captions at 131,072 characters with an exception
+    reader = csv.DictReader(lines, restkey="more_fields")
+    for record in reader:
+        yield reader.line_num, dict(record)
+
+
+def _parquet_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    number = 0
+    for batch in pq.ParquetFile(file).iter_batches(_CHUNK):
+        for record in batch.to_pylist():
+            number += 1
+            yield number, record
+
+
+def _check_metadata(root: str) -> None:
+    """Looks at the first record of the first metadata files, so that a wrong column is said before the work begins."""
+    for path in islice(_metadata_paths(root), 20):
+        where = posixpath.join(root, path)
+        try:
+            with files.opened(where) as file:
+                first = next((fields for _, fields in records(file, path) if isinstance(fields, dict)), None)
+        except pa.ArrowException as error:
+            raise WinnowError(f"{where} is not a Parquet file: {error}") from error
+        if first is not None and _FILE_NAME not in first:
+            raise WinnowError(f"{where} has no column {_FILE_NAME}, which names the picture; it has {', '.join(first)}")
+
+
+def _metadata_paths(root: str) -> Iterator[str]:
+    for folder, entries in files.walk(root):
+        for entry in entries:
+            if entry.name in METADATA_NAMES:
+                yield posixpath.join(folder, entry.name)
+
+
+def _list_images(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = (row for batch in batches_of_roots for root in batch.column(0).to_pylist() for row in _listing(root))
+    yield from _chunks(rows, _LISTED)
+
+
+def _listing(root: str) -> Iterator[tuple[Any, ...]]:
+    for folder, entries in files.walk(root):
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            if entry.name in METADATA_NAMES:
+                continue
+            stem = posixpath.splitext(entry.name)[0]
+            path = printable(posixpath.join(folder, entry.name))
+            image = is_image(entry.name)
+            yield root, path, image, entry.size, f"{stem}.txt" in names, f"{stem}.json" in names
+
+
+def _list_metadata(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = (
+        (root, path)
+        for batch in batches_of_roots
+        for root in batch.column(0).to_pylist()
+        for path in _metadata_paths(root)
+    )
+    yield from _chunks(rows, _PLACE)
+
+
+def _read_metadata(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = (
+        row for batch in paths for place in batch.to_pylist() for row in _named(place["root"], place["path"], settings)
+    )
+    yield from _chunks(rows, _NAMED)
+
+
+def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
+    with files.opened(posixpath.join(root, path)) as file:
+        for number, fields in records(file, path):
+            key = f"{path}:{number}"
+            if isinstance(fields, str):
+                yield root, None, None, "{}", key, fields
+            elif not isinstance(fields.get(_FILE_NAME), str):
+                yield root, None, None, to_json(fields), key, f"no {_FILE_NAME}"
+            else:
+                name, caption = first_text(fields, settings.caption_columns)
+                image = posixpath.normpath(posixpath.join(posixpath.dirname(path), fields[_FILE_NAME]))
+                meta = to_json({field: value for field, value in fields.items() if field != name})
+                yield root, image, caption, meta, key, None
+
+
+def _chunks(rows: Iterator[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, _CHUNK)):
+        yield pa.RecordBatch.from_pylist([dict(zip(schema.names, row, strict=True)) for row in chunk], schema)
+
+
+def _load(settings: IngestSettings, joined: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches(_row(fields, settings) for batch in joined for fields in batch.to_pylist())
+
+
+def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
+    """One joined row with its picture."""
+    root, path = fields["root"], fields["path"]
+    meta = fields["meta"] or "{}"
+    if fields["detail"] is not None:
+        return Row(root, fields["key"], None, None, meta, "bad metadata", fields["detail"])
+    key = posixpath.splitext(path)[0]
+    if fields["size"] is None:
+        detail = f"{path}, named by {fields['key']}, is not there"
+        return Row(root, key, fields["caption"], None, meta, "missing file", detail)
+    if fields["size"] > MAX_IMAGE_BYTES:
+        detail = f"{path}: {fields['size']} bytes, the limit is {MAX_IMAGE_BYTES}"
+        return Row(root, key, fields["caption"], None, meta, "file too large", detail)
+    place = posixpath.join(root, path)
+    try:
+        caption, meta = _beside(place, fields, meta, settings)
+        return Row(root, key, caption, files.read(place), meta)
+    except (FileNotFoundError, PermissionError) as error:
+        reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
+        return Row(root, key, fields["caption"], None, meta, reason, f"{path}: {error.strerror}")
+
+
+def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
+    """Caption and meta, completed from the `.txt` and `.json` of the same name."""
+    if not (fields["has_txt"] or fields["has_json"]):
+        return fields["caption"], meta
+    stem = posixpath.splitext(place)[0]
+    caption: str | None = fields["caption"]
+    extra: dict[str, Any] = {}
+    if fields["has_json"]:
+        content, _ = text(files.read(f"{stem}.json"))
+        extra = _object(content)
+    if fields["has_txt"]:
+        content, replaced = text(files.read(f"{stem}.txt"))
+        if caption is None:
+            caption = content
+            extra |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
+        elif caption != content:
+            extra["txt"] = content
+    if caption is None:
+        caption = first_text(extra, settings.caption_columns)[1]
+    return caption, to_json({**extra, **json.loads(meta)})
+
+
+def _object(content: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        return {"json": content, "json_fault": str(error)}
+    return value if isinstance(value, dict) else {"json": content}

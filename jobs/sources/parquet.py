@@ -1,0 +1,74 @@
+"""Parquet files with image bytes, as img2dataset and Hugging Face's datasets write them."""
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.config import IngestSettings
+from jobs.sources import columns, files
+from jobs.sources.find import Source
+from jobs.sources.rows import SCHEMA, Row, batches
+from models.errors import WinnowError
+
+
+def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
+    """The rows of Parquet files; files of one folder may differ in their columns.
+
+    Args:
+        spark: The session.
+        sources: Files.
+        settings: Column names.
+
+    Returns:
+        `rows.SCHEMA`. A file that cannot be read as Parquet is one row with its reason.
+
+    Raises:
+        WinnowError: There is no column of pictures, or a column has different types in two files.
+    """
+    paths = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), 200))
+    broken = spark.createDataFrame(paths, "path string").mapInArrow(_broken, SCHEMA)
+    # The list of broken files comes to the driver: Spark must not be asked to open them.
+    faulty = {row["source"] for row in broken.select("source").collect()}
+    roots: dict[str, list[str]] = {}
+    for source in sources:
+        if source.path not in faulty:
+            roots.setdefault(source.root, []).append(source.path)
+    parts = [_read_root(spark, root, paths, settings) for root, paths in sorted(roots.items())]
+    return reduce(DataFrame.unionByName, parts, broken)
+
+
+def _read_root(spark: SparkSession, root: str, paths: Sequence[str], settings: IngestSettings) -> DataFrame:
+    reader = spark.read.option("mergeSchema", "true").option("basePath", files.spark_path(root))
+    try:
+        table = reader.parquet(*[files.spark_path(path) for path in paths])
+    except PySparkException as error:
+        raise WinnowError(
+            f"the Parquet files under {root} do not fit together: {str(error).splitlines()[0]}"
+        ) from error
+    return columns.rows(table, _source(), columns.match(table.schema, settings, root))
+
+
+def _source() -> F.Column:
+    """The row's file, in the form of `files.absolute`; Spark gives it percent-encoded."""
+    encoded = F.regexp_replace(F.col("_metadata.file_path"), r"^file:/+", "/")
+    # A plus sign is itself here, but a space to url_decode.
+    return F.url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B")))
+
+
+def _broken(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches(row for batch in paths for path in batch.column(0).to_pylist() for row in _fault(path))
+
+
+def _fault(path: str) -> Iterator[Row]:
+    """A row for a file whose footer cannot be read."""
+    key = path.rpartition("/")[2]
+    with files.opened(path) as file:
+        try:
+            pq.read_metadata(file)
+        except (pa.ArrowException, OSError) as error:
+            yield Row(path, key, reason="corrupt file", detail=f"not a whole Parquet file: {error}")

@@ -1,0 +1,214 @@
+"""WebDataset tar shards: `KEY.jpg`, `KEY.txt`, `KEY.json` of one sample share the name up to the first dot."""
+
+import json
+import posixpath
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import IO, Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.config import IngestSettings
+from jobs.sources import files
+from jobs.sources.find import IMAGE_ENDINGS, Source
+from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, printable, text, to_json
+
+CUT = "truncated shard"
+
+
+@dataclass
+class Sample:
+    """The members of one sample.
+
+    Attributes:
+        key: Folder and base name up to the first dot.
+        parts: Offset and size in bytes of each member, by what follows that dot, small.
+    """
+
+    key: str
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
+    """The samples of shards, one task for each shard.
+
+    A shard's headers are listed first (by seeking, so that no picture is held), then its samples are read one by one.
+    So the members of a sample need not follow each other, and a shard of any size takes little memory. Shards that are
+    not local or are compressed are copied to the task's temporary folder first.
+
+    Args:
+        spark: The session.
+        sources: Shards.
+        settings: Names of the members that hold the picture and the caption.
+
+    Returns:
+        `rows.SCHEMA`. A sample without an image, and what a cut shard loses, are rows with a reason.
+    """
+    paths = spark.sparkContext.parallelize([(source.path,) for source in sources], len(sources))
+    return spark.createDataFrame(paths, "path string").mapInArrow(partial(_read, settings), SCHEMA)
+
+
+def samples(shard: IO[bytes]) -> tuple[list[Sample], Row | None]:
+    """The samples of a shard in order of appearance, and what is wrong with its end.
+
+    Args:
+        shard: A tar file, open for reading at any place.
+
+    Returns:
+        Samples that are whole, and a row without source that says where the shard ends too early (its key is that of
+        the sample that was cut, or '' when that is unknown); None for a whole shard.
+    """
+    size = shard.seek(0, 2)
+    shard.seek(0)
+    index = _Index()
+    try:
+        with tarfile.open(fileobj=shard, mode="r:") as tar:
+            fault = index.fill(tar, size) or _fault_at_end(shard, tar.offset, size)
+            return index.samples, index.without_rest(fault)
+    except tarfile.TarError as error:
+        return index.samples, Row("", "", reason="corrupt shard", detail=f"not a tar file: {error} (of {size} bytes)")
+
+
+class _Index:
+    """Gathers members into samples, wherever in the shard they lie."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self._newest: dict[str, Sample] = {}
+
+    def fill(self, tar: tarfile.TarFile, size: int) -> Row | None:
+        """Adds all members; stops at one that goes on beyond the file's end, and takes its sample out again."""
+        while True:
+            try:
+                member = tar.next()
+            except (tarfile.TarError, EOFError, ValueError) as error:
+                detail = f"after {len(self.samples)} samples: {error} (of {size} bytes)"
+                return Row("", "", reason=CUT, detail=detail)
+            if member is None:
+                return None
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header, a kilobyte each
+            key, ending = _split(printable(member.name))
+            if not member.isreg() or not key or not ending:
+                continue
+            if member.offset_data + member.size > size:
+                self._forget(key)
+                missing = member.offset_data + member.size - size
+                return Row("", key, reason=CUT, detail=f"{member.name}: its last {missing} bytes are missing")
+            self._add(key, ending, (member.offset_data, member.size))
+
+    def without_rest(self, fault: Row | None) -> Row | None:
+        """Takes the last sample out if a cut between members left it with less than its neighbour has."""
+        if fault is None or fault.key or len(self.samples) < 2:
+            return fault
+        before, last = self.samples[-2:]
+        if not set(last.parts) < set(before.parts):
+            return fault
+        self.samples.pop()
+        return replace(fault, key=last.key)
+
+    def _add(self, key: str, ending: str, place: tuple[int, int]) -> None:
+        sample = self._newest.get(key)
+        # A second picture of the same name is another sample, as in shards that were joined together.
+        if sample is None or ending in sample.parts:
+            sample = self._newest[key] = Sample(key)
+            self.samples.append(sample)
+        sample.parts[ending] = place
+
+    def _forget(self, key: str) -> None:
+        sample = self._newest.pop(key, None)
+        if sample is not None:
+            self.samples.remove(sample)
+
+
+def _fault_at_end(shard: IO[bytes], offset: int, size: int) -> Row | None:
+    # tarfile takes a missing or broken header for the end: a true end is a block of zeros.
+    shard.seek(offset)
+    block = shard.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        return Row("", "", reason=CUT, detail=f"no end-of-archive mark at byte {offset} of {size}")
+    if any(block):
+        return Row("", "", reason="corrupt shard", detail=f"no tar header at byte {offset} of {size}")
+    return None
+
+
+def _split(name: str) -> tuple[str, str]:
+    folder, base = posixpath.split(name.removeprefix("./"))
+    stem, _, ending = base.partition(".")
+    return (posixpath.join(folder, stem), ending.lower()) if stem else ("", "")
+
+
+def _read(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches(row for batch in paths for path in batch.column(0).to_pylist() for row in _rows(path, settings))
+
+
+def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
+    try:
+        with files.opened(path) as shard:
+            whole, fault = samples(shard)
+            for sample in whole:
+                yield _row(path, sample, shard, settings)
+    except (PermissionError, FileNotFoundError) as error:
+        fault = Row("", "", reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror}")
+    if fault is not None:
+        yield Row(path, fault.key or posixpath.basename(path), reason=fault.reason, detail=fault.detail)
+
+
+def _row(path: str, sample: Sample, shard: IO[bytes], settings: IngestSettings) -> Row:
+    image = _image_ending(sample.parts, settings.image_columns)
+    parts = {name: place for name, place in sample.parts.items() if name != image}
+    caption, meta = _caption_and_meta({name: _bytes(shard, place) for name, place in parts.items()}, settings)
+    if image is None:
+        detail = f"only {', '.join(sorted(sample.parts))}"
+        return Row(path, sample.key, caption, None, meta, "no image", detail)
+    if sample.parts[image][1] > MAX_IMAGE_BYTES:
+        detail = f"{sample.parts[image][1]} bytes, the limit is {MAX_IMAGE_BYTES}"
+        return Row(path, sample.key, caption, None, meta, "file too large", detail)
+    return Row(path, sample.key, caption, _bytes(shard, sample.parts[image]), meta)
+
+
+def _bytes(shard: IO[bytes], place: tuple[int, int]) -> bytes:
+    shard.seek(place[0])
+    return shard.read(place[1])
+
+
+def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
+    there = set(endings)
+    wanted = [*(column.lower() for column in columns), *IMAGE_ENDINGS]
+    return next((name for name in wanted if name in there), None)
+
+
+def _caption_and_meta(parts: Mapping[str, bytes], settings: IngestSettings) -> tuple[str | None, str]:
+    """The caption, and all other members as JSON; a `.json` that stands alone is kept to the letter."""
+    captions = [name for name in settings.caption_columns if name in parts]
+    fields, faults = _json_fields(parts.get("json"))
+    others = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
+    others |= faults
+    caption = None
+    if captions:
+        caption, replaced = text(parts[captions[0]])
+        others |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
+    elif fields:
+        caption = first_text(fields, settings.caption_columns)[1]
+    if not others and fields is not None:
+        return caption, text(parts["json"])[0]
+    return caption, to_json({**(fields or {}), **others})
+
+
+def _json_fields(data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """The object in a `.json` member; or what to keep of it when it is none."""
+    if data is None:
+        return None, {}
+    content, _ = text(data)
+    try:
+        fields = json.loads(content)
+    except ValueError as error:
+        return None, {"json": content, "json_fault": str(error)}
+    return (fields, {}) if isinstance(fields, dict) else (None, {"json": content})
+
+
+def _value(data: bytes) -> str | bytes:
+    content, replaced = text(data)
+    return data if replaced or "\0" in content else content
