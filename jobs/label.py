@@ -1,0 +1,213 @@
+"""`label`: labels from files into the table labels, and out again."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs import label_files, tables
+from jobs.job import Job, Summary
+from jobs.label_files import COLUMNS, UNREADABLE
+from jobs.lake import Recipe
+
+ORIGINS = ("seed", "random", "precision", "recall", "import")
+"""Where a label may come from; `random` is a random sample, set apart for calibration."""
+
+_LABEL = tuple(tables.LABELS.schema.names)
+_FAULT = tuple(tables.LABEL_FAULTS.schema.names)
+# Whole numbers that went through a column of floats come as 1.0 and 0.0.
+_YES, _NO = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
+_EXAMPLES = 3
+
+
+def import_labels(job: Job, file: str) -> Summary:
+    """Adds the labels of a file that are not there yet.
+
+    What cannot be used goes to the table label_faults with its reason, and is reported with examples.
+
+    Args:
+        job: The command at work.
+        file: As `label_files.read` takes it.
+
+    Raises:
+        WinnowError: The file cannot be read, or the lake has no images.
+    """
+    images = job.lake.require(tables.IMAGES).select("image_id", "key")
+    rows = label_files.read(job.lake.spark, file)
+    # Once, so that all labels of a file that name no time of their own get the same.
+    now = datetime.now(UTC)
+    recipe = Recipe("label", settings={"file": file})
+    checked = checked_labels(rows, images, job.settings.categories).persist()
+    try:
+        with job.progress.step(f"label: import {file}"):
+            good = checked.where(F.col("reason").isNull())
+            read, usable = checked.agg(F.count("*"), F.count_if(F.col("reason").isNull())).collect()[0]
+            added = _append(job, tables.LABELS, new_labels(good, job.lake.read(tables.LABELS), now), recipe)
+            faults = _keep_faults(job, checked, file, recipe)
+    finally:
+        checked.unpersist()
+    contradicted = _report_contradictions(job)
+    counts = {"labels read": read, "labels added": added, "already there": usable - added}
+    return {**counts, **faults, "contradicted images": contradicted}
+
+
+def export_labels(job: Job, file: str) -> Summary:
+    """Writes all labels to a local file that `import_labels` reads.
+
+    Args:
+        job: The command at work.
+        file: As `label_files.write` takes it.
+
+    Raises:
+        WinnowError: There are no labels, or the file cannot be written.
+    """
+    labels = job.lake.require(tables.LABELS)
+    rows = exported(labels, job.lake.read(tables.IMAGES))
+    with job.progress.step(f"label: export to {file}"):
+        # Partition by partition: the driver never holds them all.
+        label_files.write((row.asDict() for row in rows.toLocalIterator()), file)
+    return {"labels exported": labels.count(), "file": file}
+
+
+def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]) -> DataFrame:
+    """Rows of a label file with what they mean, or why they mean nothing.
+
+    Args:
+        rows: `label_files.COLUMNS` and `UNREADABLE`, all string.
+        images: image_id, key.
+        categories: Names of the categories.
+
+    Returns:
+        The same rows and columns (origin filled in), with found_id string, value boolean, at timestamp (null where
+        the row names no time) and reason string (null where the row can be used).
+    """
+    word, category, time = F.lower(F.trim("label")), F.trim("category"), F.try_to_timestamp("labelled_at")
+    read = rows.select(
+        *("key", "image_id", category.alias("category"), "label", "annotator", "labelled_at", UNREADABLE),
+        F.coalesce(F.lower(F.trim("origin")), F.lit("import")).alias("origin"),
+        F.when(word.isin(*_YES), True).when(word.isin(*_NO), False).alias("value"),
+        time.alias("at"),
+    )
+    return _with_images(read, images).withColumn("reason", _reason(categories)).drop("namesakes")
+
+
+def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame:
+    """Labels that the table does not hold yet, each once.
+
+    A label that names its time is there if the table has it with that time. One without is there if it says what the
+    newest label of the same image, category, origin and annotator says; so a corrected file changes its labels, and
+    the same file again does not.
+
+    Args:
+        good: Of `checked_labels`, the rows without a reason.
+        existing: Table labels.
+        now: The time of labels that name none.
+
+    Returns:
+        Rows of the table labels.
+    """
+    named = {"image_id": F.col("found_id"), "label": F.col("value"), "labelled_at": F.col("at")}
+    labels = good.select(*[named.get(name, F.col(name)).alias(name) for name in _LABEL])
+    timed = labels.where(F.col("labelled_at").isNotNull()).subtract(existing.select(*_LABEL))
+    untimed = [name for name in _LABEL if name != "labelled_at"]
+    same = Window.partitionBy("image_id", "category", "origin", "annotator").orderBy(F.desc("labelled_at"))
+    newest = existing.withColumn("age", F.rank().over(same)).where(F.col("age") == 1)
+    fresh = labels.where(F.col("labelled_at").isNull()).select(*untimed).subtract(newest.select(*untimed))
+    return timed.unionByName(fresh.withColumn("labelled_at", F.lit(now)))
+
+
+def resolved(labels: DataFrame) -> DataFrame:
+    """One label for each image and category: the newest, or of several that are equally new the positive one.
+
+    A wrong positive costs an image, a wrong negative teaches the model what it must not learn.
+
+    Args:
+        labels: Table labels.
+
+    Returns:
+        image_id, category, label boolean, contradicted boolean (both labels were given).
+    """
+    # Structures compare field by field, no time before any time and false before true.
+    newest = F.max(F.struct("labelled_at", "label"))
+    return labels.groupBy("image_id", "category").agg(
+        newest["label"].alias("label"), (F.min("label") != F.max("label")).alias("contradicted")
+    )
+
+
+def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
+    """Labels with the keys of their images, times as text in UTC, in an order that is always the same.
+
+    Args:
+        labels: Table labels.
+        images: Table images.
+
+    Returns:
+        `label_files.COLUMNS`.
+    """
+    utc = F.to_utc_timestamp("labelled_at", F.current_timezone())
+    named = labels.join(images.select("image_id", "key"), "image_id", "left")
+    timed = named.withColumn("labelled_at", F.date_format(utc, "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"))
+    return timed.select(*COLUMNS).orderBy("category", "image_id", "labelled_at", "origin", "annotator", "label")
+
+
+def _with_images(rows: DataFrame, images: DataFrame) -> DataFrame:
+    """Adds found_id (by image_id, or else by key) and namesakes (images of that key)."""
+    keys = rows.where(F.col("image_id").isNull()).select("key").distinct()
+    by_key = images.join(keys, "key", "left_semi").groupBy("key")
+    named = by_key.agg(F.min("image_id").alias("id_of_key"), F.count("*").alias("namesakes"))
+    known = images.select(F.col("image_id").alias("known_id"))
+    found = F.when(F.col("image_id").isNull(), F.col("id_of_key")).otherwise(F.col("known_id"))
+    joined = rows.join(known, rows["image_id"] == known["known_id"], "left").join(named, "key", "left")
+    return joined.withColumn("found_id", found).drop("id_of_key", "known_id")
+
+
+def _reason(categories: Iterable[str]) -> Column:
+    by_key = F.col("image_id").isNull()
+    faults = [
+        (F.col(UNREADABLE).isNotNull(), "unreadable line"),
+        (by_key & F.col("key").isNull(), "names no image"),
+        (~F.coalesce(F.col("category").isin(*categories), F.lit(False)), "unknown category"),
+        (F.col("value").isNull(), "unreadable label"),
+        (~F.col("origin").isin(*ORIGINS), "unknown origin"),
+        (F.col("labelled_at").isNotNull() & F.col("at").isNull(), "unreadable time"),
+        (F.col("found_id").isNull(), "unknown image"),
+        (by_key & (F.col("namesakes") > 1), "key of several images"),
+    ]
+    # The first that holds is the reason.
+    return F.coalesce(*[F.when(condition, F.lit(reason)) for condition, reason in faults])
+
+
+def _append(job: Job, table: tables.Table, rows: DataFrame, recipe: Recipe) -> int:
+    count: int = rows.count()
+    if count:
+        job.lake.append(table, rows, recipe)
+    return count
+
+
+def _keep_faults(job: Job, checked: DataFrame, file: str, recipe: Recipe) -> dict[str, int]:
+    bad = checked.where(F.col("reason").isNotNull())
+    rows = bad.withColumn("file", F.lit(file)).withColumn("label", F.coalesce(UNREADABLE, "label")).select(*_FAULT)
+    existing = job.lake.read(tables.LABEL_FAULTS).select(*_FAULT)
+    _append(job, tables.LABEL_FAULTS, rows.subtract(existing), recipe)
+    counts = {row["reason"]: row["rows"] for row in rows.groupBy("reason").agg(F.count("*").alias("rows")).collect()}
+    for reason in sorted(counts):
+        name = F.coalesce("image_id", "key", F.lit("?"))
+        example = F.format_string("%s %s=%s", name, F.col("category"), F.col("label"))
+        examples = _examples(rows.where(F.col("reason") == reason).select(example.alias("example")))
+        job.progress.warn(f"{counts[reason]} labels not imported, {reason}: {examples} (see the table label_faults)")
+    return {f"not imported, {reason}": counts[reason] for reason in sorted(counts)}
+
+
+def _report_contradictions(job: Job) -> int:
+    both = resolved(job.lake.read(tables.LABELS)).where("contradicted")
+    count: int = both.count()
+    if count:
+        examples = _examples(both.select(F.format_string("%s %s", "image_id", "category").alias("example")))
+        job.progress.warn(f"{count} images have both labels, the newest counts: {examples}")
+    return count
+
+
+def _examples(rows: DataFrame) -> str:
+    some = rows.distinct().orderBy("example").limit(_EXAMPLES).collect()
+    return ", ".join(row["example"] for row in some)

@@ -1,0 +1,182 @@
+"""Files of labels: CSV, JSON Lines and parquet in and out, Label Studio's JSON export in."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from models.errors import WinnowError
+
+COLUMNS = ("key", "image_id", "category", "label", "origin", "annotator", "labelled_at")
+"""What a label file may hold; a label needs key or image_id, category and label."""
+
+UNREADABLE = "unreadable"
+"""A column beside `COLUMNS`: the text of a line that could not be read at all."""
+
+_TEXT = T.StructType([T.StructField(name, T.StringType()) for name in (*COLUMNS, UNREADABLE)])
+_TASKS = (
+    "data map<string, string>, annotations array<struct<was_cancelled: boolean, completed_by: string, "
+    "created_at: string, updated_at: string, result: array<struct<from_name: string, type: string, "
+    f"value: struct<choices: array<string>>>>>>, {UNREADABLE} string"
+)
+_ROWS_OF_A_BATCH = 10_000
+
+
+def read(spark: SparkSession, file: str) -> DataFrame:
+    """The rows of a label file as text, nothing yet checked.
+
+    Args:
+        spark: The session.
+        file: Path or address that the workers can read; its ending tells the format: `.csv` with a header, `.jsonl`
+            or `.ndjson`, `.parquet`, `.json` as Label Studio exports it.
+
+    Returns:
+        `COLUMNS` and `UNREADABLE`, all string.
+
+    Raises:
+        WinnowError: The file is not there, of another format, or has not the columns that a label needs.
+    """
+    readers: dict[str, Callable[[SparkSession, str], DataFrame]] = {
+        ".csv": _read_csv,
+        ".jsonl": _read_json_lines,
+        ".ndjson": _read_json_lines,
+        ".parquet": _read_parquet,
+        ".json": _read_label_studio,
+    }
+    try:
+        return readers[_ending(file, readers)](spark, file)
+    except AnalysisException as error:
+        raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def write(rows: Iterable[dict[str, Any]], file: str) -> None:
+    """Writes labels to a local file, a batch at a time, whole or not at all.
+
+    Args:
+        rows: Labels, each with `COLUMNS`.
+        file: Its ending tells the format: `.csv`, `.jsonl` or `.ndjson`, `.parquet`.
+
+    Raises:
+        WinnowError: The format is another, or the file cannot be written.
+    """
+    writers: dict[str, Callable[[Iterator[dict[str, Any]], Path], None]] = {
+        ".csv": _write_csv,
+        ".jsonl": _write_json_lines,
+        ".ndjson": _write_json_lines,
+        ".parquet": _write_parquet,
+    }
+    writer, target = writers[_ending(file, writers)], Path(file)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        writer(iter(rows), part)
+        part.replace(target)
+    except OSError as error:
+        raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
+
+
+def _ending(file: str, known: Iterable[str]) -> str:
+    ending = Path(file.rstrip("/")).suffix.lower()
+    if ending not in known:
+        raise WinnowError(f"label file {file} ends with none of {', '.join(known)}: rename or convert it")
+    return ending
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(spark: SparkSession, file: str) -> DataFrame:
+    return _as_text(spark.read.csv(file, header=True, multiLine=True, escape='"'), file)
+
+
+def _read_parquet(spark: SparkSession, file: str) -> DataFrame:
+    return _as_text(spark.read.parquet(file), file)
+
+
+def _read_json_lines(spark: SparkSession, file: str) -> DataFrame:
+    return spark.read.json(file, schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
+
+
+def _as_text(rows: DataFrame, file: str) -> DataFrame:
+    present = {name.strip().lower(): name for name in rows.columns}
+    missing = [name for name in ("category", "label") if name not in present]
+    if not {"key", "image_id"} & set(present):
+        missing.insert(0, "image_id (or key)")
+    if missing:
+        raise WinnowError(
+            f"label file {file} has the columns {', '.join(rows.columns)}, but no {', no '.join(missing)}"
+        )
+
+    def text(name: str) -> Column:
+        source = rows[f"`{present[name]}`"] if name in present else F.lit(None)
+        return source.cast("string").alias(name)
+
+    return rows.select(*[text(name) for name in COLUMNS], F.lit(None).cast("string").alias(UNREADABLE))
+
+
+def _read_label_studio(spark: SparkSession, file: str) -> DataFrame:
+    tasks = spark.read.json(file, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
+    unfit = F.col(UNREADABLE).isNotNull() | F.col("data").isNull() | F.col("annotations").isNull()
+    if tasks.where(unfit).head(1):
+        wanted = "a list of tasks with data and annotations; JSON lines are read from a .jsonl file"
+        raise WinnowError(f"label file {file} is not what Label Studio exports as JSON: {wanted}")
+    return label_studio_labels(tasks)
+
+
+def label_studio_labels(tasks: DataFrame) -> DataFrame:
+    """The labels in Label Studio's tasks: one for each choice of each annotation that was not cancelled.
+
+    The image is the task's `image_id` (or `key`), the category is the name of the control, the label its choice.
+
+    Args:
+        tasks: data (map of string), annotations (array), as Label Studio exports them.
+
+    Returns:
+        `COLUMNS` and `UNREADABLE`, all string.
+    """
+    annotations = tasks.select("data", F.explode("annotations").alias("a"))
+    finished = annotations.where(~F.coalesce("a.was_cancelled", F.lit(False)))
+    results = finished.select("data", "a", F.explode("a.result").alias("r")).where(F.col("r.type") == "choices")
+    person = F.coalesce(F.get_json_object("a.completed_by", "$.email"), "a.completed_by")
+    return results.select(
+        F.col("data")["key"].alias("key"),
+        F.col("data")["image_id"].alias("image_id"),
+        F.col("r.from_name").alias("category"),
+        F.explode("r.value.choices").alias("label"),
+        F.col("data")["origin"].alias("origin"),
+        person.alias("annotator"),
+        F.coalesce("a.updated_at", "a.created_at").alias("labelled_at"),
+        F.lit(None).cast("string").alias(UNREADABLE),
+    )
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def _write_csv(rows: Iterator[dict[str, Any]], file: Path) -> None:
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**row, "label": str(row["label"]).lower()})
+
+
+def _write_json_lines(rows: Iterator[dict[str, Any]], file: Path) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps({name: row[name] for name in COLUMNS}, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], file: Path) -> None:
+    schema = pa.schema([(name, pa.bool_() if name == "label" else pa.string()) for name in COLUMNS])
+    with pq.ParquetWriter(file, schema) as out:
+        while batch := list(islice(rows, _ROWS_OF_A_BATCH)):
+            out.write_table(pa.Table.from_pylist(batch, schema))

@@ -1,0 +1,247 @@
+import io
+import json
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from jobs import config, label, label_files, tables
+from jobs.job import Job
+from jobs.lake import Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+
+BOATS = 'categories.boats={definition="Pictures of boats."}'
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def images(spark):
+    rows = [("id1", "a.jpg"), ("id2", "b.jpg"), ("id3", "twice.jpg"), ("id4", "twice.jpg")]
+    return spark.createDataFrame(rows, "image_id string, key string")
+
+
+@pytest.fixture
+def job(lake, images):
+    blank = [name for name in tables.IMAGES.schema.names if name not in images.columns]
+    lake.append(tables.IMAGES, images.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    return Job(lake, config.load(overrides=[BOATS]), Progress(Console(file=io.StringIO(), width=500)))
+
+
+def screen(job):
+    return job.progress.console.file.getvalue()
+
+
+def rows_of_file(spark, *rows):
+    """Rows as `label_files.read` gives them, from dicts; boats unless said otherwise."""
+    names = (*label_files.COLUMNS, label_files.UNREADABLE)
+    filled = [{"category": "boats", **row} for row in rows]
+    return spark.createDataFrame([tuple(row.get(name) for name in names) for row in filled], label_files._TEXT)
+
+
+def labels(spark, *rows):
+    """Rows of the table labels from (image_id, label, day of January 2024 or None)."""
+    full = [(i, "boats", value, "import", None, day and datetime(2024, 1, day, tzinfo=UTC)) for i, value, day in rows]
+    return spark.createDataFrame(full, tables.LABELS.schema)
+
+
+def write(tmp_path, name, text):
+    file = tmp_path / name
+    file.write_text(text)
+    return str(file)
+
+
+# Transforms ---------------------------------------------------------------------------------------------------------
+
+
+def test_words_for_yes_and_no(spark, images):
+    meaning = {"true": True, "1": True, "YES": True, " false ": False, "0": False, "no": False, "1.0": True, "2": None}
+
+    found = label.checked_labels(
+        rows_of_file(spark, *[{"key": "a.jpg", "label": w} for w in meaning]), images, ["boats"]
+    )
+
+    assert {row.label: row.value for row in found.collect()} == meaning
+
+
+@pytest.mark.parametrize("categories", [["boats"], []])
+def test_each_fault_has_its_own_reason(spark, images, categories):
+    rows = rows_of_file(
+        spark,
+        {"annotator": "unreadable label", "image_id": "id1", "label": "maybe"},
+        {"annotator": "unknown category", "image_id": "id1", "label": "yes", "category": "cars"},
+        {"annotator": "unknown origin", "image_id": "id1", "label": "yes", "origin": "guess"},
+        {"annotator": "unknown image", "image_id": "id9", "label": "yes"},
+        {"annotator": "key of several images", "key": "twice.jpg", "label": "yes"},
+        {"annotator": "names no image", "label": "yes"},
+        {"annotator": "unreadable time", "image_id": "id1", "label": "yes", "labelled_at": "soon"},
+        {"annotator": "unreadable line", "unreadable": "{"},
+        {"annotator": None, "image_id": "id3", "key": "twice.jpg", "label": "yes", "origin": " Random "},
+    )
+
+    found = label.checked_labels(rows, images, categories).collect()
+
+    assert len(found) == 9
+    if categories:
+        assert all(row.reason == row.annotator for row in found)
+        assert {(row.found_id, row.origin) for row in found if row.reason is None} == {("id3", "random")}
+    else:
+        assert {row.reason for row in found} == {"unknown category", "names no image", "unreadable line"}
+
+
+def test_labels_that_are_there_are_not_new(spark, images):
+    existing = labels(spark, ("id1", True, 1), ("id1", False, 2), ("id2", True, 3))
+    rows = rows_of_file(
+        spark,
+        {"image_id": "id1", "label": "no"},  # what the newest says
+        {"image_id": "id2", "label": "no"},  # corrects the newest
+        {"image_id": "id2", "label": "no"},  # the same again
+        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-03"},  # there with this time
+        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-04T01:00:00+01:00"},  # not with this
+    )
+
+    found = label.new_labels(label.checked_labels(rows, images, ["boats"]), existing, NOW)
+
+    times = {(row.image_id, row.label, row.at) for row in found.selectExpr("*", "string(labelled_at) as at").collect()}
+    assert times == {("id2", False, "2024-06-01 00:00:00"), ("id2", True, "2024-01-04 00:00:00")}
+
+
+def test_the_newest_label_counts_and_of_equally_new_ones_the_positive(spark):
+    found = label.resolved(
+        labels(
+            spark,
+            *[("newest", True, 1), ("newest", False, 2)],
+            *[("timed", True, None), ("timed", False, 1)],
+            *[("tied", False, 1), ("tied", True, 1)],
+            *[("agreed", False, None), ("agreed", False, 3)],
+        )
+    )
+
+    assert {row.image_id: (row.label, row.contradicted) for row in found.collect()} == {
+        "newest": (False, True),
+        "timed": (False, True),
+        "tied": (True, True),
+        "agreed": (False, False),
+    }
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def test_json_lines_keep_what_they_say_and_a_broken_one_costs_itself(spark, tmp_path):
+    text = '{"key": "a.jpg", "category": "boats", "label": true, "annotator": "ann"}\n{"key": "b.jp\n'
+
+    rows = label_files.read(spark, write(tmp_path, "labels.jsonl", text)).collect()
+
+    assert [(row.key, row.label, row.annotator, row.unreadable) for row in rows] == [
+        ("a.jpg", "true", "ann", None),
+        (None, None, None, '{"key": "b.jp'),
+    ]
+
+
+def test_parquet_of_other_types_is_read_as_text(spark, tmp_path):
+    file = str(tmp_path / "labels.parquet")
+    spark.createDataFrame([("id1", "boats", 1)], "Image_ID string, category string, label int").write.parquet(file)
+
+    row = label_files.read(spark, file).first()
+
+    assert (row.image_id, row.key, row.label) == ("id1", None, "1")
+
+
+def test_label_studio_export(spark, tmp_path):
+    def annotation(choice, **more):
+        result = [{"from_name": "boats", "to_name": "image", "type": "choices", "value": {"choices": [choice]}}]
+        return {"was_cancelled": False, "created_at": "2024-01-01T00:00:00Z", "result": result, **more}
+
+    tasks = [
+        {"id": 1, "data": {"image_id": "id1", "image": "x"}, "annotations": [annotation("yes", completed_by=7)]},
+        {"id": 2, "data": {"image_id": "id2"}, "annotations": [annotation("yes", was_cancelled=True)]},
+        {"id": 3, "data": {"key": "b.jpg"}, "annotations": [annotation("no", completed_by={"email": "a@b.org"})]},
+        {"id": 4, "data": {"image_id": "id3"}, "annotations": []},
+    ]
+
+    rows = label_files.read(spark, write(tmp_path, "project.json", json.dumps(tasks))).collect()
+
+    assert {(row.image_id, row.key, row.category, row.label, row.annotator, row.labelled_at) for row in rows} == {
+        ("id1", None, "boats", "yes", "7", "2024-01-01T00:00:00Z"),
+        (None, "b.jpg", "boats", "no", "a@b.org", "2024-01-01T00:00:00Z"),
+    }
+
+
+def test_written_files_hold_every_column(tmp_path):
+    row = dict.fromkeys(label_files.COLUMNS) | {"image_id": "id1", "category": "boats", "label": True, "annotator": "Ä"}
+
+    for name in ("a.jsonl", "a.parquet", "a.csv"):
+        label_files.write([row, row], str(tmp_path / name))
+
+    assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()] == [row, row]
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [row, row]
+    assert (tmp_path / "a.csv").read_text().splitlines()[1:] == [",id1,boats,true,,Ä,"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labels.txt", "", r"ends with none of \.csv"),
+        ("labels.csv", "key,class\na,b\n", "has the columns key, class, but no category, no label"),
+        ("labels.csv", "category,label\na,b\n", r"no image_id \(or key\)"),
+        ("labels.json", '{"key": "a"}\n{"key": "b"}\n', "not what Label Studio exports"),
+        ("labels.json", "[{", "not what Label Studio exports"),
+    ],
+)
+def test_files_of_another_form_are_refused(spark, tmp_path, name, text, message):
+    with pytest.raises(WinnowError, match=message):
+        label_files.read(spark, write(tmp_path, name, text))
+
+
+def test_a_missing_file_is_named(spark, tmp_path):
+    with pytest.raises(WinnowError, match=r"gone\.csv cannot be read"):
+        label_files.read(spark, str(tmp_path / "gone.csv"))
+
+
+# The command --------------------------------------------------------------------------------------------------------
+
+
+def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
+    text = "image_id,key,category,label\nid1,,boats,yes\n,b.jpg,boats,no\nid9,,boats,yes\nid2,,boats,maybe\n"
+    file = write(tmp_path, "labels.csv", text)
+
+    first = label.import_labels(job, file)
+    versions = job.lake.inputs(tables.LABELS, tables.LABEL_FAULTS)
+    second = label.import_labels(job, file)
+
+    stored = job.lake.read(tables.LABELS).select("image_id", "label", "origin").collect()
+    assert sorted(tuple(row) for row in stored) == [("id1", True, "import"), ("id2", False, "import")]
+    assert (first["labels read"], first["labels added"], first["not imported, unknown image"]) == (4, 2, 1)
+    assert (second["labels added"], second["already there"], second["not imported, unreadable label"]) == (0, 2, 1)
+    assert job.lake.inputs(tables.LABELS, tables.LABEL_FAULTS) == versions
+    assert {row.reason for row in job.lake.read(tables.LABEL_FAULTS).collect()} == {"unknown image", "unreadable label"}
+    assert "unreadable label: id2 boats=maybe" in screen(job)
+
+
+def test_a_corrected_file_changes_the_label_and_is_reported(job, tmp_path):
+    label.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,yes\n"))
+
+    summary = label.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,no\n"))
+
+    assert summary["contradicted images"] == 1
+    assert "both labels, the newest counts: id1 boats" in screen(job)
+    assert label.resolved(job.lake.read(tables.LABELS)).first().label is False
+
+
+def test_an_export_imported_again_adds_nothing(job, tmp_path):
+    text = 'key,category,label,annotator\na.jpg,boats,yes,"Ann, ""A"""\nb.jpg,boats,no,\n'
+    label.import_labels(job, write(tmp_path, "labels.csv", text))
+    file = str(tmp_path / "out.csv")
+
+    written = label.export_labels(job, file)
+    summary = label.import_labels(job, file)
+
+    assert written["labels exported"] == 2
+    assert (summary["labels read"], summary["labels added"], summary["already there"]) == (2, 0, 2)
+
+
+def test_without_labels_there_is_nothing_to_export(job, tmp_path):
+    with pytest.raises(WinnowError, match="no table 'labels'"):
+        label.export_labels(job, str(tmp_path / "out.csv"))
