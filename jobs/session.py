@@ -5,6 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -56,9 +60,35 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     if settings.shuffle_partitions:
         conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
     conf.update(settings.conf)
-    session: SparkSession = builder.config(map=conf).getOrCreate()
+    with _quiet_launch(submitted):
+        session: SparkSession = builder.config(map=conf).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+@contextmanager
+def _quiet_launch(submitted: bool) -> Iterator[None]:
+    """Sends what a new local JVM prints to a log file, since it would bury Winnow's own lines.
+
+    Raises:
+        WinnowError: The JVM did not start; with the last line it printed, and where the rest is.
+    """
+    if submitted or SparkSession.getActiveSession() is not None:
+        yield
+        return
+    log = Path(tempfile.gettempdir()) / f"winnow-spark-{os.getpid()}.log"
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    except Exception as error:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise WinnowError(f"Spark did not start: {' '.join(last) or error}; all it printed is in {log}") from error
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def check_java() -> None:

@@ -231,7 +231,7 @@ def _beyond_reach(rows: DataFrame, seed: int) -> float:
 
 def _stacked(embeddings: DataFrame) -> NDArray[np.float32]:
     rows = [row.embedding for row in embeddings.collect()]
-    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
+    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1 if rows else 0)
 
 
 def _facts(raw: DataFrame, kept: int, settings: WeighSettings) -> tuple[float, int, float]:

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from scipy import sparse
+
+from jobs import audit, config, tables, weigh
+from jobs.job import Job
+from models import probe
+
+
+def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:
+    # Half cats, half dogs; the filter drops half of the dogs by something that the probe does not see.
+    dog = np.array([0] * 3000 + [1] * 3000)
+    kept = np.array([True] * 3000 + [True, False] * 1500)
+    features = sparse.csr_matrix(np.concatenate([dog, dog[kept]])[:, None].astype(float))
+    unfiltered = np.repeat([True, False], [6000, int(kept.sum())])
+    folds = np.arange(len(unfiltered)) % 5
+    probes, quality = probe.cross_fit(features, unfiltered, folds, regularisation=1.0)
+    cat_weight, dog_weight = np.exp(probes[0].log_odds(sparse.csr_matrix([[0.0], [1.0]])))
+    assert dog_weight / cat_weight == pytest.approx(2.0, rel=0.02)
+    assert quality.calibration_error < 0.01
+
+
+def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
+    generator = np.random.default_rng(0)
+    cluster = generator.normal([5, 0, 0], 0.1, (200, 3))
+    elsewhere = generator.normal([0, 5, 0], 0.1, (50, 3))
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (cluster, elsewhere)]
+    near, far = (rows.astype(np.float32) for rows in unit)
+    assert probe.beyond_reach(far, near) == 1.0
+    assert probe.beyond_reach(near[:100], near[100:]) < 0.2
+
+
+def _fill(job: Job, spark: SparkSession) -> None:
+    """600 captions; the filter takes a quarter of the women and no one else; one man is a duplicate."""
+    from jobs.lake import Recipe
+
+    rows, verdicts = [], []
+    for number in range(600):
+        who = ("woman", "man", "tree")[number % 3]
+        image_id = f"{number:032x}"
+        rows.append((image_id, str(number), "s", f"A {who}, outside", b"x", 10, 10, "PNG", "{}"))
+        verdicts.append((image_id, who != "woman" or number % 4 != 0, []))
+    recipe = Recipe("test")
+    images = spark.createDataFrame(rows, "image_id string, key string, source string, caption string, image binary, "
+                                   "width int, height int, format string, meta string")  # fmt: skip
+    job.lake.append(tables.IMAGES, _with_extra_columns(images), recipe)
+    job.lake.append(tables.VERDICTS, spark.createDataFrame(verdicts, tables.VERDICTS.schema), recipe)
+    duplicates = [(f"{1:032x}", f"{4:032x}", 3, "lsh")]
+    job.lake.append(tables.DUPLICATES, spark.createDataFrame(duplicates, tables.DUPLICATES.schema), recipe)
+    job.lake.append(tables.FILTERED_DUPLICATES, spark.createDataFrame([], tables.FILTERED_DUPLICATES.schema), recipe)
+
+
+def _with_extra_columns(images):  # type: ignore[no-untyped-def]
+    from pyspark.sql import functions as F
+
+    for field in tables.IMAGES.schema.fields:
+        if field.name not in images.columns:
+            images = images.withColumn(field.name, F.lit(0).cast(field.dataType))
+    return images
+
+
+def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    summary = weigh.run(job)
+    audit.run(job)
+
+    weights = {row.image_id: row.weight for row in job.lake.read(tables.WEIGHTS).collect()}
+    assert len(weights) == summary["kept"] == 600 - 50 - 1
+    assert np.mean(list(weights.values())) == pytest.approx(1.0, abs=1e-9)
+    assert f"{1:032x}" not in weights and f"{0:032x}" not in weights
+
+    shifts = {row.keyword: row for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
+    assert set(shifts) == {"woman", "man"}
+    woman = shifts["woman"]
+    assert woman.shift == pytest.approx((150 / 549) / (200 / 599) - 1)
+    assert woman.shift_low < woman.shift < woman.shift_high < 0
+    assert abs(woman.weighted_shift) < 0.01 < abs(shifts["man"].shift)
+    curated = job.lake.read(tables.CURATED)
+    assert curated.count() == 549 and {"image_id", "weight", "caption", "image"} <= set(curated.columns)
+
+
+def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    first = weigh.run(job)
+    version = job.lake.version(tables.WEIGHTS)
+    assert weigh.run(job) == first and job.lake.version(tables.WEIGHTS) == version
+    other = Job(job.lake, config.load(overrides=["weigh.max_weight=1.0001"]), job.progress)
+    assert weigh.run(other)["clipped"] > 0 and job.lake.version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
+
+
+def test_nothing_filtered_means_every_weight_is_one(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    from jobs.lake import Recipe
+
+    kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
+    job.lake.replace(tables.VERDICTS, kept, Recipe("test"))
+    weigh.run(job)
+    assert {row.weight for row in job.lake.read(tables.WEIGHTS).collect()} == {1.0}
+
+
+def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, settings: config.Settings) -> None:
+    rows = [(f"{i:032x}", "a woman" if i % 3 else "a man", i % 5 > 0) for i in range(500)]
+    reference = spark.createDataFrame(rows, "image_id string, caption string, kept boolean")
+    weights = reference.where("kept").selectExpr("image_id", "1.25D as weight")
+    one, many = (
+        audit.keyword_counts(reference.repartition(n), weights, settings.audit, 0).orderBy("keyword", "resample").collect()
+        for n in (1, 7)
+    )
+    assert one == many
+    totals = [row for row in one if row.keyword == -1 and row.resample == 0]
+    assert (totals[0].unfiltered, totals[0].filtered, totals[0].weighted) == (500, 400, 500_000_000)
