@@ -1,0 +1,66 @@
+"""Small picture sets, and a tiny image classifier in ONNX, for tests that run the real thing."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+
+def pattern(seed: int, side: int = 96) -> NDArray[np.uint8]:
+    """A detailed picture that no other seed resembles: smooth random blobs in colour."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def bright_or_dark(folder: Path, count: int) -> tuple[Path, Path]:
+    """Pictures of which every third is bright, every tenth a smaller copy of the one before; and random labels of all.
+
+    Returns:
+        The folder of pictures, and the label file.
+    """
+    folder.mkdir(parents=True)
+    labels = folder.parent / "labels.csv"
+    with (folder / "metadata.csv").open("w", newline="") as metadata, labels.open("w", newline="") as truth:
+        captions, answers = csv.writer(metadata), csv.writer(truth)
+        captions.writerow(["file_name", "text"])
+        answers.writerow(["key", "category", "label", "origin"])
+        for number in range(count):
+            copy = number % 10 == 9
+            source = number - 1 if copy else number
+            bright = source % 3 == 0
+            pixels = pattern(source) // 3 + (170 if bright else 0)
+            image = Image.fromarray(pixels.astype(np.uint8))
+            image.resize((72, 72)).save(folder / f"{number}.jpg") if copy else image.save(folder / f"{number}.png")
+            who = "woman" if bright or number % 2 else "man"
+            captions.writerow([f"{number}.jpg" if copy else f"{number}.png", f"a {who} in light number {number}"])
+            answers.writerow([str(number), "bright", bright, "random"])
+    return folder, labels
+
+
+def brightness_model(folder: Path, size: int = 8) -> Path:
+    """An ONNX image classifier whose score is the mean brightness: float32 NCHW in, one score out."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["pixels", "axes"], ["score"], keepdims=0)],
+        "brightness",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, size, size])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = folder / "brightness.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def brightness_settings(model: Path, size: int = 8) -> list[str]:
+    """The category `bright`, judged by `brightness_model`."""
+    return [
+        'categories.bright.definition="Bright pictures."',
+        "categories.bright.recall=0.9",
+        f'categories.bright.model={{path="{model}",size=[{size},{size}]}}',
+    ]
