@@ -54,7 +54,6 @@ class ScoreSettings(_Section):
     """How images are scored."""
 
     batch: Positive
-    chunk: Positive
     threads: Positive
     providers: list[str]
 

@@ -35,6 +35,7 @@ STAGING = "_staging/ingest"
 DECODE_STAGE = "decode"
 
 _READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parquet.read, "delta": delta.read}
+IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
 _INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
 _ROW_GROUP_BYTES = 8 << 20
@@ -154,11 +155,29 @@ def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
     return ranked.join(there, "image_id", "left").select("source", "file", "row", fate.otherwise("image").alias("fate"))
 
 
-def images(staged: DataFrame) -> DataFrame:
-    """The columns of the table images of rows that decoded."""
-    return staged.select(
-        "image_id", "key", "source", "caption", "image", "info.width", "info.height", "info.format", "meta"
-    )
+def images(staged: DataFrame, part: Column) -> DataFrame:
+    """The columns of the table images of rows that decoded.
+
+    Args:
+        staged: From `inspected`.
+        part: The part of the table that a row goes to, see `parts`.
+    """
+    info = ("info.width", "info.height", "info.format")
+    return staged.select("image_id", "key", "source", "caption", "image", *info, "meta", part.cast("int").alias("part"))
+
+
+def parts(first: int, count: int, files: int) -> Column:
+    """The part of each staged row: neighbouring staging files share one, so that writing makes no small files.
+
+    A part is what `score` does in one commit. It says where a row lies and nothing of the image.
+
+    Args:
+        first: Number of the first part.
+        count: Number of parts.
+        files: Number of staging files.
+    """
+    number = F.regexp_extract("file", r"part-(\d+)", 1).cast("long")
+    return F.lit(first) + F.floor(number * count / files)
 
 
 def quarantine(staged: DataFrame) -> DataFrame:
@@ -266,11 +285,18 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, Counts], r
     added = sum(count.images for count in counts.values())
     before = lake.read(tables.IMAGES).count()
     if added or not lake.exists(tables.IMAGES):
-        lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts)), recipe)
+        lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts), _parts(lake, run_id, added)), recipe)
     after = lake.read(tables.IMAGES).count()
     if after - before != added:
         raise LostRowsError(f"{added} images were to be added, but the table images grew from {before} to {after} rows")
     _record(lake, records, run_id)
+
+
+def _parts(lake: Lake, run_id: str, added: int) -> Column:
+    last = lake.read(tables.IMAGES).agg(F.max("part")).collect()[0][0]
+    name = F.regexp_extract("file", r"part-(\d+)", 1).cast("long")
+    files = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).agg(F.max(name)).collect()[0][0]
+    return parts(0 if last is None else last + 1, -(-added // IMAGES_OF_A_PART) or 1, (files or 0) + 1)
 
 
 def _chosen(lake: Lake, run_id: str, counts: Mapping[str, Counts]) -> DataFrame:

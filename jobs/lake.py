@@ -117,6 +117,7 @@ class Lake:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
         writer = writer.format("delta").mode(mode).option("userMetadata", recipe.to_json())
+        writer = writer.partitionBy(*table.partition)
         if mode == "overwrite":
             writer = writer.option("overwriteSchema", "true")
         writer.save(self.path(table.name))

@@ -13,11 +13,13 @@ class Table:
         name: Folder of the table below the lake.
         schema: Columns in order, with types; more columns may be added by later versions, none taken away.
         maker: The command that writes it.
+        partition: Columns by whose values its files are kept apart.
     """
 
     name: str
     schema: T.StructType
     maker: str
+    partition: tuple[str, ...] = ()
 
 
 # Spark parses DDL only once a session runs; a table's schema is known before.
@@ -35,22 +37,24 @@ _TYPES: dict[str, T.DataType] = {
 }
 
 
-def _table(name: str, maker: str, columns: str) -> Table:
+def _table(name: str, maker: str, columns: str, partition: tuple[str, ...] = ()) -> Table:
     fields = (column.split() for column in columns.split(", "))
-    return Table(name, T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields]), maker)
+    return Table(name, T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields]), maker, partition)
 
 
 IMAGES = _table(
     "images",
     "ingest",
     "image_id string, key string, source string, caption string, image binary, width int, height int, "
-    "format string, meta string",
+    "format string, meta string, part int",
+    partition=("part",),
 )
 QUARANTINE = _table("quarantine", "ingest", "source string, key string, stage string, reason string, detail string")
 SOURCES = _table(
     "sources",
     "ingest",
-    "source string, rows_read long, images long, repeats long, quarantined long, ingested_at timestamp",
+    "source string, rows_read long, images long, repeats long, quarantined long, ingested_at timestamp, "
+    "format string, fingerprint string, run string",
 )
 SIGNALS = _table(
     "signals",
