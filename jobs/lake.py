@@ -46,6 +46,21 @@ class Recipe:
         return all(mine[k] == theirs[k] for k in ("command", "inputs", "settings"))
 
 
+@dataclass(frozen=True)
+class Commit:
+    """One version of a table.
+
+    Attributes:
+        version: Delta's number of it.
+        written_at: When it was committed, in UTC.
+        recipe: How it was made; None when something other than Winnow wrote it.
+    """
+
+    version: int
+    written_at: datetime
+    recipe: Recipe | None
+
+
 class Lake:
     """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
 
@@ -103,11 +118,13 @@ class Lake:
         metadata = self._last_commit(table)["userMetadata"]
         return Recipe(**json.loads(metadata)) if metadata else None
 
-    def written_at(self, table: Table) -> datetime | None:
-        """When the table's newest version was committed; None when it is not there."""
+    def commit(self, table: Table) -> Commit | None:
+        """The table's newest version, when it was written and how; None when it is not there."""
         if not self.exists(table):
             return None
-        return datetime.fromtimestamp(self._last_commit(table)["written_ms"] / 1000, UTC)
+        last = self._last_commit(table)
+        recipe = Recipe(**json.loads(last["userMetadata"])) if last["userMetadata"] else None
+        return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe)
 
     def inputs(self, *tables: Table) -> dict[str, int | None]:
         """The present version of each table, for a `Recipe`."""

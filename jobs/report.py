@@ -10,10 +10,10 @@ from importlib import metadata, resources
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from jobs import charts, config, report_words, tables
-from jobs.config import Settings
+from jobs.config import CategorySettings, Settings
 from jobs.job import Job, Summary
 from jobs.lake import Lake
 from jobs.report_facts import Facts, Group, gather
@@ -94,6 +94,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = clean
+    environment.filters["prose"] = prose
     style = Markup(_template("report.css"))
     return environment.get_template("report.html.jinja").render(
         page=page,
@@ -118,6 +119,17 @@ def clean(text: object) -> str:
     return "" if text is None else re.sub(r"\s+", " ", _CONTROLS.sub(" ", str(text))).strip()
 
 
+def prose(text: str) -> Markup:
+    """A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
+
+    Examples:
+        >>> str(prose("`winnow filter` drops <b> 3 %"))
+        '<code>winnow filter</code> drops &lt;b&gt; 3\xa0%'
+    """
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(marked.replace(" %", "\u00a0%"))
+
+
 def flat_settings(settings: Settings) -> tuple[Setting, ...]:
     """Every setting as text, those that differ from the default marked, secrets hidden.
 
@@ -125,6 +137,9 @@ def flat_settings(settings: Settings) -> tuple[Setting, ...]:
         settings: The settings of this run.
     """
     defaults = dict(_leaves(config.fingerprint(config.load())))
+    usual = dict(_leaves(config.fingerprint(CategorySettings(definition=""))))
+    for name in settings.categories:
+        defaults.update({f"categories.{name}.{key}": value for key, value in usual.items()})
     flat = []
     for key, value in _leaves(config.fingerprint(settings)):
         section, _, rest = key.partition(".")
@@ -174,7 +189,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "not installed as a package"
+        return "unpackaged"
 
 
 def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thumbnail]:
@@ -200,15 +215,15 @@ def _members(group: Group) -> Iterator[str]:
     yield from (image_id for image_id, _ in group.members)
 
 
-def _findings(facts: Facts) -> list[tuple[str, str]]:
-    """What a reader in a hurry must know: the section and one sentence of each."""
-    findings = [(f"category-{c.name}", f"{c.name}: {report_words.recall_bound(c)}") for c in facts.categories]
-    if facts.duplicates:
-        findings.append(("duplicates", report_words.search_recall(facts.duplicates)))
+def _findings(facts: Facts) -> list[tuple[str, str, str]]:
+    """What a reader in a hurry must know: a section, its name and one sentence of it."""
+    findings = [(f"category-{c.name}", c.name, report_words.recall_bound(c)) for c in facts.categories]
+    if facts.duplicates and facts.duplicates.removed:
+        findings.append(("duplicates", "Duplicates", report_words.search_recall(facts.duplicates)))
     moved = report_words.notable(facts.keywords or ())
-    findings += [("keywords", report_words.shift_sentence(row) + ".") for row in moved[:2]]
+    findings += [("keywords", "Keywords", report_words.shift_sentence(row) + ".") for row in moved[:2]]
     if facts.weights and facts.weights.quality:
-        findings.append(("weights", report_words.weights_worth(facts.weights)))
+        findings.append(("weights", "Weights", report_words.weights_worth(facts.weights)))
     return findings
 
 

@@ -167,7 +167,7 @@ class Provenance:
     command: str
     version: int
     rows: int
-    written_at: datetime | None
+    written_at: datetime
     inputs: Mapping[str, int | None]
 
 
@@ -193,16 +193,18 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         lake: Any of its tables may be missing or empty.
         settings: The definitions of the categories, the number of groups and the seed.
     """
+    provenance = tuple(one for table in tables.ALL if (one := _provenance(lake, table)))
+    rows = {one.table: one.rows for one in provenance}
     return Facts(
-        funnel=_funnel(lake),
-        faults=_faults(lake.read(tables.QUARANTINE)),
+        funnel=_funnel(lake, rows),
+        faults=_faults(lake.read(tables.QUARANTINE)) if rows.get(tables.QUARANTINE.name) else (),
         categories=_categories(lake, settings),
-        duplicates=_duplicates(lake, settings) if lake.exists(tables.DUPLICATES) else None,
-        keywords=_keywords(lake) if lake.exists(tables.KEYWORD_SHIFT) else None,
-        weights=_weights(lake) if lake.exists(tables.WEIGHTS) else None,
-        encoders=_counted(lake.read(tables.SIGNALS), "encoder"),
-        classifiers=_counted(lake.read(tables.SCORES), "category", "model"),
-        provenance=tuple(_provenance(lake, table) for table in tables.ALL if lake.exists(table)),
+        duplicates=_duplicates(lake, settings) if tables.DUPLICATES.name in rows else None,
+        keywords=_keywords(lake) if tables.KEYWORD_SHIFT.name in rows else None,
+        weights=_weights(lake) if tables.WEIGHTS.name in rows else None,
+        encoders=_counted(lake.read(tables.SIGNALS), "encoder") if rows.get(tables.SIGNALS.name) else (),
+        classifiers=_counted(lake.read(tables.SCORES), "category", "model") if rows.get(tables.SCORES.name) else (),
+        provenance=provenance,
     )
 
 
@@ -219,29 +221,23 @@ def top(rows: DataFrame, by: Column, order: Sequence[Column], count: int) -> Dat
     return ranked.where(F.col("rank") <= count)
 
 
-def _funnel(lake: Lake) -> Funnel | None:
-    if not lake.exists(tables.IMAGES):
+def _funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
+    if tables.IMAGES.name not in rows:
         return None
-    images = lake.read(tables.IMAGES).count()
     names = ("rows_read", "repeats", "quarantined")
     read = lake.read(tables.SOURCES).agg(*[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in names]).first()
-    verdicts = lake.read(tables.VERDICTS).agg(F.count("*"), F.count_if(~F.col("kept"))).first()
-    assert read is not None and verdicts is not None  # an aggregate of no rows is one row
-    judged = lake.exists(tables.VERDICTS)
+    assert read is not None  # an aggregate of no rows is one row
+    judged = rows.get(tables.VERDICTS.name)
     return Funnel(
         rows_read=read.rows_read,
         repeats=read.repeats,
         quarantined=read.quarantined,
-        images=images,
-        judged=verdicts[0] if judged else None,
-        filtered=verdicts[1] if judged else None,
-        duplicates=_rows_of(lake, tables.DUPLICATES),
-        weighed=_rows_of(lake, tables.WEIGHTS),
+        images=rows[tables.IMAGES.name],
+        judged=judged,
+        filtered=lake.read(tables.VERDICTS).where("not kept").count() if judged is not None else None,
+        duplicates=rows.get(tables.DUPLICATES.name),
+        weighed=rows.get(tables.WEIGHTS.name),
     )
-
-
-def _rows_of(lake: Lake, table: Table) -> int | None:
-    return lake.read(table).count() if lake.exists(table) else None
 
 
 def _faults(quarantine: DataFrame) -> tuple[Fault, ...]:
@@ -319,11 +315,11 @@ def _duplicates(lake: Lake, settings: Settings) -> Duplicates:
     assert totals is not None  # an aggregate of no rows is one row
     share = -(-settings.report.groups // 3)
     orders = (
+        (F.desc("farthest"), F.col("kept_id")),
         (F.desc("size"), F.col("kept_id")),
         (F.xxhash64(F.lit(settings.seed), "kept_id"), F.col("kept_id")),
-        (F.desc("farthest"), F.col("kept_id")),
     )
-    largest, random, farthest = _distinct_groups(sizes, orders, share)
+    farthest, largest, random = _distinct_groups(sizes, orders, share)
     members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
     quality = lake.read(tables.DEDUP_QUALITY).collect()
     return Duplicates(
@@ -401,13 +397,15 @@ def _counted(rows: DataFrame, *columns: str) -> tuple[Row, ...]:
     return tuple(counts.orderBy(F.desc("images"), *columns).limit(_MODELS).collect())
 
 
-def _provenance(lake: Lake, table: Table) -> Provenance:
-    recipe = lake.recipe(table)
+def _provenance(lake: Lake, table: Table) -> Provenance | None:
+    commit = lake.commit(table)
+    if commit is None:
+        return None
     return Provenance(
         table=table.name,
-        command=recipe.command if recipe else "",
-        version=lake.version(table) or 0,
+        command=commit.recipe.command if commit.recipe else "",
+        version=commit.version,
         rows=lake.read(table).count(),
-        written_at=lake.written_at(table),
-        inputs=recipe.inputs if recipe else {},
+        written_at=commit.written_at,
+        inputs=commit.recipe.inputs if commit.recipe else {},
     )

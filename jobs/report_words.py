@@ -91,12 +91,13 @@ def recall_bound(category: Category) -> str:
     """What the threshold of a category promises, in one sentence."""
     limit = category.threshold
     if limit is None:
-        return f"No threshold is set yet, so that nothing is dropped: `winnow calibrate` sets it for {category.name}."
+        return f"No threshold is set yet, so that nothing is dropped: `winnow calibrate {category.name}` sets it."
+    tried = f"of {plural(limit.positives, 'random positive')} the threshold misses {number(limit.missed)}"
+    cost = f"of {plural(limit.negatives, 'random negative')} it drops {number(limit.dropped_negatives)}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
-        return "There are too few random labels for a bound on recall."
+        return f"There are too few random labels for a bound on recall: {tried}; {cost}."
     caught = f"at least {percent(limit.recall_lower)} of the pictures of this category are caught"
-    labels = f"{plural(limit.positives, 'random positive')} and {plural(limit.negatives, 'random negative')}"
-    return f"With {percent(limit.confidence, 0)} confidence, {caught}, as {labels} show."
+    return f"With {percent(limit.confidence, 0)} confidence, {caught}: {tried}; {cost}."
 
 
 def search_recall(duplicates: Duplicates) -> str:

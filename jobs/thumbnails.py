@@ -68,7 +68,7 @@ def data_uris(side: int) -> Callable[[Column], Column]:
         side: Longest side in pixels.
     """
 
-    def convert(image: "pd.Series[bytes]") -> "pd.Series[str]":
+    def convert(image: pd.Series) -> pd.Series:
         return image.map(lambda data: data_uri(bytes(data), side))
 
     wrapped: Callable[[Column], Column] = F.pandas_udf(convert, "string")
