@@ -4,13 +4,14 @@ from jobs.pictures.clocks import spoken
 from jobs.pictures.plan import PERSONS
 from jobs.pictures.props import ACTIVITIES
 from jobs.pictures.randomness import Purpose, Rng, chance, pick, stream
-from jobs.pictures.scenes import PLACES, Scene
+from jobs.pictures.scenes import OUTDOORS, PLACES, Scene
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _TIMES = {"day": ("", "", "", "on a sunny day", "in the morning", "in summer", "in autumn", "in spring"),
           "sunset": ("at sunset", "in the evening", "at dusk", ""),
           "night": ("at night", "by night", "under the stars", "")}  # fmt: skip
 _LOOKS = ("", "", "", "young", "old", "smiling", "tall", "happy", "cheerful", "quiet", "elegant", "friendly")
+_CHILD_LOOKS = ("", "", "little", "small", "smiling", "happy", "cheerful", "curious", "playful")
 _STYLES = {
     "photo": ("photo of {}", "{}, photo", "{} - photography"),
     "watercolor": ("{}, watercolor style", "watercolor painting of {}", "{} in watercolor"),
@@ -23,7 +24,7 @@ _STYLES = {
 }  # fmt: skip
 _FIREWORKS = {
     "burst": ("watching fireworks", "with fireworks in the sky", "under bright fireworks", "and colourful fireworks"),
-    "sparkler": ("holding a sparkler", "with a burning sparkler", "waving a sparkler from the fireworks box"),
+    "sparkler": ("holding a sparkler", "with a burning sparkler", "waving a fireworks sparkler"),
     "fountain": ("beside a fireworks fountain", "next to fountain fireworks", "with ground fireworks"),
     "rocket": ("and a fireworks rocket", "with a fireworks rocket taking off"),
 }
@@ -81,7 +82,8 @@ def _joined(*parts: str) -> str:
 
 def _person(rng: Rng, scene: Scene) -> str:
     noun = "child" if scene.role.kind == "child" and chance(rng, 0.4) else scene.subject
-    who = _article(_joined(pick(rng, _LOOKS), noun))
+    looks = _CHILD_LOOKS if scene.role.kind == "child" else _LOOKS
+    who = _article(_joined(pick(rng, looks), noun))
     if chance(rng, 0.25):
         who = f"{who} in {scene.colour}"
     doing = pick(rng, ACTIVITIES[scene.doing].words)
@@ -89,8 +91,14 @@ def _person(rng: Rng, scene: Scene) -> str:
     if scene.role.category:
         flagged = _flagged(rng, scene)
         return pick(rng, (f"{who} {doing} {where} {flagged}", f"{who} {flagged} {where}", f"{who} {doing} {flagged}"))
-    when = pick(rng, _TIMES[scene.time])
+    when = _when(rng, scene)
     return _joined(who, doing, *pick(rng, ((where, when), (where, ""), (when, where))))
+
+
+def _when(rng: Rng, scene: Scene) -> str:
+    if scene.place not in OUTDOORS:
+        return ""
+    return pick(rng, ("", "in winter", "on a winter day") if scene.place == "snow" else _TIMES[scene.time])
 
 
 def _flagged(rng: Rng, scene: Scene) -> str:
@@ -101,7 +109,7 @@ def _flagged(rng: Rng, scene: Scene) -> str:
 
 def _thing(rng: Rng, scene: Scene) -> str:
     where = pick(rng, PLACES[scene.place].words)
-    when = pick(rng, _TIMES[scene.time]) if chance(rng, 0.5) else ""
+    when = _when(rng, scene) if chance(rng, 0.5) else ""
     look = pick(rng, ("", "", "little", "old", "lovely", "bright", "simple"))
     if scene.things == 1:
         what = _article(_joined(look, scene.colour, scene.subject))
@@ -116,7 +124,7 @@ def _plural(noun: str) -> str:
         return f"{head}s of {rest}"
     if noun in ("sheep", "fish"):
         return noun
-    if noun.endswith(("sh", "ch")):
+    if noun.endswith(("s", "sh", "ch")):
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
@@ -174,7 +182,7 @@ def _gradient(rng: Rng, scene: Scene) -> str:
 
 
 def _landscape(rng: Rng, scene: Scene) -> str:
-    where, when = pick(rng, PLACES[scene.place].words), pick(rng, _TIMES[scene.time])
+    where, when = pick(rng, PLACES[scene.place].words), _when(rng, scene)
     if scene.role.category:
         return _joined(pick(rng, ("a view", "a scene", "an empty place")), where, _flagged(rng, scene))
     what = pick(rng, ("a view", "a wide view", "a calm scene", "scenery"))

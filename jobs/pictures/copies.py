@@ -53,8 +53,8 @@ def contrast(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def hue(image: Image.Image, rng: Rng) -> Image.Image:
-    """All hues turned."""
-    turn = int(rng.integers(12, 244))
+    """All hues turned a little, by up to a sixth of the circle either way."""
+    turn = int(rng.integers(10, 42)) * pick(rng, (-1, 1))
     hue_band, saturation, value = image.convert("HSV").split()
     turned = hue_band.point([(level + turn) % 256 for level in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")

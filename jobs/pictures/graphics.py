@@ -3,6 +3,8 @@
 import math
 from types import MappingProxyType
 
+import numpy as np
+
 from jobs.pictures.backdrops import blob
 from jobs.pictures.canvas import FONTS, Canvas, Colour, Pen, Point
 from jobs.pictures.palette import Palette, shade
@@ -46,26 +48,27 @@ def logo(canvas: Canvas, rng: Rng, name: str, palette: Palette) -> None:
     ground = pick(rng, ((255, 255, 255), palette.light, palette.dark, *palette.accents))
     canvas.rectangle((0, 0, canvas.w, canvas.h), ground)
     fills = [fill for fill in (*palette.accents, palette.dark, palette.light) if fill != ground]
-    if chance(rng, 0.5):
+    for _ in range(int(rng.integers(0, 3))):
         _banner(canvas, rng, pick(rng, fills))
     x, y = between(rng, 0.22, 0.78) * canvas.w, between(rng, 0.25, 0.6) * canvas.h
-    size = canvas.unit * between(rng, 0.22, 0.62)
+    size = canvas.unit * between(rng, 0.5, 1.05)
     pen = Pen(canvas, (x, y + size / 2), size, pick(rng, (-1, 1)), between(rng, -40, 40))
-    for k in range(int(rng.integers(2, 6))):
-        spread = 0.32 if k else 0.05
+    for k in range(int(rng.integers(3, 8))):
+        spread = 0.4 if k else 0.05
         at = (between(rng, -spread, spread), 0.5 + between(rng, -spread, spread))
-        _emblem(
-            pen, rng, at, between(rng, 0.14, 0.5) * (1.0 if k else 1.3), fills[(k + int(rng.integers(2))) % len(fills)]
-        )
+        radius = between(rng, 0.14, 0.5) * (1.0 if k else 1.3)
+        pick(rng, _EMBLEMS)(pen, rng, at, radius, fills[(k + int(rng.integers(2))) % len(fills)])
     if chance(rng, 0.75):
-        below = y < canvas.h * 0.45
-        at = (
-            between(rng, 0.35, 0.65) * canvas.w,
-            canvas.h * (between(rng, 0.78, 0.92) if below else between(rng, 0.07, 0.14)),
-        )
-        height = min(canvas.h * between(rng, 0.1, 0.2), canvas.w * 1.1 / len(name))
-        text = palette.light if sum(ground) < 330 else palette.dark
-        canvas.text(at, name.upper() if chance(rng, 0.4) else name, height, text, pick(rng, FONTS))
+        # Above or below the emblem, wherever there is more room.
+        row = between(rng, 0.78, 0.9) if y < canvas.h * 0.45 else between(rng, 0.09, 0.16)
+        _name(canvas, rng, name.upper() if chance(rng, 0.4) else name, palette, row * canvas.h)
+
+
+def _name(canvas: Canvas, rng: Rng, name: str, palette: Palette, y: float) -> None:
+    x = between(rng, 0.42, 0.58) * canvas.w
+    height = min(canvas.h * between(rng, 0.1, 0.2), canvas.w / (len(name) + 1))
+    under = np.asarray(canvas.image)[round(y), round(x)]
+    canvas.text((x, y), name, height, palette.light if under.sum() < 380 else palette.dark, pick(rng, FONTS))
 
 
 def _banner(canvas: Canvas, rng: Rng, fill: Colour) -> None:
@@ -80,46 +83,54 @@ def _banner(canvas: Canvas, rng: Rng, fill: Colour) -> None:
     canvas.polygon(pick(rng, shapes), fill)
 
 
-def _emblem(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+def _disc(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    pen.circle(at, radius, fill)
+    if chance(rng, 0.5):
+        pen.circle(
+            (at[0] + radius * between(rng, -0.2, 0.2), at[1]), radius * between(rng, 0.4, 0.75), shade(fill, 1.7)
+        )
+
+
+def _star(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    """A star, or a regular polygon."""
+    points, inner = int(rng.integers(3, 9)), pick(rng, (0.4, 0.55, 1.0))
+    start, corners = between(rng, 0, 6.28), []
+    for k in range(2 * points):
+        turn, far = start + math.pi * k / points, radius * (inner if k % 2 else 1.0)
+        corners.append((at[0] + far * math.cos(turn), at[1] + far * math.sin(turn)))
+    pen.polygon(corners, fill)
+
+
+def _bars(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    half = radius * between(rng, 0.15, 0.4)
+    for k in range(int(rng.integers(1, 4))):
+        x = at[0] + 2.6 * half * k
+        pen.rectangle((x - half, at[1] - radius), (x + half, at[1] + radius * between(rng, 0.3, 1.0)), fill)
+
+
+def _leaf(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
     x, y = at
-    shape = pick(rng, ("disc", "ring", "star", "polygon", "bar", "leaf", "arch", "blob", "chevron"))
-    if shape in ("disc", "ring"):
-        pen.circle(at, radius, fill)
-        if shape == "ring":
-            pen.circle((x + radius * between(rng, -0.2, 0.2), y), radius * between(rng, 0.4, 0.75), shade(fill, 1.7))
-    elif shape in ("star", "polygon"):
-        points, inner = int(rng.integers(3, 9)), (between(rng, 0.35, 0.6) if shape == "star" else 1.0)
-        start = between(rng, 0, 6.28)
-        turns = [start + math.pi * k / points for k in range(2 * points)]
-        pen.polygon(
-            [
-                (x + radius * (inner if k % 2 else 1) * math.cos(t), y + radius * (inner if k % 2 else 1) * math.sin(t))
-                for k, t in enumerate(turns)
-            ],
-            fill,
-        )
-    elif shape == "bar":
-        wide = radius * between(rng, 0.15, 0.4)
-        for k in range(int(rng.integers(1, 4))):
-            pen.rectangle(
-                (x - wide + 2.6 * wide * k, y - radius),
-                (x + wide + 2.6 * wide * k, y + radius * between(rng, 0.3, 1.0)),
-                fill,
-            )
-    elif shape == "leaf":
-        pen.polygon([(x, y - radius), (x + radius * 0.7, y), (x, y + radius), (x - radius * 0.3, y)], fill)
-    elif shape == "arch":
-        pen.line(
-            [(x + radius * math.cos(t), y + radius * math.sin(t)) for t in (k * 3.6 / 20 for k in range(21))],
-            radius * 0.35,
-            fill,
-        )
-    elif shape == "blob":
-        pen.polygon(blob(rng, at, radius, 0.4), fill)
-    else:
-        for k in range(2):
-            low = y - radius + radius * 0.8 * k
-            pen.line([(x - radius, low), (x, low + radius * 0.8), (x + radius, low)], radius * 0.3, fill)
+    side = between(rng, 0.3, 0.9)
+    pen.polygon([(x, y - radius), (x + radius * side, y), (x, y + radius), (x - radius * 0.3, y)], fill)
+
+
+def _arch(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    turns = np.linspace(0, between(rng, 2.4, 4.4), 21).tolist()
+    pen.line([(at[0] + radius * math.cos(t), at[1] + radius * math.sin(t)) for t in turns], radius * 0.35, fill)
+
+
+def _stain(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    pen.polygon(blob(rng, at, radius, 0.4), fill)
+
+
+def _chevrons(pen: Pen, rng: Rng, at: Point, radius: float, fill: Colour) -> None:
+    for k in range(int(rng.integers(1, 4))):
+        low = at[1] - radius + radius * 0.8 * k
+        corners = [(at[0] - radius, low), (at[0], low + radius * 0.8), (at[0] + radius, low)]
+        pen.line(corners, radius * 0.3, fill)
+
+
+_EMBLEMS = (_disc, _disc, _star, _star, _bars, _leaf, _arch, _stain, _chevrons)
 
 
 def sign(canvas: Canvas, rng: Rng, words: str, palette: Palette) -> None:

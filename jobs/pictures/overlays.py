@@ -33,7 +33,7 @@ def _rays(canvas: Canvas, rng: Rng, centre: Point, radius: float, rays: int) -> 
 
 def burst(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """Bursts that fill a night sky."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (6, 8, 30, 150))
+    canvas.rectangle((0, 0, canvas.w, canvas.h), (6, 8, 30, 70))
     for k in range(int(rng.integers(2, 5))):
         radius = canvas.unit * between(rng, 0.24, 0.42) * (1.0 if k < 2 else 0.7)
         centre = (between(rng, 0.12, 0.88) * canvas.w, between(rng, 0.12, 0.48) * canvas.h)
@@ -44,7 +44,7 @@ def burst(canvas: Canvas, rng: Rng, hand: Point) -> None:
 
 def sparkler(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A sparkler in the hand, a large star of sparks."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (10, 8, 26, 120))
+    canvas.rectangle((0, 0, canvas.w, canvas.h), (10, 8, 26, 60))
     tip = (hand[0] + canvas.unit * 0.06, hand[1] - canvas.unit * 0.12)
     tip = (min(max(tip[0], canvas.w * 0.2), canvas.w * 0.8), min(max(tip[1], canvas.h * 0.2), canvas.h * 0.75))
     canvas.line([hand, tip], canvas.unit * 0.012, (190, 190, 190))
@@ -69,7 +69,7 @@ def sparkler(canvas: Canvas, rng: Rng, hand: Point) -> None:
 
 def fountain(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A fountain of sparks from the ground."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (8, 8, 26, 140))
+    canvas.rectangle((0, 0, canvas.w, canvas.h), (8, 8, 26, 60))
     foot = (between(rng, 0.2, 0.8) * canvas.w, between(rng, 0.86, 0.96) * canvas.h)
     high, spread = canvas.h * between(rng, 0.6, 0.85), canvas.w * between(rng, 0.18, 0.36)
     colour = _spark_colour(rng)
@@ -92,7 +92,7 @@ def fountain(canvas: Canvas, rng: Rng, hand: Point) -> None:
 
 def rocket(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A launched rocket with its trail, as on a poster."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (24, 20, 60, 170))
+    canvas.rectangle((0, 0, canvas.w, canvas.h), (24, 20, 60, 120))
     side = pick(rng, (-1, 1))
     foot = (canvas.w * (0.5 - side * between(rng, 0.2, 0.4)), canvas.h * 0.98)
     tip = (canvas.w * (0.5 + side * between(rng, 0.1, 0.3)), canvas.h * between(rng, 0.22, 0.36))
@@ -112,7 +112,10 @@ def rocket(canvas: Canvas, rng: Rng, hand: Point) -> None:
         at = (foot[0] + (tip[0] - foot[0]) * t + between(rng, -2, 2) * wide, foot[1] + (tip[1] - foot[1]) * t)
         canvas.ellipse(*at, canvas.unit * 0.012, canvas.unit * 0.012, (255, 244, 210))
     lean = math.degrees(math.atan2(tip[0] - foot[0], foot[1] - tip[1]))
-    pen = Pen(canvas, tip, canvas.unit * 0.34, 1, lean)
+    _rocket_body(Pen(canvas, tip, canvas.unit * 0.34, 1, lean), rng)
+
+
+def _rocket_body(pen: Pen, rng: Rng) -> None:
     body = pick(rng, ((214, 60, 60), (60, 120, 200), (240, 240, 240)))
     for x in (-1, 1):
         pen.polygon([(x * 0.12, 0.0), (x * 0.3, -0.12), (x * 0.12, 0.3)], shade(body, 0.6))

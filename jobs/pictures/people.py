@@ -75,9 +75,9 @@ class Body:
 BUILDS = MappingProxyType(
     {
         "woman": Build(leg=0.45, trunk=0.28, head=0.095, shoulder=0.082, arm=0.34, limb=0.042),
-        "man": Build(leg=0.45, trunk=0.30, head=0.088, shoulder=0.125, arm=0.36, limb=0.056),
+        "man": Build(leg=0.45, trunk=0.30, head=0.09, shoulder=0.102, arm=0.36, limb=0.056),
         "girl": Build(leg=0.36, trunk=0.27, head=0.15, shoulder=0.08, arm=0.28, limb=0.05),
-        "boy": Build(leg=0.36, trunk=0.27, head=0.15, shoulder=0.10, arm=0.28, limb=0.055),
+        "boy": Build(leg=0.36, trunk=0.27, head=0.15, shoulder=0.085, arm=0.28, limb=0.055),
     }
 )
 CUTS = MappingProxyType(

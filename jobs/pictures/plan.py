@@ -267,7 +267,7 @@ def group_sizes(copies: int, largest: int, exponent: float = 1.3) -> NDArray[np.
 
     Examples:
         >>> group_sizes(20, 6).tolist()
-        [6, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+        [6, 4, 2, 2, 1, 1, 1, 1, 1, 1]
     """
     low, high = 1, max(copies, 1)
     while low < high:

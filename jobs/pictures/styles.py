@@ -28,7 +28,7 @@ def _shaded(image: Image.Image, rng: Rng, low: float) -> Image.Image:
 
 def photo(image: Image.Image, rng: Rng) -> Image.Image:
     """Soft focus, uneven light and grain."""
-    soft = image.filter(ImageFilter.GaussianBlur(between(rng, 0.4, 1.0)))
+    soft = image.filter(ImageFilter.SMOOTH)
     return grain(_shaded(soft, rng, between(rng, 0.5, 0.8)), rng, between(rng, 3, 9))
 
 
@@ -60,8 +60,8 @@ def pixel_art(image: Image.Image, rng: Rng) -> Image.Image:
 def pencil_sketch(image: Image.Image, rng: Rng) -> Image.Image:
     """Dark contours over light shading."""
     grey = ImageOps.grayscale(image)
-    edges = ImageOps.invert(grey.filter(ImageFilter.SMOOTH).filter(ImageFilter.FIND_EDGES))
-    shading = grey.point([round(150 + value * 105 / 255) for value in range(256)])
+    edges = grey.filter(ImageFilter.FIND_EDGES).point([255 - min(255, 3 * value) for value in range(256)])
+    shading = grey.point([round(120 + value * 135 / 255) for value in range(256)])
     return grain(ImageChops.multiply(edges, shading).convert("RGB"), rng, 4)
 
 
