@@ -1,0 +1,161 @@
+"""`calibrate`: random labels and scores become a threshold for each category, with a lower bound on its recall."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import config, label, tables
+from jobs.config import CategorySettings
+from jobs.job import Job, Summary
+from jobs.lake import Recipe
+from jobs.score import current_models
+from models import thresholds
+from models.errors import WinnowError
+from models.thresholds import Calibration, Target
+
+# Scores of labels are sorted in one process. Of more random labels a random part does, and the bound stays exact.
+_MOST_LABELS = 1_000_000
+
+_LACKS = "not calibrated"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What calibrating one category came to.
+
+    Attributes:
+        calibration: Its threshold; none where labels are missing.
+        lack: What is missing, as a sentence; none where it was calibrated.
+    """
+
+    calibration: Calibration | None = None
+    lack: str | None = None
+
+
+def run(job: Job) -> Summary:
+    """Writes the table thresholds: one row for each category that its random labels suffice for.
+
+    Raises:
+        WinnowError: A category has too few random labels (the others have been written), or labelled images have not
+            been scored by the present model.
+    """
+    categories = job.settings.categories
+    if not categories:
+        job.progress.note("calibrate: no category is configured, there is nothing to calibrate")
+        return {}
+    job.lake.require(tables.LABELS)
+    models = current_models(job)
+    recipe = _recipe(job, models)
+    before = job.lake.recipe(tables.THRESHOLDS)
+    if before is not None and recipe.makes_the_same(before):
+        job.progress.note("calibrate: the table thresholds is up to date")
+        return _finished(dict(before.result))
+    outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
+    summary = _summary(outcomes)
+    rows = [_row(name, models[name], found.calibration) for name, found in outcomes.items() if found.calibration]
+    made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
+    job.lake.replace(tables.THRESHOLDS, job.lake.spark.createDataFrame(rows, tables.THRESHOLDS.schema), made)
+    return _finished(summary)
+
+
+def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
+    """The random labels of a category with the scores that a model gave their images.
+
+    Args:
+        labels: Table labels.
+        scores: Table scores.
+        category: Whose labels.
+        model: Digest of the category's present model.
+
+    Returns:
+        image_id, label boolean, score float (null where the image has none).
+    """
+    random = labels.where((F.col("category") == category) & (F.col("origin") == "random"))
+    own = scores.where((F.col("category") == category) & (F.col("model") == model))
+    # A score stored twice is the same score: one of them is enough.
+    by_image = own.groupBy("image_id").agg(F.max("score").alias("score"))
+    return label.resolved(random).select("image_id", "label").join(by_image, "image_id", "left")
+
+
+def lacking(positives: int, negatives: int, target: Target) -> str:
+    """How many random labels a category needs before it can be calibrated, as the end of a sentence.
+
+    Args:
+        positives: Random positives there are.
+        negatives: Random negatives there are.
+        target: What must be reached.
+
+    Examples:
+        >>> lacking(20, 980, Target(recall=0.95, confidence=0.95))
+        '20 of 1,000 random labels are positive, 59 are needed: 39 more, so label about 1,950 more images at random'
+        >>> lacking(0, 0, Target(recall=0.95, confidence=0.95))
+        'no random labels, 59 positive ones are needed: label images that were chosen at random'
+    """
+    labels, needed = positives + negatives, thresholds.needed(target.recall, target.confidence)
+    if not labels:
+        return f"no random labels, {needed} positive ones are needed: label images that were chosen at random"
+    missing = needed - positives
+    # Without a positive yet, the share is only known to be below a bound, and the number to be above one.
+    share = positives / labels or thresholds.upper_bound(0, labels, target.confidence)
+    more = f"{'about' if positives else 'at least'} {math.ceil(missing / share):,}"
+    have = f"{positives:,} of {labels:,} random labels are positive, {needed:,} are needed"
+    return f"{have}: {missing:,} more, so label {more} more images at random"
+
+
+def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
+    wanted = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
+    settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed}
+    return Recipe("calibrate", job.lake.inputs(tables.LABELS, tables.SCORES), settings)
+
+
+def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
+    rows = calibration_set(job.lake.read(tables.LABELS), job.lake.read(tables.SCORES), category, model)
+    chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
+    with job.progress.step(f"calibrate: {category}"):
+        found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("label", "score").toArrow()
+    missing = found["score"].null_count
+    if missing:
+        raise WinnowError(
+            f"{missing} of {len(found)} images with random labels for {category} have no score by model {model}: "
+            "run `winnow score` first"
+        )
+    positive, scores = found["label"].to_numpy().astype(np.bool_), found["score"].to_numpy()
+    target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
+    calibration = thresholds.calibrate(scores[positive], scores[~positive], target)
+    if calibration is None:
+        return Outcome(lack=lacking(int(positive.sum()), int((~positive).sum()), target))
+    return Outcome(calibration)
+
+
+def _row(category: str, model: str, found: Calibration) -> tuple[str, str, float, float, float, int, int, int, int]:
+    measured = (found.threshold, found.recall_lower, found.confidence)
+    return category, model, *measured, found.positives, found.negatives, found.missed, found.dropped_negatives
+
+
+def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
+    summary: Summary = {}
+    for category, outcome in outcomes.items():
+        found = outcome.calibration
+        if found is None:
+            continue
+        share, low, high = found.precision()
+        summary[f"{category}: threshold"] = round(found.threshold, 6)
+        summary[f"{category}: recall at least"] = f"{found.recall_lower:.4f} (confidence {found.confidence:g})"
+        summary[f"{category}: random positives"] = f"{found.positives}, {found.missed} missed"
+        summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
+        summary[f"{category}: precision about"] = f"{share:.3f} ({low:.3f} to {high:.3f})"
+    lacks = [f"{category}: {outcome.lack}" for category, outcome in outcomes.items() if outcome.lack]
+    if lacks:
+        summary[_LACKS] = "; ".join(lacks)
+    return summary
+
+
+def _finished(summary: Summary) -> Summary:
+    # Also when nothing was to be done: a category without a threshold stays an error until its labels are there.
+    if _LACKS in summary:
+        raise WinnowError(f"too few random labels, so no threshold, for {summary[_LACKS]}")
+    return summary

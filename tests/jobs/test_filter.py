@@ -1,0 +1,169 @@
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from jobs import config, filter, tables
+from jobs.job import Job
+from jobs.lake import Recipe
+from jobs.progress import Progress
+from models.errors import LostRowsError, WinnowError
+
+CATEGORIES = [f'categories.{name}={{definition="d"}}' for name in ("boats", "cars")]
+MODELS = {"boats": "m1", "cars": "m2"}
+LIMITS = [("boats", "m1", 0.5), ("cars", "m2", 0.25)]
+BROKEN = [("folder", "c.jpg", "score", "truncated", "…")]
+
+
+def frame(spark, table, columns, rows):
+    """Rows of a table, the columns that are not given null."""
+    given = ", ".join(f"{name} {table.schema[name].dataType.simpleString()}" for name in columns.split())
+    made = spark.createDataFrame(list(rows), given)
+    blank = [name for name in table.schema.names if name not in made.columns]
+    return made.selectExpr(
+        "*", *[f"cast(null as {table.schema[name].dataType.simpleString()}) as {name}" for name in blank]
+    )
+
+
+def images(spark, keys="abc"):
+    return frame(spark, tables.IMAGES, "image_id source key", [(k, "folder", f"{k}.jpg") for k in keys])
+
+
+def scores(spark, *rows):
+    return spark.createDataFrame(list(rows), tables.SCORES.schema)
+
+
+def limits(spark, rows):
+    return frame(spark, tables.THRESHOLDS, "category model threshold", rows)
+
+
+def quarantine(spark, rows):
+    return spark.createDataFrame(rows, tables.QUARANTINE.schema)
+
+
+def none_broken(spark):
+    return spark.createDataFrame([], "image_id string, reason string")
+
+
+@pytest.fixture
+def job(lake, spark, monkeypatch):
+    monkeypatch.setattr(filter, "current_models", lambda job: MODELS)
+    lake.append(tables.IMAGES, images(spark), Recipe("test"))
+    given = [(i, c, m, s) for i, s in (("a", 0.125), ("b", 0.75)) for c, m in MODELS.items()]
+    lake.append(tables.SCORES, scores(spark, *given), Recipe("test"))
+    lake.append(tables.THRESHOLDS, limits(spark, LIMITS), Recipe("test"))
+    return Job(lake, config.load(overrides=CATEGORIES), Progress(Console(file=io.StringIO(), width=500)))
+
+
+def test_scores_at_or_above_the_threshold_filter(spark):
+    given = [
+        ("a", "boats", "m1", 0.5),
+        ("b", "boats", "m1", 0.4375),
+        ("c", "boats", "m1", 0.75),
+        ("c", "cars", "m2", 0.25),
+    ]
+
+    found = filter.verdicts(images(spark), none_broken(spark), scores(spark, *given), limits(spark, LIMITS))
+
+    assert {row.image_id: (row.kept, row.reasons) for row in found.collect()} == {
+        "a": (False, ["boats: score 0.500 >= 0.500"]),
+        "b": (True, []),
+        "c": (False, ["boats: score 0.750 >= 0.500", "cars: score 0.250 >= 0.250"]),
+    }
+
+
+def test_scores_of_another_model_filter_nothing(spark):
+    found = filter.verdicts(
+        images(spark, "a"), none_broken(spark), scores(spark, ("a", "boats", "old", 1.0)), limits(spark, LIMITS)
+    )
+
+    assert [row.kept for row in found.collect()] == [True]
+
+
+def test_a_threshold_right_above_a_score_keeps_it(spark):
+    score = 0.1  # stored as a float, which lies above 0.1
+    stored = scores(spark, ("a", "boats", "m1", score))
+    above = math.nextafter(stored.first().score, 1.0)
+
+    found = filter.verdicts(images(spark, "a"), none_broken(spark), stored, limits(spark, [("boats", "m1", above)]))
+
+    assert found.first().kept
+
+
+def test_what_scoring_could_not_decode_is_filtered(spark):
+    rows = [*BROKEN, ("folder", "a.jpg", "ingest", "empty", ""), ("folder", "b.jpg", "score", "corrupt", "")]
+    signals = frame(spark, tables.SIGNALS, "image_id", [("b",)])
+
+    broken = filter.undecodable(images(spark), quarantine(spark, rows), signals)
+    found = filter.verdicts(images(spark), broken, scores(spark), limits(spark, []))
+
+    assert {row.image_id: row.reasons for row in found.collect() if not row.kept} == {"c": ["not decodable: truncated"]}
+
+
+def test_images_without_a_score_are_counted_by_category(spark):
+    given = scores(
+        spark, ("a", "boats", "m1", 0.5), ("a", "cars", "m2", 0.5), ("b", "boats", "m1", 0.5), ("b", "cars", "old", 0.5)
+    )
+    broken = spark.createDataFrame([("c", "truncated")], "image_id string, reason string")
+
+    found = filter.unscored(images(spark), broken, given, MODELS)
+
+    assert [tuple(row) for row in found.collect()] == [("cars", 1)]
+
+
+def test_every_image_gets_a_verdict_once(job, spark):
+    job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
+
+    first, second = filter.run(job), filter.run(job)
+
+    rows = {row.image_id: (row.kept, len(row.reasons)) for row in job.lake.read(tables.VERDICTS).collect()}
+    assert rows == {"a": (True, 0), "b": (False, 2), "c": (False, 1)}
+    counts = {"images": 3, "kept": 1, "filtered": 2}
+    assert first == second == {**counts, "filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
+    assert job.lake.version(tables.VERDICTS) == 0
+
+
+def test_images_not_scored_yet_stop_the_job(job):
+    with pytest.raises(
+        WinnowError, match=r"1 images have no score for boats; 1 images have no score for cars.*winnow score"
+    ):
+        filter.run(job)
+
+    assert not job.lake.exists(tables.VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "boats has no threshold; cars has no threshold: run `winnow calibrate` first"),
+        (
+            [("boats", "old", 0.5), LIMITS[1]],
+            "threshold of boats is for model old, but m1 is in use: run `winnow calibrate`",
+        ),
+    ],
+)
+def test_thresholds_that_do_not_fit_stop_the_job(job, spark, rows, message):
+    job.lake.replace(tables.THRESHOLDS, limits(spark, rows), Recipe("test"))
+
+    with pytest.raises(WinnowError, match=message):
+        filter.run(job)
+
+
+def test_without_a_category_everything_is_kept_and_said_so(job):
+    bare = Job(job.lake, config.load(), job.progress)
+
+    summary = filter.run(bare)
+
+    assert summary["kept"] == summary["images"] == 3
+    assert "no category is configured" in job.progress.console.file.getvalue()
+
+
+def test_verdicts_that_do_not_match_the_images_fail(job, spark):
+    # The same image twice: what an interrupted or wrong ingest would leave.
+    job.lake.append(tables.IMAGES, images(spark, "a"), Recipe("test"))
+
+    with pytest.raises(LostRowsError, match="4 images, but 4 verdicts on 3"):
+        filter.run(Job(job.lake, config.load(), job.progress))
+
+    assert not job.lake.exists(tables.VERDICTS)
