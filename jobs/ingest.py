@@ -283,12 +283,11 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, Counts], r
     recipe = Recipe("ingest", settings={"run": run_id}, result={"sources": records})
     _commit_quarantine(lake, counts, run_id)
     added = sum(count.images for count in counts.values())
-    before = lake.read(tables.IMAGES).count()
     if added or not lake.exists(tables.IMAGES):
         lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts), _parts(lake, run_id, added)), recipe)
-    after = lake.read(tables.IMAGES).count()
-    if after - before != added:
-        raise LostRowsError(f"{added} images were to be added, but the table images grew from {before} to {after} rows")
+        written = lake.rows_written(tables.IMAGES)
+        if written != added:
+            raise LostRowsError(f"{added} images were to be added, but {written} were: restore the table images")
     _record(lake, records, run_id)
 
 
@@ -318,11 +317,11 @@ def _commit_quarantine(lake: Lake, counts: Mapping[str, Counts], run_id: str) ->
     names = lake.spark.createDataFrame([(name,) for name in counts], "source string")
     earlier = lake.read(tables.QUARANTINE)
     mine = F.col("stage").isin(rows.READ_STAGE, DECODE_STAGE)
-    stale = earlier.where(mine).join(names, "source", "left_semi")
-    if not stale.isEmpty():
+    there = lake.exists(tables.QUARANTINE)
+    if there and not earlier.where(mine).join(names, "source", "left_semi").isEmpty():
         others = earlier.where(~mine).unionByName(earlier.where(mine).join(names, "source", "left_anti"))
         lake.replace(tables.QUARANTINE, others.unionByName(faulty), recipe)
-    elif any(count.quarantined for count in counts.values()) or not lake.exists(tables.QUARANTINE):
+    elif any(count.quarantined for count in counts.values()) or not there:
         lake.append(tables.QUARANTINE, faulty, recipe)
 
 
@@ -406,6 +405,8 @@ def _small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None
         # A row group's size is looked at after so many rows; the default of 100 pictures can be a GB.
         "parquet.block.size.row.check.min": "10",
         "parquet.page.size.row.check.min": "10",
+        # Else Spark sorts the pictures by part before it writes them.
+        "spark.sql.maxConcurrentOutputFileWriters": "16",
     }
     before = {name: spark.conf.get(name, None) for name in wanted}
     try:

@@ -126,6 +126,10 @@ class Lake:
         recipe = Recipe(**json.loads(last["userMetadata"])) if last["userMetadata"] else None
         return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe)
 
+    def rows_written(self, table: Table) -> int:
+        """Rows that the table's newest commit wrote, as Delta counted them."""
+        return int(self._last_commit(table)["operationMetrics"].get("numOutputRows", 0))
+
     def inputs(self, *tables: Table) -> dict[str, int | None]:
         """The present version of each table, for a `Recipe`."""
         return {table.name: self.version(table) for table in tables}
@@ -142,7 +146,7 @@ class Lake:
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
         history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
         written = F.unix_millis("timestamp").alias("written_ms")
-        commit: dict[str, Any] = history.select("version", "userMetadata", written).collect()[0].asDict()
+        commit: dict[str, Any] = history.select("version", "userMetadata", "operationMetrics", written).collect()[0].asDict()
         return commit
 
     # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------
