@@ -120,7 +120,7 @@ def clean(text: object) -> str:
 
 
 def prose(text: str) -> Markup:
-    """A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
+    r"""A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
 
     Examples:
         >>> str(prose("`winnow filter` drops <b> 3 %"))
@@ -189,7 +189,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "unpackaged"
+        return "from source"
 
 
 def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thumbnail]:

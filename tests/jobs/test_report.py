@@ -19,7 +19,7 @@ from jobs.config import Settings, load
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from jobs.report_facts import Funnel
+from jobs.report_facts import Facts, Funnel
 
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
@@ -134,8 +134,13 @@ def page(full: Job) -> str:
     return html_of(full)
 
 
-def test_numbers_of_the_funnel_add_up(full: Job, page: str) -> None:
-    funnel = report_facts.gather(full.lake, full.settings).funnel
+@pytest.fixture(scope="module")
+def facts(full: Job) -> Facts:
+    return report_facts.gather(full.lake, full.settings)
+
+
+def test_numbers_of_the_funnel_add_up(facts: Facts, page: str) -> None:
+    funnel = facts.funnel
 
     assert funnel == Funnel(
         rows_read=71, repeats=3, quarantined=8, images=60, judged=60, filtered=6, duplicates=12, weighed=42
@@ -145,7 +150,7 @@ def test_numbers_of_the_funnel_add_up(full: Job, page: str) -> None:
     assert "do not add up" not in page
 
 
-def test_numbers_that_do_not_add_up_are_said(full: Job) -> None:
+def test_numbers_that_do_not_add_up_are_said() -> None:
     funnel = Funnel(rows_read=10, repeats=0, quarantined=1, images=8, judged=7, filtered=1, duplicates=2, weighed=4)
 
     assert len(funnel.gaps) == 3
@@ -198,16 +203,14 @@ def test_thumbnails_keep_their_aspect_and_are_small(page: str) -> None:
     assert max(max(size) for size in sizes) <= 192
 
 
-def test_the_sample_is_the_same_in_every_run(full: Job) -> None:
-    first, second = (report_facts.gather(full.lake, full.settings) for _ in range(2))
+def test_the_sample_is_the_same_in_every_run(full: Job, facts: Facts) -> None:
+    again = report_facts.gather(full.lake, full.settings)
 
-    assert first.duplicates == second.duplicates
-    assert first.weights == second.weights
-    assert first.categories == second.categories
+    assert again == facts
 
 
-def test_samples_lie_nearest_to_the_threshold(full: Job) -> None:
-    [category] = report_facts.gather(full.lake, full.settings).categories
+def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
+    [category] = facts.categories
     dropped = [sample.value for sample in category.dropped_nearest]
     kept = [sample.value for sample in category.kept_nearest]
 
@@ -217,8 +220,8 @@ def test_samples_lie_nearest_to_the_threshold(full: Job) -> None:
     assert (category.random_positives, category.random_negatives) == (6, 14)
 
 
-def test_groups_are_shown_once_and_hold_their_farthest(full: Job) -> None:
-    duplicates = report_facts.gather(full.lake, full.settings).duplicates
+def test_groups_are_shown_once_and_hold_their_farthest(facts: Facts) -> None:
+    duplicates = facts.duplicates
 
     assert duplicates is not None
     shown = [group.kept_id for group in (*duplicates.largest, *duplicates.random, *duplicates.farthest)]
