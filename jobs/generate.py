@@ -58,10 +58,12 @@ def write(directory: str, pictures: PictureSet, workers: int, progress: Progress
     _claim(folder, pictures)
     summary: Summary = {"pictures": 0, "drawings": 0, "copies": 0, "siblings": 0, "fireworks": 0, "slime": 0}
     partial = folder / ".truth.parquet.part"
+    tables = _tables(directory, pictures, workers)
     with progress.step(f"generate: {pictures.count} pictures"), pq.ParquetWriter(partial, TRUTH) as truth:
-        for number, table in enumerate(_tables(directory, pictures, workers)):
-            with progress.step(f"generate: {min((number + 1) * pictures.shard, pictures.count)} of {pictures.count}"):
-                truth.write_table(table)
+        for number in range(pictures.shards):
+            with progress.step(f"generate: {number * pictures.shard} of {pictures.count} pictures drawn"):
+                table = next(tables)
+            truth.write_table(table)
             _add(summary, table)
     partial.replace(folder / "truth.parquet")
     return {**summary, "directory": directory, "truth": str(folder / "truth.parquet")}

@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageOps
 
 from jobs.pictures.randomness import Rng, chance, pick_weighted
 
@@ -37,11 +37,17 @@ def choose(rng: Rng, copy: bool) -> Encoding:
     return Encoding(extension, quality, mode)
 
 
-def encode(image: Image.Image, encoding: Encoding) -> bytes:
+def encode(image: Image.Image, encoding: Encoding, name: str) -> bytes:
     """The bytes of an image file.
 
+    Args:
+        image: 8-bit RGB.
+        encoding: How it is written.
+        name: Noted in the file's metadata, so that no two files of a set are equal byte for byte: a copy that is only
+            encoded anew would else now and then be the same file with the same caption.
+
     Examples:
-        >>> encode(Image.new("RGB", (4, 4)), Encoding("gif", 80, "RGB"))[:4]
+        >>> encode(Image.new("RGB", (4, 4)), Encoding("gif", 80, "RGB"), "a")[:4]
         b'GIF8'
     """
     buffer = io.BytesIO()
@@ -49,15 +55,18 @@ def encode(image: Image.Image, encoding: Encoding) -> bytes:
         image = ImageOps.grayscale(image)
     elif encoding.mode == "RGBA":
         image = _with_round_corners(image)
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = name
     match encoding.extension:
         case "jpg":
-            image.save(buffer, "JPEG", quality=encoding.quality)
+            image.save(buffer, "JPEG", quality=encoding.quality, exif=exif)
         case "png":
-            image.save(buffer, "PNG", compress_level=1)
+            image.save(buffer, "PNG", compress_level=1, exif=exif)
         case "webp":
-            image.save(buffer, "WEBP", quality=encoding.quality, method=0)
+            image.save(buffer, "WEBP", quality=encoding.quality, method=0, exif=exif)
         case _:
-            image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "GIF")
+            few = image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            few.save(buffer, "GIF", comment=name.encode())
     return buffer.getvalue()
 
 

@@ -79,7 +79,7 @@ def picture(pictures: PictureSet, index: int) -> bytes:
     if role.original != index:
         rng = stream(pictures.seed, index, Purpose.COPY)
         image = copies.apply(image, copies.choose(rng), rng)
-    return encode.encode(image, _encoding(pictures, role))
+    return encode.encode(image, _encoding(pictures, role), _key(pictures, index))
 
 
 def _encoding(pictures: PictureSet, role: Role) -> encode.Encoding:

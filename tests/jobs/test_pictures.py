@@ -10,6 +10,7 @@ from PIL import Image
 from jobs.pictures import copies
 from jobs.pictures.captions import caption
 from jobs.pictures.drawing import draw
+from jobs.pictures.encode import Encoding, encode
 from jobs.pictures.overlays import OVERLAYS
 from jobs.pictures.plan import CATEGORIES, KINDS, MODES, PERSONS, PictureSet, Plan, group_sizes, plan
 from jobs.pictures.scenes import Scene, compose
@@ -186,3 +187,13 @@ def test_formats_sizes_and_modes_vary() -> None:
     assert {file.format for file in files} == {"JPEG", "PNG", "WEBP", "GIF"}
     assert {"RGB", "RGBA", "L"} <= {file.mode for file in files}
     assert len({file.size for file in files}) > 100
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "gif"])
+def test_the_same_picture_under_two_names_is_two_files(extension: str) -> None:
+    image, encoding = Image.new("RGB", (8, 8), "red"), Encoding(extension, 80, "RGB")
+
+    first, second = (encode(image, encoding, name) for name in ("00000/1", "00000/2"))
+
+    assert first != second
+    assert Image.open(io.BytesIO(first)).tobytes() == Image.open(io.BytesIO(second)).tobytes()
