@@ -146,7 +146,9 @@ class Lake:
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
         history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
         written = F.unix_millis("timestamp").alias("written_ms")
-        commit: dict[str, Any] = history.select("version", "userMetadata", "operationMetrics", written).collect()[0].asDict()
+        commit: dict[str, Any] = (
+            history.select("version", "userMetadata", "operationMetrics", written).collect()[0].asDict()
+        )
         return commit
 
     # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------

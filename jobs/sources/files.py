@@ -5,12 +5,12 @@ pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials 
 (environment, instance role), not in Hadoop's configuration.
 """
 
-import gzip
 import os
 import posixpath
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import IO, Any
 from pyarrow import fs
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
+_GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -118,7 +119,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         return
     with tempfile.TemporaryFile() as copy:
         with _stream(path) as stream:
-            _copy(gzip.GzipFile(fileobj=stream) if path.endswith(("gz", "tgz")) else stream, copy)
+            _unpack(stream, copy) if path.endswith(("gz", "tgz")) else shutil.copyfileobj(stream, copy, 1 << 20)
         copy.seek(0)
         yield copy
 
@@ -129,12 +130,18 @@ def read(path: str) -> bytes:
         return bytes(stream.read())
 
 
-def _copy(stream: Any, copy: IO[bytes]) -> None:
-    try:
-        shutil.copyfileobj(stream, copy, 1 << 20)
-    except (EOFError, gzip.BadGzipFile):
-        # A cut gzip stream: what could be unpacked is read, and the archive's own end is then found missing.
-        copy.flush()
+def _unpack(stream: Any, copy: IO[bytes]) -> None:
+    """Unpacks gzip as far as it goes; in a cut or damaged file the archive's own end is then found missing."""
+    unpacker = zlib.decompressobj(_GZIP)
+    while chunk := stream.read(1 << 16):
+        while chunk:
+            try:
+                copy.write(unpacker.decompress(chunk))
+            except zlib.error:
+                return
+            chunk = unpacker.unused_data
+            if unpacker.eof:  # files packed in pieces hold one stream after the other
+                unpacker = zlib.decompressobj(_GZIP)
 
 
 def _stream(path: str) -> Any:

@@ -1,0 +1,267 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import ingest, tables
+from jobs.job import Job
+from models.errors import LostRowsError
+from tests.jobs.samples import (
+    CAPTIONS,
+    Picture,
+    encoded,
+    members_of,
+    pictures,
+    write_folder,
+    write_parquet,
+    write_tar,
+    write_tars,
+)
+
+
+def images_of(job: Job) -> dict[str, dict[str, object]]:
+    return {row["image_id"]: row.asDict() for row in job.lake.read(tables.IMAGES).collect()}
+
+
+def faults_of(job: Job) -> list[tuple[str, str, str]]:
+    rows = job.lake.read(tables.QUARANTINE).collect()
+    return sorted((row["key"], row["stage"], row["reason"]) for row in rows)
+
+
+def expected_id(picture: Picture) -> str:
+    text = hashlib.sha256(picture.image).hexdigest() + (picture.caption or "")
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def test_any_format_and_sharding_gives_the_same_ids_and_captions(job: Job, tmp_path: Path) -> None:
+    rows = pictures()
+    ways = [
+        write_tars(tmp_path / "one", rows, 1),
+        write_tars(tmp_path / "three", reversed(rows), 3),
+        write_folder(tmp_path / "folder", rows),
+        write_parquet(tmp_path / "rows.parquet", rows),
+    ]
+    expected = {expected_id(row): row for row in rows}
+
+    for number, way in enumerate(ways):
+        one = Job(type(job.lake)(job.lake.spark, str(tmp_path / f"lake{number}")), job.settings, job.progress)
+        summary = ingest.run(one, [str(way)], None)
+
+        found = images_of(one)
+        assert set(found) == set(expected), way
+        assert summary["images"] == summary["rows_read"] == len(rows)
+        for image_id, row in found.items():
+            assert row["caption"] == expected[image_id].caption
+            assert bytes(row["image"]) == expected[image_id].image
+            assert (row["key"], row["width"], row["height"], row["format"]) == (expected[image_id].key, 8, 6, "PNG")
+
+
+def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
+    rows = [*pictures(), Picture("bad", b"text", "x")]
+    first = write_tars(tmp_path / "tars", rows, 2)
+    ingest.run(job, [str(first)], None)
+    versions = job.lake.inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
+
+    again = ingest.run(job, [str(first)], None)
+    assert again["unchanged"] == 2 and again["rows_read"] == 0
+    assert job.lake.inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES) == versions
+
+    moved = ingest.run(job, [str(write_folder(tmp_path / "folder", rows))], None)
+    assert (moved["images"], moved["repeats"], moved["quarantined"]) == (0, len(CAPTIONS), 1)
+    assert len(images_of(job)) == len(CAPTIONS)
+    assert job.lake.version(tables.IMAGES) == versions["images"]
+
+
+def test_a_changed_source_adds_what_is_new_and_its_faults_do_not_pile_up(job: Job, tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    good, bad = Picture("good", encoded("red"), "a"), Picture("bad", b"\xff\xd8\xff", "b")
+    write_tar(shard, members_of(good) | members_of(bad))
+    ingest.run(job, [str(shard)], None)
+    assert faults_of(job) == [("bad", "decode", "corrupt")]
+
+    new = Picture("new", encoded("blue"), "c")
+    write_tar(shard, members_of(good) | members_of(bad) | members_of(new))
+    second = ingest.run(job, [str(shard)], None)
+    assert (second["images"], second["repeats"], second["quarantined"]) == (1, 1, 1)
+    assert faults_of(job) == [("bad", "decode", "corrupt")]
+
+    mended = Picture("bad", encoded("lime"), "b")
+    write_tar(shard, members_of(good) | members_of(mended) | members_of(new))
+    ingest.run(job, [str(shard)], None)
+    assert faults_of(job) == []
+    assert {row["key"] for row in images_of(job).values()} == {"good", "bad", "new"}
+
+
+def test_a_raised_limit_lets_bombs_in(job: Job, tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", {"big.png": encoded("red", size=(2000, 1000))})
+    strict = job.settings.model_copy(update={"ingest": job.settings.ingest.model_copy(update={"max_megapixels": 1.0})})
+
+    ingest.run(Job(job.lake, strict, job.progress), [str(shard)], None)
+    assert faults_of(job) == [("big", "decode", "decompression bomb")]
+
+    ingest.run(job, [str(shard)], None)
+    assert faults_of(job) == [] and len(images_of(job)) == 1
+
+
+def test_of_repeats_the_first_by_source_and_key_stays(job: Job, tmp_path: Path) -> None:
+    same = encoded("red")
+    write_tar(tmp_path / "t" / "b.tar", members_of(Picture("a", same, "x")))
+    write_tar(tmp_path / "t" / "a.tar", members_of(Picture("z", same, "x")) | members_of(Picture("y", same, "x")))
+
+    summary = ingest.run(job, [str(tmp_path / "t" / "b.tar"), str(tmp_path / "t" / "a.tar")], None)
+
+    assert (summary["rows_read"], summary["images"], summary["repeats"]) == (3, 1, 2)
+    (row,) = images_of(job).values()
+    assert (row["source"], row["key"]) == (str(tmp_path / "t" / "a.tar"), "y")
+
+
+def test_same_bytes_with_another_caption_are_another_image(job: Job, tmp_path: Path) -> None:
+    image = encoded("red")
+    shard = write_tar(
+        tmp_path / "a.tar", members_of(Picture("a", image, "ab")) | members_of(Picture("b", image + b"a", "b"))
+    )
+
+    ingest.run(job, [str(shard)], None)
+
+    assert len(images_of(job)) == 2
+
+
+def test_every_bad_file_costs_one_row_and_no_other(job: Job, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", pictures())
+    jpeg = encoded("red", "JPEG", (200, 200))
+    bad = {
+        "cut.jpg": jpeg[: len(jpeg) // 2],
+        "none.jpg": b"",
+        "text.jpg": b"just some text",
+        "gif.jpg": encoded("red", "GIF"),
+    }
+    for name, data in bad.items():
+        (folder / name).write_bytes(data)
+    (folder / "notes.md").write_text("ignored")
+
+    summary = ingest.run(job, [str(folder)], None)
+
+    assert faults_of(job) == [
+        ("cut", "decode", "truncated"),
+        ("none", "decode", "empty"),
+        ("text", "decode", "not an image"),
+    ]
+    assert summary["rows_read"] == len(CAPTIONS) + 4 and summary["images"] == len(CAPTIONS) + 1
+    assert {row["format"] for row in images_of(job).values() if row["key"] == "gif"} == {"GIF"}
+
+
+def test_counts_of_each_source_add_up(job: Job, tmp_path: Path) -> None:
+    rows = [*pictures(), Picture("bad", b"text", None), Picture("twin", encoded("red"), CAPTIONS[0])]
+    ingest.run(job, [str(write_tars(tmp_path / "in", rows, 3))], None)
+
+    sources = job.lake.read(tables.SOURCES).collect()
+
+    assert len(sources) == 3
+    assert all(s["rows_read"] == s["images"] + s["repeats"] + s["quarantined"] == 3 for s in sources)
+    assert sum(s["images"] for s in sources) == job.lake.read(tables.IMAGES).count()
+    assert sum(s["quarantined"] for s in sources) == job.lake.read(tables.QUARANTINE).count() == 1
+    assert sum(s["repeats"] for s in sources) == 1
+
+
+def test_lost_rows_stop_the_job_before_it_writes(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ingest.inspected
+    monkeypatch.setattr(ingest, "inspected", lambda rows, limit: real(rows, limit).where("key != 'p3'"))
+
+    with pytest.raises(LostRowsError, match="7 rows were read, but 6 images"):
+        ingest.run(job, [str(write_tars(tmp_path / "in", pictures(), 1))], None)
+
+    assert not job.lake.exists(tables.IMAGES)
+
+
+def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of the program")
+
+    shard = write_tars(tmp_path / "in", pictures(), 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "_inspect_one", broken)
+        # The worker imports the module afresh, so the function itself must travel.
+        patched.setattr(ingest, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), ingest._INFO))
+        with pytest.raises(Exception, match="a fault of the program"):
+            ingest.run(job, [str(shard)], None)
+
+    assert not job.lake.exists(tables.IMAGES)
+    assert ingest.run(job, [str(shard)], None)["images"] == len(CAPTIONS)
+
+
+def test_a_run_killed_before_its_counts_is_completed_by_the_next(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write_tars(tmp_path / "in", [*pictures(), Picture("bad", b"text", None)], 1)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ingest, "_record", killed)
+        ingest.run(job, [str(shard)], None)
+    assert len(images_of(job)) == len(CAPTIONS) and not job.lake.exists(tables.SOURCES)
+
+    summary = ingest.run(job, [str(shard)], None)
+
+    assert summary["unchanged"] == 1
+    (row,) = job.lake.read(tables.SOURCES).collect()
+    assert (row["rows_read"], row["images"], row["quarantined"]) == (8, 7, 1)
+    assert job.lake.read(tables.QUARANTINE).count() == 1
+
+
+def test_a_run_killed_before_its_images_leaves_none_and_no_staging_stays(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write_tars(tmp_path / "in", [*pictures(), Picture("bad", b"text", None)], 1)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ingest, "_chosen", killed)
+        ingest.run(job, [str(shard)], None)
+    assert not job.lake.exists(tables.IMAGES) and job.lake.has_file(ingest.STAGING)
+
+    ingest.run(job, [str(shard)], None)
+
+    assert len(images_of(job)) == len(CAPTIONS) and len(faults_of(job)) == 1
+    assert not job.lake.has_file(ingest.STAGING)
+
+
+def test_chunks_are_commits_of_their_own_with_the_same_rows(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "_CHUNK_SOURCES", 1)
+    rows = [*pictures(), Picture("twin", encoded("red"), CAPTIONS[0])]
+
+    summary = ingest.run(job, [str(write_tars(tmp_path / "in", rows, 2))], None)
+
+    assert (summary["rows_read"], summary["images"], summary["repeats"]) == (8, 7, 1)
+    assert set(images_of(job)) == {expected_id(row) for row in rows}
+
+
+def test_files_stay_small_enough_to_be_read_in_parallel(job: Job, tmp_path: Path) -> None:
+    settings = job.settings.model_copy(update={"ingest": job.settings.ingest.model_copy(update={"file_mb": 4})})
+    padding = {f"n{i:02d}.png": encoded("red") + os.urandom(1 << 20) for i in range(24)}
+
+    ingest.run(Job(job.lake, settings, job.progress), [str(write_tar(tmp_path / "a.tar", padding))], None)
+
+    files = list((tmp_path / "lake" / "images").glob("*.parquet"))
+    assert len(files) >= 2 and max(file.stat().st_size for file in files) < 17 << 20
+    assert len(images_of(job)) == 24
+
+
+def test_json_fields_are_kept_to_the_letter(job: Job, tmp_path: Path) -> None:
+    fields = {"url": "http://x", "n": 1.0, "big": 2**60, "none": None, "list": [1, {"a": "ü"}], "caption": "in json"}
+    shard = write_tar(tmp_path / "a.tar", members_of(Picture("a", encoded("red"), "in txt"), **fields))
+
+    ingest.run(job, [str(shard)], None)
+
+    (row,) = images_of(job).values()
+    assert row["caption"] == "in txt" and row["meta"] == json.dumps(fields)

@@ -1,0 +1,390 @@
+"""Finding sources, mapping columns, and each reader on its own."""
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import types as T
+
+from jobs import config
+from jobs.sources import columns, delta, files, find, folder, parquet, webdataset
+from jobs.sources.rows import Row, batches
+from models.errors import WinnowError
+from tests.jobs.samples import (
+    CAPTIONS,
+    encoded,
+    members_of,
+    pictures,
+    tar_bytes,
+    write_folder,
+    write_parquet,
+    write_tar,
+)
+
+READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parquet.read, "delta": delta.read}
+
+
+def found(
+    spark: SparkSession, settings: config.Settings, *paths: Path | str, fmt: str | None = None
+) -> list[find.Source]:
+    return find.find(spark, [str(path) for path in paths], fmt, settings.ingest)
+
+
+def read(spark: SparkSession, settings: config.Settings, path: Path, fmt: str | None = None) -> list[dict[str, Any]]:
+    sources = found(spark, settings, path, fmt=fmt)
+    rows = READERS[sources[0].format](spark, sources, settings.ingest).collect()
+    return sorted((row.asDict() for row in rows), key=lambda row: (row["key"] or "", row["caption"] or ""))
+
+
+def by_key(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["key"]: row for row in rows}
+
+
+# Finding --------------------------------------------------------------------------------------------------------------
+
+
+def test_formats_are_guessed(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    write_tar(tmp_path / "tars" / "deep" / "0.tar", members_of(pictures()[0]))
+    pq.write_table(pa.table({"url": ["u"]}), tmp_path / "tars" / "0.parquet")  # as img2dataset writes beside its shards
+    write_folder(tmp_path / "folder", pictures())
+    write_parquet(tmp_path / "parquet" / "0.parquet", pictures())
+    (tmp_path / "delta" / "_delta_log").mkdir(parents=True)
+
+    assert [s.format for s in found(spark, settings, tmp_path / "tars")] == ["webdataset"]
+    assert [s.format for s in found(spark, settings, tmp_path / "tars" / "*" / "*.tar")] == ["webdataset"]
+    assert [s.format for s in found(spark, settings, tmp_path / "folder")] == ["folder"]
+    assert [s.format for s in found(spark, settings, f"file://{tmp_path}/parquet")] == ["parquet"]
+    with pytest.raises(WinnowError, match="not a Delta table"):
+        found(spark, settings, tmp_path / "delta")
+
+
+@pytest.mark.parametrize(
+    ("name", "fmt", "message"),
+    [
+        ("nowhere", None, "is not there"),
+        ("*.tar", None, "no file matches"),
+        ("empty", None, "holds no images"),
+        ("both", None, "1 tar files and 1 image files"),
+        ("both", "parquet", "holds no parquet files among 2"),
+        ("both", "zip", "there is no format 'zip'"),
+        ("both/a.png", None, "name the folder of an image"),
+        ("both/a.tar", "folder", "name the folder that it lies in"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path, name: str, fmt: str | None, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_tar(tmp_path / "both" / "a.tar", {})
+    (tmp_path / "both" / "a.png").write_bytes(encoded("red"))
+
+    with pytest.raises(WinnowError, match=message.replace("*", r"\*")) as caught:
+        found(spark, settings, tmp_path / name, fmt=fmt)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fingerprint_changes_with_files_and_settings(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "in", pictures())
+    (before,) = found(spark, settings, tmp_path / "in")
+    (same,) = found(spark, settings, tmp_path / "in")
+    other = config.load(overrides=["ingest.max_megapixels=1"])
+    (limited,) = found(spark, other, tmp_path / "in")
+    (tmp_path / "in" / "new.png").write_bytes(encoded("red"))
+    (grown,) = found(spark, settings, tmp_path / "in")
+
+    assert before == same
+    assert len({before.fingerprint, limited.fingerprint, grown.fingerprint}) == 3
+
+
+def test_links_back_do_not_lead_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "a.png").write_bytes(b"1")
+    (tmp_path / "in" / "sub" / "back").symlink_to(tmp_path / "in")
+
+    assert [e.name for _, entries in files.walk(str(tmp_path / "in")) for e in entries] == ["a.png"]
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_are_found_by_name_and_type() -> None:
+    settings = config.load().ingest
+    schema = T.StructType.fromDDL("image struct<bytes: binary, path: string>, Text string, id long, jpg binary")
+
+    assert columns.match(schema, settings, "t") == columns.Mapping("image", "Text", "id")
+
+
+def test_settings_name_other_columns() -> None:
+    settings = config.load(overrides=['ingest.image_columns=["pixels"]', 'ingest.caption_columns=["legend"]']).ingest
+    schema = T.StructType.fromDDL("pixels binary, legend string, image binary")
+
+    assert columns.match(schema, settings, "t") == columns.Mapping("pixels", "legend", None)
+
+
+def test_a_table_without_pictures_lists_its_columns() -> None:
+    schema = T.StructType.fromDDL("url string, image string")
+
+    with pytest.raises(WinnowError, match="it has url string, image string: set ingest.image_columns"):
+        columns.match(schema, config.load().ingest, "t")
+
+
+# Image folders --------------------------------------------------------------------------------------------------------
+
+
+def write_metadata(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(records[0]))
+            writer.writeheader()
+            writer.writerows(records)
+    else:
+        pd.DataFrame(records).to_parquet(path)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("column", ["text", "caption"])
+def test_captions_from_metadata_survive(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path, ending: str, column: str
+) -> None:
+    rows = [picture for picture in pictures() if picture.caption is not None]
+    for row in rows:
+        (tmp_path / f"{row.key}.png").write_bytes(row.image)
+    records = [{"file_name": f"{row.key}.png", column: row.caption, "n": 1} for row in rows]
+    write_metadata(tmp_path / f"metadata.{ending}", records)
+
+    got = by_key(read(spark, settings, tmp_path))
+
+    assert {key: row["caption"] for key, row in got.items()} == {row.key: row.caption for row in rows}
+    assert all(bytes(got[row.key]["image"]) == row.image for row in rows)
+    assert json.loads(got["p0"]["meta"]) == {"file_name": "p0.png", "n": "1" if ending == "csv" else 1}
+
+
+def test_metadata_of_sub_folders_odd_endings_and_missing_files(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    picture = encoded("red")
+    (tmp_path / "sub" / "_deep").mkdir(parents=True)
+    for name in ("sub/a.png", "sub/_deep/b.PNG", "sub/c.bin", "sub/not_named.txt", "d e+%20ü.jpg"):
+        (tmp_path / name).write_bytes(picture)
+    records = [
+        {"file_name": "a.png", "text": "one"},
+        {"file_name": "a.png", "text": "another"},
+        {"file_name": "./_deep/b.PNG", "text": "deep"},
+        {"file_name": "c.bin", "text": "no image's ending"},
+        {"file_name": "gone.png", "text": "lost"},
+        {"text": "no name"},
+    ]
+    write_metadata(tmp_path / "sub" / "metadata.jsonl", records)
+    with (tmp_path / "sub" / "metadata.jsonl").open("a") as file:
+        file.write("{broken\n")
+
+    got = [(row["key"], row["caption"], row["reason"]) for row in read(spark, settings, tmp_path)]
+
+    assert got == [
+        ("d e+%20ü", None, None),
+        ("sub/_deep/b", "deep", None),
+        ("sub/a", "another", None),
+        ("sub/a", "one", None),
+        ("sub/c", "no image's ending", None),
+        ("sub/gone", "lost", "missing file"),
+        ("sub/metadata.jsonl:6", None, "bad metadata"),
+        ("sub/metadata.jsonl:7", None, "bad metadata"),
+    ]
+
+
+def test_captions_beside_the_picture(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    for name in ("txt", "json", "both", "latin", "none"):
+        (tmp_path / f"{name}.png").write_bytes(encoded("red"))
+    (tmp_path / "txt.txt").write_bytes("two\r\nlines \n".encode())
+    (tmp_path / "json.json").write_text('{"caption": "from json", "n": 1.0}')
+    (tmp_path / "both.txt").write_text("from txt")
+    (tmp_path / "both.json").write_text('{"caption": "from json"}')
+    (tmp_path / "latin.txt").write_bytes(b"Zo\xeb")
+
+    got = by_key(read(spark, settings, tmp_path))
+
+    captions = {key: row["caption"] for key, row in got.items()}
+    assert captions == {
+        "txt": "two\r\nlines \n", "json": "from json", "both": "from txt", "latin": "Zo�", "none": None
+    }  # fmt: skip
+    assert json.loads(got["json"]["meta"]) == {"caption": "from json", "n": 1.0}
+    assert "UTF-8" in json.loads(got["latin"]["meta"])["caption_fault"]
+
+
+def test_metadata_without_file_names_stops_the_job(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    write_metadata(tmp_path / "metadata.csv", [{"image": "a.png", "text": "x"}])
+
+    with pytest.raises(WinnowError, match="no column file_name, which names the picture; it has image, text"):
+        read(spark, settings, tmp_path)
+
+
+def test_csv_rows_may_be_short_or_long() -> None:
+    data = io.BytesIO(b"file_name,text\na.png\nb.png,x,y\n")
+
+    assert [record for _, record in folder.records(data, "metadata.csv")] == [
+        {"file_name": "a.png", "text": None},
+        {"file_name": "b.png", "text": "x", "more_fields": ["y"]},
+    ]
+
+
+# WebDataset -----------------------------------------------------------------------------------------------------------
+
+
+def test_samples_of_a_shard(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    image = encoded("red")
+    members = {
+        "d/a.jpg": image, "d/a.txt": b" kept \n", "d/a.json": b'{"n": 1.0}', "d/a.cls": b"7",
+        "b.seg.png": b"\x00\xff", "b.webp": image,
+        "c.txt": b"no picture", "e.JPG": image, "e.json": b"{broken", "README": b"x", "._e.jpg": b"x",
+        "b.txt": b"far from its picture",
+    }  # fmt: skip
+
+    got = by_key(read(spark, settings, write_tar(tmp_path / "0.tar", members)))
+
+    assert {key: (row["caption"], row["reason"]) for key, row in got.items()} == {
+        "d/a": (" kept \n", None),
+        "b": ("far from its picture", None),
+        "c": ("no picture", "no image"),
+        "e": (None, None),
+    }
+    assert json.loads(got["d/a"]["meta"]) == {"n": 1.0, "cls": "7"}
+    assert json.loads(got["b"]["meta"]) == {"seg.png": "AP8="}
+    assert json.loads(got["e"]["meta"])["json"] == "{broken"
+    assert all(bytes(got[key]["image"]) == image for key in ("d/a", "b", "e"))
+    assert got["c"]["source"] == str(tmp_path / "0.tar") and got["c"]["stage"] == "read"
+
+
+def keys_and_fault(data: bytes) -> tuple[list[str], tuple[str, str] | None]:
+    whole, fault = webdataset.samples(io.BytesIO(data))
+    return [sample.key for sample in whole], (fault.key, fault.reason) if fault else None
+
+
+def test_a_cut_shard_keeps_what_is_whole() -> None:
+    one = {"a.png": b"x" * 600, "a.txt": b"a"}
+    two = {"b.png": b"x" * 600, "b.txt": b"b"}
+    whole = tar_bytes(one | two)
+    first = 512 + 1024 + 512 + 512
+
+    assert keys_and_fault(whole) == (["a", "b"], None)
+    assert keys_and_fault(whole[: first + 512 + 300]) == (["a"], ("b", "truncated shard"))  # inside b.png
+    assert keys_and_fault(whole[: first + 512 + 1024 + 200]) == (["a"], ("b", "truncated shard"))  # in b.txt's header
+    assert keys_and_fault(whole[: first + 512 + 1024]) == (["a"], ("b", "truncated shard"))  # before that header
+    assert keys_and_fault(whole[:first]) == (["a"], ("", "truncated shard"))  # between samples
+    assert keys_and_fault(b"") == ([], ("", "corrupt shard"))
+    assert keys_and_fault(b"no tar" * 300) == ([], ("", "corrupt shard"))
+    damaged = whole[:first] + b"\xff" * 512 + whole[first + 512 :]
+    assert keys_and_fault(damaged) == (["a"], ("", "corrupt shard"))
+
+
+def test_same_names_in_joined_shards_are_samples_of_their_own() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in [("a.png", b"1"), ("a.txt", b"one"), ("a.png", b"2"), ("a.txt", b"two")]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+    whole, fault = webdataset.samples(buffer)
+
+    assert [sorted(sample.parts) for sample in whole] == [["png", "txt"], ["png", "txt"]]
+    assert whole[0].parts["png"] != whole[1].parts["png"] and fault is None
+
+
+def test_a_packed_shard_is_read_as_far_as_it_goes(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    packed = gzip.compress(tar_bytes(members_of(pictures()[0]) | members_of(pictures()[1])))
+    (tmp_path / "whole.tar.gz").write_bytes(packed)
+    (tmp_path / "cut.tgz").write_bytes(packed[:-20])
+
+    whole = read(spark, settings, tmp_path / "whole.tar.gz")
+    cut = read(spark, settings, tmp_path / "cut.tgz")
+
+    assert [row["caption"] for row in whole] == [CAPTIONS[0], CAPTIONS[1]]
+    assert "truncated shard" in [row["reason"] for row in cut]
+
+
+# Parquet and Delta ----------------------------------------------------------------------------------------------------
+
+
+def test_parquet_of_img2dataset(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    table = pa.table({
+        "key": ["0", "1"], "url": ["http://x/0", "http://x/1"], "caption": ["kept", None],
+        "jpg": [encoded("red", "JPEG"), None], "status": ["success", "failed_to_download"],
+        "error_message": [None, "HTTP Error 404"], "width": [8, None],
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "a b+c%20.parquet")
+
+    good, bad = read(spark, settings, tmp_path)
+
+    assert (good["key"], good["caption"], good["reason"]) == ("0", "kept", None)
+    assert bytes(good["image"]) == encoded("red", "JPEG")
+    assert json.loads(good["meta"]) == {"url": "http://x/0", "status": "success", "error_message": None, "width": 8}
+    assert good["source"] == str(tmp_path / "a b+c%20.parquet")
+    assert (bad["reason"], bad["detail"]) == ("no image", "failed_to_download: HTTP Error 404")
+
+
+def test_parquet_of_hugging_face_without_keys(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": b"123", "path": "a.png"}], "text": ["x"]}), tmp_path / "0.parquet")
+
+    (row,) = read(spark, settings, tmp_path)
+
+    assert (row["key"], row["caption"], bytes(row["image"])) == (None, "x", b"123")
+    assert json.loads(row["meta"]) == {"image": {"path": "a.png"}}
+
+
+def test_a_broken_parquet_file_costs_one_row(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", pictures()[:2])
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
+
+    got = read(spark, settings, tmp_path)
+
+    assert [(row["key"], row["reason"]) for row in got] == [("b.parquet", "corrupt file"), ("p0", None), ("p1", None)]
+
+
+def test_parquet_files_may_differ_in_columns_but_not_in_types(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"jpg": [b"1"], "key": ["a"], "n": [1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"jpg": [b"2"], "key": ["b"], "m": ["x"]}), tmp_path / "b.parquet")
+
+    got = by_key(read(spark, settings, tmp_path))
+    assert json.loads(got["a"]["meta"])["n"] == 1 and json.loads(got["b"]["meta"])["m"] == "x"
+
+    pq.write_table(pa.table({"jpg": [b"2"], "key": ["b"], "n": ["x"]}), tmp_path / "b.parquet")
+    with pytest.raises(WinnowError, match="do not fit together"):
+        read(spark, settings, tmp_path)
+
+
+def test_a_delta_table(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    rows = spark.createDataFrame([("k", bytearray(b"1"), "t", 5)], "uid string, content binary, alt string, n int")
+    rows.write.format("delta").save(str(tmp_path / "table"))
+
+    (row,) = read(spark, settings, tmp_path / "table")
+
+    assert (row["source"], row["key"], row["caption"], bytes(row["image"])) == (str(tmp_path / "table"), "k", "t", b"1")
+    assert json.loads(row["meta"]) == {"n": 5}
+
+
+def test_batches_are_cut_by_bytes() -> None:
+    rows = [Row("s", str(number), image=bytes(3 << 20)) for number in range(7)]
+
+    assert [batch.num_rows for batch in batches(iter(rows))] == [3, 3, 1]
