@@ -1,0 +1,164 @@
+"""`fit-encoder`: the lake's own images, without labels, make a perceptual encoder that suits them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import config, tables
+from jobs.job import Job, Summary
+from jobs.lake import Recipe
+from models import encoder, images, runtime
+from models.errors import WinnowError
+
+RECIPE = "models/encoder.json"
+
+FEWEST = 500
+"""Images below which an encoder would learn them by heart."""
+
+_THUMBNAILS = "image_id string, pixels binary"
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Images to small pictures: the function for `DataFrame.mapInArrow`.
+
+    Attributes:
+        side: Width and height, pixels.
+    """
+
+    side: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches of (image_id, image) to (image_id, pixels: RGB bytes row by row), without what does not decode."""
+        for batch in batches:
+            pixels = [self._pixels(image.as_buffer()) for image in batch.column("image")]
+            yield pa.RecordBatch.from_arrays(
+                [batch.column("image_id").cast(pa.string()), pa.array(pixels, pa.binary())], ["image_id", "pixels"]
+            ).filter(pa.array([row is not None for row in pixels]))
+
+    def _pixels(self, image: pa.Buffer) -> bytes | None:
+        try:
+            picture = images.decode(bytes(image), self.side)
+        except images.ImageFault:
+            return None
+        return images.thumbnail(picture, (self.side, self.side)).tobytes()
+
+
+def run(job: Job) -> Summary:
+    """Fits an encoder to a sample of the lake's images, unless that has been done, and keeps it if it is the better.
+
+    The fitted encoder and the shipped one are measured on images that neither saw; the better one becomes the lake's.
+
+    Raises:
+        WinnowError: There are too few images, or torch is not installed.
+    """
+    rows = job.lake.require(tables.IMAGES)
+    wanted = job.settings.encoder
+    with job.progress.step("fit-encoder: choose images"):
+        ids = sample(rows, wanted.images, job.settings.seed)
+        chosen = [row.image_id for row in ids.toLocalIterator()]
+    if len(chosen) < FEWEST:
+        raise WinnowError(
+            f"fit-encoder found {len(chosen)} images and needs at least {FEWEST}: ingest more, or use the shipped "
+            "encoder, which needs no fitting"
+        )
+    recipe = _recipe(job, chosen)
+    before = _made_before(job)
+    if recipe.makes_the_same(before) and before is not None:
+        job.progress.note("fit-encoder: the encoder is up to date")
+        return dict(before.result)
+    training = _training()
+    with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
+        thumbs = _thumbnails(rows, ids, training.SOURCE_SIDE)
+    summary = _fit(job, training, thumbs)
+    made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
+    kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    job.lake.write_file(RECIPE, json.dumps(kept, indent=1, sort_keys=True).encode())
+    return summary
+
+
+def sample(rows: DataFrame, count: int, seed: int) -> DataFrame:
+    """A random sample that depends on nothing but the images' ids and the seed.
+
+    Args:
+        rows: Table images.
+        count: At most so many.
+        seed: Another seed, another sample.
+
+    Returns:
+        image_id, in no order.
+    """
+    chance = F.xxhash64(F.lit(seed), F.col("image_id"))
+    return rows.select("image_id").orderBy(chance, "image_id").limit(count)
+
+
+def _recipe(job: Job, chosen: list[str]) -> Recipe:
+    settings: dict[str, Any] = config.fingerprint(job.settings.encoder)
+    of_training = {key: settings[key] for key in ("images", "minutes", "batch")}
+    # Not the version of the table: repeats that are ingested again change it and leave the sample as it is.
+    identity = hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
+    start = runtime.digest(encoder.shipped())
+    return Recipe("fit-encoder", {}, {**of_training, "seed": job.settings.seed, "sample": identity, "start": start})
+
+
+def _made_before(job: Job) -> Recipe | None:
+    if not (job.lake.has_file(encoder.FITTED) and job.lake.has_file(RECIPE)):
+        return None
+    recipe = json.loads(job.lake.read_file(RECIPE))["recipe"]
+    # An encoder that was put there by other means is not the one that this recipe made.
+    made = recipe["result"].get("encoder") == runtime.digest(job.lake.read_file(encoder.FITTED))
+    return Recipe(**recipe) if made else None
+
+
+def _training() -> ModuleType:
+    try:
+        from models.training import encoder as training
+    except ImportError as error:
+        raise WinnowError(
+            f"fit-encoder needs {error.name}, which is not installed: pip install 'winnow[train]'"
+        ) from error
+    return training
+
+
+def _thumbnails(rows: DataFrame, ids: DataFrame, side: int) -> NDArray[np.uint8]:
+    """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
+    small = rows.select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
+    found = small.mapInArrow(Thumbnails(side), _THUMBNAILS).toLocalIterator(prefetchPartitions=True)
+    # Fetched partition by partition, so that the JVM's heap holds but a few of them.
+    by_id = {row.image_id: np.frombuffer(bytes(row.pixels), np.uint8) for row in found}
+    return np.stack([by_id[image_id] for image_id in sorted(by_id)]).reshape(-1, side, side, 3)
+
+
+def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8]) -> Summary:
+    wanted, seed, shipped = job.settings.encoder, job.settings.seed, encoder.shipped()
+    plan = training.Plan(minutes=wanted.minutes, batch=wanted.batch, seed=seed)
+    progress = job.progress
+    with progress.step(f"fit-encoder: train for {wanted.minutes:g} minutes on {len(thumbs)} images"):
+        fitted = training.fit(
+            thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
+        )
+    with progress.step("fit-encoder: measure"):
+        unseen = training.split(thumbs, seed)[1]
+        own, given = (training.measure(encoder.Encoder.load(model), unseen, seed) for model in (fitted, shipped))
+    better = own.recall >= given.recall
+    if not better:
+        progress.warn("the fitted encoder finds fewer copies than the shipped one, which is kept: try more minutes")
+    model = fitted if better else shipped
+    return {
+        "images": len(thumbs),
+        "recall of copies, fitted": round(own.recall, 4),
+        "recall of copies, shipped": round(given.recall, 4),
+        "max distance": encoder.Encoder.load(model).max_distance,
+        "encoder": runtime.digest(model),
+        "file": job.lake.write_file(encoder.FITTED, model),
+    }

@@ -1,0 +1,198 @@
+"""Fits the perceptual encoder to pictures, without labels."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper
+from torch import Tensor
+
+from models.encoder import HASH_BITS, Encoder, projection
+from models.training import contrast
+from models.training.augment import Augmenter
+from models.training.measure import Thumbs, measure, planar, reduced, signs
+from models.training.network import Floats, Hyperplanes, Network, from_onnx, to_onnx
+
+SIDE = 64
+"""Pixels a side of what the encoder sees."""
+
+SOURCE_SIDE = 96
+"""Pixels a side of the pictures it is trained on: more than it sees, so that crops still have detail."""
+
+_HELD_OUT = 0.1
+_HELD_OUT_MOST = 2000
+_CENTRED_ON = 4000
+_WARM_UP = 50
+_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an encoder is trained.
+
+    Attributes:
+        minutes: Time for training; the learning rate follows it.
+        batch: Pictures in a batch, of which each gives two views.
+        seed: Of everything random.
+        dims: Length of an embedding.
+        steps: Batches to train for, whatever time they take; None goes by `minutes`. Only this gives the same weights
+            on every run.
+        rate: Highest learning rate of AdamW.
+        temperature: Of InfoNCE.
+        crowding: Weight of the term that keeps nearest pictures apart.
+    """
+
+    minutes: float
+    batch: int
+    seed: int
+    dims: int = 256
+    steps: int | None = None
+    rate: float = 2e-3
+    temperature: float = 0.05
+    crowding: float = 2.0
+
+
+Report = Callable[[float, float], None]
+"""Called now and then with the share of the training that is done, 0 to 1, and the loss."""
+
+
+def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> bytes:
+    """An encoder fitted to pictures.
+
+    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which one in
+    a million pairs of different pictures collide, or where 99.9 % of the copies are found, if that is nearer.
+
+    Args:
+        thumbs: uint8 of shape (n, 96, 96, 3), RGB.
+        plan: How to train.
+        report: Told of the progress.
+        start: A fitted encoder whose weights to start from, and by whose hashes copies among the pictures are known, so
+            that they do not count as different ones. None starts from random weights and takes all as different.
+
+    Returns:
+        The ONNX file.
+
+    Raises:
+        ModelError: `start` is no encoder that training can start from.
+    """
+    training, unseen = split(thumbs, plan.seed)
+    torch.manual_seed(plan.seed)
+    network = from_onnx(start) if start is not None else Network(SIDE, plan.dims)
+    codes = None if start is None else signs(Encoder.load(start), training)
+    near = 0 if start is None else Encoder.load(start).max_distance
+    _train(network, _Pictures(torch.from_numpy(training), codes, near), plan, report)
+    # Random hyperplanes: a rotation learned on these pictures (ITQ) gives fewer copies on others.
+    centre = _embed(network, training[:_CENTRED_ON]).mean(axis=0)
+    planes = Hyperplanes(centre, projection(network.dims))
+    properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
+    model = to_onnx(network, planes, properties)
+    found = measure(Encoder.load(model), unseen, plan.seed)
+    nearest = min(found.free_distance, int(np.quantile(found.copies, 0.999)))
+    return with_properties(model, {"max_distance": str(nearest), "strict_distance": str(nearest // 2)})
+
+
+def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:
+    """The pictures to train on and those held out to measure on, the same for the same seed."""
+    held_out = min(int(len(thumbs) * _HELD_OUT), _HELD_OUT_MOST)
+    order = np.random.default_rng(seed).permutation(len(thumbs))
+    return thumbs[order[held_out:]], thumbs[order[:held_out]]
+
+
+def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
+    """An ONNX file that says more of itself, or something else, in its `metadata_props`."""
+    loaded = onnx.load_from_string(model)
+    said = {entry.key: entry.value for entry in loaded.metadata_props} | dict(properties)
+    del loaded.metadata_props[:]
+    helper.set_model_props(loaded, said)
+    return bytes(loaded.SerializeToString())
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """What is trained on; `codes` tell copies among them by lying within `near` bits, where they are known."""
+
+    pixels: Tensor
+    codes: Floats | None
+    near: int
+
+    def repeats(self, chosen: Tensor) -> Tensor:
+        """Bool of shape (n, n): which of the chosen pictures are one picture, or copies of one."""
+        same = chosen[:, None] == chosen[None]
+        if self.codes is None:
+            return same
+        codes = self.codes[chosen.numpy()]
+        return same | torch.from_numpy(HASH_BITS - codes @ codes.T <= 2 * self.near)
+
+
+def _train(network: Network, pictures: _Pictures, plan: Plan, report: Report) -> None:
+    """Trains the network in place."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device, memory_format=torch.channels_last).train()
+    augmenter = Augmenter(network.side, plan.seed, device)
+    optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=0.02)
+    draws = torch.Generator().manual_seed(plan.seed)
+    schedule = _Schedule(plan)
+    while (done := schedule.done()) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * schedule.factor(done)
+        chosen = torch.randint(len(pictures.pixels), (plan.batch,), generator=draws)
+        sources = augmenter.turned(pictures.pixels[chosen].to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=_has_fast_bfloat16(device)):
+            views = network(torch.cat([augmenter.view(sources), augmenter.view(sources)]))
+        loss = _loss(views, pictures.repeats(chosen).to(device), plan)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if schedule.to_report(done):
+            report(done, loss.item())
+    network.to("cpu").eval()
+
+
+def _loss(views: Tensor, repeats: Tensor, plan: Plan) -> Tensor:
+    first, second = views.chunk(2)
+    nce = contrast.info_nce(first, second, plan.temperature, repeats)
+    return nce + plan.crowding * contrast.crowding(first, second, repeats)
+
+
+class _Schedule:
+    """How far the training is, by steps or by the clock, and what that means for the learning rate."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._began = time.monotonic()
+        self._steps = 0
+        self._reports = 0
+
+    def done(self) -> float:
+        """The share of the training that is done, 0 to 1."""
+        if self._plan.steps is not None:
+            return self._steps / self._plan.steps
+        return (time.monotonic() - self._began) / (60 * self._plan.minutes)
+
+    def factor(self, done: float) -> float:
+        """Up in the first steps, then down as half a cosine."""
+        return min(1.0, (self._steps + 1) / _WARM_UP) * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+    def step(self) -> None:
+        self._steps += 1
+
+    def to_report(self, done: float) -> bool:
+        """Whether it is time to say how far it is."""
+        due = int(done * _REPORTS) >= self._reports
+        self._reports += due
+        return due
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    """Elsewhere half precision is emulated and slower than float32."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _embed(network: Network, thumbs: Thumbs) -> Floats:
+    with torch.inference_mode():
+        parts = [network(reduced(planar(thumbs[i : i + 512]), network.side)) for i in range(0, len(thumbs), 512)]
+    return np.concatenate([part.numpy() for part in parts])

@@ -1,0 +1,112 @@
+"""Measures an encoder on pictures: which changed copies it finds where different pictures do not meet yet."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from models.encoder import HASH_BITS, Encoder
+from models.training.augment import Augmenter
+
+Thumbs = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+COLLISIONS = 1e-6
+"""Share of the pairs of different pictures that may lie within the measured distance."""
+
+COPIES = 4
+"""Changed copies made of each picture."""
+
+_SAME_AS_ITS_MIRROR = 96
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an encoder does on pictures that it was not trained on.
+
+    Attributes:
+        pictures: How many.
+        free_distance: Bits of 256 within which at most one in a million pairs of different pictures lie.
+        recall: Share of changed copies that lie within `free_distance` of their originals.
+        copies: Distances of the copies from their originals, bits, of shape (pictures × `COPIES`,).
+    """
+
+    pictures: int
+    free_distance: int
+    recall: float
+    copies: NDArray[np.int64] = field(repr=False)
+
+
+def measure(own: Encoder, thumbs: Thumbs, seed: int) -> Measured:
+    """What an encoder finds of changed copies, at the distance where different pictures do not meet yet.
+
+    Among a user's pictures there are copies that nobody marked, so two pictures may be one. A picture and the mirror
+    image of another one are different even then, and are as alike as two different pictures are, so those pairs are
+    counted; pictures that look like their own mirror image are left out.
+
+    Args:
+        own: The encoder.
+        thumbs: uint8 of shape (n, s, s, 3), RGB, larger than the encoder's own size, so that crops have detail.
+        seed: Of the changes.
+    """
+    augmenter = Augmenter(own.size, seed, torch.device("cpu"))
+    originals, mirrored = signs(own, thumbs), signs(own, np.ascontiguousarray(thumbs[:, :, ::-1]))
+    copies = [_copy_distances(own, augmenter, thumbs, originals) for _ in range(COPIES)]
+    lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
+    pairs = (HASH_BITS - originals[lopsided] @ mirrored[lopsided].T) / 2
+    different = np.sort(pairs[~np.eye(len(pairs), dtype=bool)])
+    free = max(int(different[int(COLLISIONS * len(different))]) - 1, 0) if len(different) else 0
+    found = np.concatenate(copies)
+    return Measured(len(thumbs), free, float((found <= free).mean()), found)
+
+
+def signs(own: Encoder, thumbs: Thumbs) -> Floats:
+    """The hashes of pictures as −1 and 1.
+
+    Args:
+        own: The encoder.
+        thumbs: uint8 of shape (n, s, s, 3), RGB.
+
+    Returns:
+        float32 of shape (n, 256): a product of two of them is 256 less twice their Hamming distance.
+    """
+    parts = [_signs(own, planar(thumbs[begin : begin + _ROWS])) for begin in range(0, len(thumbs), _ROWS)]
+    return np.concatenate(parts)
+
+
+def distances(a: Floats, b: Floats) -> NDArray[np.int64]:
+    """Bits in which hashes differ, row by row.
+
+    Examples:
+        >>> distances(np.array([[1, -1, 1]], np.float32), np.array([[-1, -1, 1]], np.float32))
+        array([1])
+    """
+    return np.asarray((a != b).sum(axis=1), dtype=np.int64)
+
+
+def planar(thumbs: Thumbs) -> Tensor:
+    """Pictures as torch wants them: float32 of shape (n, 3, s, s), 0 to 255."""
+    return torch.from_numpy(thumbs).permute(0, 3, 1, 2).contiguous().float()
+
+
+def reduced(pixels: Tensor, side: int) -> Tensor:
+    """Pictures as an encoder gets them: squeezed with antialiasing, in whole numbers."""
+    smaller = functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+    return smaller.clamp(0, 255).round()
+
+
+def _copy_distances(own: Encoder, augmenter: Augmenter, thumbs: Thumbs, originals: Floats) -> NDArray[np.int64]:
+    parts = []
+    for begin in range(0, len(thumbs), _ROWS):
+        copies = _signs(own, augmenter.view(planar(thumbs[begin : begin + _ROWS])))
+        parts.append(distances(originals[begin : begin + _ROWS], copies))
+    return np.concatenate(parts)
+
+
+def _signs(own: Encoder, pixels: Tensor) -> Floats:
+    seen = reduced(pixels, own.size).permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+    return np.unpackbits(own.encode(seen)[1], axis=1).astype(np.float32) * 2 - 1

@@ -1,0 +1,166 @@
+"""The encoder's network, and its way to ONNX and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models.errors import ModelError
+
+Floats = NDArray[np.float32]
+
+CHANNELS = (24, 40, 80, 112, 160, 224)
+STRIDES = (2, 1, 2, 1, 2, 2)
+_QUIET = 12.0
+"""Grey levels of contrast below which a picture is not stretched further: else its grain would become its content."""
+
+
+class Network(nn.Module):
+    """Six 3×3 convolutions, the last grid flattened, one linear layer to a vector of unit length.
+
+    The grid is flattened and not averaged, since a copy has its things in the same places. Brightness and contrast of
+    the whole picture are taken out first.
+
+    Args:
+        side: Width and height of the pictures, pixels; a multiple of 16.
+        dims: Length of the embedding.
+    """
+
+    def __init__(self, side: int, dims: int) -> None:
+        super().__init__()
+        self.side = side
+        self.dims = dims
+        widths = (3, *CHANNELS)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride, 1)
+            for before, after, stride in zip(widths, widths[1:], STRIDES, strict=False)
+        )
+        self.linear = nn.Linear(CHANNELS[-1] * (side // 16) ** 2, dims)
+        for layer in self.convolutions:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The embedding of pictures.
+
+        Args:
+            pixels: float32 of shape (n, 3, side, side), 0 to 255.
+
+        Returns:
+            float32 of shape (n, dims), unit length.
+        """
+        mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+        centred = pixels - mean
+        values = centred / ((centred * centred).mean(dim=(1, 2, 3), keepdim=True).sqrt() + _QUIET)
+        values = values.contiguous(memory_format=torch.channels_last)
+        for layer in self.convolutions:
+            values = torch.relu(layer(values))
+        return nn.functional.normalize(self.linear(values.flatten(1)).float(), dim=1)
+
+
+@dataclass(frozen=True)
+class Hyperplanes:
+    """How an embedding becomes bits: which side of each hyperplane it lies on.
+
+    Attributes:
+        centre: float32 of shape (d,): the mean embedding, so that about half of the pictures lie on either side.
+        directions: float32 of shape (d, 256).
+    """
+
+    centre: Floats
+    directions: Floats
+
+
+def to_onnx(network: Network, planes: Hyperplanes, properties: Mapping[str, str]) -> bytes:
+    """The network as an ONNX file that takes bytes of pictures and gives embeddings and hashes.
+
+    Weights are stored with half precision, which halves the file and changes an embedding by less than a JPEG's
+    rounding does.
+
+    Args:
+        network: Trained.
+        planes: For the output `hash`.
+        properties: What the file says of itself, as `metadata_props`.
+
+    Returns:
+        The file: input `image` uint8 (n, side, side, 3) RGB; outputs `embedding` float32 (n, d) of unit length and
+        `hash` float32 (n, 256), whose signs are the bits.
+    """
+    half, exact = _weights(network)
+    exact |= {"centre": planes.centre, "quiet": np.float32(_QUIET), "planes": planes.directions}
+    stored = [numpy_helper.from_array(value.astype(np.float16), f"{name}.half") for name, value in half.items()]
+    stored += [numpy_helper.from_array(np.asarray(value, dtype=np.float32), name) for name, value in exact.items()]
+    stored.append(numpy_helper.from_array(np.array([1, 2, 3]), "axes"))
+    stored.append(numpy_helper.from_array(np.array([1]), "axis"))
+    widened = [helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT) for name in half]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", network.side, network.side, 3])
+    outputs = [
+        helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", network.dims]),
+        helper.make_tensor_value_info("hash", TensorProto.FLOAT, ["n", planes.directions.shape[1]]),
+    ]
+    graph = helper.make_graph([*widened, *_nodes()], "encoder", [image], outputs, stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], producer_name="winnow", ir_version=9)
+    helper.set_model_props(model, dict(properties))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def from_onnx(model: bytes) -> Network:
+    """The network that `to_onnx` wrote, to train it further.
+
+    Args:
+        model: The ONNX file.
+
+    Raises:
+        ModelError: The file holds another network.
+    """
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(model).graph.initializer}
+    try:
+        dims, features = stored["linear.weight.half"].shape
+        network = Network(side=16 * round((features / CHANNELS[-1]) ** 0.5), dims=dims)
+        state = {name: stored[name if name in stored else f"{name}.half"] for name in network.state_dict()}
+        network.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in state.items()})
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError("this encoder was not written by fit-encoder, so training cannot start from it") from error
+    return network
+
+
+def _weights(network: Network) -> tuple[dict[str, Floats], dict[str, Floats | np.float32]]:
+    """The network's parameters: the large ones, and the biases, which are too small to be worth rounding."""
+    state = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    half = {name: value for name, value in state.items() if name.endswith("weight")}
+    return half, {name: value for name, value in state.items() if name.endswith("bias")}
+
+
+def _nodes() -> list[onnx.NodeProto]:
+    make = helper.make_node
+    nodes = [
+        make("Cast", ["image"], ["bytes"], to=TensorProto.FLOAT),
+        make("Transpose", ["bytes"], ["pixels"], perm=[0, 3, 1, 2]),
+        make("ReduceMean", ["pixels", "axes"], ["mean"]),
+        make("Sub", ["pixels", "mean"], ["centred"]),
+        make("Mul", ["centred", "centred"], ["squares"]),
+        make("ReduceMean", ["squares", "axes"], ["variance"]),
+        make("Sqrt", ["variance"], ["deviation"]),
+        make("Add", ["deviation", "quiet"], ["scale"]),
+        make("Div", ["centred", "scale"], ["values0"]),
+    ]
+    for i, stride in enumerate(STRIDES):
+        weights = [f"convolutions.{i}.weight", f"convolutions.{i}.bias"]
+        sizes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [stride, stride]}
+        nodes.append(make("Conv", [f"values{i}", *weights], [f"sums{i}"], **sizes))
+        nodes.append(make("Relu", [f"sums{i}"], [f"values{i + 1}"]))
+    return [
+        *nodes,
+        make("Flatten", [f"values{len(STRIDES)}"], ["features"]),
+        make("Gemm", ["features", "linear.weight", "linear.bias"], ["vector"], transB=1),
+        make("ReduceL2", ["vector", "axis"], ["length"]),
+        make("Div", ["vector", "length"], ["embedding"]),
+        make("Sub", ["embedding", "centre"], ["from_centre"]),
+        make("MatMul", ["from_centre", "planes"], ["hash"]),
+    ]

@@ -1,0 +1,57 @@
+"""Trains the encoder that ships with Winnow, on drawn pictures only.
+
+winnow generate DIR --count 8000 --seed 1000
+python -m models.training.ship --pictures DIR --out models/encoder.onnx
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models import images
+from models.training import noise
+from models.training.encoder import SOURCE_SIDE, Plan, fit
+from models.training.measure import Thumbs
+
+_NOISE_SEED = 100
+
+
+def drawings(folder: Path) -> Thumbs:
+    """The drawings of a generated picture set, without the copies planted among them.
+
+    Args:
+        folder: What `winnow generate` wrote.
+
+    Returns:
+        uint8 of shape (n, 96, 96, 3), in the order of their names.
+    """
+    truth = pq.read_table(folder / "truth.parquet", columns=["file_name", "original"])
+    names = sorted(truth.filter(pc.is_null(truth["original"]))["file_name"].to_pylist())
+    return np.stack([_thumbnail((folder / name).read_bytes()) for name in names])
+
+
+def _thumbnail(data: bytes) -> Thumbs:
+    return images.thumbnail(images.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
+
+
+def main() -> None:
+    """Reads the command line, trains and writes the model."""
+    parser = argparse.ArgumentParser(description="Train the encoder that ships with Winnow.")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder written by `winnow generate`")
+    parser.add_argument("--noise", type=int, default=12000, help="pictures of shapes and textures beside them")
+    parser.add_argument("--steps", type=int, default=900, help="training batches")
+    parser.add_argument("--batch", type=int, default=256, help="pictures in a batch")
+    parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
+    arguments = parser.parse_args()
+    shapes = noise.pictures(_NOISE_SEED, arguments.noise, SOURCE_SIDE)
+    thumbs = np.concatenate([shapes, drawings(arguments.pictures)])
+    plan = Plan(minutes=0, batch=arguments.batch, seed=0, steps=arguments.steps)
+    model = fit(thumbs, plan, lambda done, loss: print(f"{done:4.0%}  loss {loss:.3f}", flush=True))  # noqa: T201
+    arguments.out.write_bytes(model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.encoder import Encoder, projection
+from models.errors import ModelError
+from models.training import contrast, noise
+from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
+from models.training.encoder import Plan, fit, split, with_properties
+from models.training.measure import distances, measure, signs
+from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
+
+CPU = torch.device("cpu")
+
+# Threads that wait for each other are slow where other tests use the cores too.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    return noise.pictures(seed=3, count=80, side=96)
+
+
+@pytest.fixture(scope="module")
+def planar(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+
+
+def chance(seed: int = 0) -> Chance:
+    return Chance(torch.Generator().manual_seed(seed))
+
+
+def file_of(network: Network) -> bytes:
+    planes = Hyperplanes(np.zeros(network.dims, np.float32), projection(network.dims))
+    return to_onnx(network, planes, {"size": str(network.side), "max_distance": "50"})
+
+
+def test_noise_pictures_differ_and_are_not_plain(pictures: NDArray[np.uint8]) -> None:
+    assert pictures.shape == (80, 96, 96, 3)
+    assert len({picture.tobytes() for picture in pictures}) == 80
+    assert (pictures.std(axis=(1, 2, 3)) > 5).mean() > 0.9
+
+
+def test_views_are_changed_pictures_in_whole_numbers(planar: torch.Tensor) -> None:
+    view = Augmenter(64, 1, CPU).view(planar)
+
+    assert view.shape == (80, 3, 64, 64)
+    assert view.min() >= 0 and view.max() <= 255 and torch.equal(view, view.round())
+    small = torch.nn.functional.interpolate(planar, size=64, mode="bilinear", antialias=True)
+    changed = (view - small).abs().mean(dim=(1, 2, 3))
+    assert (changed > 2).float().mean() > 0.8
+
+
+def test_views_follow_from_the_seed(planar: torch.Tensor) -> None:
+    first, same, other = (Augmenter(64, seed, CPU).view(planar) for seed in (1, 1, 2))
+
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_turned_pictures_hold_the_same_pixels(pictures: NDArray[np.uint8]) -> None:
+    turned = Augmenter(64, 0, CPU).turned(torch.from_numpy(pictures))
+
+    plain = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    assert torch.equal(turned.sum(dim=(1, 2, 3)), plain.sum(dim=(1, 2, 3)))
+    moved_ones = (turned != plain).any(dim=3).any(dim=2).any(dim=1).float().mean()
+    assert 0.4 < moved_ones < 0.9
+
+
+@pytest.mark.parametrize("change", [recoloured, refocused, grained])
+def test_each_change_changes_some_pictures_and_not_their_shape(change: object, planar: torch.Tensor) -> None:
+    changed = change(planar, chance())  # type: ignore[operator]
+
+    assert changed.shape == planar.shape
+    touched = ((changed - planar).abs().amax(dim=(1, 2, 3)) > 1).float().mean()
+    assert 0.2 < touched < 1
+
+
+def test_moved_pictures_keep_their_middle(planar: torch.Tensor) -> None:
+    flat = torch.full_like(planar, 40.0)
+
+    result = moved(flat, 64, chance())
+
+    assert torch.allclose(result[:, :, 20:44, 20:44], torch.tensor(40.0), atol=1e-3)
+    assert not torch.allclose(result, torch.tensor(40.0), atol=1e-3)
+
+
+def test_info_nce_is_lower_for_partners_that_agree() -> None:
+    torch.manual_seed(0)
+    views = torch.nn.functional.normalize(torch.randn(8, 16), dim=1)
+
+    assert contrast.info_nce(views, views, 0.05) < contrast.info_nce(views, views.roll(1, 0), 0.05)
+
+
+def test_repeats_do_not_count_as_different() -> None:
+    views = torch.nn.functional.normalize(torch.tensor([[1.0, 0, 0], [1, 0.01, 0], [0, 0, 1]]), dim=1)
+    repeats = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+
+    assert contrast.info_nce(views, views, 0.05, repeats) < 1e-6 < contrast.info_nce(views, views, 0.05)
+    assert contrast.crowding(views, views, repeats) < contrast.crowding(views, views)
+
+
+def test_onnx_gives_what_torch_gives(pictures: NDArray[np.uint8]) -> None:
+    torch.manual_seed(0)
+    network = Network(64, 32)
+    seen = np.ascontiguousarray(pictures[:, 16:80, 16:80])
+
+    embedding, hashes = Encoder.load(file_of(network)).encode(seen)
+
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(seen).permute(0, 3, 1, 2).float()).numpy()
+    np.testing.assert_allclose(embedding, expected, atol=2e-3)
+    assert (np.unpackbits(hashes, axis=1) == (expected @ projection(32) > 0)).mean() > 0.99
+
+
+def test_a_network_comes_back_from_its_file() -> None:
+    torch.manual_seed(0)
+    network = Network(32, 16)
+
+    again = from_onnx(file_of(network))
+
+    assert (again.side, again.dims) == (32, 16)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_another_file_is_refused() -> None:
+    model = onnx.load_from_string(file_of(Network(32, 16)))
+    del model.graph.initializer[:]
+
+    with pytest.raises(ModelError, match="not written by fit-encoder"):
+        from_onnx(model.SerializeToString())
+
+
+def test_properties_are_replaced_and_kept() -> None:
+    model = with_properties(file_of(Network(32, 16)), {"max_distance": "7", "made_by": "a test"})
+
+    assert Encoder.load(model).properties == {"size": "32", "max_distance": "7", "made_by": "a test"}
+
+
+def test_split_loses_and_repeats_nothing() -> None:
+    rows = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+
+    training, unseen = split(rows, seed=1)
+
+    assert sorted([*training.ravel(), *unseen.ravel()]) == list(range(50))
+    assert len(unseen) == 5
+    assert not np.array_equal(unseen, split(rows, seed=2)[1])
+
+
+def test_fitting_brings_copies_nearer_and_is_repeatable(pictures: NDArray[np.uint8]) -> None:
+    torch.manual_seed(0)
+    untrained = measure(Encoder.load(file_of(Network(64, 64))), pictures[-30:], seed=5)
+    plan = Plan(minutes=0, batch=24, seed=0, dims=64, steps=20)
+    told: list[float] = []
+
+    model = fit(pictures[:-30], plan, lambda done, loss: told.append(done))
+
+    fitted = measure(Encoder.load(model), pictures[-30:], seed=5)
+    assert fitted.recall > untrained.recall
+    assert len(told) == 10 and told == sorted(told)
+    assert model == fit(pictures[:-30], plan, lambda done, loss: None)
+
+
+def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -> None:
+    torch.manual_seed(0)
+    start = file_of(Network(64, 256))
+
+    model = fit(pictures[:40], Plan(minutes=0.02, batch=8, seed=0), lambda done, loss: None, start)
+
+    assert model != start
+    assert not np.array_equal(signs(Encoder.load(model), pictures[:10]), signs(Encoder.load(start), pictures[:10]))
+
+
+def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDArray[np.uint8]) -> None:
+    torch.manual_seed(0)
+    own = Encoder.load(file_of(Network(64, 256)))
+
+    found = measure(own, pictures, seed=1)
+
+    assert found.pictures == 80 and found.copies.shape == (320,)
+    assert found.recall == (found.copies <= found.free_distance).mean()
+    hashes, mirrored = signs(own, pictures), signs(own, np.ascontiguousarray(pictures[:, :, ::-1]))
+    lopsided = np.flatnonzero(distances(hashes, mirrored) > 96)
+    others = [distances(hashes[[i]], mirrored[[j]])[0] for i in lopsided for j in lopsided if i != j]
+    assert found.free_distance == max(min(others) - 1, 0)
