@@ -1,6 +1,6 @@
 """`weigh`: importance weights that give back the balance which filtering took, and the curated set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +39,11 @@ class Features:
     words: tuple[str, ...]
     dims: int
 
-    def matrix(self, places: "pd.Series[list[int]]", embeddings: "pd.Series[list[float]]") -> sparse.csr_matrix:
+    def matrix(
+        self, places: Sequence[NDArray[np.int32]], embeddings: Sequence[NDArray[np.float32]]
+    ) -> sparse.csr_matrix:
         """Features of shape (n, words + dims), from each caption's places in `words` and the embeddings."""
-        lengths = places.str.len().to_numpy(dtype=np.int64)
+        lengths = np.array([len(p) for p in places], dtype=np.int64)
         columns = np.concatenate([np.zeros(0, np.int64), *places]).astype(np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         words = sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(places), len(self.words)))
@@ -177,7 +179,7 @@ def raw_weights(
                 odds[mine] = fitted.log_odds(matrix[mine])
             yield pd.Series(np.exp(np.minimum(odds, bound + 1.0)), index=fold.index)
 
-    ratio = F.pandas_udf(weigh, DoubleType())(  # type: ignore[call-overload]
+    ratio = F.pandas_udf(weigh, DoubleType())(
         places_of(F.col("words"), features.words),
         F.coalesce("embedding", F.array().cast("array<float>")) if features.dims else F.array().cast("array<float>"),
         fold_of(seed, settings.folds),

@@ -53,7 +53,7 @@ def head_scores(file: str) -> ScoreUdf:
     def score(embeddings: Iterator[pd.Series]) -> Iterator[pd.Series]:
         head = Head.open(SparkFiles.get(file))
         for column in embeddings:
-            rows = np.stack(column.to_numpy()) if len(column) else np.zeros((0, head.dims), np.float32)
+            rows = np.stack(list(column)) if len(column) else np.zeros((0, head.dims), np.float32)
             yield pd.Series(head.score(rows.astype(np.float32)), index=column.index)
 
     return score
