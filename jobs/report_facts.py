@@ -241,12 +241,13 @@ def _funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
 
 
 def _faults(quarantine: DataFrame) -> tuple[Fault, ...]:
-    counts = quarantine.groupBy("stage", "reason").count()
-    most = counts.orderBy(F.desc("count"), "stage", "reason").limit(_REASONS).collect()
+    counts = quarantine.groupBy("stage", "reason").count().orderBy(F.desc("count"), "stage", "reason").limit(_REASONS)
+    most = counts.collect()
+    common = quarantine.join(F.broadcast(counts.select("stage", "reason")), ["stage", "reason"], "left_semi")
     short = [F.substring(name, 1, 200).alias(name) for name in ("source", "key", "detail")]
     order = [F.xxhash64("source", "key"), F.col("source"), F.col("key"), F.col("detail")]
-    chosen = top(quarantine, F.struct("stage", "reason"), order, _EXAMPLES).select("stage", "reason", "rank", *short)
-    shown = sorted(chosen.limit(_EXAMPLES * _REASONS * 2).collect(), key=lambda row: row["rank"])
+    chosen = top(common, F.struct("stage", "reason"), order, _EXAMPLES).select("stage", "reason", "rank", *short)
+    shown = sorted(chosen.collect(), key=lambda row: row["rank"])
     return tuple(
         Fault(
             row.stage,
