@@ -5,6 +5,7 @@ from functools import reduce
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -46,10 +47,9 @@ def _read_root(spark: SparkSession, root: str, paths: Sequence[str], settings: I
     reader = spark.read.option("mergeSchema", "true").option("basePath", files.spark_path(root))
     try:
         table = reader.parquet(*[files.spark_path(path) for path in paths])
-    except PySparkException as error:
-        raise WinnowError(
-            f"the Parquet files under {root} do not fit together: {str(error).splitlines()[0]}"
-        ) from error
+    except (PySparkException, Py4JJavaError) as error:
+        said = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        raise WinnowError(f"the Parquet files under {root} do not fit together: {said.splitlines()[0]}") from error
     return columns.rows(table, _source(), columns.match(table.schema, settings, root))
 
 
