@@ -173,7 +173,7 @@ def raw_weights(
 
     def weigh(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.Series]:
         for places, embeddings, fold in batches:
-            matrix, odds = features.matrix(places, embeddings), np.zeros(len(fold))
+            matrix, odds = features.matrix(list(places), list(embeddings)), np.zeros(len(fold))
             for number, fitted in enumerate(probes):
                 mine = (fold == number).to_numpy()
                 odds[mine] = fitted.log_odds(matrix[mine])
@@ -218,7 +218,7 @@ def _fit(job: Job, rows: DataFrame, features: Features, filtered: bool) -> tuple
     frames = [side.toPandas() for side in sides]
     both = pd.concat(frames, ignore_index=True)
     unfiltered = np.repeat([True, False], [len(frame) for frame in frames])
-    matrix = features.matrix(both["places"], both["embedding"])
+    matrix = features.matrix(list(both["places"]), list(both["embedding"]))
     return probe.cross_fit(matrix, unfiltered, both["fold"].to_numpy(), settings.regularisation)
 
 

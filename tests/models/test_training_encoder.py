@@ -4,6 +4,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models import encoder
 from models.encoder import Encoder, projection
 from models.errors import ModelError
 from models.training import contrast, noise
@@ -175,8 +176,7 @@ def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -
 
 
 def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDArray[np.uint8]) -> None:
-    torch.manual_seed(0)
-    own = Encoder.load(file_of(Network(64, 256)))
+    own = Encoder.load(encoder.shipped())
 
     found = measure(own, pictures, seed=1)
 
