@@ -91,7 +91,7 @@ def recall_bound(category: Category) -> str:
     """What the threshold of a category promises, in one sentence."""
     limit = category.threshold
     if limit is None:
-        return f"No threshold is set yet, so that nothing is dropped: `winnow calibrate {category.name}` sets it."
+        return "No threshold is set yet, so that nothing is dropped: `winnow calibrate` sets it."
     tried = f"of {plural(limit.positives, 'random positive')} the threshold misses {number(limit.missed)}"
     cost = f"of {plural(limit.negatives, 'random negative')} it drops {number(limit.dropped_negatives)}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
