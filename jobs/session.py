@@ -18,6 +18,9 @@ from models.errors import WinnowError
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
 JAVA_VERSIONS = (17, 21)
 
+# Spark's own 200 partitions are for clusters: on one machine most of them would be empty tasks.
+_PARTITIONS_PER_CORE = 4
+
 _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -55,6 +58,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         conf["spark.jars.packages"] = DELTA_JAR
         conf["spark.driver.memory"] = settings.driver_memory
         builder = builder.master(settings.master or "local[*]")
+        conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
     elif settings.master:
         builder = builder.master(settings.master)
     if settings.shuffle_partitions:

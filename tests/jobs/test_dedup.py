@@ -1,0 +1,196 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from jobs import config, dedup, tables
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from jobs.score import current_encoder
+from udfs.hamming import distances, words
+
+LIMIT = 31
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of signals with what dedup reads of images and verdicts."""
+
+    number: int
+    hash: bytes
+    width: int = 100
+    caption: str = "a picture"
+    quality: int = 100
+    content: str | None = None
+    passed: bool = True
+
+    @property
+    def image_id(self) -> str:
+        return f"{self.number:032x}"
+
+
+def hashes(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32), dtype=np.uint8)
+
+
+def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
+    flat = np.unpackbits(hash_)
+    flat[np.random.default_rng(seed).choice(256, bits, replace=False)] ^= 1
+    return np.packbits(flat)
+
+
+def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
+    recipe, spark = Recipe("test"), lake.spark
+    signals = [
+        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number)) for p in pictures
+    ]  # fmt: skip
+    images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
+    verdicts = [(p.image_id, p.passed, []) for p in pictures]
+    lake.replace(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), recipe)
+    lake.replace(tables.IMAGES, spark.createDataFrame(images, tables.IMAGES.schema), recipe)
+    lake.replace(tables.VERDICTS, spark.createDataFrame(verdicts, tables.VERDICTS.schema), recipe)
+
+
+def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
+    settings = config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999", *overrides])
+    job = Job(lake, settings, Progress())
+    fill(lake, pictures, current_encoder(job).digest)
+    dedup.run(job)
+    rows = lake.read(tables.DUPLICATES).collect()
+    assert len({row.removed_id for row in rows}) == len(rows)
+    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in rows}
+
+
+def plain_greedy(pictures: list[Picture]) -> set[str]:
+    """Best first; an image goes if it is within the limit of one kept before."""
+    ranked = sorted(pictures, key=lambda p: (not p.passed, -p.width * 100, -len(p.caption), p.image_id))
+    bits = words(np.stack([np.frombuffer(p.hash, np.uint8) for p in ranked]))
+    kept: list[int] = []
+    removed = set()
+    for place, picture in enumerate(ranked):
+        if kept and (distances(bits[place], bits[kept]) <= LIMIT).any():
+            removed.add(picture.image_id)
+        else:
+            kept.append(place)
+    return removed
+
+
+def mixture() -> list[Picture]:
+    """Groups of near-copies, exact repeats, chains and loners, with ranks that cross."""
+    generator = np.random.default_rng(5)
+    rows: list[bytes] = []
+    for group, base in enumerate(hashes(60, seed=1)):
+        rows.append(base.tobytes())
+        current = base
+        for step in range(int(generator.integers(0, 5))):
+            # Half of the groups are chains: each step is near the one before, not near the first.
+            current = near(current if group % 2 else base, int(generator.integers(0, 25)), seed=100 * group + step)
+            rows.append(current.tobytes())
+    rows += rows[:10]
+    widths = generator.integers(1, 6, len(rows))
+    return [
+        Picture(i, row, width=int(w), caption="x" * int(i % 3), passed=i % 7 > 0)
+        for i, (row, w) in enumerate(zip(rows, widths, strict=True))
+    ]
+
+
+def test_equals_the_plain_greedy_and_names_a_kept_image_within_the_threshold(lake: Lake) -> None:
+    pictures = mixture()
+    by_id = {p.image_id: p for p in pictures}
+    removed = run(lake, pictures)
+    expected = {i for i in plain_greedy(pictures) if by_id[i].passed}
+    assert set(removed) == expected
+    for gone, (keeper, distance, _) in removed.items():
+        pair = words(np.stack([np.frombuffer(by_id[i].hash, np.uint8) for i in (gone, keeper)]))
+        assert keeper not in removed and by_id[keeper].passed
+        assert distance == distances(pair[0], pair[1]) <= LIMIT
+    pairs = lake.read(tables.PAIRS).collect()
+    assert all(row.a_id < row.b_id for row in pairs)
+    assert len({(row.a_id, row.b_id) for row in pairs}) == len(pairs)
+    kept = {i for i, p in by_id.items() if p.passed} - set(removed)
+    assert not [row for row in pairs if row.a_id in kept and row.b_id in kept]
+    quality = lake.read(tables.DEDUP_QUALITY).collect()[0]
+    assert quality.exhaustive_pairs == quality.found_pairs > 50 and quality.recall == 1.0
+
+
+def test_a_chain_does_not_pull_unlike_images_together(lake: Lake) -> None:
+    first = hashes(1)[0]
+    second = near(first, 25, seed=1)
+    third = second.copy()
+    untouched = np.flatnonzero(np.unpackbits(first) == np.unpackbits(second))[:25]
+    flat = np.unpackbits(third)
+    flat[untouched] ^= 1
+    third = np.packbits(flat)
+    chain = [Picture(1, first.tobytes(), 300), Picture(2, second.tobytes(), 200), Picture(3, third.tobytes(), 100)]
+    assert set(run(lake, chain)) == {chain[1].image_id}
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"width": 200}, {"width": 100, "caption": "a much longer caption"}),
+        ({"caption": "longer caption"}, {"caption": "short"}),
+        ({}, {}),
+        ({"width": 10, "passed": True}, {"width": 999, "passed": False}),
+    ],
+    ids=["resolution", "caption", "id", "passed the filter"],
+)
+def test_the_best_stays(lake: Lake, better: dict[str, Any], worse: dict[str, Any]) -> None:
+    base = hashes(1)[0]
+    stays, goes = Picture(1, base.tobytes(), **better), Picture(2, near(base, 5, 1).tobytes(), **worse)
+    removed = run(lake, [stays, goes])
+    assert stays.image_id not in removed
+    assert (goes.image_id in removed) == goes.passed
+    if not goes.passed:
+        assert [row.removed_id for row in lake.read(tables.FILTERED_DUPLICATES).collect()] == [goes.image_id]
+
+
+def test_a_plain_picture_only_matches_the_same_bytes(lake: Lake) -> None:
+    blank = bytes(32)
+    pictures = [
+        Picture(1, blank, quality=0, content="white"),
+        Picture(2, blank, quality=0, content="black"),
+        Picture(3, blank, quality=0, content="white", caption="x"),
+        Picture(4, blank, quality=100),
+    ]
+    assert run(lake, pictures) == {pictures[2].image_id: (pictures[0].image_id, 0, "exact")}
+
+
+def test_many_repeats_of_one_picture_cost_rows_not_pairs(lake: Lake) -> None:
+    popular = hashes(1)[0]
+    repeats = [Picture(i, popular.tobytes(), content="same") for i in range(3000)]
+    copies = [Picture(3000 + i, near(popular, 6, seed=i).tobytes()) for i in range(1500)]
+    removed = run(lake, [*repeats, *copies], "dedup.max_bucket=100")
+    assert len(removed) == 4499 and {keeper for keeper, _, _ in removed.values()} == {repeats[0].image_id}
+    assert lake.read(tables.PAIRS).count() < 10_000
+
+
+def test_neither_partitions_nor_adaptive_execution_change_a_row(lake: Lake, spark: SparkSession) -> None:
+    pictures = mixture()
+    results = []
+    before = {key: spark.conf.get(key) for key in ("spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled")}
+    try:
+        for partitions, adaptive in (("1", "true"), ("7", "false"), ("16", "true")):
+            spark.conf.set("spark.sql.shuffle.partitions", partitions)
+            spark.conf.set("spark.sql.adaptive.enabled", adaptive)
+            results.append(run(lake, pictures))
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value)
+    assert results[0] == results[1] == results[2] and len(results[0]) > 50
+
+
+def test_a_second_run_is_up_to_date_and_another_distance_is_not(lake: Lake) -> None:
+    pictures = mixture()
+    run(lake, pictures)
+    job = Job(lake, config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999"]), Progress())
+    version = lake.version(tables.DUPLICATES)
+    dedup.run(job)
+    assert lake.version(tables.DUPLICATES) == version
+    strict = config.load(overrides=["dedup.hash=pdq", "dedup.max_distance=0"])
+    dedup.run(Job(lake, strict, Progress()))
+    assert all(row.distance == 0 for row in lake.read(tables.DUPLICATES).collect())
