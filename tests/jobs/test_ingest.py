@@ -252,7 +252,7 @@ def test_files_stay_small_enough_to_be_read_in_parallel(job: Job, tmp_path: Path
 
     ingest.run(Job(job.lake, settings, job.progress), [str(write_tar(tmp_path / "a.tar", padding))], None)
 
-    files = list((tmp_path / "lake" / "images").glob("*.parquet"))
+    files = list((tmp_path / "lake" / "images").rglob("*.parquet"))
     assert len(files) >= 2 and max(file.stat().st_size for file in files) < 17 << 20
     assert len(images_of(job)) == 24
 
