@@ -70,9 +70,11 @@ class Augmenter:
             float32 of shape (n, 3, s, s), 0 to 255.
         """
         pixels = images.permute(0, 3, 1, 2).contiguous().float()
-        mirrored, transposed = self.chance.some(0.5, len(pixels)), self.chance.some(0.25, len(pixels))
-        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        return torch.where(transposed[:, None, None, None], pixels.transpose(2, 3), pixels)
+        mirrored = self.chance.some(0.5, len(pixels)).nonzero()[:, 0]
+        pixels[mirrored] = pixels[mirrored].flip(3)
+        transposed = self.chance.some(0.25, len(pixels)).nonzero()[:, 0]
+        pixels[transposed] = pixels[transposed].transpose(2, 3)
+        return pixels
 
     def view(self, images: Tensor) -> Tensor:
         """A changed copy of each picture.
@@ -225,14 +227,20 @@ def grained(pixels: Tensor, chance: Chance) -> Tensor:
         float32 of the same shape.
     """
     count = len(pixels)
+    coarse = chance.some(0.25, count).nonzero()[:, 0]
+    pixels = pixels.index_copy(0, coarse, _coarsely_coloured(pixels[coarse]))
+    stepped = chance.some(0.15, count).nonzero()[:, 0]
+    step = chance.uniform(4, 32, len(stepped), 1, 1, 1)
+    pixels = pixels.index_copy(0, stepped, (pixels[stepped] / step).round() * step)
+    noisy = chance.some(0.25, count).nonzero()[:, 0]
+    noise = chance.normal(len(noisy), *pixels.shape[1:]) * chance.uniform(1, 14, len(noisy), 1, 1, 1)
+    return pixels.index_add(0, noisy, noise)
+
+
+def _coarsely_coloured(pixels: Tensor) -> Tensor:
     luma = (pixels * torch.tensor(_GREY, device=pixels.device)[:, None, None]).sum(dim=1, keepdim=True)
-    chroma = functional.interpolate(functional.avg_pool2d(pixels - luma, 4), scale_factor=4, mode="nearest")
-    coarse = chance.some(0.25, count)[:, None, None, None]
-    pixels = torch.where(coarse, luma + chroma, pixels)
-    step = (chance.uniform(4, 32, count) * chance.some(0.15, count)).clamp(min=1)[:, None, None, None]
-    pixels = torch.where(step > 1, (pixels / step).round() * step, pixels)
-    spread = (chance.uniform(1, 14, count) * chance.some(0.25, count))[:, None, None, None]
-    return pixels + chance.normal(*pixels.shape) * spread
+    chroma = functional.avg_pool2d(pixels - luma, 4)
+    return luma + functional.interpolate(chroma, scale_factor=4, mode="nearest")
 
 
 def _colours(chance: Chance, count: int) -> Tensor:

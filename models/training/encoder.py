@@ -140,8 +140,9 @@ def _train(network: Network, pictures: _Pictures, plan: Plan, report: Report) ->
             group["lr"] = plan.rate * schedule.factor(done)
         chosen = torch.randint(len(pictures.pixels), (plan.batch,), generator=draws)
         sources = augmenter.turned(pictures.pixels[chosen].to(device))
+        pixels = torch.cat([augmenter.view(sources), augmenter.view(sources)])
         with torch.autocast(device.type, torch.bfloat16, enabled=_has_fast_bfloat16(device)):
-            views = network(torch.cat([augmenter.view(sources), augmenter.view(sources)]))
+            views = network(pixels)
         loss = _loss(views, pictures.repeats(chosen).to(device), plan)
         optimizer.zero_grad()
         loss.backward()

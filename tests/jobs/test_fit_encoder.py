@@ -1,0 +1,139 @@
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from jobs import config, fit_encoder, tables
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models import encoder, runtime
+from models.encoder import Encoder
+from models.errors import WinnowError
+from models.training import encoder as training
+from models.training import noise
+
+FEWEST = 60
+QUICK = ["encoder.minutes=0.02", "encoder.batch=8", "encoder.images=64"]
+
+
+def png(index: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise.picture(seed=9, index=index, side=100)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def fill(lake: Lake, files: list[bytes]) -> None:
+    values = [(f"{i:032x}", str(i), "s", None, data, 100, 100, "PNG", "{}", 0) for i, data in enumerate(files)]
+    lake.append(tables.IMAGES, lake.spark.createDataFrame(values, tables.IMAGES.schema).repartition(3), Recipe("test"))
+
+
+def job_on(lake: Lake, *overrides: str) -> Job:
+    settings = config.load(overrides=[*QUICK, *overrides])
+    return Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
+
+
+def said(job: Job) -> str:
+    return job.progress.console.file.getvalue()
+
+
+@pytest.fixture
+def filled(lake, monkeypatch):
+    monkeypatch.setattr(fit_encoder, "FEWEST", FEWEST)
+    fill(lake, [png(i) for i in range(80)])
+    return lake
+
+
+def recalls(monkeypatch, fitted: float, shipped: float) -> None:
+    """Makes the measurement say so, whatever the encoders find."""
+    given = runtime.digest(encoder.shipped())
+    found = SimpleNamespace(recall=fitted), SimpleNamespace(recall=shipped)
+    monkeypatch.setattr(training, "measure", lambda own, thumbs, seed: found[own.digest == given])
+
+
+def test_too_few_images_are_named_with_what_is_needed(lake):
+    fill(lake, [png(i) for i in range(3)])
+
+    with pytest.raises(WinnowError, match="found 3 images and needs at least 500"):
+        fit_encoder.run(job_on(lake))
+
+    assert not lake.has_file(encoder.FITTED)
+
+
+def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, monkeypatch):
+    monkeypatch.setattr(training, "fit", fit_from_nothing)
+    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+    first = fit_encoder.run(job_on(filled))
+    model = filled.read_file(encoder.FITTED)
+    again = job_on(filled)
+
+    second = fit_encoder.run(again)
+
+    assert first["images"] == 64 and first["recall of copies, fitted"] == 0.9
+    assert runtime.digest(model) == first["encoder"] != runtime.digest(encoder.shipped())
+    assert Encoder.load(model).max_distance == first["max distance"]
+    assert second == first and filled.read_file(encoder.FITTED) == model
+    assert "up to date" in said(again)
+
+
+def fit_from_nothing(thumbs, plan, report, start):
+    report(0.5, 1.0)
+    return training.with_properties(start, {"max_distance": "33", "trained_on": str(len(thumbs))})
+
+
+@pytest.mark.parametrize("change", ["encoder.images=70", "seed=5", "encoder.minutes=0.03"])
+def test_other_settings_fit_anew(filled, monkeypatch, change):
+    fitted = []
+    monkeypatch.setattr(training, "fit", lambda *args: fitted.append(1) or fit_from_nothing(*args))
+    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+
+    fit_encoder.run(job_on(filled))
+    fit_encoder.run(job_on(filled, change))
+
+    assert len(fitted) == 2
+
+
+def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
+    monkeypatch.setattr(training, "fit", fit_from_nothing)
+    recalls(monkeypatch, fitted=0.8, shipped=0.9)
+    job = job_on(filled)
+
+    summary = fit_encoder.run(job)
+
+    assert filled.read_file(encoder.FITTED) == encoder.shipped()
+    assert summary["encoder"] == runtime.digest(encoder.shipped())
+    assert "finds fewer copies than the shipped one" in said(job)
+
+
+def test_it_trains_for_the_time_given(filled):
+    summary = fit_encoder.run(job_on(filled))
+
+    assert 0 <= summary["recall of copies, fitted"] <= 1
+    assert Encoder.load(filled.read_file(encoder.FITTED)).digest == summary["encoder"]
+
+
+def test_a_sample_depends_on_ids_and_seed_alone(spark):
+    ids = [f"id{i}" for i in range(200)]
+    few = spark.createDataFrame([(i,) for i in ids], "image_id string").repartition(2)
+    many = spark.createDataFrame([(i,) for i in reversed(ids)], "image_id string").repartition(7)
+
+    chosen, same, other = (
+        {row.image_id for row in fit_encoder.sample(rows, 50, seed).collect()}
+        for rows, seed in ((few, 0), (many, 0), (few, 1))
+    )
+
+    assert len(chosen) == 50 and chosen == same and chosen != other
+
+
+def test_thumbnails_are_the_pictures_pixels_without_what_does_not_decode(spark):
+    red = io.BytesIO()
+    Image.new("RGB", (40, 20), (250, 0, 0)).save(red, "PNG")
+    rows = spark.createDataFrame([("a", red.getvalue()), ("b", b"no image")], "image_id string, image binary")
+
+    found = rows.mapInArrow(fit_encoder.Thumbnails(8), "image_id string, pixels binary").collect()
+
+    assert [row.image_id for row in found] == ["a"]
+    np.testing.assert_array_equal(np.frombuffer(bytes(found[0].pixels), np.uint8).reshape(8, 8, 3)[3, 3], [250, 0, 0])
