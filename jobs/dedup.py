@@ -13,7 +13,9 @@ from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_encoder
 from models.errors import LostRowsError, WinnowError
+from udfs.hamming import HASH_BYTES
 from udfs.hashes import PDQ_DISTANCE
+from udfs.lsh import ORDER_BYTES
 
 PDQ_QUALITY = 50
 EMBEDDING_QUALITY = 4
@@ -98,8 +100,8 @@ def _deduplicate(job: Job, members: DataFrame, hashes: DataFrame, count: int, re
         compared, skipped = candidates.counts_of(found).collect()[0]
     with job.progress.step("dedup: who stays"):
         losers = independent_set.removed(edges(pairs, hashes))
-        gone = removed_images(members, losers).persist(StorageLevel.DISK_ONLY)
-        lake.replace(tables.PAIRS, image_pairs(members, pairs, settings.max_bucket), recipe)
+        gone = removed_images(members, hashes, losers).persist(StorageLevel.DISK_ONLY)
+        lake.replace(tables.PAIRS, image_pairs(members, hashes, pairs, settings.max_bucket), recipe)
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
     with job.progress.step(f"dedup: recall measured on {settings.sample} images"):
         quality = search_recall.measure(comparable, pairs, settings.sample, rule["max_distance"], _INTERVAL)
@@ -172,43 +174,45 @@ def distinct_hashes(members: DataFrame) -> DataFrame:
 
 
 def edges(pairs: DataFrame, hashes: DataFrame) -> DataFrame:
-    """Pairs of hashes as edges between their best images: better, worse (order and image_id), distance."""
-    rank = F.struct("order", "image_id", "node").alias("rank")
-    ranks = hashes.select("node", rank)
-    a = ranks.select(F.col("node").alias("a"), F.col("rank").alias("rank_a"))
-    b = ranks.select(F.col("node").alias("b"), F.col("rank").alias("rank_b"))
+    """Pairs of hashes as edges: better, worse (order and hash, 56 bytes, smaller is better), distance."""
+    rank = F.concat("order", "node")
+    a = hashes.select(F.col("node").alias("a"), rank.alias("rank_a"))
+    b = hashes.select(F.col("node").alias("b"), rank.alias("rank_b"))
     both = pairs.join(a, "a").join(b, "b")
     return both.select(
         F.least("rank_a", "rank_b").alias("better"), F.greatest("rank_a", "rank_b").alias("worse"), "distance"
     )
 
 
-def removed_images(members: DataFrame, losers: DataFrame) -> DataFrame:
+def removed_images(members: DataFrame, hashes: DataFrame, losers: DataFrame) -> DataFrame:
     """Every image that does not stay, with the one that stands for it.
 
     Args:
         members: As `ranked` returns them.
+        hashes: As `distinct_hashes` returns them.
         losers: Hashes that lost, as `jobs.independent_set.removed` returns them.
 
     Returns:
         removed_id, kept_id, distance, method, passed (whether the removed one had passed the filter).
     """
-    best = members.groupBy("node").agg(F.min(F.struct("order", "image_id")).alias("best"))
-    by_hash = losers.select(
-        F.col("removed.node").alias("node"), F.col("kept.image_id").alias("keeper"), F.col("distance").alias("apart")
-    )
+    node = [
+        F.substring(end, ORDER_BYTES + 1, HASH_BYTES).alias(name) for end, name in (("removed", "node"), ("kept", "by"))
+    ]
+    keepers = hashes.select(F.col("node").alias("by"), F.col("image_id").alias("keeper"))
+    by_hash = losers.select(*node, F.col("distance").alias("apart")).join(keepers, "by").drop("by")
+    best = hashes.select("node", F.col("image_id").alias("best"))
     judged = members.join(best, "node").join(by_hash, "node", "left")
-    lost = judged.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best.image_id")))
+    lost = judged.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best")))
     return lost.select(
         F.col("image_id").alias("removed_id"),
-        F.coalesce("keeper", "best.image_id").alias("kept_id"),
+        F.coalesce("keeper", "best").alias("kept_id"),
         F.coalesce("apart", F.lit(0)).alias("distance"),
         F.when(F.col("keeper").isNotNull(), "lsh").otherwise("exact").alias("method"),
         "passed",
     )
 
 
-def image_pairs(members: DataFrame, pairs: DataFrame, limit: int) -> DataFrame:
+def image_pairs(members: DataFrame, hashes: DataFrame, pairs: DataFrame, limit: int) -> DataFrame:
     """Pairs of images: those of one hash, and those of a pair of hashes.
 
     Where repeats of a hash would make more than `limit` pairs, its best image stands for all of them, so that rows
@@ -216,16 +220,16 @@ def image_pairs(members: DataFrame, pairs: DataFrame, limit: int) -> DataFrame:
 
     Args:
         members: As `ranked` returns them.
+        hashes: As `distinct_hashes` returns them.
         pairs: a, b, distance between hashes.
         limit: Pairs that the repeats of one hash, or of two that match, may make.
 
     Returns:
         a_id, b_id (a_id < b_id), distance, method.
     """
-    size = F.count("*").alias("size")
-    groups = members.groupBy("node").agg(size, F.min(F.struct("order", "image_id")).alias("best"))
+    groups = hashes.select("node", F.col("members").alias("size"), F.col("image_id").alias("best_id"))
     inside = members.join(groups.where("size > 1"), "node")
-    best = F.col("image_id") == F.col("best.image_id")
+    best = F.col("image_id") == F.col("best_id")
     full = F.col("size") * (F.col("size") - 1) / 2 <= limit
     left = inside.where(full | best).select("node", F.col("image_id").alias("x"))
     repeats = left.join(inside.select("node", F.col("image_id").alias("y"), "size", best.alias("y_best")), "node")

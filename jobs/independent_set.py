@@ -1,36 +1,86 @@
-"""Who stays: the greedy maximal independent set of a graph whose edges point from better to worse, by rounds in Spark.
+"""Who stays: the greedy maximal independent set of a graph whose edges point from better to worse.
 
-Taking images best first and keeping each that matches none kept before gives the lexicographically first maximal
-independent set. The rounds find the same set in parallel (Blelloch, Fineman, Shun, "Greedy sequential maximal
-independent set and matching are parallel on average", SPAA 2012): a node without an undecided better neighbour stays,
-its neighbours go. The number of rounds is the logarithm of the nodes for nearly all orders.
+Taking nodes best first and keeping each that matches none kept before gives the lexicographically first maximal
+independent set. Rounds find the same set in parallel (Blelloch, Fineman, Shun, "Greedy sequential maximal independent
+set and matching are parallel on average", SPAA 2012): a node without an undecided better neighbour stays, its
+neighbours go. Each round settles a good part of the edges; once few are left, one task of bounded size takes them in
+order, so that neither a small graph nor a long chain costs a round for each step.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, StructField, StructType
+
+FEW_EDGES = 2_000_000
+"""Edges that one task may hold: about 112 bytes each."""
+
+_REMOVED = StructType([StructField("removed", BinaryType())])
 
 
-def removed(edges: DataFrame) -> DataFrame:
+def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
     """The nodes that do not stay, each with the kept neighbour that stands for it.
 
     Args:
-        edges: better, worse, distance: an edge for each pair, pointing from the better node to the worse; any type
-            of node that can be compared. No edge twice, no cycle.
+        edges: better, worse (binary, all of one length, the smaller is the better), distance: an edge for each pair.
+        few: Edges that one task may settle alone.
 
     Returns:
-        removed, kept, distance: the nearest kept neighbour that is better; the smaller node where two are as near.
+        removed, kept, distance: the nearest kept neighbour that is better; the better one where two are as near.
         A node that is not removed stays.
     """
-    undecided, gone = edges.select("better", "worse"), edges.select(F.col("worse").alias("removed")).limit(0)
-    while not undecided.isEmpty():
+    undecided = edges.select("better", "worse")
+    gone: list[DataFrame] = []
+    while undecided.count() > few:
         winners = undecided.select("better").join(
             undecided.select(F.col("worse").alias("better")), "better", "left_anti"
         )
         losers = undecided.join(winners.distinct(), "better", "left_semi").select(F.col("worse").alias("removed"))
-        losers = losers.distinct().localCheckpoint()
-        undecided = _without(_without(undecided, losers, "worse"), losers, "better").localCheckpoint()
-        gone = gone.unionAll(losers)
-    return _with_keeper(edges, gone.localCheckpoint())
+        gone.append(losers.distinct().localCheckpoint())
+        undecided = _without(_without(undecided, gone[-1], "worse"), gone[-1], "better").localCheckpoint()
+    lost = undecided.repartition(1).mapInArrow(_settle, _REMOVED)
+    for losers in gone:
+        lost = lost.unionAll(losers)
+    return _with_keeper(edges, lost.localCheckpoint())
+
+
+def greedily_removed(better: NDArray[np.bytes_], worse: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """The nodes that the sequential greedy algorithm removes.
+
+    Args:
+        better: The better end of each edge, fixed-length bytes of shape (n,); the smaller is the better.
+        worse: The worse end.
+
+    Returns:
+        Removed nodes, each once, in order.
+
+    Examples:
+        >>> greedily_removed(np.array([b"a", b"b"]), np.array([b"b", b"c"]))
+        array([b'b'], dtype='|S1')
+    """
+    nodes, places = np.unique(np.concatenate([better, worse]), return_inverse=True)
+    left, right = places[: len(better)], places[len(better) :]
+    gone = bytearray(len(nodes))
+    # In the order of the worse end: whatever could remove the better end has been seen before.
+    order = np.argsort(right, kind="stable")
+    for a, b in zip(left[order].tolist(), right[order].tolist(), strict=True):
+        if not gone[a]:
+            gone[b] = 1
+    return np.asarray(nodes[np.frombuffer(gone, dtype=np.uint8) == 1])
+
+
+def _settle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    table = pa.Table.from_batches(list(batches), schema=pa.schema([("better", pa.binary()), ("worse", pa.binary())]))
+    better, worse = (table.column(end).to_pylist() for end in ("better", "worse"))
+    if better:
+        width = len(better[0])
+        lost = greedily_removed(np.array(better, dtype=f"S{width}"), np.array(worse, dtype=f"S{width}"))
+        # numpy drops zero bytes at the end of a fixed-length string.
+        yield pa.record_batch([pa.array([bytes(node).ljust(width, b"\0") for node in lost])], names=["removed"])
 
 
 def _without(edges: DataFrame, nodes: DataFrame, end: str) -> DataFrame:
@@ -39,8 +89,7 @@ def _without(edges: DataFrame, nodes: DataFrame, end: str) -> DataFrame:
 
 def _with_keeper(edges: DataFrame, gone: DataFrame) -> DataFrame:
     to_kept = _without(edges, gone, "better")
-    lost = to_kept.join(gone.select(F.col("removed").alias("worse")), "worse", "left_semi")
-    nearest = lost.groupBy("worse").agg(F.min(F.struct("distance", "better")).alias("nearest"))
+    nearest = to_kept.groupBy("worse").agg(F.min(F.struct("distance", "better")).alias("nearest"))
     return nearest.select(
         F.col("worse").alias("removed"), F.col("nearest.better").alias("kept"), F.col("nearest.distance")
     )

@@ -33,15 +33,38 @@ GRAPHS = {
     "star with its best in the middle": [(0, i, i) for i in range(1, 8)],
     "star with its worst in the middle": [(i, 9, i) for i in range(9)],
     "clique": [(a, b, 1) for b in range(7) for a in range(b)],
+    "long chain": [(i, i + 1, 1) for i in range(300)],
     "no edge": [],
     "sparse": random_graph(200, 150, seed=1),
     "dense": random_graph(60, 400, seed=2),
 }
 
 
-@pytest.mark.parametrize("edges", GRAPHS.values(), ids=GRAPHS.keys())
-def test_equals_the_sequential_greedy_set_row_by_row(spark: SparkSession, edges: list[Edge]) -> None:
-    frame = spark.createDataFrame(edges, "better int, worse int, distance int")
-    rows = independent_set.removed(frame).collect()
-    assert {row.removed: (row.kept, row.distance) for row in rows} == greedy(edges)
-    assert len({row.removed for row in rows}) == len(rows)
+@pytest.mark.parametrize("few", [0, 40, 10_000], ids=["rounds", "rounds, then one task", "one task"])
+@pytest.mark.parametrize(
+    "edges", [g for n, g in GRAPHS.items() if n != "long chain"], ids=[n for n in GRAPHS if n != "long chain"]
+)
+def test_equals_the_sequential_greedy_set_row_by_row(spark: SparkSession, edges: list[Edge], few: int) -> None:
+    assert found(spark, edges, few) == greedy(edges)
+
+
+def test_a_long_chain_does_not_take_a_round_for_each_link(spark: SparkSession) -> None:
+    edges = GRAPHS["long chain"]
+    assert found(spark, edges, few=1000) == greedy(edges)
+
+
+def found(spark: SparkSession, edges: list[Edge], few: int) -> dict[int, tuple[int, int]]:
+    rows = [(node(a), node(b), distance) for a, b, distance in edges]
+    frame = spark.createDataFrame(rows, "better binary, worse binary, distance int")
+    result = independent_set.removed(frame, few).collect()
+    assert len({bytes(row.removed) for row in result}) == len(result)
+    return {number(row.removed): (number(row.kept), row.distance) for row in result}
+
+
+def node(number: int) -> bytes:
+    """Ends in a zero byte for every 256th number, as a hash may."""
+    return number.to_bytes(4, "big")
+
+
+def number(node: bytes) -> int:
+    return int.from_bytes(node, "big")

@@ -104,7 +104,9 @@ def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, setti
     reference = spark.createDataFrame(rows, "image_id string, caption string, kept boolean")
     weights = reference.where("kept").selectExpr("image_id", "1.25D as weight")
     one, many = (
-        audit.keyword_counts(reference.repartition(n), weights, settings.audit, 0).orderBy("keyword", "resample").collect()
+        audit.keyword_counts(reference.repartition(n), weights, settings.audit, 0)
+        .orderBy("keyword", "resample")
+        .collect()
         for n in (1, 7)
     )
     assert one == many

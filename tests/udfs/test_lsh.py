@@ -66,11 +66,14 @@ def test_packing_loses_no_key_and_no_entry() -> None:
     hashes, bands = random_hashes(100), Bands(3, 4)
     entries = entries_of(hashes)
     batch = pa.record_batch(
-        [pa.array([h.tobytes() for h in hashes]), pa.array([e[32:].tobytes() for e in entries])], names=["hash", "order"]
+        [pa.array([h.tobytes() for h in hashes]), pa.array([e[32:].tobytes() for e in entries])],
+        names=["hash", "order"],
     )
     (packed,) = Packing(bands, buckets=7)(iter([batch]))
     keys = np.concatenate([np.frombuffer(cell, np.uint64) for cell in packed.column("keys").to_pylist()])
-    rows = np.concatenate([np.frombuffer(cell, np.uint8).reshape(-1, 56) for cell in packed.column("entries").to_pylist()])
+    rows = np.concatenate(
+        [np.frombuffer(cell, np.uint8).reshape(-1, 56) for cell in packed.column("entries").to_pylist()]
+    )
     assert sorted(keys.tolist()) == sorted(band_keys(hashes, bands).ravel().tolist())
     by_hash = {row[:32].tobytes(): row[32:].tobytes() for row in rows}
     assert by_hash == {e[:32].tobytes(): e[32:].tobytes() for e in entries}
