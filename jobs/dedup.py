@@ -161,7 +161,7 @@ def _order(passed: Column, settings: DedupSettings) -> Column:
         merit = F.shiftleft(merit, bits) + value
     worst_first = F.lit((1 << 62) - 1) - merit
     head = F.unhex(F.lpad(F.hex(worst_first), 16, "0"))
-    return F.concat(head, F.rpad(F.substring("image_id", 1, 16), 16, " ").cast("binary"))
+    return F.concat(head, F.unhex("image_id"))
 
 
 def distinct_hashes(members: DataFrame) -> DataFrame:

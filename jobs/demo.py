@@ -83,7 +83,9 @@ class Fates:
 
     def pairs_resolved(self) -> tuple[int, int]:
         """Of the planted duplicate pairs, how many do not have both pictures kept, and how many there are."""
-        groups = self.pictures.assign(kept=self.pictures["fate"] == "kept").groupby("group")["kept"].agg(["size", "sum"])
+        groups = (
+            self.pictures.assign(kept=self.pictures["fate"] == "kept").groupby("group")["kept"].agg(["size", "sum"])
+        )
         pairs = (groups["size"] * (groups["size"] - 1) // 2).sum()
         both_kept = (groups["sum"] * (groups["sum"] - 1) // 2).sum()
         return int(pairs - both_kept), int(pairs)
@@ -109,7 +111,9 @@ def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
     """Joins the lake's decisions to the truth; for the bounded picture sets of the demo and of tests only."""
     images = lake.read(tables.IMAGES).select("image_id", "key")
     verdicts = lake.read(tables.VERDICTS).select("image_id", "kept")
-    duplicates = lake.read(tables.DUPLICATES).select(F.col("removed_id").alias("image_id"), F.col("kept_id").alias("keeper"))
+    duplicates = lake.read(tables.DUPLICATES).select(
+        F.col("removed_id").alias("image_id"), F.col("kept_id").alias("keeper")
+    )
     joined: DataFrame = images.join(verdicts, "image_id").join(duplicates, "image_id", "left")
     fate = F.when(~F.col("kept"), "filtered").when(F.col("keeper").isNotNull(), "duplicate").otherwise("kept")
     table = joined.select("image_id", "key", "keeper", fate.alias("fate")).toPandas()

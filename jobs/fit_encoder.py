@@ -141,7 +141,8 @@ def _thumbnails(rows: DataFrame, ids: DataFrame, side: int) -> NDArray[np.uint8]
 
 def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8]) -> Summary:
     wanted, seed, shipped = job.settings.encoder, job.settings.seed, encoder.shipped()
-    plan = training.Plan(minutes=wanted.minutes, batch=wanted.batch, seed=seed)
+    near = encoder.Encoder.load(shipped).max_distance
+    plan = training.Plan(minutes=wanted.minutes, batch=wanted.batch, seed=seed, same_within=near)
     progress = job.progress
     with progress.step(f"fit-encoder: train for {wanted.minutes:g} minutes on {len(thumbs)} images"):
         fitted = training.fit(

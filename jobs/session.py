@@ -103,10 +103,14 @@ def check_java() -> None:
     """
     home = os.environ.get("JAVA_HOME")
     java = f"{home}/bin/java" if home else shutil.which("java")
-    wanted = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    wanted = (
+        "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    )
     if not java or not shutil.which(java):
         raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {wanted}")
-    answer = subprocess.run([java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
+    )
     version = java_version(answer.stderr)
     if version not in JAVA_VERSIONS:
         raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {wanted}")

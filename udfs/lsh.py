@@ -17,7 +17,7 @@ from udfs.hamming import HASH_BYTES, distances
 from udfs.minhash import Bands, band_keys
 
 ORDER_BYTES = 24
-"""Bytes of an image's rank, smaller is better: what `jobs.dedup` puts first (8) and the start of its id (16)."""
+"""Bytes of an image's rank, smaller is better: what `jobs.dedup` puts first (8) and its id (16)."""
 
 PACKED = T.StructType(
     [

@@ -171,7 +171,8 @@ def band_keys(hashes: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint64]:
     values = signatures(hashes, bands.bands * bands.rows, bands.seed).astype(np.uint64)
     keys = np.empty((len(hashes), bands.bands), dtype=np.uint64)
     for band in range(bands.bands):
-        key = np.full(len(hashes), band + 1, dtype=np.uint64)
+        # Mixed before the first value: small numbers that are only XORed would make equal keys of different bands.
+        key = _mix(np.full(len(hashes), band, dtype=np.uint64))
         for row in range(bands.rows):
             key = _mix(key ^ values[:, band * bands.rows + row])
         keys[:, band] = key

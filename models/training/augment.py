@@ -139,7 +139,7 @@ def _frame(chance: Chance, count: int) -> Tensor:
     border = -chance.uniform(0, 0.24, count, 1) * chance.uniform(0.7, 1.0, count, 4)
     shift = (chance.uniform(-0.18, 0.18, count, 2).repeat_interleave(2, dim=1)) * inwards
     kind = chance.uniform(0, 1, count)[:, None]
-    change = torch.where(kind < 0.4, crop, torch.where(kind < 0.57, border, torch.where(kind < 0.8, shift, 0.0)))
+    change = torch.where(kind < 0.35, crop, torch.where(kind < 0.6, border, torch.where(kind < 0.92, shift, 0.0)))
     return whole + inwards * change
 
 
@@ -154,7 +154,7 @@ def recoloured(pixels: Tensor, chance: Chance) -> Tensor:
         float32 of the same shape, 0 to 255.
     """
     count = len(pixels)
-    turned = chance.some(0.25, count).nonzero()[:, 0]
+    turned = chance.some(0.2, count).nonzero()[:, 0]
     pixels = pixels.index_copy(0, turned, _hue_turned(pixels[turned], chance.uniform(0, 6, len(turned))))
     saturation = 1 + chance.some(0.3, count) * chance.uniform(-1, 0.8, count)
     saturation = (saturation * ~chance.some(0.1, count))[:, None, None]
@@ -195,7 +195,7 @@ def refocused(pixels: Tensor, chance: Chance) -> Tensor:
         float32 of the same shape, 0 to 255.
     """
     count = len(pixels)
-    chosen = chance.some(0.4, count).nonzero()[:, 0]
+    chosen = chance.some(0.3, count).nonzero()[:, 0]
     amount = torch.where(chance.some(0.6, count), chance.uniform(0.2, 1.0, count), chance.uniform(-1.5, -0.2, count))
     wide = chance.some(0.4, count)[chosen].nonzero()[:, 0]
     sharp = pixels[chosen]
@@ -227,12 +227,12 @@ def grained(pixels: Tensor, chance: Chance) -> Tensor:
         float32 of the same shape.
     """
     count = len(pixels)
-    coarse = chance.some(0.25, count).nonzero()[:, 0]
+    coarse = chance.some(0.2, count).nonzero()[:, 0]
     pixels = pixels.index_copy(0, coarse, _coarsely_coloured(pixels[coarse]))
-    stepped = chance.some(0.15, count).nonzero()[:, 0]
+    stepped = chance.some(0.1, count).nonzero()[:, 0]
     step = chance.uniform(4, 32, len(stepped), 1, 1, 1)
     pixels = pixels.index_copy(0, stepped, (pixels[stepped] / step).round() * step)
-    noisy = chance.some(0.25, count).nonzero()[:, 0]
+    noisy = chance.some(0.15, count).nonzero()[:, 0]
     noise = chance.normal(len(noisy), *pixels.shape[1:]) * chance.uniform(1, 14, len(noisy), 1, 1, 1)
     return pixels.index_add(0, noisy, noise)
 

@@ -43,6 +43,8 @@ class Plan:
         rate: Highest learning rate of AdamW.
         temperature: Of InfoNCE.
         crowding: Weight of the term that keeps nearest pictures apart.
+        same_within: Bits within which the hashes of the encoder to start from call two pictures copies, so that they do
+            not count as different; None where no picture is in the set twice.
     """
 
     minutes: float
@@ -51,8 +53,9 @@ class Plan:
     dims: int = 256
     steps: int | None = None
     rate: float = 2e-3
-    temperature: float = 0.05
+    temperature: float = 0.07
     crowding: float = 2.0
+    same_within: int | None = None
 
 
 Report = Callable[[float, float], None]
@@ -69,8 +72,8 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
         thumbs: uint8 of shape (n, 96, 96, 3), RGB.
         plan: How to train.
         report: Told of the progress.
-        start: A fitted encoder whose weights to start from, and by whose hashes copies among the pictures are known, so
-            that they do not count as different ones. None starts from random weights and takes all as different.
+        start: A fitted encoder whose weights to start from, and by whose hashes copies among the pictures are known.
+            None starts from random weights and takes all as different.
 
     Returns:
         The ONNX file.
@@ -81,9 +84,10 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     training, unseen = split(thumbs, plan.seed)
     torch.manual_seed(plan.seed)
     network = from_onnx(start) if start is not None else Network(SIDE, plan.dims)
-    codes = None if start is None else signs(Encoder.load(start), training)
-    near = 0 if start is None else Encoder.load(start).max_distance
-    _train(network, _Pictures(torch.from_numpy(training), codes, near), plan, report)
+    codes = None
+    if start is not None and plan.same_within is not None:
+        codes = signs(Encoder.load(start), training)
+    _train(network, _Pictures(torch.from_numpy(training), codes, plan.same_within or 0), plan, report)
     # Random hyperplanes: a rotation learned on these pictures (ITQ) gives fewer copies on others.
     centre = _embed(network, training[:_CENTRED_ON]).mean(axis=0)
     planes = Hyperplanes(centre, projection(network.dims))

@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the encoder that ships with Winnow.")
     parser.add_argument("--pictures", type=Path, required=True, help="folder written by `winnow generate`")
     parser.add_argument("--noise", type=int, default=12000, help="pictures of shapes and textures beside them")
-    parser.add_argument("--steps", type=int, default=900, help="training batches")
+    parser.add_argument("--steps", type=int, default=1000, help="training batches")
     parser.add_argument("--batch", type=int, default=256, help="pictures in a batch")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     arguments = parser.parse_args()

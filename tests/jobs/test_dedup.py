@@ -2,7 +2,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
@@ -129,24 +128,23 @@ def test_a_chain_does_not_pull_unlike_images_together(lake: Lake) -> None:
     assert set(run(lake, chain)) == {chain[1].image_id}
 
 
-@pytest.mark.parametrize(
-    ("better", "worse"),
-    [
+def test_the_best_stays(lake: Lake) -> None:
+    bases = hashes(4)
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"width": 200}, {"width": 100, "caption": "a much longer caption"}),
         ({"caption": "longer caption"}, {"caption": "short"}),
         ({}, {}),
         ({"width": 10, "passed": True}, {"width": 999, "passed": False}),
-    ],
-    ids=["resolution", "caption", "id", "passed the filter"],
-)
-def test_the_best_stays(lake: Lake, better: dict[str, Any], worse: dict[str, Any]) -> None:
-    base = hashes(1)[0]
-    stays, goes = Picture(1, base.tobytes(), **better), Picture(2, near(base, 5, 1).tobytes(), **worse)
-    removed = run(lake, [stays, goes])
-    assert stays.image_id not in removed
-    assert (goes.image_id in removed) == goes.passed
-    if not goes.passed:
-        assert [row.removed_id for row in lake.read(tables.FILTERED_DUPLICATES).collect()] == [goes.image_id]
+    ]
+    pictures = []
+    for place, (better, worse) in enumerate(cases):
+        # The ids would decide otherwise, but where nothing else does.
+        first, second = (2 * place, 2 * place + 1) if not better else (2 * place + 1, 2 * place)
+        pictures.append(Picture(first, bases[place].tobytes(), **better))
+        pictures.append(Picture(second, near(bases[place], 5, 1).tobytes(), **worse))
+    removed = run(lake, pictures)
+    assert removed == {pictures[i + 1].image_id: (pictures[i].image_id, 5, "lsh") for i in (0, 2, 4)}
+    assert [row.removed_id for row in lake.read(tables.FILTERED_DUPLICATES).collect()] == [pictures[7].image_id]
 
 
 def test_a_plain_picture_only_matches_the_same_bytes(lake: Lake) -> None:

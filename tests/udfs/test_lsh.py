@@ -54,6 +54,15 @@ def test_bands_find_the_share_of_pairs_that_the_arithmetic_says() -> None:
     assert abs(found - bands.found(np.array(31))) < 0.03
 
 
+def test_no_two_bands_share_a_key() -> None:
+    keys = band_keys(random_hashes(500), Bands(bands=30, rows=2))
+    owners: dict[int, set[int]] = {}
+    for band in range(30):
+        for key in keys[:, band].tolist():
+            owners.setdefault(key, set()).add(band)
+    assert all(len(bands) == 1 for bands in owners.values())
+
+
 def test_more_data_asks_for_longer_bands() -> None:
     few, many = (choose_bands(count, 31, 0.99) for count in (5_000, 5_000_000))
     assert few.recall(31) >= 0.99 and many.recall(31) >= 0.99
