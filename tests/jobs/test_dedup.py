@@ -164,7 +164,8 @@ def test_many_repeats_of_one_picture_cost_rows_not_pairs(lake: Lake) -> None:
     copies = [Picture(3000 + i, near(popular, 6, seed=i).tobytes()) for i in range(1500)]
     removed = run(lake, [*repeats, *copies], "dedup.max_bucket=100")
     assert len(removed) == 4499 and {keeper for keeper, _, _ in removed.values()} == {repeats[0].image_id}
-    assert lake.read(tables.PAIRS).count() < 10_000
+    # All pairs would be 10 million; a row takes part in at most half a bucket of them.
+    assert lake.read(tables.PAIRS).count() < len(repeats + copies) * 100 // 2
 
 
 def test_neither_partitions_nor_adaptive_execution_change_a_row(lake: Lake, spark: SparkSession) -> None:
