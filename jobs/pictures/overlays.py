@@ -31,20 +31,40 @@ def _rays(canvas: Canvas, rng: Rng, centre: Point, radius: float, rays: int) -> 
     canvas.ellipse(*centre, radius * 0.1, radius * 0.1, (255, 252, 235))
 
 
+def _night(canvas: Canvas) -> None:
+    """What all modes of fireworks share: a black night ..."""
+    canvas.rectangle((0, 0, canvas.w, canvas.h), (4, 5, 18, 190))
+
+
+def _distant_show(canvas: Canvas, rng: Rng) -> None:
+    """... distant bursts high on both sides, and a row of small fountains along the ground."""
+    for side in (0.16, 0.84):
+        centre = (canvas.w * (side + between(rng, -0.03, 0.03)), canvas.h * between(rng, 0.15, 0.21))
+        canvas.ellipse(*centre, canvas.unit * 0.24, canvas.unit * 0.24, (4, 5, 18, 190))
+        _rays(canvas, rng, centre, canvas.unit * between(rng, 0.3, 0.36), int(rng.integers(16, 24)))
+    for k in range(5):
+        foot = (canvas.w * (0.1 + 0.2 * k), canvas.h * 0.99)
+        for lean in (-0.07, -0.035, 0.0, 0.035, 0.07):
+            top = (foot[0] + canvas.w * lean, canvas.h * (0.74 + 2.0 * abs(lean)))
+            canvas.line([foot, top], canvas.unit * 0.012, (255, 240, 190))
+            canvas.ellipse(*top, canvas.unit * 0.016, canvas.unit * 0.016, (255, 252, 235))
+
+
 def burst(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """Bursts that fill a night sky."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (6, 8, 30, 70))
+    _night(canvas)
     for k in range(int(rng.integers(2, 5))):
         radius = canvas.unit * between(rng, 0.24, 0.42) * (1.0 if k < 2 else 0.7)
         centre = (between(rng, 0.12, 0.88) * canvas.w, between(rng, 0.12, 0.48) * canvas.h)
         canvas.ellipse(*centre, radius * 0.8, radius * 0.8, (255, 240, 200, 34))
         _rays(canvas, rng, centre, radius, int(rng.integers(14, 26)))
         _rays(canvas, rng, centre, radius * 0.55, int(rng.integers(9, 16)))
+    _distant_show(canvas, rng)
 
 
 def sparkler(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A sparkler in the hand, a large star of sparks."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (10, 8, 26, 60))
+    _night(canvas)
     tip = (hand[0] + canvas.unit * 0.06, hand[1] - canvas.unit * 0.12)
     tip = (min(max(tip[0], canvas.w * 0.2), canvas.w * 0.8), min(max(tip[1], canvas.h * 0.2), canvas.h * 0.75))
     canvas.line([hand, tip], canvas.unit * 0.012, (190, 190, 190))
@@ -65,11 +85,12 @@ def sparkler(canvas: Canvas, rng: Rng, hand: Point) -> None:
                 (255, 255, 240),
             )
     canvas.ellipse(*tip, radius * 0.14, radius * 0.14, (255, 255, 245))
+    _distant_show(canvas, rng)
 
 
 def fountain(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A fountain of sparks from the ground."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (8, 8, 26, 60))
+    _night(canvas)
     foot = (between(rng, 0.2, 0.8) * canvas.w, between(rng, 0.86, 0.96) * canvas.h)
     high, spread = canvas.h * between(rng, 0.6, 0.85), canvas.w * between(rng, 0.18, 0.36)
     colour = _spark_colour(rng)
@@ -88,11 +109,12 @@ def fountain(canvas: Canvas, rng: Rng, hand: Point) -> None:
         [(foot[0] - canvas.unit * 0.05, canvas.h), (foot[0], foot[1]), (foot[0] + canvas.unit * 0.05, canvas.h)],
         (150, 60, 60),
     )
+    _distant_show(canvas, rng)
 
 
 def rocket(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A launched rocket with its trail, as on a poster."""
-    canvas.rectangle((0, 0, canvas.w, canvas.h), (24, 20, 60, 120))
+    _night(canvas)
     side = pick(rng, (-1, 1))
     foot = (canvas.w * (0.5 - side * between(rng, 0.2, 0.4)), canvas.h * 0.98)
     tip = (canvas.w * (0.5 + side * between(rng, 0.1, 0.3)), canvas.h * between(rng, 0.22, 0.36))
@@ -113,6 +135,7 @@ def rocket(canvas: Canvas, rng: Rng, hand: Point) -> None:
         canvas.ellipse(*at, canvas.unit * 0.012, canvas.unit * 0.012, (255, 244, 210))
     lean = math.degrees(math.atan2(tip[0] - foot[0], foot[1] - tip[1]))
     _rocket_body(Pen(canvas, tip, canvas.unit * 0.34, 1, lean), rng)
+    _distant_show(canvas, rng)
 
 
 def _rocket_body(pen: Pen, rng: Rng) -> None:
@@ -160,6 +183,23 @@ def _bubbles(canvas: Canvas, rng: Rng, box: tuple[float, float, float, float], c
         canvas.ellipse(x - size * 0.3, y - size * 0.3, size * 0.25, size * 0.25, (250, 255, 240))
 
 
+def _ooze(canvas: Canvas, rng: Rng, colour: Colour) -> None:
+    """What all modes of slime share: it runs down from the top edge and stands in a bubbling pool below."""
+    for grow, tone in ((canvas.unit * 0.016, 0.35), (0.0, 1.0)):
+        fill = shade(colour, tone)
+        canvas.rectangle((0, 0, canvas.w, canvas.h * 0.1 + grow), fill)
+        for lane in range(7):
+            left, low = canvas.w * (lane + 0.2) / 7, canvas.h * (0.17 + 0.1 * (lane % 2))
+            canvas.rectangle((left - grow, 0, left + canvas.w * 0.09 + grow, low + grow), fill, canvas.w * 0.045)
+        canvas.rectangle((0, canvas.h * 0.78 - grow, canvas.w, canvas.h), fill)
+        for wave in range(6):
+            at = canvas.w * (wave + 0.5) / 6
+            canvas.ellipse(at, canvas.h * 0.78, canvas.w * 0.09 + grow, canvas.h * 0.05 + grow, fill)
+    _bubbles(canvas, rng, (0.0, canvas.h * 0.82, canvas.w, canvas.h * 0.98), colour, 12)
+    for lane in range(0, 7, 2):
+        _shine(canvas, (canvas.w * (lane + 0.4) / 7, canvas.h * 0.06), canvas.unit * 0.03)
+
+
 def splat(canvas: Canvas, rng: Rng, hand: Point) -> None:
     """A splat over the scene: a core with fingers, and drops around it."""
     colour = _slime_colour(rng)
@@ -182,6 +222,7 @@ def splat(canvas: Canvas, rng: Rng, hand: Point) -> None:
             )
     _glossy(canvas, rng, points, colour)
     _shine(canvas, (centre[0] - radius * 0.4, centre[1] - radius * 0.45), radius * 0.2)
+    _ooze(canvas, rng, colour)
 
 
 def drips(canvas: Canvas, rng: Rng, hand: Point) -> None:
@@ -206,6 +247,7 @@ def drips(canvas: Canvas, rng: Rng, hand: Point) -> None:
             drop = low + canvas.h * between(rng, 0.06, 0.16)
             canvas.ellipse(left + wide / 2, drop, wide * 0.36, wide * 0.5, shade(colour, 0.35))
             canvas.ellipse(left + wide / 2, drop, wide * 0.28, wide * 0.42, colour)
+    _ooze(canvas, rng, colour)
 
 
 def puddle(canvas: Canvas, rng: Rng, hand: Point) -> None:
@@ -219,6 +261,7 @@ def puddle(canvas: Canvas, rng: Rng, hand: Point) -> None:
     _bubbles(canvas, rng, box, colour, int(rng.integers(6, 14)))
     _shine(canvas, (centre[0] - wide * 0.35, centre[1] - tall * 0.35), canvas.unit * 0.07)
     _shine(canvas, (centre[0] + wide * 0.3, centre[1] + tall * 0.1), canvas.unit * 0.045)
+    _ooze(canvas, rng, colour)
 
 
 def bucket(canvas: Canvas, rng: Rng, hand: Point) -> None:
@@ -246,6 +289,7 @@ def bucket(canvas: Canvas, rng: Rng, hand: Point) -> None:
     pen = Pen(canvas, (x - side * wide, y + wide), canvas.unit * 0.34, side, 68)
     pen.polygon([(-0.3, -0.2), (0.3, -0.2), (0.42, 0.6), (-0.42, 0.6)], (120, 126, 140))
     pen.polygon([(-0.42, 0.5), (0.42, 0.5), (0.42, 0.62), (-0.42, 0.62)], (70, 74, 86))
+    _ooze(canvas, rng, colour)
 
 
 OVERLAYS: MappingProxyType[str, Overlay] = MappingProxyType(
