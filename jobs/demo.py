@@ -14,7 +14,7 @@ from jobs.job import Job, Summary
 from jobs.lake import Lake
 from models.errors import WinnowError
 
-RANDOM_SHARE = 0.75
+RANDOM_SHARE = 0.8
 """Share of the pictures whose label is set apart for calibration: a bound on 95 % recall needs 59 random positives."""
 
 _SLICES = 1_000_000

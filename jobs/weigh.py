@@ -89,10 +89,13 @@ def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int
         raise WinnowError(
             "weigh: no image is kept, so there is nothing to weigh: lower the thresholds and filter again"
         )
-    words = vocabulary(rows, settings) if "caption" in settings.features and kept < total else ()
-    features = Features(words, features.dims if "embedding" in settings.features else 0)
+    chosen = settings.features if kept < total else []
+    words = vocabulary(rows, settings) if "caption" in chosen else ()
+    if "caption" in chosen and not words:
+        job.progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
+    features = Features(words, features.dims if "embedding" in chosen else 0)
     with job.progress.step("weigh: fit the probe"):
-        probes, quality = _fit(job, rows, features, kept < total)
+        probes, quality = _fit(job, rows, features)
         reach = _beyond_reach(rows, job.settings.seed)
     with job.progress.step("weigh: weigh the kept images"):
         raw = raw_weights(rows.where("kept"), features, probes, settings, job.settings.seed).persist(
@@ -100,8 +103,7 @@ def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int
         )
         weights, facts = scaled_weights(raw, kept), _facts(raw, kept, settings)
         lake.replace(tables.WEIGHTS, weights, recipe)
-        names = [name for name in settings.features if kept < total]
-        row = (kept, total, *facts, quality.auc, quality.calibration_error, reach, names)
+        row = (kept, total, *facts, quality.auc, quality.calibration_error, reach, list(chosen))
         quality_row = lake.spark.createDataFrame([row], tables.WEIGHT_QUALITY.schema)
         lake.replace(tables.WEIGHT_QUALITY, quality_row, recipe)
     summary = _checked_summary(job, kept, facts, reach)
@@ -198,10 +200,10 @@ def scaled_weights(raw: DataFrame, kept: int) -> DataFrame:
 # Parts of the job ---------------------------------------------------------------------------------------------------
 
 
-def _fit(job: Job, rows: DataFrame, features: Features, filtered: bool) -> tuple[list[Probe], ProbeQuality]:
-    """Cross-fitted probes; where nothing was filtered, ones that weigh everything alike."""
+def _fit(job: Job, rows: DataFrame, features: Features) -> tuple[list[Probe], ProbeQuality]:
+    """Cross-fitted probes; where there is no feature to weigh by, ones that weigh everything alike."""
     settings, seed = job.settings.weigh, job.settings.seed
-    if not filtered:
+    if not features.words and not features.dims:
         flat = Probe(np.zeros(len(features.words) + features.dims), 0.0)
         return [flat] * settings.folds, ProbeQuality(0.5, 0.0)
     fold = fold_of(seed, settings.folds).alias("fold")
