@@ -66,7 +66,8 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     """An encoder fitted to pictures.
 
     Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which one in
-    a million pairs of different pictures collide, or where 99.9 % of the copies are found, if that is nearer.
+    a million pairs of different pictures collide (see `models.training.measure`), or where 99.9 % of the changed copies
+    are found, if that is nearer.
 
     Args:
         thumbs: uint8 of shape (n, 96, 96, 3), RGB.

@@ -1,6 +1,7 @@
 """Measures an encoder on pictures: which changed copies it finds where different pictures do not meet yet."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ COPIES = 4
 """Changed copies made of each picture."""
 
 _SAME_AS_ITS_MIRROR = 96
+_NEAR, _FAR = 10, 100
 _ROWS = 512
 
 
@@ -58,10 +60,40 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int) -> Measured:
     copies = [_copy_distances(own, augmenter, thumbs, originals) for _ in range(COPIES)]
     lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
     pairs = (HASH_BITS - originals[lopsided] @ mirrored[lopsided].T) / 2
-    different = np.sort(pairs[~np.eye(len(pairs), dtype=bool)])
-    free = max(int(different[int(COLLISIONS * len(different))]) - 1, 0) if len(different) else 0
+    free = distance_at(pairs[~np.eye(len(pairs), dtype=bool)], COLLISIONS)
     found = np.concatenate(copies)
     return Measured(len(thumbs), free, float((found <= free).mean()), found)
+
+
+def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
+    """The largest distance within which no more than a share of the pairs of different pictures lie.
+
+    With fewer than ten pairs in that share it is read from a line through the distances of the tenth and the hundredth
+    nearest pair, over the logarithm of their rank: the nearest pair of a small sample is farther than those to come.
+
+    Args:
+        different: Distances of pairs, bits, of any shape.
+        share: Between 0 and 1.
+
+    Returns:
+        Bits; 0 where there are too few pairs to say.
+
+    Examples:
+        >>> distance_at(np.arange(1, 100_001, dtype=np.float32), 0.001)
+        100
+        >>> spread = 60 + 10 * np.log10(np.arange(1, 1001, dtype=np.float32))
+        >>> distance_at(spread, 0.01), distance_at(spread, 0.0001), distance_at(spread[:50], 0.01)
+        (70, 49, 0)
+    """
+    ordered = np.sort(different, axis=None)
+    count = len(ordered)
+    if count < _FAR:
+        return 0
+    if count * share >= _NEAR:
+        return max(int(np.ceil(ordered[int(count * share)])) - 1, 0)
+    near, far = float(ordered[_NEAR - 1]), float(ordered[_FAR - 1])
+    decades = np.log10(_NEAR / (count * share)) / np.log10(_FAR / _NEAR)
+    return max(int(np.ceil(near - (far - near) * decades)) - 1, 0)
 
 
 def signs(own: Encoder, thumbs: Thumbs) -> Floats:
