@@ -21,6 +21,20 @@ def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:
     assert quality.calibration_error < 0.01
 
 
+def test_weights_restore_the_mean_of_every_feature_even_where_one_nearly_tells_the_sides_apart() -> None:
+    generator = np.random.default_rng(1)
+    woman, bucket = generator.random(20_000) < 0.3, generator.random(20_000) < 0.1
+    # Whoever holds a bucket is nearly always filtered out, and more women than others do.
+    bucket |= woman & (generator.random(20_000) < 0.1)
+    kept = ~(bucket & (generator.random(20_000) < 0.8))
+    every = np.stack([woman, bucket], axis=1).astype(float)
+    features = sparse.csr_matrix(np.concatenate([every, every[kept]]))
+    fitted = probe.fit_probe(features, np.repeat([True, False], [20_000, int(kept.sum())]), regularisation=1.0)
+    weights = np.exp(fitted.log_odds(sparse.csr_matrix(every[kept])))
+    assert abs(woman[kept].mean() / woman.mean() - 1) > 0.05
+    assert np.average(every[kept], axis=0, weights=weights) == pytest.approx(every.mean(axis=0), rel=0.01)
+
+
 def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
     generator = np.random.default_rng(0)
     cluster = generator.normal([5, 0, 0], 0.1, (200, 3))
