@@ -23,7 +23,7 @@ from models.probe import Probe, ProbeQuality
 from udfs.bootstrap import WEIGHT_UNIT
 from udfs.captions import caption_words
 
-_LEAST_CAPTIONS = 20
+_LEAST_CAPTIONS = 50
 _REACH_SAMPLE = 4000
 
 

@@ -68,7 +68,8 @@ def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regula
     if unfiltered.all() or not unfiltered.any():
         raise ValueError("both unfiltered and filtered images are needed to fit a probe")
     spread = np.sqrt(np.maximum(_variances(features), 1e-12))
-    scaled = sparse.hstack([features @ sparse.diags(1.0 / spread), np.ones((len(unfiltered), 1))], format="csr")
+    ones = sparse.csr_matrix(np.ones((len(unfiltered), 1)))
+    scaled = sparse.csr_matrix(sparse.hstack([features @ sparse.diags(1.0 / spread), ones]))
     filtered_side = scaled[~unfiltered]
     target = np.asarray(scaled[unfiltered].mean(axis=0)).ravel()
     ridge = np.append(np.full(features.shape[1], regularisation / len(unfiltered)), 0.0)
