@@ -11,9 +11,9 @@ from PIL import Image
 
 
 def pattern(seed: int, side: int = 96) -> NDArray[np.uint8]:
-    """A detailed picture that no other seed resembles: smooth random blobs in colour."""
+    """A detailed picture that no other seed resembles: smooth random blobs."""
     generator = np.random.default_rng(seed)
-    coarse = generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    coarse = generator.integers(0, 256, (9, 9, 1), dtype=np.uint8).repeat(3, axis=2)
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
 
@@ -33,7 +33,7 @@ def bright_or_dark(folder: Path, count: int) -> tuple[Path, Path]:
             copy = number % 10 == 9
             source = number - 1 if copy else number
             bright = source % 3 == 0
-            pixels = pattern(source) // 3 + (170 if bright else 0)
+            pixels = pattern(source) // 2 + (120 if bright else 0)
             image = Image.fromarray(pixels.astype(np.uint8))
             image.resize((72, 72)).save(folder / f"{number}.jpg") if copy else image.save(folder / f"{number}.png")
             who = "woman" if bright or number % 2 else "man"

@@ -1,0 +1,107 @@
+"""`score` against a bare Python loop over the same Parquet bytes: same decoding, hash, session and processes.
+
+python -m tests.bench.score --images FOLDER_OR_TAR... [--repeat 8] [--rounds 3]
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import config, ingest, score, tables
+from jobs.job import Job
+from jobs.lake import Lake
+from jobs.progress import Progress
+from jobs.session import get_session
+from models import encoder, images
+from models.encoder import Encoder
+from udfs.hashes import PDQ_SIDE, pdq_of
+
+CORES = 2
+BATCH = 32
+
+
+def bare_loop(pieces: list[tuple[str, int]]) -> int:
+    """Decodes, hashes and embeds the images of some row groups; the number of images."""
+    model, done = Encoder.load(encoder.shipped(), batch=BATCH), 0
+    size = (model.size, model.size)
+    for path, group in pieces:
+        cells = pq.ParquetFile(path).read_row_group(group, columns=["image"]).column("image")
+        for begin in range(0, len(cells), BATCH):
+            thumbs = []
+            for cell in cells[begin : begin + BATCH]:
+                image = images.decode(cell.as_py(), PDQ_SIDE)
+                pdq_of(image)
+                thumbs.append(images.thumbnail(image, size))
+            model.encode(np.stack(thumbs))
+            done += len(thumbs)
+    return done
+
+
+def row_groups(lake: str) -> list[tuple[str, int]]:
+    """Every row group of the table images."""
+    files = sorted(str(path) for path in Path(lake, "images").rglob("*.parquet"))
+    return [(file, group) for file in files for group in range(pq.ParquetFile(file).num_row_groups)]
+
+
+def bare_rate(lake: str) -> float:
+    """Images a second of the bare loop, its processes started before the clock."""
+    pieces = row_groups(lake)
+    with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(bare_loop, [[], []]))
+        started = time.perf_counter()
+        done = sum(pool.map(bare_loop, [pieces[i::CORES] for i in range(CORES)]))
+        return done / (time.perf_counter() - started)
+
+
+def spark_rate(job: Job) -> float:
+    """Images a second of the whole command, with nothing scored before."""
+    for table in (tables.SIGNALS, tables.SCORES):
+        job.lake.delete(table.name)
+    started = time.perf_counter()
+    done = score.run(job)["images scored"]
+    return float(done) / (time.perf_counter() - started)
+
+
+def repeated(job: Job, sources: list[str], repeat: int, folder: Path) -> None:
+    """Fills the lake with the sources' images, several times over under other captions."""
+    ingest.run(job, sources)
+    rows = job.lake.read(tables.IMAGES).select("key", "image").toPandas()
+    job.lake.delete(tables.IMAGES.name)
+    job.lake.delete(tables.SOURCES.name)
+    for number in range(repeat):
+        table = pa.table(
+            {"key": rows["key"], "image": rows["image"], "caption": [f"{number} {k}" for k in rows["key"]]}
+        )
+        pq.write_table(table, folder / f"{number}.parquet")
+    ingest.run(job, [str(folder / "*.parquet")], "parquet")
+
+
+def main() -> None:
+    """Prints both rates and their ratio for each round."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", nargs="+", required=True)
+    parser.add_argument("--repeat", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    settings = config.load(overrides=[f'spark.master="local[{CORES}]"'])
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Job(Lake(get_session(settings.spark), f"{scratch}/lake"), settings, Progress())
+        (Path(scratch) / "source").mkdir()
+        repeated(job, options.images, options.repeat, Path(scratch) / "source")
+        spark_rate(job)
+        print("| bare loop, images/s | score, images/s | ratio |\n|---:|---:|---:|")
+        for _ in range(options.rounds):
+            bare, spark = bare_rate(job.lake.uri), spark_rate(job)
+            print(f"| {bare:.0f} | {spark:.0f} | {spark / bare:.2f} |", flush=True)
+        job.lake.spark.stop()
+
+
+if __name__ == "__main__":
+    main()
