@@ -1,0 +1,23 @@
+"""`make bench`: the benchmarks that need no data of the user's; each prints a table for docs/benchmarks.md.
+
+`tests.bench.score` and `tests.bench.copies` need pictures: give them `--images FOLDER_OR_TAR...`.
+"""
+
+import subprocess
+import sys
+
+RUNS = (
+    ["tests.bench.dedup", "--rows", "100000", "--distance", "31"],
+    ["tests.bench.dedup", "--rows", "100000", "--distance", "54"],
+)
+
+
+def main() -> None:
+    """Runs each in a process of its own, so that none inherits another's memory or session."""
+    for run in RUNS:
+        print(f"\n$ python -m {' '.join(run)}", flush=True)
+        subprocess.run([sys.executable, "-m", *run], check=True)
+
+
+if __name__ == "__main__":
+    main()

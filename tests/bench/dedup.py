@@ -1,0 +1,144 @@
+"""`dedup` against faiss's exhaustive search, over the same planted hashes, Delta to Delta, on the same two cores.
+
+python -m tests.bench.dedup [--rows 1000000] [--distance 31] [--no-faiss]
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from jobs import config, dedup, tables
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from jobs.score import current_encoder
+from jobs.session import get_session
+from udfs.hamming import distances, words
+
+CORES = 2
+DUPLICATES = 0.25
+HEADER = """\
+| rows | distance | dedup, s | peak GB | bands | compared | recall it says | faiss, s | faiss / dedup | recall |
+|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|"""
+
+
+def planted(rows: int, distance: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Random hashes, a quarter of them copies of others at 0 to `distance` bits, in groups whose sizes follow a power law.
+
+    Returns:
+        uint8 of shape (rows, 32).
+    """
+    generator = np.random.default_rng(seed)
+    originals = rows - int(rows * DUPLICATES)
+    base = generator.integers(0, 256, (originals, 32), dtype=np.uint8)
+    popularity = np.arange(1, originals + 1, dtype=np.float64) ** -0.6
+    owner = generator.choice(originals, rows - originals, p=popularity / popularity.sum())
+    copies = np.unpackbits(base[owner], axis=1)
+    flips = generator.integers(0, distance + 1, len(copies))
+    places = generator.random(copies.shape, dtype=np.float32).argsort(axis=1)
+    copies ^= (places < flips[:, None]).astype(np.uint8)
+    every = np.concatenate([base, np.packbits(copies, axis=1)])
+    return np.ascontiguousarray(every[generator.permutation(rows)])
+
+
+def fill(lake: Lake, hashes: NDArray[np.uint8], encoder: str, folder: Path) -> None:
+    """Writes the tables that dedup reads."""
+    ids = pa.array([f"{place:016x}" * 2 for place in range(len(hashes))])
+    cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(hashes), [None, pa.py_buffer(hashes)])
+    pq.write_table(pa.table({"image_id": ids, "pdq": cells.cast(pa.binary())}), folder / "hashes.parquet")
+    rows = lake.spark.read.parquet(str(folder / "hashes.parquet"))
+    blank = "cast(null as {}) as {}"
+    signals = rows.selectExpr(
+        "image_id", "pdq", "100 as pdq_quality", f"'{encoder}' as encoder", blank.format("array<float>", "embedding"),
+        "pdq as embedding_hash", "image_id as content",
+    )  # fmt: skip
+    images = rows.selectExpr(
+        "image_id", "image_id as key", "'bench' as source", "'a picture' as caption", blank.format("binary", "image"),
+        "100 as width", "100 as height", "'PNG' as format", "'{}' as meta", "0 as part",
+    )  # fmt: skip
+    lake.append(tables.SIGNALS, signals, Recipe("bench"))
+    lake.append(tables.IMAGES, images, Recipe("bench"))
+
+
+class PeakMemory(threading.Thread):
+    """The most memory that this process and its children held together, GB."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self._done = 0.0, threading.Event()
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while not self._done.wait(0.5):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak = max(self.peak, total / 2**30)
+
+    def stop(self) -> float:
+        self._done.set()
+        self.join()
+        return self.peak
+
+
+def exhaustive(hashes: NDArray[np.uint8], distance: int) -> tuple[float, set[tuple[int, int]]]:
+    """Seconds that faiss takes, and the pairs it finds."""
+    faiss.omp_set_num_threads(CORES)
+    index = faiss.IndexBinaryFlat(256)
+    index.add(hashes)
+    started, pairs = time.perf_counter(), set()
+    for begin in range(0, len(hashes), 10_000):
+        limits, _, found = index.range_search(hashes[begin : begin + 10_000], distance + 1)
+        left = np.repeat(np.arange(begin, begin + len(limits) - 1), np.diff(limits.astype(np.int64)))
+        ahead = left < found
+        pairs.update(zip(left[ahead].tolist(), found[ahead].tolist(), strict=True))
+    return time.perf_counter() - started, pairs
+
+
+def main() -> None:
+    """Prints one row of the table in docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--distance", type=int, default=31)
+    parser.add_argument("--no-faiss", action="store_true")
+    options = parser.parse_args()
+    hashes = planted(options.rows, options.distance)
+    overrides = [f'spark.master="local[{CORES}]"', "dedup.hash=pdq", f"dedup.max_distance={options.distance}"]
+    settings = config.load(overrides=overrides)
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Job(Lake(get_session(settings.spark), f"{scratch}/lake"), settings, Progress())
+        fill(job.lake, hashes, current_encoder(job).digest, Path(scratch))
+        memory = PeakMemory()
+        memory.start()
+        started = time.perf_counter()
+        dedup.run(job)
+        seconds, peak = time.perf_counter() - started, memory.stop()
+        rows = job.lake.read(tables.PAIRS).select("a_id", "b_id").toPandas()
+        quality = job.lake.read(tables.DEDUP_QUALITY).collect()[0]
+        job.lake.spark.stop()
+    print(HEADER)
+    against = "| |"
+    if not options.no_faiss:
+        flat, pairs = exhaustive(hashes, options.distance)
+        found = {(int(a[:16], 16), int(b[:16], 16)) for a, b in zip(rows.a_id, rows.b_id, strict=True)}
+        wrong = [pair for pair in found if distances(*words(hashes[list(pair)])) > options.distance]
+        assert not wrong, f"{len(wrong)} pairs are farther apart than {options.distance} bits"
+        against = f"{flat:.0f} | {flat / seconds:.2f} | {len(found & pairs) / len(pairs):.4f} of {len(pairs):,}"
+    mine = f"{options.rows:,} | {options.distance} | {seconds:.0f} | {peak:.1f} | {quality.bands} × {quality.band_rows}"
+    print(f"| {mine} | {quality.compared:,} | {quality.recall:.4f} | {against} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
