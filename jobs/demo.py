@@ -9,7 +9,8 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import generate, run as whole, tables
+from jobs import generate, tables
+from jobs import run as whole
 from jobs.job import Job, Summary
 from jobs.lake import Lake
 from models.errors import WinnowError

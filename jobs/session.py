@@ -120,9 +120,9 @@ def java_version(properties: str) -> int | None:
     """The major version in the output of `java -XshowSettings:properties -version`.
 
     Examples:
-        >>> java_version("    java.specification.version = 17\\n")
+        >>> java_version("    java.specification.version = 17")
         17
-        >>> java_version("    java.specification.version = 1.8\\n")
+        >>> java_version("    java.specification.version = 1.8")
         8
     """
     for line in properties.splitlines():

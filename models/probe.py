@@ -48,10 +48,10 @@ class ProbeQuality:
 def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regularisation: float) -> Probe:
     """Fits the log of the density ratio, with prior one half and a ridge.
 
-    The loss is the mean of the weights over the filtered side less the mean of their logs over the unfiltered one. Where
-    its gradient vanishes, every feature has the same mean in the weighted filtered data as in the unfiltered data, up to
-    the ridge: the weights undo the shift of every caption word that is a feature. The logistic loss, which estimates the
-    same ratio, has this property only where the two sides hardly differ.
+    The loss is the mean of the weights over the filtered side less the mean of their logs over the unfiltered one.
+    Where its gradient vanishes, every feature has the same mean in the weighted filtered data as in the unfiltered
+    data, up to the ridge: the weights undo the shift of every caption word that is a feature. The logistic loss, which
+    estimates the same ratio, has this property only where the two sides hardly differ.
 
     Args:
         features: Of shape (n, features).

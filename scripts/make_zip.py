@@ -10,7 +10,9 @@ ROOMS = ("conf", "jobs", "models", "udfs")
 def main(target: str) -> None:
     """Writes the zip."""
     root = Path(__file__).resolve().parent.parent
-    files = sorted(f for room in ROOMS for f in (root / room).rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+    files = sorted(
+        f for room in ROOMS for f in (root / room).rglob("*") if f.is_file() and "__pycache__" not in f.parts
+    )
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.writestr(zipfile.ZipInfo(str(file.relative_to(root))), file.read_bytes(), zipfile.ZIP_DEFLATED)

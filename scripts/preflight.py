@@ -23,8 +23,12 @@ def java_fault():
     todo = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
     if not java or not os.access(java, os.X_OK):
         return f"no Java found{' in JAVA_HOME=' + home if home else ' on PATH'}. {todo}"
-    answer = subprocess.run([java, "-XshowSettings:properties", "-version"], stderr=subprocess.PIPE, text=True, check=False)
-    lines = [line.split("=")[1].strip() for line in answer.stderr.splitlines() if "java.specification.version =" in line]
+    answer = subprocess.run(
+        [java, "-XshowSettings:properties", "-version"], stderr=subprocess.PIPE, text=True, check=False
+    )
+    lines = [
+        line.split("=")[1].strip() for line in answer.stderr.splitlines() if "java.specification.version =" in line
+    ]
     return None if lines and lines[0] in ("17", "21") else f"found Java {lines[0] if lines else '?'} at {java}. {todo}"
 
 

@@ -1,5 +1,6 @@
-"""PDQ, the perceptual hash that needs no training (Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ
-image-hashing algorithm", 2019).
+"""PDQ, the perceptual hash that needs no training.
+
+Source: Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ image-hashing algorithm", 2019.
 """
 
 import numpy as np

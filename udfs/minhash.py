@@ -1,9 +1,9 @@
 """MinHash over the set bits of 256-bit hashes, and the arithmetic of its bands.
 
 A hash is taken as the set of its set bits. Under a random permutation of the 256 positions, two sets have the same
-first set bit with the probability of their Jaccard similarity (Broder 1997). A *band* is `rows` such values taken together;
-two hashes are a candidate pair if any of `bands` bands agrees (Leskovec, Rajaraman, Ullman, "Mining of Massive
-Datasets", chapter 3).
+first set bit with the probability of their Jaccard similarity (Broder 1997). A *band* is `rows` such values taken
+together; two hashes are a candidate pair if any of `bands` bands agrees (Leskovec, Rajaraman, Ullman, "Mining of
+Massive Datasets", chapter 3).
 """
 
 from dataclasses import dataclass
