@@ -1,7 +1,7 @@
 """Poisson bootstrap of keyword counts in one pass.
 
-Each image has its own Poisson(1) count in each resample, drawn from a hash of its id, so that the resamples are the same
-however the rows are spread. Source: Chamandy et al., "Estimating uncertainty for massive data streams", 2012.
+Each image has its own Poisson(1) count in each resample, drawn from a hash of its id, so that the resamples are the
+same however the rows are spread. Source: Chamandy et al., "Estimating uncertainty for massive data streams", 2012.
 """
 
 from collections.abc import Iterator
