@@ -152,7 +152,9 @@ def _score_part(
     results = scored(images, scoring).persist(StorageLevel.DISK_ONLY)
     try:
         good, bad = results.agg(F.count_if(F.col("reason").isNull()), F.count("reason")).collect()[0]
-        fresh = results.join(lake.read(tables.SIGNALS), ["image_id", "encoder"], "left_anti")
+        # Without image classifiers an image is only here because it has no signal.
+        known = lake.read(tables.SIGNALS) if digests else None
+        fresh = results.join(known, ["image_id", "encoder"], "left_anti") if known is not None else results
         lake.append(tables.SIGNALS, fresh.where(F.col("reason").isNull()), recipe)
         if digests:
             lake.append(tables.SCORES, _new_scores(results, lake.read(tables.SCORES), digests), recipe)

@@ -1,11 +1,13 @@
-"""The whole of Winnow on a real standalone cluster gives the rows that one process gives."""
+"""The whole of Winnow gives the same rows in one process, on a real standalone cluster, and when killed and resumed."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
@@ -67,29 +69,74 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-@pytest.mark.cluster
-def test_a_cluster_gives_the_rows_of_one_process(spark: SparkSession, cluster: str, tmp_path: Path) -> None:
-    pictures, labels = bright_or_dark(tmp_path / "pictures", count=240)
-    overrides = [*brightness_settings(brightness_model(tmp_path)), "dedup.hash=pdq"]
-    local = Job(Lake(spark, str(tmp_path / "local")), config.load(overrides=overrides), Progress())
-    whole.run(local, [str(pictures)], None, [str(labels)])
+@dataclass(frozen=True)
+class Run:
+    """A finished run in one process, and what it was given."""
 
+    lake: Lake
+    pictures: Path
+    labels: Path
+    overrides: list[str]
+
+    def arguments(self, lake: Path) -> list[str]:
+        """The same command for another lake."""
+        settings = [part for text in self.overrides for part in ("--set", text)]
+        return ["run", str(self.pictures), "--lake", str(lake), "--labels", str(self.labels), *settings]
+
+
+@pytest.fixture(scope="module")
+def reference(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("reference")
+    pictures, labels = bright_or_dark(folder / "pictures", count=240)
+    overrides = [*brightness_settings(brightness_model(folder)), "dedup.hash=pdq"]
+    job = Job(Lake(spark, str(folder / "lake")), config.load(overrides=overrides), Progress())
+    whole.run(job, [str(pictures)], None, [str(labels)])
+    return Run(job.lake, pictures, labels, overrides)
+
+
+def assert_same(reference: Run, other: Lake) -> None:
+    for table, columns in COMPARED.items():
+        mine, theirs = (lake.read(table).select(columns) for lake in (reference.lake, other))
+        assert mine.exceptAll(theirs).isEmpty() and theirs.exceptAll(mine).isEmpty(), f"{table.name} differs"
+        assert not mine.isEmpty(), f"{table.name} is empty"
+
+
+@pytest.mark.cluster
+def test_a_cluster_gives_the_rows_of_one_process(
+    spark: SparkSession, reference: Run, cluster: str, tmp_path: Path
+) -> None:
     archive = tmp_path / "winnow.zip"
     subprocess.run([sys.executable, str(ROOT / "scripts" / "make_zip.py"), str(archive)], check=True)
     command = [
         str(SPARK_HOME / "bin" / "spark-submit"), "--master", cluster, "--packages", DELTA_JAR,
         "--py-files", str(archive), "--conf", "spark.executor.memory=1g", "--conf", "spark.sql.shuffle.partitions=3",
-        str(ROOT / "jobs" / "__main__.py"), "run", str(pictures), "--lake", str(tmp_path / "cluster"),
-        "--labels", str(labels), *(part for text in overrides for part in ("--set", text)),
+        str(ROOT / "jobs" / "__main__.py"), *reference.arguments(tmp_path / "lake"),
     ]  # fmt: skip
     # Another working directory and no PYTHONPATH: the code must come from the zip alone.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_GATEWAY_PORT")}
     environment |= {"SPARK_HOME": str(SPARK_HOME), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     answer = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert answer.returncode == 0, answer.stderr[-4000:]
+    assert_same(reference, Lake(spark, str(tmp_path / "lake")))
 
-    other = Lake(spark, str(tmp_path / "cluster"))
-    for table, columns in COMPARED.items():
-        mine, theirs = (lake.read(table).select(columns) for lake in (local.lake, other))
-        assert mine.exceptAll(theirs).isEmpty() and theirs.exceptAll(mine).isEmpty(), f"{table.name} differs"
-        assert not mine.isEmpty(), f"{table.name} is empty"
+
+def test_a_run_that_was_killed_and_started_again_gives_the_same_rows(
+    spark: SparkSession, reference: Run, tmp_path: Path
+) -> None:
+    lake, log = tmp_path / "lake", tmp_path / "killed.log"
+    command = [sys.executable, "-m", "jobs", *reference.arguments(lake), "--set", "spark.master=local[2]"]
+    with log.open("wb") as file:
+        # In a session of its own, so that the JVM and the Python workers die with it.
+        killed = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
+        deadline = time.monotonic() + 600
+        while not (lake / "verdicts" / "_delta_log" / f"{0:020}.json").exists():
+            assert killed.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(0.05)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    assert not (lake / "report.html").exists()
+    job = Job(Lake(spark, str(lake)), config.load(overrides=reference.overrides), Progress())
+    scored = job.lake.version(tables.SIGNALS)
+    whole.run(job, [str(reference.pictures)], None, [str(reference.labels)])
+    assert job.lake.version(tables.SIGNALS) == scored, "what had been scored was scored again"
+    assert_same(reference, job.lake)
