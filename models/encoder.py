@@ -85,7 +85,8 @@ class Encoder:
         found = dict(zip(outputs, results, strict=True))
         # A file of the user's own may give vectors of any length; distances between them should mean the same.
         embedding = _unit(found["embedding"])
-        projected = found["hash"] if "hash" in found else embedding @ self._projection
+        # Row by row: a matrix product would choose its kernel, and so its rounding, by the number of rows.
+        projected = found["hash"] if "hash" in found else np.einsum("nd,db->nb", embedding, self._projection)
         return embedding, np.packbits(projected > 0, axis=1)
 
     @property
