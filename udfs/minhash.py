@@ -47,7 +47,7 @@ class Bands:
 
         Examples:
             >>> round(Bands(bands=40, rows=14).recall(31), 2)
-            0.95
+            0.96
         """
         return float(np.mean(self.found(np.arange(max_distance + 1))))
 
