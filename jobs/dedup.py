@@ -278,5 +278,11 @@ def _checked_summary(
         "passed the filter": passed,
         "duplicates removed": removed,
         "kept": passed - removed,
-        "recall of the search": f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]",
+        "recall of the search": _recall_words(quality),
     }
+
+
+def _recall_words(quality: search_recall.SearchRecall) -> str:
+    if not quality.exhaustive:
+        return f"no pair among {quality.sampled} sampled images and all others"
+    return f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
