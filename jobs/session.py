@@ -29,6 +29,8 @@ _SPARK_CONF = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
     "spark.sql.parquet.enableVectorizedReader": "false",
+    # Two row groups of images to a task: with Spark's 128 MB a small lake is three tasks, and a core of two is idle.
+    "spark.sql.files.maxPartitionBytes": str(16 << 20),
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.showConsoleProgress": "false",
 }
