@@ -74,6 +74,16 @@ LABEL_FAULTS = _table(
     "file string, key string, image_id string, category string, label string, origin string, annotator string, "
     "labelled_at string, reason string",
 )
+LABEL_QUEUE = _table(
+    "label_queue",
+    "label next",
+    "image_id string, category string, strategy string, reason string, place int, batch string, queued_at timestamp",
+)
+UNSURE = _table(
+    "unsure",
+    "label serve",
+    "image_id string, category string, origin string, annotator string, answered_at timestamp",
+)
 THRESHOLDS = _table(
     "thresholds",
     "calibrate",
@@ -114,6 +124,6 @@ KEYWORD_SHIFT = _table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, THRESHOLDS, VERDICTS, PAIRS, DUPLICATES,
-    FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
+    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
 )  # fmt: skip
