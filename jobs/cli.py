@@ -258,6 +258,25 @@ def report(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, de
 
 
 @app.command()
+def export(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URI; empty, or holding this export.")],
+    lake: LakeOption,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
+    ] = "webdataset",
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Write the curated set with its weights for training, a dataset card and Croissant metadata."""
+    from jobs import export as command
+
+    with Invocation(lake, conf, set_, debug).open("export") as job:
+        summary = command.run(job, directory, format_)
+    _show("export", summary)
+
+
+@app.command()
 def run(
     sources: SourcesArgument,
     lake: LakeOption,

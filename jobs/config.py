@@ -116,6 +116,23 @@ class ReportSettings(_Section):
     thumbnail: Annotated[int, Field(ge=32, le=512)]
 
 
+class CardSettings(_Section):
+    """What only its owner knows of an exported set; None is said to be unknown."""
+
+    name: str | None = None
+    description: str | None = None
+    license: str | None = None
+    creator: str | None = None
+    url: str | None = None
+
+
+class ExportSettings(_Section):
+    """How the curated set is written for training."""
+
+    shard_samples: Positive
+    card: CardSettings
+
+
 class Settings(_Section):
     """All settings of a run."""
 
@@ -130,6 +147,7 @@ class Settings(_Section):
     weigh: WeighSettings
     audit: AuditSettings
     report: ReportSettings
+    export: ExportSettings
 
 
 def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:

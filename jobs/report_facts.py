@@ -196,7 +196,7 @@ def gather(lake: Lake, settings: Settings) -> Facts:
     provenance = tuple(one for table in tables.ALL if (one := _provenance(lake, table)))
     rows = {one.table: one.rows for one in provenance}
     return Facts(
-        funnel=_funnel(lake, rows),
+        funnel=funnel(lake, rows),
         faults=_faults(lake.read(tables.QUARANTINE)) if rows.get(tables.QUARANTINE.name) else (),
         categories=_categories(lake, settings),
         duplicates=_duplicates(lake, settings) if tables.DUPLICATES.name in rows else None,
@@ -221,7 +221,8 @@ def top(rows: DataFrame, by: Column, order: Sequence[Column], count: int) -> Dat
     return ranked.where(F.col("rank") <= count)
 
 
-def _funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
+def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
+    """What came in and what became of it, from the number of rows of each table that is there."""
     if tables.IMAGES.name not in rows:
         return None
     names = ("rows_read", "repeats", "quarantined")

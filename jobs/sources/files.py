@@ -72,14 +72,14 @@ def spark_path(path: str) -> str:
 
 def kind(path: str) -> str | None:
     """`file`, `folder`, or None when there is nothing."""
-    filesystem, inner = _filesystem(path)
+    filesystem, inner = filesystem_of(path)
     info = filesystem.get_file_info(inner)
     return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(info.type)
 
 
 def entry(path: str) -> Entry:
     """Size and time of one file."""
-    filesystem, inner = _filesystem(path)
+    filesystem, inner = filesystem_of(path)
     info = filesystem.get_file_info(inner)
     return Entry(posixpath.basename(path), int(info.size or 0), int(info.mtime_ns or 0))
 
@@ -147,11 +147,12 @@ def _unpack(stream: Any, copy: IO[bytes]) -> None:
 def _stream(path: str) -> Any:
     if is_local(path):
         return Path(path).open("rb")
-    filesystem, inner = _filesystem(path)
+    filesystem, inner = filesystem_of(path)
     return filesystem.open_input_stream(inner)
 
 
-def _filesystem(path: str) -> tuple[fs.FileSystem, str]:
+def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system that a path is on, and the path as that file system writes it."""
     if is_local(path):
         return fs.LocalFileSystem(), path
     scheme, _, rest = path.partition("://")
@@ -182,7 +183,7 @@ def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
             for item in found:
                 yield item.name, None if item.is_dir() else _local_entry(item)
         return
-    filesystem, inner = _filesystem(folder)
+    filesystem, inner = filesystem_of(folder)
     for info in filesystem.get_file_info(fs.FileSelector(inner)):
         name = info.base_name
         yield name, None if info.type == fs.FileType.Directory else Entry(name, info.size or 0, info.mtime_ns or 0)

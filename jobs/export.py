@@ -1,0 +1,199 @@
+"""`export`: the curated set as files that a training loader reads, with a card that says how to make it again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from jobs import tables
+from jobs.config import fingerprint
+from jobs.exports import card, croissant, datacomp, layout, parquet, shards, webdataset
+from jobs.exports.folder import PART, Folder
+from jobs.exports.origin import made_from, origin
+from jobs.exports.shards import Shard, Writer
+from jobs.job import Job, Summary
+from models.errors import LostRowsError, WinnowError
+
+FORMATS = ("webdataset", "parquet", "datacomp")
+MANIFEST = "winnow.json"
+STARTED = "winnow.started.json"
+_CARD = "README.md"
+_CROISSANT = "croissant.json"
+_WRITERS: Mapping[str, Writer] = {"webdataset": webdataset.write, "parquet": parquet.write}
+_ENDINGS = {"webdataset": (".tar", ".parquet"), "parquet": (".parquet",)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written: the format, and how many images curated holds."""
+
+    format: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What lies in the folder.
+
+    Attributes:
+        files: Name, size and digest of each shard or file.
+        samples: Images in all of them.
+        notes: What else is worth telling, for the summary.
+    """
+
+    files: Sequence[Mapping[str, Any]]
+    samples: int
+    notes: Summary
+
+
+def run(job: Job, directory: str, format: str) -> Summary:
+    """Writes the curated set to a folder.
+
+    A killed export goes on where it stopped: whole shards stay. The manifest comes last; without it nothing is whole.
+
+    Args:
+        job: The lake holds the table curated.
+        directory: A path or URI; empty, not there, or holding this same export.
+        format: One of `FORMATS`.
+
+    Raises:
+        WinnowError: The format is unknown, there is nothing to export, or the folder holds something else.
+        LostRowsError: Not every image was written.
+    """
+    if format not in FORMATS:
+        raise WinnowError(f"--format {format} is none of {', '.join(FORMATS)}")
+    lake, settings = job.lake, job.settings
+    curated = lake.require(tables.CURATED)
+    commit = lake.commit(tables.CURATED)
+    assert commit is not None  # required above
+    _warn_if_stale(job)
+    wanted = {"format": format, "lake": lake.uri, "curated": made_from(commit), "seed": settings.seed}
+    wanted["shard_samples"] = settings.export.shard_samples if format in _WRITERS else None
+    described = fingerprint(settings.export.card)
+    folder = Folder(directory)
+    before = _before(folder, wanted)
+    if before is not None and before["card"] == described and not _missing(folder, before):
+        job.progress.note("export: up to date")
+        return dict(before["summary"])
+    images = curated.count()
+    if not images:
+        raise WinnowError(f"{lake.uri}: the table curated holds no image, so there is nothing to export: filter less")
+    folder.make()
+    folder.write(STARTED, _json({"made_from": wanted}))
+    write = _write_shards if format in _WRITERS else _write_uids
+    made = write(job, curated, folder, Plan(format, images))
+    if made.samples != images:
+        raise LostRowsError(
+            f"export: curated holds {images} images, but {made.samples} were written to {folder.uri}: "
+            "delete the folder and export again, and report this if it stays"
+        )
+    summary: Summary = {"images": images, **made.notes, "folder": folder.uri}
+    _describe(job, folder, {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary})
+    return summary
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) -> Written:
+    """Writes the shards that are not there yet."""
+    settings, spark = job.settings, job.lake.spark
+    with job.progress.step("export: lay out the shards"):
+        plan = layout.lay_out(curated, wanted.images, settings.export.shard_samples, settings.seed)
+    done = shards.finished(folder.names(), plan.shards, _ENDINGS[wanted.format])
+    todo, found = plan.shards - len(done), []
+    if done:
+        job.progress.note(f"export: {len(done)} of {plan.shards} shards are whole already")
+        found += shards.reread(spark.createDataFrame([(n,) for n in done], "shard int"), folder.uri).collect()
+    if todo:
+        rows = layout.keyed(layout.assigned(curated, plan, settings.seed, frozenset(done)), curated, plan)
+        with job.progress.step(f"export: write {todo} shards"):
+            found += shards.written(rows, folder.uri, _WRITERS[wanted.format], todo).collect()
+    made = sorted((Shard(**row.asDict()) for row in found), key=lambda shard: shard.shard)
+    notes: Summary = {"shards": len(made), "bytes": sum(shard.bytes for shard in made)}
+    if plan.repeated_keys:
+        notes["keys made unique"] = plan.repeated_keys
+    return Written([vars(shard) for shard in made], sum(shard.samples for shard in made), notes)
+
+
+def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) -> Written:
+    """Writes DataComp's one file."""
+    with job.progress.step("export: sort the uids"):
+        images, uids, file = datacomp.write(curated, folder)
+    if uids < images:
+        job.progress.warn(f"{images - uids} images share a uid with another; a subset file names each uid once")
+    entry = {"name": datacomp.FILE, "samples": uids, "bytes": file.size, "sha256": file.sha256}
+    return Written([entry], images, {"uids": uids, "bytes": file.size})
+
+
+def _describe(job: Job, folder: Folder, made: Mapping[str, Any]) -> None:
+    """Writes the card and the metadata, and then the manifest that makes the export whole."""
+    with job.progress.step("export: describe the set"):
+        manifest = {**made, **origin(job.lake)}
+    folder.write(_CARD, card.render(manifest).encode("utf-8", "replace"))
+    folder.write(_CROISSANT, _json(croissant.metadata(manifest)))
+    folder.delete_parts()
+    folder.write(MANIFEST, _json(manifest))
+    folder.delete(STARTED)
+
+
+# The folder as it is found ------------------------------------------------------------------------------------------
+
+
+def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The manifest of a whole export of the same set; None when there is none yet.
+
+    Raises:
+        WinnowError: The folder holds another export, or something that is none.
+    """
+    try:
+        names = folder.names()
+    except OSError as error:
+        raise WinnowError(f"{folder.uri} cannot be exported to: {error}; name a folder") from error
+    for name in (MANIFEST, STARTED):
+        if name in names:
+            found = json.loads(folder.read(name))
+            if found.get("made_from") != wanted:
+                raise WinnowError(
+                    f"{folder.uri} holds {_told(found)}, not {_told({'made_from': wanted})}: "
+                    "export to another folder, or delete this one first"
+                )
+            return found if name == MANIFEST else None
+    others = [name for name in names if not name.endswith(PART)]
+    if others:
+        shown = ", ".join(others[:3])
+        raise WinnowError(
+            f"{folder.uri} holds {len(others)} other files ({shown}) and would be written over: name an empty folder"
+        )
+    return None
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    made = found.get("made_from") or {}
+    curated = made.get("curated") or {}
+    cut = f", {made['shard_samples']} a shard" if made.get("shard_samples") else ""
+    when = str(curated.get("written_at"))[:19]
+    version = f"version {curated.get('version')} of curated, written {when}"
+    return f"an export as {made.get('format')} of {made.get('lake')} ({version}, seed {made.get('seed')}{cut})"
+
+
+def _missing(folder: Folder, manifest: Mapping[str, Any]) -> bool:
+    names = set(folder.names())
+    files = manifest["files"]
+    endings = _ENDINGS.get(manifest["made_from"]["format"], ())
+    whole = len(shards.finished(names, len(files), endings)) == len(files) if endings else True
+    return not (whole and names >= {_CARD, _CROISSANT, *(file["name"] for file in files)})
+
+
+def _warn_if_stale(job: Job) -> None:
+    recipe = job.lake.recipe(tables.CURATED)
+    now = job.lake.inputs(*[table for table in tables.ALL if recipe and table.name in recipe.inputs])
+    newer = [name for name, version in now.items() if recipe and recipe.inputs[name] != version]
+    if newer:
+        job.progress.warn(f"curated is older than {', '.join(newer)}: run `winnow weigh` to bring it up to date")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str).encode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""What `export` writes: one module for each format, and what stands beside the data."""

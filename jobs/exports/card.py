@@ -1,0 +1,83 @@
+"""The dataset card: Hugging Face's front matter and the headings of datasheets for datasets.
+
+Source: Gebru et al., Datasheets for Datasets, 2018 (the headings); Hugging Face's dataset card (the front matter).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from jobs import report_words
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
+_SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
+_LETTERS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
+_DATA_FILES = {"webdataset": "*.tar", "parquet": "*.parquet"}
+
+
+def render(manifest: Mapping[str, Any]) -> str:
+    """The card as Markdown.
+
+    Args:
+        manifest: What `export` writes as winnow.json. Names and paths in it are data: they are escaped.
+    """
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"text": text, "number": report_words.number, "quoted": quoted, "values": values}
+    template = resources.files("jobs").joinpath("templates", "dataset_card.md.jinja").read_text("utf-8")
+    data_files = _DATA_FILES.get(manifest["made_from"]["format"])
+    return environment.from_string(template).render(
+        m=manifest,
+        card=manifest["card"],
+        name=name(manifest),
+        size=size_category(manifest["counts"]["curated"]),
+        data_files=data_files,
+        words=report_words,
+    )
+
+
+def name(manifest: Mapping[str, Any]) -> str:
+    """The set's name: as the settings say, or else the lake's own."""
+    given: str | None = manifest["card"]["name"]
+    return given or str(manifest["made_from"]["lake"]).rstrip("/").rpartition("/")[2] or "curated"
+
+
+def size_category(images: int) -> str:
+    """Hugging Face's name for a size.
+
+    Examples:
+        >>> size_category(999), size_category(5000), size_category(10**11)
+        ('n<1K', '1K<n<10K', '100B<n<1T')
+    """
+    at = sum(images >= limit for limit in _SIZES)
+    if at == 0:
+        return "n<1K"
+    if at == len(_SIZES):
+        return "10B<n<100B" if images < 10**11 else "100B<n<1T" if images < 10**12 else "n>1T"
+    return f"{_LETTERS[at - 1]}<n<{_LETTERS[at]}"
+
+
+def text(value: object) -> str:
+    r"""A value on one line of Markdown, nothing of it taken for markup.
+
+    Examples:
+        >>> text("a|b\n<script>*")
+        'a\\|b \\<script\\>\\*'
+    """
+    return _MARKED.sub(r"\\\1", _CONTROLS.sub(" ", str(value)))
+
+
+def quoted(value: object) -> str:
+    """A value as a YAML string; JSON's strings are YAML's."""
+    return json.dumps(_CONTROLS.sub(" ", str(value)), ensure_ascii=False)
+
+
+def values(settings: Mapping[str, Any]) -> str:
+    """Settings as one line of JSON, for a code span."""
+    return json.dumps(settings, ensure_ascii=False, sort_keys=True, default=str).replace("`", "'")

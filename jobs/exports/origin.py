@@ -1,0 +1,103 @@
+"""What a curated set was made from, as JSON values: enough to make it again."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import report_facts, tables
+from jobs.lake import Commit, Lake
+
+_SOURCES = 50
+_KEYWORDS = 20
+_SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "pandas", "pyarrow", "pillow")
+
+
+def origin(lake: Lake) -> dict[str, Any]:
+    """All that names a set: sources, counts, tables with their versions and settings, models, software.
+
+    Args:
+        lake: Holds the table curated.
+
+    Returns:
+        `counts` (null for what no command has counted), `sources`, `tables`, `models`, `thresholds`, `keywords`,
+        `weights` and `software`; JSON values only.
+    """
+    commits = {table.name: commit for table in tables.ALL if (commit := lake.commit(table))}
+    encoder = _setting(commits.get(tables.CURATED.name), "encoder")
+    return {
+        "counts": _counts(lake, commits),
+        "sources": _sources(lake.read(tables.SOURCES)),
+        "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
+        "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
+        "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
+        "keywords": _rows(_moved(lake.read(tables.KEYWORD_SHIFT))),
+        "weights": next(iter(_rows(lake.read(tables.WEIGHT_QUALITY).limit(1))), None),
+        "software": software(),
+    }
+
+
+def software() -> dict[str, str]:
+    """Name and version of what made the set."""
+    versions = {}
+    for name in ("winnow", *_SOFTWARE):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "from source"
+    return versions
+
+
+def made_from(commit: Commit) -> dict[str, Any]:
+    """Which rows of a table: its version and when it was written, since a lake may be made anew in the same place."""
+    return {"version": commit.version, "written_at": _time(commit.written_at)}
+
+
+def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
+    counted = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.WEIGHTS)
+    rows = {table.name: lake.read(table).count() for table in counted if table.name in commits}
+    funnel = report_facts.funnel(lake, rows)
+    curated = lake.read(tables.CURATED).count()
+    if funnel is None:
+        return {"curated": curated}
+    names = ("rows_read", "repeats", "quarantined", "images", "filtered", "duplicates")
+    return {**{name: getattr(funnel, name) for name in names}, "curated": curated}
+
+
+def _sources(sources: DataFrame) -> list[dict[str, Any]]:
+    """Shards and files by the folder that they lie in, the largest first; at most so many."""
+    folder = F.when(F.col("format") == "folder", F.col("source")).otherwise(
+        F.coalesce(F.nullif(F.regexp_extract("source", "^(.*)/[^/]*$", 1), F.lit("")), "source")
+    )
+    counted = sources.groupBy(folder.alias("source"), "format").agg(
+        F.count_distinct("source").alias("parts"), F.sum("rows_read").alias("rows"), F.sum("images").alias("images")
+    )
+    return _rows(counted.orderBy(F.desc("images"), "source", "format").limit(_SOURCES))
+
+
+def _moved(shifts: DataFrame) -> DataFrame:
+    order = (F.desc_nulls_last(F.abs(F.col("shift"))), F.col("keyword"))
+    return shifts.orderBy(*order).limit(_KEYWORDS)
+
+
+def _commit(commit: Commit) -> dict[str, Any]:
+    recipe = commit.recipe
+    made: dict[str, Any] = {"command": None, "inputs": {}, "settings": {}}
+    if recipe:
+        made = {"command": recipe.command, "inputs": dict(recipe.inputs), "settings": dict(recipe.settings)}
+    return {**made_from(commit), **made}
+
+
+def _setting(commit: Commit | None, name: str) -> Any:
+    return commit.recipe.settings.get(name) if commit and commit.recipe else None
+
+
+def _rows(rows: DataFrame) -> list[dict[str, Any]]:
+    return [row.asDict() for row in rows.collect()]
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,132 @@
+"""Parquet as img2dataset writes it: its columns, what Winnow adds, and in this format the pictures themselves."""
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from math import fsum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.exports.folder import Folder, Output
+from jobs.exports.shards import Sample, Shard, stem
+
+_ROW_GROUP_BYTES = 16 << 20
+_ROW_GROUP_ROWS = 10_000
+_INTS = ("width", "height", "original_width", "original_height")
+_NAMES = (
+    "key", "url", "caption", "status", "error_message", *_INTS, "exif", "sha256",
+    "image_id", "weight", "source", "source_key", "format", "meta",
+)  # fmt: skip
+_TYPES = {**dict.fromkeys(_INTS, pa.int32()), "weight": pa.float64(), "image": pa.binary()}
+COLUMNS = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _NAMES])
+"""What stands beside each tar shard: one row for each sample, without its picture."""
+
+WITH_IMAGES = pa.schema([*COLUMNS, ("image", pa.binary())])
+
+
+class Rows:
+    """A Parquet file that is written a few MB at a time.
+
+    Args:
+        output: Where it goes.
+        schema: `COLUMNS` or `WITH_IMAGES`.
+    """
+
+    def __init__(self, output: Output, schema: pa.Schema) -> None:
+        # Pictures are compressed already; captions are worth it.
+        packed = {name: "none" if name == "image" else "zstd" for name in schema.names}
+        self._writer = pq.ParquetWriter(output, schema, compression=packed)
+        self._schema = schema
+        self._waiting: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Adds one row."""
+        self._waiting.append(record)
+        self._bytes += len(record.get("image") or b"") + len(record["meta"] or "") + len(record["caption"] or "")
+        if self._bytes >= _ROW_GROUP_BYTES or len(self._waiting) >= _ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Writes the rest and the file's end."""
+        if self._waiting:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._waiting, self._schema))
+        self._waiting, self._bytes = [], 0
+
+
+def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
+    """Writes one Parquet file with pictures.
+
+    Args:
+        folder: Where.
+        number: Of the shard.
+        samples: Its rows, in order.
+    """
+    name, weights = f"{stem(number)}.parquet", []
+    with folder.created(name) as output:
+        rows = Rows(output, WITH_IMAGES)
+        for sample in samples:
+            weights.append(sample["weight"])
+            rows.add({**record(sample), "image": sample["image"]})
+        rows.close()
+    return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
+
+
+def record(sample: Sample) -> dict[str, Any]:
+    """A sample by the names of img2dataset's columns; what a source said of url, size and EXIF stays.
+
+    Args:
+        sample: A row of `curated` with export_key.
+
+    Returns:
+        `COLUMNS`; sha256 is that of the file's bytes as they are exported.
+    """
+    meta = fields(sample["meta"])
+    return {
+        "key": sample["export_key"],
+        "url": _text(meta.get("url", meta.get("URL"))),
+        "caption": sample["caption"],
+        "status": "success",
+        "error_message": None,
+        "width": sample["width"],
+        "height": sample["height"],
+        "original_width": _pixels(meta.get("original_width"), sample["width"]),
+        "original_height": _pixels(meta.get("original_height"), sample["height"]),
+        "exif": _text(meta.get("exif")),
+        "sha256": sha256(sample["image"]).hexdigest(),
+        "image_id": sample["image_id"],
+        "weight": sample["weight"],
+        "source": sample["source"],
+        "source_key": sample["key"],
+        "format": sample["format"],
+        "meta": sample["meta"],
+    }
+
+
+def fields(meta: str | None) -> dict[str, Any]:
+    """The input fields of an image; none where they are not a JSON object.
+
+    Examples:
+        >>> fields('{"url": "u"}'), fields("[1]"), fields(None)
+        ({'url': 'u'}, {}, {})
+    """
+    try:
+        found = json.loads(meta or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _pixels(value: Any, otherwise: int | None) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31
+    return value if whole else otherwise

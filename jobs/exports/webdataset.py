@@ -1,0 +1,86 @@
+"""WebDataset tar shards: each image's bytes and caption as they came, its fields and weight as JSON."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from math import fsum
+from typing import Any
+
+from jobs.exports import parquet
+from jobs.exports.folder import Folder
+from jobs.exports.shards import Sample, Shard, stem
+
+ENDINGS = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
+    "AVIF": "avif",
+}  # fmt: skip
+"""The file ending of each image format that ingest reads."""
+
+_OWN = "winnow"
+
+
+def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
+    """Writes one tar shard, and beside it its Parquet file.
+
+    Headers carry neither time nor owner, so that the same samples give the same bytes.
+
+    Args:
+        folder: Where.
+        number: Of the shard.
+        samples: Its rows, in order.
+    """
+    name, weights = f"{stem(number)}.tar", []
+    with folder.created(name) as output, folder.created(f"{stem(number)}.parquet") as beside:
+        rows = parquet.Rows(beside, parquet.COLUMNS)
+        with tarfile.open(fileobj=output, mode="w:", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
+            for sample in samples:
+                for ending, data in members(sample):
+                    _add(tar, f"{sample['export_key']}.{ending}", data)
+                tar.members.clear()  # tarfile keeps every header
+                weights.append(sample["weight"])
+                rows.add(parquet.record(sample))
+        rows.close()
+    return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
+
+
+def members(sample: Sample) -> Iterator[tuple[str, bytes]]:
+    """What a sample is made of: ending and bytes of each file, none for a caption that is null.
+
+    Args:
+        sample: A row of `curated` with export_key.
+    """
+    yield ENDINGS.get(sample["format"], str(sample["format"]).lower()), sample["image"]
+    if sample["caption"] is not None:
+        yield "txt", sample["caption"].encode()
+    yield "json", described(sample).encode()
+
+
+def described(sample: Sample) -> str:
+    """The input fields, to the letter, followed by image_id, weight and `winnow`, which says where the image is from.
+
+    A field of the input that has one of these names stands in `winnow` under `input` instead.
+
+    Examples:
+        >>> described({"meta": '{"n": 1.50}', "image_id": "a", "weight": 2.0, "source": "s", "key": "k"})
+        '{"n": 1.50, "image_id": "a", "weight": 2.0, "winnow": {"source": "s", "key": "k"}}'
+    """
+    text, meta = (sample["meta"] or "{}").strip(), parquet.fields(sample["meta"])
+    origin: dict[str, Any] = {"source": sample["source"], "key": sample["key"]}
+    own: dict[str, Any] = {"image_id": sample["image_id"], "weight": sample["weight"], _OWN: origin}
+    taken = {name: meta[name] for name in own if name in meta}
+    if taken:
+        origin["input"] = taken
+        text = _json({name: value for name, value in meta.items() if name not in own})
+    added = _json(own)
+    return f"{text[:-1].rstrip()}, {added[1:]}" if meta.keys() - taken.keys() else added
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    tar.addfile(header, io.BytesIO(data))

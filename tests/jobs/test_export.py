@@ -1,0 +1,328 @@
+"""Export: the bytes that went in come out, whatever the partitions, and nothing half-written is taken for whole."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import mlcroissant
+import numpy as np
+import pandas as pd
+import pytest
+import webdataset as wds
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from jobs import config, export, ingest, tables
+from jobs.exports import card, layout, webdataset
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+from tests.conftest import SPARK
+from tests.jobs.samples import CAPTIONS, Picture, encoded, members_of, write_tar
+
+HTML = '<script>alert("1")</script> | **bold** `code`'
+COLOURS = ("red", "lime", "blue", "cyan", "magenta", "yellow", "black", "white")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PNG", "PNG")
+UID = "00ff" * 8
+META = [
+    '{"url": "http://x/a.jpg", "score": 1.50, "big": 12345678901234567890, "nested": {"a": [1, null, "é"]}}',
+    '{"weight": "heavy", "image_id": 7, "original_width": 640}',
+    f'{{"uid": "{UID}", "sha256": "of the download"}}',
+    "{ }",
+]
+
+
+def members() -> dict[str, bytes]:
+    """Samples of every format, with hostile captions, JSON to the letter and a key that cannot be a tar member."""
+    found: dict[str, bytes] = {}
+    for number, (colour, fmt, caption) in enumerate(zip(COLOURS, FORMATS, (*CAPTIONS, HTML), strict=True)):
+        key = f"{number:06d}"
+        found[f"{key}.{webdataset.ENDINGS[fmt]}"] = encoded(colour, fmt)
+        if caption is not None:
+            found[f"{key}.txt"] = caption.encode()
+        if number < len(META):
+            found[f"{key}.json"] = META[number].encode()
+    return found
+
+
+def job_on(lake: Lake, *overrides: str) -> Job:
+    console = Console(file=io.StringIO(), width=500)
+    return Job(lake, config.load(overrides=[*SPARK, "export.shard_samples=3", *overrides]), Progress(console))
+
+
+def curate(lake: Lake) -> None:
+    """All images kept, each with a weight of its own."""
+    images = lake.read(tables.IMAGES)
+    weight = (F.pmod(F.xxhash64("image_id"), F.lit(7)) / 7 + 0.5).alias("weight")
+    recipe = Recipe("weigh", lake.inputs(tables.IMAGES), {"encoder": "digest-of-an-encoder", "max_weight": 10.0})
+    lake.replace(tables.CURATED, images.select("*", weight), recipe)
+
+
+@pytest.fixture(scope="module")
+def source(spark, tmp_path_factory) -> tuple[Lake, dict[str, bytes]]:
+    """A lake of two shards that share a key."""
+    folder = tmp_path_factory.mktemp("source")
+    write_tar(folder / "a" / "00000.tar", members())
+    write_tar(folder / "b" / "00000.tar", members_of(Picture("000000", encoded("orange"), "another"), url="u"))
+    lake = Lake(spark, str(folder / "lake"))
+    ingest.run(job_on(lake), [str(folder / "a"), str(folder / "b")])
+    curate(lake)
+    return lake, members()
+
+
+@pytest.fixture(scope="module")
+def shards(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "set"
+    export.run(job_on(source[0]), str(folder), "webdataset")
+    return folder
+
+
+def samples_of(folder: Path) -> dict[str, dict[str, bytes]]:
+    """Members of all shards by sample."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, ending = member.name.partition(".")
+                found.setdefault(key, {})[ending] = tar.extractfile(member).read()
+    return found
+
+
+def data_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0].isdigit()}
+
+
+def test_images_captions_and_fields_come_out_as_they_went_in(source, shards):
+    given: dict[str, dict[str, bytes]] = {}
+    for name, data in source[1].items():
+        key, _, ending = name.partition(".")
+        given.setdefault(key, {})[ending] = data
+
+    found = samples_of(shards)
+
+    for key, parts in given.items():
+        name = next(k for k in found if k.startswith(key) and next(iter(parts.values())) in found[k].values())
+        ours = found[name]
+        assert set(ours) == {*parts, "json"}
+        assert all(ours[ending] == data for ending, data in parts.items() if ending != "json")
+        fields = json.loads(ours["json"])
+        for field, value in json.loads(parts.get("json", b"{}")).items():
+            assert (
+                fields["winnow"]["input"][field] == value if field in ("weight", "image_id") else fields[field] == value
+            )
+    assert META[0][:-1].encode() in next(parts["json"] for parts in found.values() if b"nested" in parts["json"])
+
+
+def test_a_key_of_two_sources_is_made_unique_and_the_other_keys_stay(shards):
+    keys = list(samples_of(shards))
+
+    assert len(keys) == len(COLOURS) + 1
+    assert {f"{n:06d}" for n in range(len(COLOURS))} <= set(keys)
+    (made,) = [key for key in keys if "_" in key]
+    fields = json.loads(samples_of(shards)[made]["json"])
+    assert made == f"000000_{fields['image_id']}"
+    assert fields["winnow"]["key"] == "000000"
+
+
+def test_webdataset_and_pandas_read_the_shards(source, shards):
+    weights = {row.image_id: row.weight for row in source[0].read(tables.CURATED).collect()}
+
+    urls = [str(path) for path in sorted(shards.glob("*.tar"))]
+    read = list(wds.WebDataset(urls, shardshuffle=False).decode())
+    beside = pd.concat(pd.read_parquet(path) for path in sorted(shards.glob("*.parquet")))
+
+    assert {sample["json"]["image_id"]: sample["json"]["weight"] for sample in read} == weights
+    assert [sample["__key__"] for sample in read] == list(beside["key"])
+    assert dict(zip(beside["image_id"], beside["weight"], strict=True)) == weights
+    row = beside[beside["key"] == "000001"].iloc[0]
+    assert (row["original_width"], row["width"], row["status"]) == (640, 8, "success")
+    assert [json.loads(p.read_text())["count"] for p in sorted(shards.glob("*_stats.json"))] == [3, 3, 3]
+
+
+def test_neither_partitions_nor_a_killed_run_change_a_byte(source, shards, spark, tmp_path):
+    lake = source[0]
+    again = Lake(spark, str(tmp_path / "lake"))
+    curated = lake.read(tables.CURATED).repartition(7, "caption").orderBy(F.desc("image_id"))
+    again.replace(tables.CURATED, curated, Recipe("weigh"))
+    folder = tmp_path / "set"
+    export.run(job_on(again), str(folder), "webdataset")
+    whole = data_of(folder)
+    assert whole == data_of(shards)
+
+    # As a kill leaves it: one shard without its statistics, one half-written, no manifest.
+    made = json.loads((folder / export.MANIFEST).read_text())["made_from"]
+    (folder / export.MANIFEST).unlink()
+    (folder / export.STARTED).write_text(json.dumps({"made_from": made}))
+    (folder / "00001_stats.json").unlink()
+    (folder / "00001.tar").write_bytes(b"half")
+    (folder / "00001.tar.deadbeef.part").write_bytes(b"half")
+    untouched = (folder / "00000.tar").stat().st_mtime_ns
+
+    summary = export.run(job_on(again), str(folder), "webdataset")
+
+    assert data_of(folder) == whole
+    assert (folder / "00000.tar").stat().st_mtime_ns == untouched
+    assert summary["images"] == len(COLOURS) + 1
+    assert not list(folder.glob("*.part"))
+
+
+def test_what_is_whole_is_left_alone_and_what_is_missing_is_made_again(source, shards):
+    job, before = job_on(source[0]), data_of(shards)
+    first = export.run(job, str(shards), "webdataset")
+    assert "up to date" in job.progress.console.file.getvalue()
+
+    (shards / "00002.parquet").unlink()
+
+    assert export.run(job_on(source[0]), str(shards), "webdataset") == first
+    assert data_of(shards) == before
+
+
+def test_another_seed_gives_another_order_of_the_same_images(source, shards, tmp_path):
+    export.run(job_on(source[0], "seed=1"), str(tmp_path / "set"), "webdataset")
+
+    assert samples_of(tmp_path / "set") == samples_of(shards)
+    assert list(samples_of(tmp_path / "set")) != list(samples_of(shards))
+
+
+def test_parquet_holds_the_pictures_and_is_ingested_again(source, spark, tmp_path):
+    lake = source[0]
+    export.run(job_on(lake), str(tmp_path / "set"), "parquet")
+
+    read = pd.concat(pd.read_parquet(path) for path in sorted((tmp_path / "set").glob("*.parquet")))
+    back = Lake(spark, str(tmp_path / "back"))
+    ingest.run(job_on(back), [str(tmp_path / "set")])
+
+    given = {row.image_id: (bytes(row.image), row.caption) for row in lake.read(tables.CURATED).collect()}
+    assert {row.image_id: (row.image, row.caption) for row in read.itertuples()} == given
+    assert list(read["sha256"]) == [hashlib.sha256(data).hexdigest() for data in read["image"]]
+    images = back.read(tables.IMAGES).collect()
+    assert {row.image_id: (bytes(row.image), row.caption) for row in images} == given
+
+
+def test_datacomp_gets_sorted_uids(source, tmp_path):
+    lake = source[0]
+    export.run(job_on(lake), str(tmp_path / "set"), "datacomp")
+
+    found = np.load(tmp_path / "set" / "subset.npy", mmap_mode="r")
+
+    ids = {row.image_id for row in lake.read(tables.CURATED).where("meta not like '%\"uid\"%'").collect()} | {UID}
+    wanted = np.array(sorted((int(i[:16], 16), int(i[16:], 16)) for i in ids), np.dtype("u8,u8"))
+    assert found.dtype == wanted.dtype
+    assert found.tolist() == wanted.tolist()
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == [
+        "README.md", "croissant.json", "subset.npy", "winnow.json",
+    ]  # fmt: skip
+
+
+def test_the_metadata_is_croissant_and_says_how_to_make_the_set_again(source, shards):
+    found = mlcroissant.Dataset(jsonld=str(shards / "croissant.json"))
+    written = json.loads((shards / "croissant.json").read_text())
+    manifest = json.loads((shards / "winnow.json").read_text())
+
+    assert not found.metadata.ctx.issues.errors
+    assert written["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    keys = [row["images/key"].decode() for row in found.records("images")]
+    assert keys == list(samples_of(shards))
+    assert "digest-of-an-encoder" in written["description"]
+    assert len(written["prov:wasDerivedFrom"]) == 2
+    assert manifest["counts"] == {
+        "rows_read": 9, "repeats": 0, "quarantined": 0, "images": 9, "filtered": None, "duplicates": None, "curated": 9,
+    }  # fmt: skip
+    assert manifest["tables"]["curated"]["settings"]["max_weight"] == 10.0
+    assert manifest["tables"]["images"]["version"] == source[0].version(tables.IMAGES)
+    assert [f["sha256"] for f in manifest["files"]] == [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(shards.glob("*.tar"))
+    ]
+
+
+def test_the_card_has_the_headings_and_takes_nothing_for_markup(shards):
+    manifest = json.loads((shards / "winnow.json").read_text())
+    manifest["card"] |= {"name": f"set: {HTML}\n---", "license": "CC-BY-4.0", "creator": None}
+
+    text = card.render(manifest)
+
+    front = text.split("---\n")[1]
+    assert f"pretty_name: {json.dumps('set: ' + HTML + ' ---')}" in front
+    assert "license: other" in front
+    for heading in ("Motivation", "Composition", "Collection process", "Preprocessing", "Uses", "Distribution",
+                    "Maintenance"):  # fmt: skip
+        assert f"\n## {heading}" in text
+    assert "<script>" not in text.split("---\n", 2)[2]
+    assert "| = **curated** | **9** |" in text
+    assert "digest-of-an-encoder" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "plain"),
+    [
+        ("000001", "000001"),
+        ("photos/cat.final.JPG", "photos/cat_final"),
+        ("../../etc/passwd", "__/__/etc/passwd"),
+        ("http://x/a.b?c=1", "http_/x/a_b_c=1"),
+        ("/abs\x00olute\n", "abs_olute_"),
+        ("Ünï 🦊", "Ünï 🦊"),
+    ],
+)
+def test_keys_that_a_tar_member_cannot_bear_are_made_plain(spark, key, plain):
+    made = spark.createDataFrame([(key,)], "key string").select(layout.plain_key(F.col("key")).alias("plain"))
+
+    assert made.first().plain == plain
+
+
+def test_every_image_lies_in_one_shard_of_the_right_size(spark):
+    ids = spark.range(0, 1000).select(F.md5(F.col("id").cast("string")).alias("image_id"))
+    curated = ids.select("image_id", F.lit("k").alias("key"), F.lit("s").alias("source"))
+
+    plan = layout.lay_out(curated, 1000, 13, seed=5)
+    rows = layout.assigned(curated, plan, 5, finished={3, 76}).groupBy("shard", "task").count().collect()
+
+    assert (plan.shards, plan.repeated_keys) == (77, 999)
+    assert {row.shard: row["count"] for row in rows} == {n: 13 for n in range(76) if n != 3}
+    assert sorted(row.task for row in rows) == list(range(75))
+
+
+def test_what_cannot_be_exported_is_said_in_a_line(source, shards, lake, tmp_path):
+    with pytest.raises(WinnowError, match=r"no table 'curated': run `winnow weigh` first"):
+        export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
+    lake.replace(tables.CURATED, lake.spark.createDataFrame([], tables.CURATED.schema), Recipe("weigh"))
+    with pytest.raises(WinnowError, match="curated holds no image"):
+        export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
+    assert not (tmp_path / "set").exists()
+    with pytest.raises(WinnowError, match="is none of webdataset, parquet, datacomp"):
+        export.run(job_on(lake), str(tmp_path / "set"), "zip")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    with pytest.raises(WinnowError, match=r"holds 1 other files \(thesis.txt\)"):
+        export.run(job_on(source[0]), str(tmp_path / "mine"), "webdataset")
+    with pytest.raises(WinnowError, match=r"holds an export as webdataset .*, not an export as parquet"):
+        export.run(job_on(source[0]), str(shards), "parquet")
+
+
+def test_a_curated_set_older_than_what_it_was_made_of_is_told(source, lake, tmp_path):
+    job = job_on(lake)
+    rows = source[0].read(tables.CURATED).limit(1)
+    lake.replace(tables.CURATED, rows, Recipe("weigh", {"verdicts": 3}))
+
+    export.run(job, str(tmp_path / "set"), "datacomp")
+
+    assert "curated is older than verdicts: run `winnow weigh`" in job.progress.console.file.getvalue()
+
+
+@pytest.mark.parametrize("images", [1000, 100_001])
+def test_buckets_of_any_size_rank_alike(spark, images, monkeypatch):
+    monkeypatch.setattr(layout, "_ROWS_OF_A_BUCKET", 100)
+    ids = spark.range(0, 1000).select(F.col("id").cast("string").alias("image_id"))
+    places = sorted(row[0] for row in ids.select(layout.place(5)).collect())
+    curated = ids.select("image_id", F.col("image_id").alias("key"), F.lit("s").alias("source"))
+
+    assert layout.lay_out(curated, images, 13, seed=5).firsts == tuple(places[::13])
+
+
+def test_headers_carry_neither_time_nor_owner(shards):
+    with tarfile.open(sorted(shards.glob("*.tar"))[0]) as tar:
+        headers = {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in tar}
+
+    assert headers == {(0, 0, 0, "", 0o644)}
