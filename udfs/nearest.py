@@ -212,7 +212,9 @@ def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> Found:
 def _at_least(rough: Vectors, bar: Vectors) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of what reaches its row's bar; rows whose largest does not are not looked at again."""
     hopeful = np.flatnonzero(rough.max(axis=1, initial=-np.inf) >= bar)
-    some, columns = np.nonzero(rough[hopeful] >= bar[hopeful, None])
+    # Flat and then divided: numpy's nonzero over two axes takes four times as long.
+    places = np.flatnonzero(rough[hopeful] >= bar[hopeful, None])
+    some, columns = np.divmod(places, rough.shape[1])
     return hopeful[some], columns
 
 
