@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from jobs import config
 from jobs.job import Job, Summary
@@ -25,6 +26,29 @@ app = typer.Typer(
 )
 label_app = typer.Typer(help="Labels in and out.", no_args_is_help=True)
 app.add_typer(label_app, name="label")
+
+
+class _SearchOrPrompts(TyperGroup):
+    """A group whose command is `search` unless its first word, after options, names another."""
+
+    _FLAGS = ("--debug", "--help")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts the command's name first, where the group looks for it."""
+        place = 0
+        while place < len(args) and args[place].startswith("--") and args[place] != "--":
+            place += 1 if args[place] in self._FLAGS or "=" in args[place] else 2
+        named = [word for word in args[place : place + 1] if word in self.commands]
+        words = [*named, *args[:place], *args[place + 1 :]] if named else ["search", *args]
+        return super().parse_args(ctx, words if args not in ([], ["--help"]) else args)
+
+
+regurgitation_app = typer.Typer(
+    cls=_SearchOrPrompts,
+    help="Generated images against every image of the lake: GENERATED..., or the word prompts.",
+    no_args_is_help=True,
+)
+app.add_typer(regurgitation_app, name="regurgitation")
 
 LakeOption = Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake's Delta tables.")]
 ConfOption = Annotated[
@@ -245,6 +269,53 @@ def audit(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, deb
     with Invocation(lake, conf, set_, debug).open("audit") as job:
         summary = command.run(job)
     _show("audit", summary)
+
+
+@regurgitation_app.command("search")
+def regurgitation_search(
+    generated: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GENERATED...",
+            help="Generated images, as `ingest` takes them; or image files, answered one by one.",
+        ),
+    ],
+    lake: LakeOption,
+    format_: FormatOption = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Search generated images in the whole lake, and write the table regurgitation and a contact sheet."""
+    from jobs import regurgitation as command
+
+    with Invocation(lake, conf, set_, debug).open("regurgitation") as job:
+        asked = command.is_question(generated)
+        lines = command.answers(job, generated) if asked else []
+        summary = {} if asked else command.run(job, generated, format_)
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    if not asked:
+        _show("regurgitation", summary)
+
+
+@regurgitation_app.command("prompts")
+def regurgitation_prompts(
+    lake: LakeOption,
+    count: Annotated[int, typer.Option(min=1, help="Number of captions.")] = 1000,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl; printed as CSV when not given.")
+    ] = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """List the captions most worth generating from."""
+    from jobs import prompts as command
+
+    with Invocation(lake, conf, set_, debug).open("regurgitation prompts") as job:
+        text = command.run(job, count, out)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True, end="" if out is None else "\n")
 
 
 @app.command()

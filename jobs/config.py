@@ -109,6 +109,15 @@ class AuditSettings(_Section):
     confidence: Fraction
 
 
+class RegurgitationSettings(_Section):
+    """How generated images are compared with the lake's."""
+
+    neighbours: Annotated[int, Field(ge=1, le=100)]
+    max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
+    confidence: Fraction
+    pairs: Annotated[int, Field(ge=1, le=400)]
+
+
 class ReportSettings(_Section):
     """What the report shows."""
 
@@ -146,6 +155,7 @@ class Settings(_Section):
     dedup: DedupSettings
     weigh: WeighSettings
     audit: AuditSettings
+    regurgitation: RegurgitationSettings
     report: ReportSettings
     export: ExportSettings
 

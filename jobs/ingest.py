@@ -98,6 +98,19 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     return {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
 
 
+def source_rows(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
+    """The rows of sources of any format: `jobs.sources.rows.SCHEMA`.
+
+    Raises:
+        WinnowError: A source lacks a column.
+    """
+    parts = []
+    for fmt, reader in _READERS.items():
+        of_format = [source for source in sources if source.format == fmt]
+        parts += [reader(spark, of_format, settings)] if of_format else []
+    return reduce(DataFrame.unionByName, parts)
+
+
 def inspected(source_rows: DataFrame, max_megapixels: float) -> DataFrame:
     """Decodes each image once and names it.
 
@@ -218,7 +231,7 @@ def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
     """Reads some sources and commits them."""
     lake, settings = job.lake, job.settings.ingest
     run_id = uuid.uuid4().hex
-    with _small_files(lake.spark, settings):
+    with small_files(lake.spark, settings):
         with job.progress.step(f"ingest: reading and decoding{part}"):
             rows_read = _stage(lake, chunk, settings, run_id)
         with job.progress.step(f"ingest: looking for repeats{part}"):
@@ -233,11 +246,7 @@ def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
 def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> int:
     """Writes what the sources hold, decoded, to the staging folder; returns the number of rows that were read."""
     seen = Observation()
-    parts = []
-    for fmt, reader in _READERS.items():
-        of_format = [source for source in chunk if source.format == fmt]
-        parts += [reader(lake.spark, of_format, settings)] if of_format else []
-    read = reduce(DataFrame.unionByName, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+    read = source_rows(lake.spark, chunk, settings).observe(seen, F.count(F.lit(1)).alias("rows"))
     inspected(read, settings.max_megapixels).write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
     return int(seen.get["rows"])
 
@@ -396,7 +405,7 @@ def _staged(lake: Lake, run_id: str) -> DataFrame:
 
 
 @contextmanager
-def _small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]:
+def small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]:
     """Settings of the session for writing pictures: small row groups, which split well, and no second compression."""
     wanted = {
         "spark.sql.files.maxPartitionBytes": str(settings.file_mb << 20),

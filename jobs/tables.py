@@ -122,8 +122,18 @@ KEYWORD_SHIFT = _table(
     "keyword string, unfiltered double, filtered double, weighted double, shift double, shift_low double, "
     "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long",
 )
+REGURGITATION = _table(
+    "regurgitation",
+    "regurgitation",
+    "generated_key string, image_id string, distance int, similarity float, rank int, copy boolean, "
+    "nearest_by string, generated_source string, prompt_id string",
+)
+REGURGITATION_FAULTS = _table(
+    "regurgitation_faults", "regurgitation", "source string, key string, stage string, reason string, detail string"
+)
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
     PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
+    REGURGITATION, REGURGITATION_FAULTS,
 )  # fmt: skip

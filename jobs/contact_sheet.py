@@ -1,0 +1,89 @@
+"""The contact sheet of `regurgitation`: generated images beside the ones they are nearest to, in one HTML file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs import thumbnails
+from jobs.config import Settings
+from jobs.job import Summary
+from jobs.lake import Lake
+from jobs.report import PICTURE_BYTES, clean
+from jobs.thumbnails import Thumbnail
+
+FILE = "regurgitation.html"
+_PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated image and an original.
+
+    Attributes:
+        facts: A row of the table regurgitation, with key, source and fate of the original.
+        generated: Its thumbnail.
+        original: The other's.
+    """
+
+    facts: Row
+    generated: Thumbnail
+    original: Thumbnail
+
+    @property
+    def veiled(self) -> bool:
+        """Whether both are blurred until someone asks to see them: the original was filtered, and they look alike."""
+        return bool(self.facts.fate == "filtered")
+
+
+def pairs_of(described: DataFrame, generated: DataFrame, images: DataFrame, settings: Settings) -> tuple[Pair, ...]:
+    """The pairs of a sheet with their pictures, copies first, then the most similar.
+
+    Args:
+        described: A bounded number of rows of regurgitation with generated_id, and key, source, fate of the original.
+        generated: generated_id, image, caption, info (width and height) of the generated images.
+        images: Table images.
+        settings: For the size of a thumbnail.
+    """
+    order = (F.desc("copy"), F.desc("similarity"), "generated_id")
+    rows = described.orderBy(*order).collect()
+    side, budget = settings.report.thumbnail * _PIXELS_PER_POINT, PICTURE_BYTES // 2
+    size = (F.col("info.width").alias("width"), F.col("info.height").alias("height"))
+    made = generated.select(F.col("generated_id").alias("image_id"), "caption", "image", *size)
+    left = thumbnails.fetch(made, [row.generated_id for row in rows], side, budget)
+    right = thumbnails.fetch(images, [row.image_id for row in rows], side, budget)
+    return tuple(Pair(row, left[row.generated_id], right[row.image_id]) for row in rows)
+
+
+def write(lake: Lake, pairs: tuple[Pair, ...], summary: Summary) -> str:
+    """Writes the sheet below the lake and returns its address."""
+    name = lake.uri.rstrip("/").rpartition("/")[2] or lake.uri
+    return lake.write_file(FILE, render(name, pairs, summary).encode("utf-8", "replace"))
+
+
+def render(name: str, pairs: tuple[Pair, ...], summary: Mapping[str, object]) -> str:
+    """The sheet as HTML, with its style inside and no script at all.
+
+    Args:
+        name: The lake's.
+        pairs: Captions and names in them are data: they are escaped.
+        summary: What the command found out, by name.
+    """
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = clean
+    template = environment.get_template("regurgitation.html.jinja")
+    return template.render(name=name, pairs=pairs, summary=summary, style=Markup(_template("report.css")))
+
+
+def _template(name: str) -> str:
+    return resources.files("jobs").joinpath("templates", name).read_text("utf-8")

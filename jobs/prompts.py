@@ -1,0 +1,97 @@
+"""`regurgitation prompts`: the captions most worth generating from, to see whether a model repeats its training set.
+
+A model repeats most what it saw most often (Carlini et al. 2023, "Extracting training data from diffusion models",
+section 4), so half are captions of the largest groups of duplicates; the other half is a random sample, whose rate of
+copies is that of the whole set.
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.job import Job
+from models.errors import WinnowError
+
+COLUMNS = ("image_id", "caption", "reason", "group_size")
+LARGEST, RANDOM = "large duplicate group", "random"
+
+
+def run(job: Job, count: int, file: str | None) -> str:
+    """Chooses prompts and writes them.
+
+    Args:
+        job: The lake and the seed.
+        count: How many.
+        file: Ends in .csv or .jsonl; None for none.
+
+    Returns:
+        The file's name; without a file the rows themselves, as CSV.
+
+    Raises:
+        WinnowError: The lake has no images, or the file is of another format or cannot be written.
+    """
+    if file is not None and Path(file).suffix not in _WRITERS:
+        raise WinnowError(f"prompts are written to .csv or .jsonl, not to {file}: choose one of these endings")
+    images = job.lake.require(tables.IMAGES)
+    verdicts, duplicates = (job.lake.read(t) for t in (tables.VERDICTS, tables.DUPLICATES))
+    with job.progress.step("regurgitation: choose prompts"):
+        found = prompts(images, verdicts, duplicates, count, job.settings.seed).collect()
+    rows = [row.asDict() for row in found]
+    if file is None:
+        return _csv(rows)
+    try:
+        Path(file).write_text(_WRITERS[Path(file).suffix](rows), encoding="utf-8", newline="")
+    except OSError as error:
+        raise WinnowError(f"{file} cannot be written: {error.strerror}") from error
+    return f"{len(rows)} prompts in {file}"
+
+
+def prompts(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, count: int, seed: int) -> DataFrame:
+    """Captions of training images: half of the largest duplicate groups, the rest a random sample.
+
+    Args:
+        images: Table images.
+        verdicts: Table verdicts; an image without a verdict is kept.
+        duplicates: Table duplicates.
+        count: Rows wanted.
+        seed: Of the random sample.
+
+    Returns:
+        image_id, caption, reason, group_size (images that look the same, 1 for a single one); the largest groups
+        first. Fewer rows where fewer images have captions.
+    """
+    out = verdicts.where("not kept").select("image_id")
+    out = out.unionByName(duplicates.select(F.col("removed_id").alias("image_id")))
+    training = images.where(F.trim("caption") != "").join(out, "image_id", "left_anti").select("image_id", "caption")
+    groups = duplicates.groupBy(F.col("kept_id").alias("image_id")).agg((F.count("*") + 1).alias("group_size"))
+    sized = training.join(groups, "image_id", "left").na.fill(1, ["group_size"])
+    grouped = sized.where("group_size > 1").orderBy(F.desc("group_size"), "image_id").limit(count // 2)
+    largest = grouped.select("image_id", "caption", F.lit(LARGEST).alias("reason"), "group_size", -F.col("group_size"))
+    # As many again as are wanted, so that enough are left without those that come by their group.
+    order = F.xxhash64("image_id", F.lit(seed))
+    sample = sized.orderBy(order, "image_id").limit(count)
+    other = sample.join(largest, "image_id", "left_anti")
+    chance = other.select("image_id", "caption", F.lit(RANDOM).alias("reason"), "group_size", order)
+    both = largest.union(chance).toDF(*COLUMNS, "place")
+    return both.orderBy("reason", "place", "image_id").limit(count).select(*COLUMNS)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+_WRITERS = {".csv": _csv, ".jsonl": _json_lines}

@@ -1,0 +1,361 @@
+"""`regurgitation`: generated images searched exactly against every image of the lake, kept or not."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import functions as F
+
+from jobs import contact_sheet, ingest, model_files, nearest, tables
+from jobs.config import fingerprint
+from jobs.dedup import Rule, rule_for
+from jobs.filter import undecodable
+from jobs.job import Job, Summary
+from jobs.lake import Lake, Recipe
+from jobs.score import encoder_file, scored
+from jobs.sources import files, rows
+from jobs.sources.find import Source, find, is_image
+from models.errors import LostRowsError, WinnowError
+from models.thresholds import upper_bound
+from udfs.hamming import HASH_BITS, hamming
+from udfs.nearest import inner_product
+from udfs.scoring import Scoring
+
+STAGING = "_staging/regurgitation"
+_GENERATED_OF_A_PASS = 50_000  # their signals are on the driver, about 1 kB each
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What generated images are compared by.
+
+    Attributes:
+        rule: What counts as a duplicate; the hash and the encoder are its.
+        max_distance: Bits of 256 within which a generated image counts as a copy.
+        neighbours: Nearest images looked for by each of the two distances.
+    """
+
+    rule: Rule
+    max_distance: int
+    neighbours: int
+
+    @property
+    def hash(self) -> str:
+        """The column of the table signals that is compared."""
+        return "pdq" if self.rule.hash == "pdq" else "embedding_hash"
+
+
+def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summary:
+    """Compares generated images with the lake's; writes regurgitation, regurgitation_faults and the contact sheet.
+
+    Args:
+        job: The lake, the settings, the progress display.
+        generated: Files, folders, patterns, URIs, as `ingest` takes them. A field `image_id` of theirs is taken for the
+            image whose caption was the prompt.
+        format: One of `jobs.sources.find.FORMATS`; guessed when None.
+
+    Returns:
+        How many were compared, how many are copies, and an upper bound on the true rate.
+
+    Raises:
+        WinnowError: A source is not there, or images of the lake have not been scored.
+        LostRowsError: A generated image is neither compared nor among the faults; nothing is written then.
+    """
+    lake = job.lake
+    lake.require(tables.SIGNALS)
+    comparison = comparison_for(job)
+    found = find(lake.spark, generated, format, job.settings.ingest)
+    recipe = _recipe(job, comparison, found)
+    before = lake.recipe(tables.REGURGITATION)
+    if before is not None and before.makes_the_same(recipe) and lake.has_file(contact_sheet.FILE):
+        job.progress.note("regurgitation: up to date")
+        return dict(before.result)
+    pool = _pool(job, comparison)
+    with_rows = ingest.source_rows(lake.spark, found, job.settings.ingest)
+    try:
+        _stage(job, with_rows)
+        with job.progress.step("regurgitation: search every image"):
+            _search(lake, pool, comparison)
+        return _written(job, comparison, recipe)
+    finally:
+        lake.delete(STAGING)
+
+
+def answers(job: Job, paths: Sequence[str]) -> list[str]:
+    """Says of a few image files whether they are in the lake, one line each; writes no table.
+
+    Args:
+        job: The lake, the settings, the progress display.
+        paths: Image files.
+
+    Raises:
+        WinnowError: A file cannot be read, or images of the lake have not been scored.
+    """
+    lake, comparison = job.lake, comparison_for(job)
+    lake.require(tables.SIGNALS)
+    asked = [_file_row(path) for path in paths]
+    pool = _pool(job, comparison)
+    try:
+        _stage(job, lake.spark.createDataFrame(asked, rows.SCHEMA))
+        with job.progress.step("regurgitation: search every image"):
+            _search(lake, pool, comparison)
+            faults = {row.key: f"{row.reason} ({row.detail})" for row in _faults(lake).collect()}
+            best = {row.generated_key: row for row in _described(lake, nearest_pairs(_pairs(lake))).collect()}
+    finally:
+        lake.delete(STAGING)
+    return [_answer(path, best.get(path), faults.get(path), comparison.max_distance) for path in paths]
+
+
+def is_question(paths: Sequence[str]) -> bool:
+    """Whether all paths name single image files, so that an answer is wanted and no table."""
+    return all(is_image(path) and files.kind(files.absolute(path)) == "file" for path in paths)
+
+
+def comparison_for(job: Job) -> Comparison:
+    """What the settings say; without a distance of its own, the one that makes a duplicate."""
+    settings, rule = job.settings.regurgitation, rule_for(job)
+    distance = rule.max_distance if settings.max_distance is None else settings.max_distance
+    return Comparison(rule, distance, settings.neighbours)
+
+
+# Transforms -----------------------------------------------------------------------------------------------------------
+
+
+def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
+    """The images nearest to generated ones, by hash and by embedding.
+
+    Args:
+        generated: generated_id, hash, embedding; a bounded number, whose signals are collected.
+        pool: image_id, hash, embedding.
+        k: Nearest by each.
+
+    Returns:
+        generated_id, image_id, nearest_by (`embedding`, `hash` or `embedding, hash`).
+    """
+    collected = generated.select("generated_id", "hash", "embedding").orderBy("generated_id").toArrow()
+    hashes = np.frombuffer(b"".join(collected.column("hash").to_pylist()), np.uint8).reshape(len(collected), -1)
+    found = [
+        nearest.nearest_by_hash(pool, hashes, k).select("query", "image_id", F.lit("hash").alias("by")),
+        nearest.nearest_by_embedding(pool, _matrix(collected), k).select(
+            "query", "image_id", F.lit("embedding").alias("by")
+        ),
+    ]
+    names = pa.table({"query": pa.array(range(len(collected)), pa.int32()), "generated_id": collected.column(0)})
+    by = F.concat_ws(", ", F.sort_array(F.collect_set("by"))).alias("nearest_by")
+    each = reduce(DataFrame.unionByName, found).groupBy("query", "image_id").agg(by)
+    named = F.broadcast(pool.sparkSession.createDataFrame(names))
+    return each.join(named, "query").select("generated_id", "image_id", "nearest_by")
+
+
+def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison: Comparison) -> DataFrame:
+    """Pairs with both their distances, and whether they are copies.
+
+    A picture too plain to hash is only a copy of the same bytes, as in `dedup`.
+
+    Args:
+        near: generated_id, image_id, nearest_by.
+        generated: generated_id, generated_key, generated_source, prompt_id, hash, embedding, plain, content.
+        pool: image_id, hash, embedding, plain, content.
+        comparison: What counts as a copy.
+
+    Returns:
+        generated_id and the columns of the table regurgitation; rank 1 is the most similar.
+    """
+    image = pool.select("image_id", *[F.col(name).alias(f"image_{name}") for name in _SIGNALS])
+    both = near.join(generated, "generated_id").join(image, "image_id")
+    distance, similarity = hamming("hash", "image_hash"), inner_product(F.col("embedding"), F.col("image_embedding"))
+    comparable = ~F.col("plain") & ~F.col("image_plain")
+    copy = comparable & (F.col("distance") <= comparison.max_distance) | (F.col("content") == F.col("image_content"))
+    order = Window.partitionBy("generated_id").orderBy(F.desc("similarity"), "distance", "image_id")
+    measured = both.withColumn("distance", distance).withColumn("similarity", similarity)
+    ranked = measured.withColumns({"copy": copy, "rank": F.row_number().over(order)})
+    return ranked.select("generated_id", *tables.REGURGITATION.schema.names)
+
+
+def nearest_pairs(pairs: DataFrame) -> DataFrame:
+    """For each generated image the pair that says most: a copy before all others, then the most similar.
+
+    Args:
+        pairs: As `compared` returns them.
+    """
+    best = Window.partitionBy("generated_id").orderBy(F.desc("copy"), "rank")
+    return pairs.withColumn("place", F.row_number().over(best)).where("place = 1").drop("place")
+
+
+_SIGNALS = ("hash", "embedding", "plain", "content")
+
+
+def _signals(comparison: Comparison) -> tuple[Column, ...]:
+    plain = F.col("pdq_quality") < comparison.rule.min_quality
+    return F.col(comparison.hash).alias("hash"), F.col("embedding"), plain.alias("plain"), F.col("content")
+
+
+def _matrix(collected: pa.Table) -> NDArray[np.float32]:
+    column = collected.column("embedding").combine_chunks()
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(collected), -1)
+
+
+# Steps ----------------------------------------------------------------------------------------------------------------
+
+
+def _recipe(job: Job, comparison: Comparison, found: Sequence[Source]) -> Recipe:
+    inputs = job.lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
+    read = hashlib.sha256("".join(f"{s.path}\0{s.fingerprint}\0" for s in found).encode("utf-8", "replace"))
+    settings = {**fingerprint(job.settings.regurgitation), **vars(comparison.rule)}
+    return Recipe(
+        "regurgitation", inputs, {**settings, "max_distance": comparison.max_distance, "sources": read.hexdigest()}
+    )
+
+
+def _pool(job: Job, comparison: Comparison) -> DataFrame:
+    """Every image of the lake with what is compared.
+
+    Raises:
+        WinnowError: Images have no signals of the present encoder, so that a search would not be of all of them.
+    """
+    images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
+    present = signals.where(F.col("encoder") == comparison.rule.encoder)
+    broken = undecodable(images, quarantine, present)
+    with job.progress.step("regurgitation: look for images without signals"):
+        missing = images.join(present, "image_id", "left_anti").join(broken, "image_id", "left_anti").count()
+    if missing:
+        raise WinnowError(
+            f"{missing} images have no signals of encoder {comparison.rule.encoder}, and all are to be searched: "
+            "run `winnow score` first"
+        )
+    return present.select("image_id", *_signals(comparison))
+
+
+def _stage(job: Job, source_rows: DataFrame) -> None:
+    """Reads and scores generated images into a scratch folder."""
+    lake, settings = job.lake, job.settings
+    lake.delete(STAGING)
+    with ingest.small_files(lake.spark, settings.ingest):
+        with job.progress.step("regurgitation: read generated images"):
+            looked_at = ingest.inspected(source_rows, settings.ingest.max_megapixels)
+            looked_at.write.parquet(lake.path(f"{STAGING}/images"))
+        with job.progress.step("regurgitation: hash and embed them"):
+            encoder = model_files.ship(lake.spark, encoder_file(job))
+            score = settings.score
+            scoring = Scoring(encoder, (), score.batch, score.threads, tuple(score.providers))
+            good = (
+                _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
+            )
+            scored(good, scoring).withColumnRenamed("image_id", "generated_id").write.parquet(
+                lake.path(f"{STAGING}/signals")
+            )
+
+
+def _search(lake: Lake, pool: DataFrame, comparison: Comparison) -> None:
+    """Writes the pairs, a bounded number of generated images at a time."""
+    signals = _staged_signals(lake)
+    named = _images(lake).select(
+        "generated_id",
+        F.col("key").alias("generated_key"),
+        F.col("source").alias("generated_source"),
+        F.get_json_object("meta", "$.image_id").alias("prompt_id"),
+    )
+    generated = signals.select("generated_id", *_signals(comparison)).join(named, "generated_id")
+    passes = max(1, -(-signals.count() // _GENERATED_OF_A_PASS))
+    share = F.pmod(F.xxhash64("generated_id"), F.lit(passes))
+    for number in range(passes):
+        near = neighbours(generated.where(share == number), pool, comparison.neighbours)
+        pairs = compared(near, generated, pool, comparison)
+        pairs.write.mode("append").parquet(lake.path(f"{STAGING}/pairs"))
+
+
+def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
+    """Counts, and writes the tables and the contact sheet."""
+    lake, settings = job.lake, job.settings.regurgitation
+    pairs = _pairs(lake)
+    with job.progress.step("regurgitation: count and write"):
+        summary = _summary(job, nearest_pairs(pairs), comparison)
+        lake.replace(tables.REGURGITATION_FAULTS, _faults(lake), recipe)
+        best = nearest_pairs(pairs).orderBy(F.desc("copy"), F.desc("similarity"), "generated_id").limit(settings.pairs)
+        shown = contact_sheet.pairs_of(_described(lake, best), _images(lake), lake.read(tables.IMAGES), job.settings)
+        address = contact_sheet.write(lake, shown, summary)
+        summary = {**summary, "contact sheet": address}
+        lake.replace(tables.REGURGITATION, pairs, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
+    return summary
+
+
+def _summary(job: Job, best: DataFrame, comparison: Comparison) -> Summary:
+    found, copies, own = best.agg(
+        F.count("*"), F.count_if("copy"), F.count_if(F.col("copy") & (F.col("prompt_id") == F.col("image_id")))
+    ).collect()[0]
+    read, faults = _images(job.lake).count(), _faults(job.lake).count()
+    searched = job.lake.read(tables.SIGNALS).where(F.col("encoder") == comparison.rule.encoder).count()
+    if read != faults + found and searched:
+        raise LostRowsError(f"{read} generated images were read, but {found} compared and {faults} not decodable")
+    confidence = job.settings.regurgitation.confidence
+    bound = upper_bound(copies, found, confidence)
+    return {
+        "generated images": read,
+        "compared": found,
+        "not decodable": faults,
+        "images searched": searched,
+        "copies": copies,
+        "copies of the prompt's own image": own,
+        "a copy is within": f"{comparison.max_distance} bits of {HASH_BITS}",
+        "true rate of copies": f"at most {100 * bound:.3g} % ({100 * confidence:g} % confidence)",
+    }
+
+
+def _images(lake: Lake) -> DataFrame:
+    """The generated images as staged, named by their place."""
+    place = F.concat_ws(":", F.col("_metadata.file_name"), F.col("_metadata.row_index")).alias("generated_id")
+    return lake.spark.read.parquet(lake.path(f"{STAGING}/images")).select("*", place)
+
+
+def _staged_signals(lake: Lake) -> DataFrame:
+    return lake.spark.read.parquet(lake.path(f"{STAGING}/signals")).where("reason is null")
+
+
+def _pairs(lake: Lake) -> DataFrame:
+    return lake.spark.read.parquet(lake.path(f"{STAGING}/pairs"))
+
+
+def _faults(lake: Lake) -> DataFrame:
+    """source, key, stage, reason, detail of what could not be decoded, by the reader's look or by the scoring pass."""
+    failed = lake.spark.read.parquet(lake.path(f"{STAGING}/signals")).where("reason is not null")
+    later = (
+        _images(lake)
+        .select("generated_id", "source", "key")
+        .join(failed.select("generated_id", F.lit("score").alias("stage"), "reason", "detail"), "generated_id")
+    )
+    return ingest.quarantine(_images(lake)).unionByName(later.drop("generated_id"))
+
+
+def _described(lake: Lake, pairs: DataFrame) -> DataFrame:
+    """A bounded number of pairs with key and source of the image, and what became of it: kept, filtered, duplicate."""
+    images = lake.read(tables.IMAGES).select("image_id", "key", "source")
+    verdicts = lake.read(tables.VERDICTS).select("image_id", "kept")
+    removed = lake.read(tables.DUPLICATES).select(F.col("removed_id").alias("image_id"), F.lit(True).alias("removed"))
+    few = F.broadcast(pairs)
+    named = images.join(few, "image_id").join(verdicts, "image_id", "left").join(removed, "image_id", "left")
+    fate = F.when(~F.col("kept"), "filtered").when(F.col("removed"), "duplicate").otherwise("kept").alias("fate")
+    return named.select("generated_id", *tables.REGURGITATION.schema.names, "key", "source", fate)
+
+
+# One file -------------------------------------------------------------------------------------------------------------
+
+
+def _file_row(path: str) -> Mapping[str, Any]:
+    row = rows.Row(path, path, image=files.read(files.absolute(path)))
+    return {**vars(row), "stage": None}
+
+
+def _answer(path: str, best: Row | None, fault: str | None, max_distance: int) -> str:
+    if best is None:
+        return f"{path}: cannot be compared: {fault or 'the lake has no image'}"
+    where = f"image {best.image_id}, {best.key} of {best.source} ({best.fate})"
+    distance = f"{best.distance} bits of {HASH_BITS}, similarity {best.similarity:.3f}"
+    if best.copy:
+        return f"{path}: in the lake: {where}, at {distance}"
+    return f"{path}: no copy within {max_distance} bits; nearest is {where}, at {distance}"

@@ -1,0 +1,202 @@
+"""Planted copies among generated images, from the files to the contact sheet."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyspark.sql import Row, SparkSession
+from typer.testing import CliRunner
+
+from jobs import config, contact_sheet, ingest, prompts, regurgitation, score, tables
+from jobs.cli import app
+from jobs.config import Settings
+from jobs.contact_sheet import Pair
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from jobs.thumbnails import Thumbnail
+from models.errors import WinnowError
+from tests.conftest import SPARK
+from tests.pictures import pattern
+
+IMAGES, COPIES, OTHERS = 24, 6, 6
+
+
+def copy_of(seed: int, kind: int) -> Image.Image:
+    """The picture of a seed, changed: 0 for its JPEG's sake only, 1 cropped by 10 %, 2 recoloured."""
+    image = Image.fromarray(pattern(seed, 128))
+    if kind == 1:
+        return image.crop((6, 6, 122, 122))
+    if kind == 2:
+        return Image.fromarray((np.asarray(image) * [0.9, 1.0, 0.8] + 12).clip(0, 255).astype(np.uint8))
+    return image
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return config.load(overrides=SPARK)
+
+
+@pytest.fixture(scope="module")
+def job(spark: SparkSession, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A scored lake of pictures, one of which was filtered."""
+    folder = tmp_path_factory.mktemp("lake")
+    (folder / "pictures").mkdir()
+    for seed in range(IMAGES):
+        Image.fromarray(pattern(seed, 128)).save(folder / "pictures" / f"{seed}.png")
+        (folder / "pictures" / f"{seed}.txt").write_text(f"picture {seed}")
+    job = Job(Lake(spark, str(folder / "lake")), settings, Progress())
+    ingest.run(job, [str(folder / "pictures")])
+    score.run(job)
+    verdicts = job.lake.read(tables.IMAGES).selectExpr("image_id", "key != '2' as kept", "array('x') as reasons")
+    job.lake.replace(tables.VERDICTS, verdicts, Recipe("filter"))
+    return job
+
+
+@pytest.fixture(scope="module")
+def generated(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies and others as JPEG, the first copy with its prompt's image_id, and a file that is no image."""
+    folder = tmp_path_factory.mktemp("generated")
+    own = job.lake.read(tables.IMAGES).where("key = '0'").first()
+    assert own is not None
+    with (folder / "metadata.jsonl").open("w") as metadata:
+        for seed in range(COPIES):
+            copy_of(seed, seed % 3).save(folder / f"copy{seed}.jpg", quality=70)
+            fields = {"file_name": f"copy{seed}.jpg", "text": "<script>alert(1)</script>"}
+            metadata.write(json.dumps(fields | ({"image_id": own.image_id} if seed == 0 else {})) + "\n")
+    for seed in range(1000, 1000 + OTHERS):
+        Image.fromarray(pattern(seed, 128)).save(folder / f"other{seed}.jpg", quality=90)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(job: Job, generated: Path) -> dict[str, int | float | str]:
+    return regurgitation.run(job, [str(generated)])
+
+
+def test_planted_copies_are_found_and_others_are_not_called_copies(job: Job, summary: dict[str, object]) -> None:
+    rows = job.lake.read(tables.REGURGITATION)
+    keys = {row.image_id: row.key for row in job.lake.read(tables.IMAGES).select("image_id", "key").collect()}
+    copies = {(row.generated_key, keys[row.image_id]) for row in rows.where("copy").collect()}
+    assert copies == {(f"copy{seed}", str(seed)) for seed in range(COPIES)}
+    assert summary["copies"] == COPIES and summary["compared"] == COPIES + OTHERS
+    assert summary["copies of the prompt's own image"] == 1
+    assert summary["true rate of copies"] == "at most 75.5 % (95 % confidence)"
+
+
+def test_each_has_its_nearest_by_both_distances_most_similar_first(
+    job: Job, summary: dict[str, object], settings: Settings
+) -> None:
+    by_image: dict[str, list[Row]] = {}
+    for row in job.lake.read(tables.REGURGITATION).orderBy("generated_key", "rank").collect():
+        by_image.setdefault(row.generated_key, []).append(row)
+    k = settings.regurgitation.neighbours
+    assert len(by_image) == COPIES + OTHERS
+    for rows in by_image.values():
+        assert [row.rank for row in rows] == list(range(1, len(rows) + 1))
+        assert [row.similarity for row in rows] == sorted((row.similarity for row in rows), reverse=True)
+        assert sum("embedding" in row.nearest_by for row in rows) == sum("hash" in row.nearest_by for row in rows) == k
+        assert all("embedding" in row.nearest_by for row in rows[:k])
+
+
+def test_a_broken_image_is_reported_with_its_reason_and_nothing_is_lost(job: Job, summary: dict[str, object]) -> None:
+    (fault,) = job.lake.read(tables.REGURGITATION_FAULTS).collect()
+    assert fault.key == "broken" and fault.reason
+    assert summary["not decodable"] == 1 and summary["generated images"] == COPIES + OTHERS + 1
+    assert job.lake.read(tables.IMAGES).count() == IMAGES
+    assert job.lake.read(tables.QUARANTINE).count() == 0
+    assert not job.lake.has_file(regurgitation.STAGING)
+
+
+def test_a_second_run_does_nothing_and_says_the_same(job: Job, generated: Path, summary: dict[str, object]) -> None:
+    before = job.lake.version(tables.REGURGITATION)
+    assert regurgitation.run(job, [str(generated)]) == summary
+    assert job.lake.version(tables.REGURGITATION) == before
+
+
+def test_single_files_are_answered_in_a_line_each(job: Job, generated: Path) -> None:
+    before = job.lake.version(tables.REGURGITATION)
+    paths = [str(generated / name) for name in ("copy2.jpg", "other1000.jpg", "broken.jpg")]
+    assert regurgitation.is_question(paths) and not regurgitation.is_question([str(generated)])
+    copy, other, broken = regurgitation.answers(job, paths)
+    assert "in the lake: image " in copy and ", 2 of " in copy and "(filtered)" in copy
+    assert "no copy within" in other and "similarity" in other
+    assert "cannot be compared" in broken
+    assert job.lake.version(tables.REGURGITATION) == before
+
+
+def test_unscored_images_are_refused(job: Job, generated: Path, tmp_path: Path) -> None:
+    lake = Lake(job.lake.spark, str(tmp_path / "lake"))
+    lake.append(tables.IMAGES, job.lake.read(tables.IMAGES), Recipe("ingest"))
+    lake.append(tables.SIGNALS, job.lake.read(tables.SIGNALS).limit(IMAGES - 3), Recipe("score"))
+    with pytest.raises(WinnowError, match=r"3 images have no signals .* run `winnow score`"):
+        regurgitation.run(Job(lake, job.settings, Progress()), [str(generated)])
+
+
+def test_the_sheet_is_written_and_veils_what_was_filtered(job: Job, summary: dict[str, object]) -> None:
+    page = job.lake.read_file(contact_sheet.FILE).decode()
+    assert page.count("<article") == COPIES + OTHERS
+    assert page.count('class="pair veiled"') >= 1 and page.count("data:image/webp") == 2 * (COPIES + OTHERS)
+    assert "<script" not in page
+
+
+def test_the_sheet_takes_captions_and_names_as_data() -> None:
+    evil = "\"'><script>alert(1)</script>\x00"
+    values = dict.fromkeys(tables.REGURGITATION.schema.names, evil) | {"distance": 3, "similarity": 0.9, "copy": True}
+    facts = Row(**values, key=evil, source=evil, fate="kept")
+    picture = Thumbnail(None, evil, 8, 8)
+    figures = ("copies", "compared", "images searched", "true rate of copies", "a copy is within")
+    page = contact_sheet.render(
+        evil, (Pair(facts, picture, picture),), dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], evil)
+    )
+    assert "<script" not in page and page.count("&lt;script&gt;") >= 5
+
+
+def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: SparkSession, job: Job) -> None:
+    images = spark.createDataFrame(
+        [(f"i{n:02}", f"caption {n}") for n in range(40)] + [("blank", " "), ("none", None)],
+        "image_id string, caption string",
+    )
+    removed = [(f"i{n:02}", "i00") for n in range(30, 35)] + [(f"i{n:02}", "i01") for n in range(35, 37)]
+    duplicates = spark.createDataFrame([*removed, ("i37", "i02")], "removed_id string, kept_id string")
+    verdicts = spark.createDataFrame([("i02", False), ("i03", False), ("i04", True)], "image_id string, kept boolean")
+    rows = prompts.prompts(images, verdicts, duplicates, 10, seed=0).collect()
+    assert [(r.image_id, r.group_size) for r in rows[:2]] == [("i00", 6), ("i01", 3)]
+    assert {r.reason for r in rows[:2]} == {prompts.LARGEST} and {r.reason for r in rows[2:]} == {prompts.RANDOM}
+    ids = [r.image_id for r in rows]
+    assert len(set(ids)) == 10 and not set(ids) & {"i02", "i03", "blank", "none", *(r for r, _ in removed)}
+    assert ids == [
+        r.image_id for r in prompts.prompts(images.repartition(3), verdicts, duplicates, 10, seed=0).collect()
+    ]
+    assert ids != [r.image_id for r in prompts.prompts(images, verdicts, duplicates, 10, seed=1).collect()]
+    assert prompts.prompts(images, verdicts, duplicates, 1000, seed=0).count() == 40 - 2 - 8
+
+
+def test_prompts_are_written_as_csv_and_json_lines(job: Job, tmp_path: Path) -> None:
+    printed = list(csv.DictReader(io.StringIO(prompts.run(job, 4, None))))
+    assert len(printed) == 4 and set(printed[0]) == set(prompts.COLUMNS)
+    prompts.run(job, 4, str(tmp_path / "p.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line["image_id"] for line in lines] == [row["image_id"] for row in printed]
+    with pytest.raises(WinnowError, match="choose one of these endings"):
+        prompts.run(job, 4, "p.txt")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["pictures"], "search"),
+        (["--set", "seed=1", "pictures"], "search"),
+        (["prompts"], "prompts"),
+        (["--set=seed=1", "--debug", "prompts", "--count", "3"], "prompts"),
+        (["./prompts"], "search"),
+    ],
+)
+def test_the_first_word_says_whether_prompts_are_wanted(words: list[str], command: str) -> None:
+    shown = CliRunner().invoke(app, ["regurgitation", *words])
+    assert shown.exit_code == 2 and f"regurgitation {command} " in shown.output and "--lake" in shown.output
