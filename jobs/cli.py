@@ -181,6 +181,32 @@ def score(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, deb
     _show("score", summary)
 
 
+@label_app.command("serve")
+def label_serve(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
+    lake: LakeOption,
+    host: Annotated[str, typer.Option(help="Address to listen at; any but 127.0.0.1 opens the page to others.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any that is free.")] = 8765,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the pictures that everybody is handed.")
+    ] = 0.0,
+    agree: Annotated[bool, typer.Option("--agree", help="Everybody is handed every picture; as --overlap 1.")] = False,
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal of labels is kept.")] = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Open a web page on this machine to label what `label next` queued; several people may at once."""
+    from jobs import label_serve as command
+
+    options = command.Options(host, port, 1.0 if agree else overlap, state)
+    with Invocation(lake, conf, set_, debug).open("label serve") as job:
+        summary = command.run(job, category, options)
+    _show(f"label serve {category}", summary)
+
+
 @label_app.command("import")
 def label_import(
     file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False

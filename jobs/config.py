@@ -62,10 +62,22 @@ class CategorySettings(_Section):
     """One category of images to filter out."""
 
     definition: str
+    include: list[str] = []
+    exclude: list[str] = []
     recall: Fraction = 0.95
     confidence: Fraction = 0.95
     dropped_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.002
     model: ImageModel | None = None
+
+
+class LabelPageSettings(_Section):
+    """How the page works on which people label."""
+
+    flush_seconds: Annotated[float, Field(gt=0)]
+    flush_labels: Positive
+    lease_minutes: Annotated[float, Field(gt=0)]
+    ahead: Annotated[int, Field(ge=10, le=2000)]
+    picture: Annotated[int, Field(ge=128, le=8192)]
 
 
 class TrainSettings(_Section):
@@ -151,6 +163,7 @@ class Settings(_Section):
     encoder: EncoderSettings
     score: ScoreSettings
     categories: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], CategorySettings] = {}
+    label_page: LabelPageSettings
     train: TrainSettings
     dedup: DedupSettings
     weigh: WeighSettings

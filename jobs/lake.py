@@ -2,11 +2,12 @@
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -103,6 +104,22 @@ class Lake:
             raise WinnowError(f"{self.uri} holds no table '{table.name}': run `winnow {table.maker}` first")
         return self.read(table)
 
+    def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
+        """The rows of some of a table's data files.
+
+        Delta reads every file to find rows by a column that no file is sorted by. Who has found once where such rows
+        lie need not open the others again.
+
+        Args:
+            table: Must hold its rows as they were written: with none deleted.
+            files: Addresses as the hidden column `_metadata.file_path` names them.
+
+        Raises:
+            AnalysisException: A file is not there any more.
+        """
+        reader = self.spark.read.schema(table.schema).option("basePath", self.path(table.name))
+        return reader.parquet(*[unquote(file) for file in files])
+
     def append(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
         """Adds rows in one atomic commit."""
         self._write(table, rows, recipe, "append")
@@ -110,6 +127,26 @@ class Lake:
     def replace(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
         """Puts rows in the place of all that the table held, in one atomic commit."""
         self._write(table, rows, recipe, "overwrite")
+
+    def remove(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
+        """Takes rows out in one atomic commit.
+
+        Args:
+            table: Whose rows.
+            rows: What is taken out: rows that agree with one of these in all of its columns.
+            recipe: Why.
+        """
+        if not self.exists(table):
+            return
+        spoken_for = "spark.databricks.delta.commitInfo.userMetadata"
+        equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
+        merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
+        # A merge takes its metadata from the session alone.
+        self.spark.conf.set(spoken_for, recipe.to_json())
+        try:
+            merge.whenMatchedDelete().execute()
+        finally:
+            self.spark.conf.unset(spoken_for)
 
     def recipe(self, table: Table) -> Recipe | None:
         """How the table's newest version was made; None when it is not there or was written by something else."""

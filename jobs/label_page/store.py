@@ -1,0 +1,161 @@
+"""What the label page reads from the lake and writes there: the queue, labels and who is unsure."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.job import Job
+from jobs.label_page.desk import RANDOM, Queued
+from jobs.label_page.journal import Batch, Decision
+from jobs.lake import Recipe
+
+# People label thousands. Of a longer queue the first unlabelled ones are served, the rest at the next start.
+MOST_QUEUED = 20_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DECISION = "image_id string, category string, answer string, origin string, annotator string, at long"
+
+
+def queue(rows: DataFrame, labels: DataFrame, category: str) -> DataFrame:
+    """The images queued for a category, each once, the unlabelled first where there are more than `MOST_QUEUED`.
+
+    An image that was picked by several strategies waits as the random one, if that is among them: only such labels
+    may calibrate.
+
+    Args:
+        rows: Table label_queue.
+        labels: Table labels.
+        category: Whose.
+
+    Returns:
+        image_id, origin, reason, in the order in which they were queued.
+    """
+    own = rows.where(F.col("category") == category)
+    order = ("queued_at", "batch", "place")
+    first = Window.partitionBy("image_id").orderBy(F.col("strategy") != RANDOM, *order)
+    once = own.withColumn("rank", F.row_number().over(first)).where(F.col("rank") == 1)
+    labelled = labels.where(F.col("category") == category).select("image_id").distinct()
+    marked = once.join(labelled.withColumn("labelled", F.lit(True)), "image_id", "left")
+    chosen = marked.orderBy(F.col("labelled").isNotNull(), *order, "image_id").limit(MOST_QUEUED)
+    return chosen.orderBy(*order, "image_id").select("image_id", F.col("strategy").alias("origin"), "reason")
+
+
+def answers(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
+    """Labels and who was unsure, in one form.
+
+    Args:
+        labels: Table labels.
+        unsure: Table unsure.
+        category: Whose.
+
+    Returns:
+        image_id, category, answer string, origin, annotator (empty where none is named), at long (microseconds since
+        1970 in UTC).
+    """
+
+    def form(rows: DataFrame, answer: str, time: str) -> DataFrame:
+        return rows.where(F.col("category") == category).select(
+            *("image_id", "category", F.expr(answer).alias("answer"), "origin"),
+            F.coalesce("annotator", F.lit("")).alias("annotator"),
+            F.coalesce(F.unix_micros(time), F.lit(0)).alias("at"),
+        )
+
+    firm = form(labels, "if(label, 'yes', 'no')", "labelled_at")
+    return firm.unionByName(form(unsure, "'unsure'", "answered_at"))
+
+
+class Store:
+    """The lake, as the page of one category sees it.
+
+    Args:
+        job: The command at work.
+        category: Whose labels.
+    """
+
+    def __init__(self, job: Job, category: str) -> None:
+        self._lake = job.lake
+        self._category = category
+        self._read_at: dict[str, int | None] = {}
+
+    def changed(self) -> bool:
+        """Whether the queue is another than when `queue` read it."""
+        return self._lake.inputs(tables.LABEL_QUEUE) != self._read_at
+
+    def queue(self) -> list[Queued]:
+        """The queued images; a bounded number."""
+        self._read_at = self._lake.inputs(tables.LABEL_QUEUE)
+        rows = queue(self._lake.read(tables.LABEL_QUEUE), self._lake.read(tables.LABELS), self._category)
+        return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.collect()]
+
+    def decisions(self, queued: Iterable[Queued]) -> list[Decision]:
+        """What was said of queued images before."""
+        known = self._answers().join(F.broadcast(self._ids(queued)), "image_id", "left_semi")
+        return [
+            Decision(
+                r.image_id,
+                r.category,
+                r.answer,
+                r.origin or "import",
+                r.annotator,
+                _EPOCH + timedelta(microseconds=r.at),
+            )
+            for r in known.collect()
+        ]
+
+    def other_labels(self, queued: Iterable[Queued]) -> dict[str, tuple[int, int]]:
+        """Labelled images that are not queued, by origin: yes, no."""
+        labels = self._lake.read(tables.LABELS).where(F.col("category") == self._category)
+        others = labels.join(F.broadcast(self._ids(queued)), "image_id", "left_anti")
+        newest = F.max_by(F.struct("origin", "label"), "labelled_at")
+        each = others.groupBy("image_id").agg(newest.alias("newest")).groupBy("newest.origin")
+        counts = each.agg(F.count_if("newest.label").alias("yes"), F.count("*").alias("all"))
+        return {row.origin: (row.yes, row["all"] - row.yes) for row in counts.collect()}
+
+    def commit(self, batch: Batch) -> None:
+        """Puts a batch of the journal into the tables labels and unsure; what they hold already is not added again."""
+        recipe = Recipe("label serve", settings={"category": sorted({e.decision.category for e in batch.entries})})
+        spark = self._lake.spark
+        if batch.undone:
+            gone = _rows(spark, batch.undone)
+            self._lake.remove(tables.LABELS, _labels(gone).drop("label", "origin"), recipe)
+            self._lake.remove(tables.UNSURE, _unsure(gone).drop("origin"), recipe)
+        if batch.made:
+            made = _rows(spark, batch.made)
+            since = min(decision.at for decision in batch.made)
+            for table, rows, time in (
+                (tables.LABELS, _labels(made), "labelled_at"),
+                (tables.UNSURE, _unsure(made), "answered_at"),
+            ):
+                # Only files with times as late as the batch's are looked into.
+                known = self._lake.read(table).where(F.col(time) >= F.lit(since))
+                fresh = rows.join(known, ["image_id", "category", "annotator", time], "left_anti")
+                if fresh.head(1):
+                    self._lake.append(table, fresh.coalesce(1), recipe)
+
+    def _answers(self) -> DataFrame:
+        return answers(self._lake.read(tables.LABELS), self._lake.read(tables.UNSURE), self._category)
+
+    def _ids(self, queued: Iterable[Queued]) -> DataFrame:
+        return self._lake.spark.createDataFrame([(one.image_id,) for one in queued], "image_id string")
+
+
+def _rows(spark: SparkSession, decisions: Sequence[Decision]) -> DataFrame:
+    values = [
+        (d.image_id, d.category, d.answer, d.origin, d.annotator, (d.at - _EPOCH) // _MICROSECOND) for d in decisions
+    ]
+    return spark.createDataFrame(values, _DECISION)
+
+
+def _labels(rows: DataFrame) -> DataFrame:
+    firm = rows.where(F.col("answer") != "unsure")
+    value, at = (F.col("answer") == "yes").alias("label"), F.timestamp_micros("at").alias("labelled_at")
+    return firm.select("image_id", "category", value, "origin", "annotator", at)
+
+
+def _unsure(rows: DataFrame) -> DataFrame:
+    at = F.timestamp_micros("at").alias("answered_at")
+    return rows.where(F.col("answer") == "unsure").select("image_id", "category", "origin", "annotator", at)

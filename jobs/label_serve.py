@@ -1,0 +1,239 @@
+"""`label serve`: a web page on this machine where people label what `label next` queued."""
+
+import hashlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from jobs import tables
+from jobs.config import CategorySettings
+from jobs.job import Job, Summary
+from jobs.label_page.app import Access, Page, Spec
+from jobs.label_page.clerk import Clerk, Pace
+from jobs.label_page.desk import Desk, Rules
+from jobs.label_page.journal import Journal
+from jobs.label_page.pictures import Pictures
+from jobs.label_page.store import Store
+from models import thresholds
+from models.errors import WinnowError
+
+LOOPBACK = "127.0.0.1"
+_NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+_ANY_ADDRESS = ("0.0.0.0", "::", "")
+_CLOSING_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the page is served.
+
+    Attributes:
+        host: Address to listen at.
+        port: To listen at; 0 is any that is free.
+        overlap: Share of the pictures that everybody is handed.
+        state: Folder of journals; the user's own state folder when not given.
+    """
+
+    host: str = LOOPBACK
+    port: int = 8765
+    overlap: float = 0.0
+    state: Path | None = None
+
+
+def run(job: Job, category: str, options: Options) -> Summary:
+    """Serves the page until the process is told to end (Ctrl-C).
+
+    Raises:
+        WinnowError: The category is not in the settings, nothing is queued for it, the port is taken, or another
+            process serves it.
+    """
+    stopped = threading.Event()
+
+    def wait(address: str) -> None:
+        job.progress.note(f"the label page of {category} is open; Ctrl-C ends it, every label is kept:")
+        # Whole on one line, however narrow the terminal: an address is there to be copied.
+        job.progress.console.print(f"  {address}", soft_wrap=True, highlight=False)
+        if options.host not in _NAMES_OF_THIS_MACHINE:
+            job.progress.warn("the page is open to the network, unencrypted: who sees this address can see and label")
+        stopped.wait()
+
+    with _told_to_end(stopped):
+        return serve(job, category, options, wait)
+
+
+def serve(job: Job, category: str, options: Options, body: Callable[[str], None]) -> Summary:
+    """Serves the page while `body`, called with its address, runs.
+
+    Raises:
+        WinnowError: As `run`.
+    """
+    settings = _category(job, category)
+    folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
+    with _listening(options) as listener, closing(Journal(folder / category)) as journal:
+        _replay_others(job, folder)
+        desk, clerk, pictures = _set_out(job, category, options, journal)
+        access = Access(_token(folder), _hosts(options.host))
+        spec = Spec(category, settings.definition, *_examples(settings), _refill(category))
+        app = Page(spec, desk, pictures, clerk).app(access)
+        replayed = clerk.added
+        with clerk.working(desk), _server(app, listener):
+            body(_address(options.host, listener, access.token))
+        summary: Summary = {"decisions kept": clerk.added - replayed}
+        return summary | ({"from an earlier page's journal": replayed} if replayed else {})
+
+
+def _set_out(job: Job, category: str, options: Options, journal: Journal) -> tuple[Desk, Clerk, Pictures]:
+    """Everything as it is before the first request: old journal in the lake, queue known, first pictures there."""
+    wanted = job.settings.label_page
+    target = job.settings.categories[category]
+    store = Store(job, category)
+    pictures = Pictures(job.lake, wanted.picture)
+    pace = Pace(wanted.flush_seconds, wanted.flush_labels, wanted.ahead)
+    clerk = Clerk(store, journal, pictures, pace, job.progress)
+    with job.progress.step("label serve: look for labels that an earlier page left"):
+        clerk.commit()
+    with job.progress.step("label serve: read the queue"):
+        queued = store.queue()
+        if not queued:
+            raise WinnowError(f"nothing is queued for {category}: run `{_refill(category)}` first")
+        needed = thresholds.needed(target.recall, target.confidence)
+        rules = Rules(category, wanted.lease_minutes * 60, options.overlap, needed)
+        desk = Desk(rules, clerk.record, store.other_labels(queued))
+        desk.add(queued, store.decisions(queued))
+        unknown = pictures.locate(one.image_id for one in queued)
+        desk.give_up(unknown)
+    if unknown:
+        job.progress.warn(f"{len(unknown)} queued images are not in the table images and are left out: {unknown[0]} …")
+    with job.progress.step("label serve: read the first pictures"):
+        clerk.fetch_first(desk)
+    return desk, clerk, pictures
+
+
+def _category(job: Job, category: str) -> CategorySettings:
+    known = job.settings.categories
+    if category not in known:
+        have = f"it has {', '.join(known)}" if known else "it has none"
+        raise WinnowError(f"no category '{category}' in the settings, {have}: add [categories.{category}]")
+    job.lake.require(tables.IMAGES)
+    return known[category]
+
+
+def _examples(settings: CategorySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(settings.include), tuple(settings.exclude)
+
+
+def _refill(category: str) -> str:
+    return f"winnow label next {category} --strategy random --count 200"
+
+
+# The journal's folder -----------------------------------------------------------------------------------------------
+
+
+def _state_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "winnow" / "labels"
+
+
+def _name_of(lake: str) -> str:
+    """A folder name for a lake: the same for the same lake, whatever the working directory."""
+    address = lake if "://" in lake else str(Path(lake.removeprefix("file:")).resolve())
+    return f"{Path(address).name[:40]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+def _token(folder: Path) -> str:
+    """The lake's access token: kept, so that an open page goes on after a restart."""
+    file = folder / "token"
+    try:
+        token = file.read_text().strip()
+    except OSError:
+        token = ""
+    if not token:
+        token = Access.new_token()
+        file.touch(mode=0o600)
+        file.write_text(token)
+    return token
+
+
+def _replay_others(job: Job, folder: Path) -> None:
+    """Puts into the lake what crashed pages of other categories left."""
+    for left in sorted({path.parent for path in folder.glob("*/*.jsonl")}):
+        try:
+            journal = Journal(left)
+        except WinnowError:
+            # Another page holds it, or it is this one's own: whoever does will see to it.
+            continue
+        with closing(journal):
+            batch = journal.take()
+            if batch:
+                Store(job, left.name).commit(batch)
+                journal.drop(batch)
+
+
+# The web server -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _listening(options: Options) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        listener = socket.create_server((options.host, options.port), family=family)
+    except OSError as error:
+        raise WinnowError(
+            f"cannot listen at {options.host} port {options.port}: {error.strerror}; choose another with --port"
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _server(app: object, listener: socket.socket) -> Iterator[None]:
+    """Serves in a thread of its own, since the main one is for signals."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_CLOSING_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), name="label page", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def _told_to_end(stopped: threading.Event) -> Iterator[None]:
+    """Sets the event where Ctrl-C or a request to end would kill the process."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hosts(host: str) -> frozenset[str]:
+    if host in _NAMES_OF_THIS_MACHINE:
+        return frozenset(_NAMES_OF_THIS_MACHINE)
+    names = {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower(), *_NAMES_OF_THIS_MACHINE}
+    if host in _ANY_ADDRESS:
+        names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+    return frozenset(names - set(_ANY_ADDRESS))
+
+
+def _address(host: str, listener: socket.socket, token: str) -> str:
+    name = socket.gethostname() if host in _ANY_ADDRESS else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}/?token={token}"

@@ -1,0 +1,430 @@
+// The label page: pictures wait here, decoded, before they are needed; answers go out in the order they were given.
+
+const AHEAD = 10; // pictures that wait in the page
+const LOW = 4; // with fewer, asking for more comes before sending answers
+const PAST = 6; // answered pictures that an undo shows without asking
+const VEIL = 72; // longest side of a blurred picture, pixels: what was blurred cannot be made out by looking harder
+const RETRY = 1500;
+const IDLE = 3000;
+
+const token = new URLSearchParams(location.search).get("token");
+const category = document.body.dataset.category;
+const $ = (id) => document.getElementById(id);
+const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, talking: false };
+
+// Settings of this browser -------------------------------------------------------------------------------------------
+
+function stored(key, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(`winnow.${key}`)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+function store(key, value) {
+  try {
+    localStorage.setItem(`winnow.${key}`, JSON.stringify(value));
+  } catch {
+    // A browser without storage forgets settings; labels lie with the server.
+  }
+}
+
+const view = { veil: true, grey: false, size: 100, ...stored("view", {}) };
+
+function setView(change) {
+  Object.assign(view, change);
+  view.size = Math.min(100, Math.max(30, view.size));
+  store("view", view);
+  $("veil").checked = view.veil;
+  $("grey").checked = view.grey;
+  $("size").value = view.size;
+  document.body.classList.toggle("grey", view.grey);
+  document.body.classList.toggle("unveiled", !view.veil);
+  $("stage").style.setProperty("--size", view.size / 100);
+  draw();
+}
+
+// The server ---------------------------------------------------------------------------------------------------------
+
+const address = (path) => `${path}?token=${encodeURIComponent(token)}`;
+const outboxKey = () => `outbox.${category}.${page.name}`;
+
+async function ask(path, body) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-winnow-token": token },
+    body: JSON.stringify(body),
+  });
+  const reply = await answer.json().catch(() => ({}));
+  if (answer.status >= 500) throw new Error(reply.error || `the server answered ${answer.status}`);
+  if (!answer.ok) return { refused: reply.error || `the server answered ${answer.status}` };
+  return reply;
+}
+
+// One request at a time, so that the server hears of everything in the order in which it happened.
+async function talk() {
+  if (page.talking) return;
+  page.talking = true;
+  clearTimeout(page.waiting);
+  try {
+    for (;;) {
+      const hungry = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
+      if (hungry) await more();
+      else if (page.outbox.length) await send();
+      else break;
+    }
+    if (!page.shown || page.dry) page.waiting = setTimeout(again, page.loading ? 400 : IDLE);
+  } catch (error) {
+    const waiting = page.outbox.length ? `${page.outbox.length} not saved yet, kept in this browser` : "no answer";
+    tell(`${waiting}: ${error.message}`, true);
+    page.waiting = setTimeout(again, RETRY);
+  } finally {
+    page.talking = false;
+  }
+}
+
+function again() {
+  page.dry = false;
+  talk();
+}
+
+async function more() {
+  const held = [page.shown, ...page.ahead].filter(Boolean).map((p) => p.image_id);
+  const unsent = new Set(page.outbox.map((one) => one.image_id));
+  const holding = [...new Set([...held, ...unsent])];
+  const reply = await ask("next", { name: page.name, holding, count: AHEAD - page.ahead.length });
+  if (reply.refused) throw new Error(reply.refused);
+  const lost = new Set(reply.lost.filter((id) => !unsent.has(id) && !page.outbox.some((one) => one.image_id === id)));
+  page.ahead = page.ahead.filter((p) => !lost.has(p.image_id));
+  const known = new Set([...held, ...page.outbox.map((one) => one.image_id)]);
+  for (const picture of reply.pictures) if (!known.has(picture.image_id)) page.ahead.push(prepared(picture));
+  Object.assign(page, { loading: reply.loading, elsewhere: reply.elsewhere, dry: !reply.pictures.length });
+  if (page.shown && lost.has(page.shown.image_id)) page.shown = null;
+  heard(reply);
+  if (!page.shown) show(page.ahead.shift() ?? null);
+}
+
+async function send() {
+  const [first] = page.outbox;
+  const reply = await ask(first.path, { name: page.name, image_id: first.image_id, ...(first.answer && { answer: first.answer }) });
+  page.outbox.shift();
+  store(outboxKey(), page.outbox);
+  if (reply.refused) tell(reply.refused, true);
+  else heard(reply);
+}
+
+function post(entry) {
+  page.outbox.push(entry);
+  tell("saving");
+  store(outboxKey(), page.outbox);
+  talk();
+}
+
+function heard(reply) {
+  if (reply.progress) report(reply.progress);
+  if (reply.fault) tell(`the lake cannot be used, labels wait in the journal: ${reply.fault}`, true);
+  else tell(page.outbox.length ? "saving" : "all saved");
+}
+
+function tell(text, late = false) {
+  $("saved").textContent = text;
+  $("saved").classList.toggle("late", late);
+}
+
+// Pictures -----------------------------------------------------------------------------------------------------------
+
+function prepared(picture) {
+  const one = { ...picture, clear: null, veil: null, broken: false };
+  one.ready = load(one).catch(() => {
+    one.broken = true;
+  });
+  one.ready.then(() => one === page.shown && draw());
+  return one;
+}
+
+async function load(one) {
+  const answer = await fetch(address(`picture/${encodeURIComponent(one.image_id)}`));
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  const bitmap = await createImageBitmap(await answer.blob());
+  one.clear = canvas(bitmap, 1, "clear");
+  const share = Math.min(1, VEIL / Math.max(bitmap.width, bitmap.height));
+  one.veil = veil(bitmap, share);
+  bitmap.close();
+  for (const drawn of [one.clear, one.veil]) {
+    drawn.setAttribute("role", "img");
+    drawn.setAttribute("aria-label", drawn === one.veil ? "blurred picture" : one.caption || "picture without a caption");
+  }
+}
+
+function canvas(source, share, name) {
+  const made = document.createElement("canvas");
+  made.width = Math.max(1, Math.round(source.width * share));
+  made.height = Math.max(1, Math.round(source.height * share));
+  made.className = name;
+  const pen = made.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(source, 0, 0, made.width, made.height);
+  return made;
+}
+
+// Blurred once, at a few pixels, and drawn large again: nothing is left to reckon when the picture is shown.
+function veil(bitmap, share) {
+  const small = canvas(bitmap, share, "small");
+  const soft = document.createElement("canvas");
+  const pen = Object.assign(soft, { width: small.width, height: small.height }).getContext("2d");
+  const radius = Math.max(2, Math.max(small.width, small.height) / 14);
+  pen.filter = `blur(${radius}px) saturate(0.7)`;
+  // Drawn a little beyond its edges, so that the blur does not fade to nothing there.
+  pen.drawImage(small, -radius, -radius, small.width + 2 * radius, small.height + 2 * radius);
+  const large = document.createElement("canvas");
+  const scale = Math.min(480, Math.max(bitmap.width, bitmap.height)) / Math.max(small.width, small.height);
+  Object.assign(large, { width: Math.round(small.width * scale), height: Math.round(small.height * scale), className: "veil" });
+  const brush = large.getContext("2d");
+  brush.imageSmoothingQuality = "high";
+  brush.drawImage(soft, 0, 0, large.width, large.height);
+  large.dataset.ratio = bitmap.width / bitmap.height;
+  large.dataset.width = bitmap.width;
+  return large;
+}
+
+function show(picture) {
+  page.shown = picture;
+  page.revealed = false;
+  draw();
+}
+
+function draw() {
+  const one = page.shown;
+  const drawn = one && (one.broken ? null : view.veil && !page.revealed ? one.veil : one.clear);
+  if (drawn?.className === "veil") {
+    // As large as the picture itself will be, so that nothing jumps.
+    const box = $("stage").getBoundingClientRect();
+    const [width, ratio] = [Number(drawn.dataset.width), Number(drawn.dataset.ratio)];
+    const shown = Math.min(width, (box.width * view.size) / 100, ((box.height * view.size) / 100) * ratio);
+    drawn.style.width = `${shown}px`;
+    drawn.style.height = `${shown / ratio}px`;
+  }
+  $("picture").replaceChildren(...(drawn ? [drawn] : []));
+  $("caption").textContent = one ? one.caption || "no caption" : "";
+  $("reason").textContent = one ? (one.reason ? `${one.origin}: ${one.reason}` : one.origin) : "";
+  $("reason").title = one?.reason ?? "";
+  document.body.classList.toggle("idle", !one);
+  document.body.classList.toggle("seen", page.revealed || !drawn);
+  $("rest").hidden = Boolean(one && !one.broken && drawn);
+  if (!drawn) rest(one);
+}
+
+function rest(one) {
+  const [head, say] = [$("rest").querySelector("h2"), $("rest").querySelector(".say")];
+  $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.told);
+  if (one?.broken) [head.textContent, say.textContent] = ["This picture cannot be shown", "Answer unsure, or reload."];
+  else if (one || page.loading || !page.told) [head.textContent, say.textContent] = ["", "One moment"];
+  else if (page.elsewhere)
+    [head.textContent, say.textContent] = ["Nothing left for you", `${count(page.elsewhere, "picture is", "pictures are")} with other people.`];
+  else [head.textContent, say.textContent] = ["All done", "Every queued picture has its answer. Thank you; take a break."];
+}
+
+// Answers ------------------------------------------------------------------------------------------------------------
+
+function answer(kind, event) {
+  const one = page.shown;
+  if (!one || (!one.clear && !one.broken)) return;
+  page.past.push(one);
+  while (page.past.length > PAST) page.past.shift();
+  show(page.ahead.shift() ?? null);
+  measure(event);
+  press(kind);
+  post({ path: "decide", image_id: one.image_id, answer: kind });
+}
+
+async function undo() {
+  press("undo");
+  const last = page.past.pop();
+  if (last) {
+    if (page.shown) page.ahead.unshift(page.shown);
+    show(last);
+    post({ path: "undo", image_id: last.image_id });
+    return;
+  }
+  // Beyond what the page remembers the server knows what was answered last.
+  if (page.talking || page.outbox.length) return;
+  page.talking = true;
+  try {
+    const reply = await ask("undo", { name: page.name });
+    if (reply.picture) {
+      if (page.shown) page.ahead.unshift(page.shown);
+      page.ahead = page.ahead.filter((p) => p.image_id !== reply.picture.image_id);
+      show(prepared(reply.picture));
+    }
+    heard(reply);
+  } catch (error) {
+    tell(error.message, true);
+  } finally {
+    page.talking = false;
+  }
+  talk();
+}
+
+function reveal() {
+  if (!page.shown || !view.veil) return;
+  page.revealed = !page.revealed;
+  draw();
+}
+
+function press(id) {
+  $(id).classList.add("pressed");
+  setTimeout(() => $(id).classList.remove("pressed"), 120);
+}
+
+// From the key to the first moment after the next picture was painted.
+function measure(event) {
+  const start = event?.timeStamp ?? performance.now();
+  requestAnimationFrame(() => {
+    const painted = new MessageChannel();
+    painted.port1.onmessage = () => {
+      performance.measure("next picture", { start, end: performance.now() });
+      painted.port1.close();
+    };
+    painted.port2.postMessage(null);
+  });
+}
+
+// Progress -----------------------------------------------------------------------------------------------------------
+
+const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+function made(tag, text, name) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  if (name) element.className = name;
+  return element;
+}
+
+function report(p) {
+  page.told = true;
+  const all = p.done + p.left;
+  $("bar").firstElementChild.style.width = `${all ? (100 * p.done) / all : 0}%`;
+  $("count").textContent = `${p.done.toLocaleString("en")} done, ${p.left.toLocaleString("en")} left`;
+  const own = Object.entries(p.answers).map(([answer, n]) => {
+    const pair = document.createElement("div");
+    pair.append(made("dt", answer), made("dd", n.toLocaleString("en")));
+    return pair;
+  });
+  const [today, rate] = p.today;
+  const pace = rate === null ? "" : `, about ${Math.round(rate).toLocaleString("en")} an hour`;
+  $("own").replaceChildren(...own, made("div", `${count(today, "answer", "answers")} today${pace}`, "wide"));
+  const rows = Object.entries(p.labels).map(([origin, [yes, no]]) => {
+    const row = document.createElement("tr");
+    row.append(made("td", origin), made("td", yes.toLocaleString("en")), made("td", no.toLocaleString("en")));
+    return row;
+  });
+  $("labels").tBodies[0].replaceChildren(...rows);
+  $("labels").hidden = !rows.length;
+  calibration(...p.random_positives);
+  $("agreement").hidden = !p.agreement.length;
+  $("agreement").querySelector("ul").replaceChildren(...p.agreement.map(pair));
+}
+
+function calibration(have, need) {
+  $("calibration").querySelector("i").style.width = `${Math.min(100, (100 * have) / need)}%`;
+  $("calibration").querySelector("p").textContent =
+    have >= need
+      ? `${have.toLocaleString("en")} random positives: enough to calibrate`
+      : `${have.toLocaleString("en")} of the ${need.toLocaleString("en")} random positives that calibration needs`;
+}
+
+function pair(one) {
+  const item = document.createElement("li");
+  const kappa = one.kappa === null ? "κ undefined" : `κ ${one.kappa.toFixed(2)}`;
+  item.append(made("span", one.people.join(" and ")), made("span", `${one.agreed} of ${one.pictures} alike, ${kappa}`));
+  return item;
+}
+
+// Keys, buttons, the name --------------------------------------------------------------------------------------------
+
+const KEYS = {
+  y: (e) => answer("yes", e),
+  n: (e) => answer("no", e),
+  u: (e) => answer("unsure", e),
+  arrowright: (e) => answer("yes", e),
+  arrowleft: (e) => answer("no", e),
+  arrowdown: (e) => answer("unsure", e),
+  z: undo,
+  backspace: undo,
+  " ": reveal,
+  b: () => setView({ veil: !view.veil }),
+  g: () => setView({ grey: !view.grey }),
+  "+": () => setView({ size: view.size + 10 }),
+  "=": () => setView({ size: view.size + 10 }),
+  "-": () => setView({ size: view.size - 10 }),
+};
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input:not([type=checkbox]), textarea");
+  const pressing = event.key === " " && event.target.closest?.("button, input, summary");
+  // A key that is held down must not answer a hundred pictures.
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || typing || pressing || $("work").hidden) return;
+  const act = KEYS[event.key.toLowerCase()];
+  if (!act) return;
+  event.preventDefault();
+  act(event);
+});
+
+for (const kind of ["yes", "no", "unsure"])
+  $(kind).addEventListener("click", (event) => {
+    answer(kind, event);
+    // Else Space would answer the next picture instead of showing it.
+    if (event.detail) event.currentTarget.blur();
+  });
+$("undo").addEventListener("click", (event) => {
+  undo();
+  if (event.detail) event.currentTarget.blur();
+});
+$("stage").addEventListener("click", reveal);
+$("veil").addEventListener("change", (event) => setView({ veil: event.target.checked }));
+$("grey").addEventListener("change", (event) => setView({ grey: event.target.checked }));
+$("size").addEventListener("input", (event) => setView({ size: Number(event.target.value) }));
+for (const id of ["veil", "grey", "size"]) $(id).addEventListener("pointerup", (event) => setTimeout(() => event.target.blur()));
+addEventListener("resize", draw);
+addEventListener("pagehide", () => {
+  if (page.name) navigator.sendBeacon(address("leave"), JSON.stringify({ name: page.name }));
+});
+addEventListener("pageshow", (event) => event.persisted && again());
+
+$("who").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = $("name").value.trim();
+  if (name) start(name);
+});
+$("person").addEventListener("click", async () => {
+  if (page.outbox.length) return;
+  await ask("leave", { name: page.name }).catch(() => {});
+  Object.assign(page, { name: "", shown: null, ahead: [], past: [] });
+  who();
+});
+
+function who() {
+  $("work").hidden = true;
+  $("who").hidden = false;
+  $("person").textContent = "";
+  $("saved").textContent = "";
+  $("name").focus();
+}
+
+function start(name) {
+  page.name = name;
+  store("name", name);
+  page.outbox = stored(outboxKey(), []);
+  $("who").hidden = true;
+  $("work").hidden = false;
+  $("person").textContent = name;
+  $("person").title = "Somebody else labels";
+  document.querySelector("details")?.toggleAttribute("open", !matchMedia("(max-width: 900px)").matches);
+  setView({});
+  talk();
+}
+
+const given = new URLSearchParams(location.search).get("name")?.trim() || stored("name", "");
+if (given) start(given.slice(0, 80));
+else who();

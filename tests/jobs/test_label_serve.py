@@ -1,0 +1,515 @@
+"""The label page: labels by keyboard reach the table, none is lost, nobody sees another's, nothing leaves it."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from jobs import config, label_serve, tables
+from jobs.job import Job
+from jobs.label_page.agreement import agreements
+from jobs.label_page.desk import Desk, Queued, Rules
+from jobs.label_page.journal import Batch, Decision, Entry, Journal
+from jobs.label_page.pictures import for_browser
+from jobs.label_page.store import Store, queue
+from jobs.label_serve import Options
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+from tests.jobs.samples import encoded
+
+CHROMIUM = next(
+    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
+)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+BOATS = 'categories.boats={definition="Pictures of <boats>.", include=["Canoes."], exclude=["Drawings."]}'
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1"> & {{ 7 * 7 }}'
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+COUNT = 60
+
+
+def identity(number: int) -> str:
+    return f"{number:032x}"
+
+
+def append(lake: Lake, table: tables.Table, rows: list[dict[str, Any]]) -> None:
+    filled = [tuple(row.get(name) for name in table.schema.names) for row in rows]
+    lake.append(table, lake.spark.createDataFrame(filled, table.schema), Recipe("test"))
+
+
+def queued_row(number: int, category: str, **more: Any) -> dict[str, Any]:
+    row = {"image_id": identity(number), "category": category, "strategy": "seed", "reason": "far from all others"}
+    return {**row, "place": number, "batch": "b1", "queued_at": NOW, **more}
+
+
+def write_lake(lake: Lake, *categories: str, count: int = COUNT) -> None:
+    """Images of many colours, each format once, one hostile caption, one picture that cannot be decoded."""
+    formats = {3: "TIFF", 4: "WEBP", 5: "GIF"}
+    images = []
+    for n in range(count):
+        data = encoded(f"hsl({n * 37 % 360}, 60%, 50%)", formats.get(n, "JPEG"), (160 + n, 120))
+        images.append({"image_id": identity(n), "key": f"k{n}", "caption": HOSTILE if n == 1 else f"caption {n}"})
+        images[-1] |= {"image": b"broken" if n == 2 else data, "width": 160 + n, "height": 120, "part": 0}
+    append(lake, tables.IMAGES, images)
+    rows = [queued_row(n, category) for category in categories for n in range(count)]
+    append(lake, tables.LABEL_QUEUE, rows)
+
+
+def settings(*overrides: str) -> config.Settings:
+    others = [f'categories.{name}={{definition="Pictures of {name}."}}' for name in ("cars", "dogs", "trees")]
+    return config.load(overrides=[BOATS, *others, "label_page.flush_seconds=0.2", *overrides])
+
+
+@pytest.fixture(scope="module")
+def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    made = Lake(spark, str(tmp_path_factory.mktemp("label") / "lake"))
+    write_lake(made, "boats", "cars", "dogs", "trees")
+    return made
+
+
+@pytest.fixture
+def job(lake: Lake) -> Job:
+    return Job(lake, settings(), Progress(Console(file=io.StringIO(), width=500)))
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    return Options(port=0, state=tmp_path / "state")
+
+
+def labels_of(lake: Lake, category: str) -> list[tuple[str, bool, str, str]]:
+    rows = lake.read(tables.LABELS).where(f"category = '{category}'").orderBy("labelled_at").collect()
+    return [(row.image_id, row.label, row.origin, row.annotator) for row in rows]
+
+
+# The desk -----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[Desk, list[Entry]]:
+    written: list[Entry] = []
+    desk = Desk(Rules("boats", 60.0, overlap, 59), written.extend, **more)
+    desk.add([Queued(identity(n), "random", "by chance") for n in range(count)])
+    return desk, written
+
+
+def ids(pictures: Any) -> list[int]:
+    return [int(one.image_id, 16) for one in pictures]
+
+
+def test_two_people_are_handed_different_pictures_and_unsure_ones_go_on() -> None:
+    desk, _ = desk_of(10)
+
+    ann, bob = desk.hand_out("ann", [], 3), desk.hand_out("bob", [], 20)
+    desk.decide("ann", identity(0), "unsure")
+    desk.decide("ann", identity(1), "yes")
+    more = desk.hand_out("bob", [one.image_id for one in bob.pictures], 20)
+
+    assert (ids(ann.pictures), ids(bob.pictures)) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9])
+    assert (bob.elsewhere, ids(more.pictures), more.elsewhere) == (3, [0], 1)
+    assert ids(desk.hand_out("ann", [], 20).pictures) == [2]
+
+
+def test_a_picture_comes_back_from_who_left_and_from_who_is_silent() -> None:
+    clock = Clock()
+    desk, _ = desk_of(2, clock=clock)
+    desk.hand_out("ann", [], 1)
+    desk.hand_out("cy", [], 1)
+
+    assert ids(desk.hand_out("bob", [], 5).pictures) == []
+    desk.leave("cy")
+    assert ids(desk.hand_out("bob", [], 5).pictures) == [1]
+    clock.now = 61.0
+    assert ids(desk.hand_out("bob", [identity(1)], 5).pictures) == [0]
+    assert desk.hand_out("ann", [identity(0)], 0).lost == [identity(0)]
+
+
+def test_overlap_gives_some_pictures_to_everybody() -> None:
+    desk, _ = desk_of(400, overlap=0.25)
+
+    ann, bob = (set(ids(desk.hand_out(who, [], 400).pictures)) for who in ("ann", "bob"))
+
+    assert ann == set(range(400))
+    assert 70 < len(bob) < 130
+
+
+def test_a_decision_is_recorded_before_it_counts_and_an_undo_takes_it_back() -> None:
+    desk, written = desk_of(3)
+
+    assert desk.decide("ann", identity(0), "yes")
+    desk.decide("ann", identity(0), "yes")
+    desk.decide("ann", identity(0), "no")
+    back = desk.undo("ann")
+
+    assert [(e.decision.answer, e.undone) for e in written] == [("yes", 0), ("yes", 1), ("no", 0), ("no", 1)]
+    assert back == Queued(identity(0), "random", "by chance")
+    assert desk.undo("ann") is None and desk.undo("bob") is None
+    assert not desk.decide("ann", "unheard of", "yes")
+    assert desk.progress("ann").done == 0
+
+
+def test_a_decision_that_cannot_be_recorded_does_not_count() -> None:
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    desk = Desk(Rules("boats", 60.0, 0.0, 59), full)
+    desk.add([Queued(identity(0), "seed", "")])
+
+    with pytest.raises(OSError, match="No space"):
+        desk.decide("ann", identity(0), "yes")
+    assert desk.progress("ann").done == 0
+
+
+def test_progress_counts_people_labels_and_what_calibration_needs() -> None:
+    desk, _ = desk_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
+    for number, answer in enumerate(("yes", "no", "unsure")):
+        desk.decide("ann", identity(number), answer)
+
+    found = desk.progress("ann")
+
+    assert (found.done, found.left, found.answers) == (3, 2, {"yes": 1, "no": 1, "unsure": 1})
+    assert found.labels == {"random": (5, 7), "import": (1, 2)}
+    assert (found.random_positives, found.today) == ((5, 59), (3, None))
+
+
+def test_a_random_picture_is_asked_for_although_another_strategy_has_its_label() -> None:
+    desk, _ = desk_of(2)
+    known = [decision(0, "yes", origin="seed"), decision(1, "yes", origin="random")]
+    desk.add([], known)
+
+    assert ids(desk.hand_out("ann", [], 5).pictures) == [0]
+
+
+def decision(number: int, answer: Any, annotator: str = "bob", **more: Any) -> Decision:
+    fields = {"category": "boats", "origin": "seed", "at": NOW, **more}
+    return Decision(identity(number), answer=answer, annotator=annotator, **fields)
+
+
+def test_kappa_of_two_people() -> None:
+    # Cohen's own arithmetic: 20 + 15 of 50 alike, expected by chance 0.5, so kappa is (0.7 - 0.5) / 0.5.
+    table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
+    pairs = [answers for answers, n in table.items() for _ in range(n)]
+    said = [decision(n, a, who) for n, both in enumerate(pairs) for a, who in zip(both, ("ann", "bob"), strict=True)]
+    said += [decision(99, "unsure", "ann"), decision(99, "yes", "bob"), decision(98, "yes", "cy")]
+
+    [found] = agreements(said)
+
+    assert (found.people, found.pictures, found.agreed) == (("ann", "bob"), 50, 35)
+    assert found.kappa == pytest.approx(0.4)
+    assert agreements([decision(1, "no", "ann"), decision(1, "no", "bob")])[0].kappa is None
+
+
+# The journal --------------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
+    journal, first, second = Journal(tmp_path / "j"), Entry(decision(1, "yes")), Entry(decision(2, "no"))
+    journal.write([first])
+    assert journal.take() == Batch((first,), (tmp_path / "j/000000001.jsonl",))
+    journal.write([second, replace(first, undone=True)])
+    with pytest.raises(WinnowError, match="another `winnow label serve` holds"):
+        Journal(tmp_path / "j")
+    journal.close()
+
+    again = Journal(tmp_path / "j")
+    batch = again.take()
+
+    assert batch is not None and batch.made == [second.decision] and batch.undone == [first.decision]
+    assert batch.net == 1 and Batch((replace(second, undone=True),), ()).net == -1
+    again.drop(batch)
+    assert again.take() is None
+    again.close()
+
+
+def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    line = Entry(decision(1, "yes")).to_line()
+    (tmp_path / "000000001.jsonl").write_bytes(line + line[:30])
+    journal = Journal(tmp_path)
+    batch = journal.take()
+
+    assert batch is not None and batch.made == [decision(1, "yes")]
+    (tmp_path / "000000001.jsonl").write_bytes(line[:30] + b"\n" + line)
+    with pytest.raises(WinnowError, match="line 1 of the journal"):
+        journal.take()
+    journal.close()
+
+
+# Pictures and tables ------------------------------------------------------------------------------------------------
+
+
+def test_pictures_stay_as_they_are_unless_a_browser_needs_another() -> None:
+    small, large, tiff = (encoded("red", *form) for form in (("JPEG",), ("PNG", (900, 300)), ("TIFF",)))
+    shown = for_browser(large, 300)
+
+    assert for_browser(small, 300) == ("image/jpeg", small)
+    assert shown is not None and shown[0] == "image/jpeg" and Image.open(io.BytesIO(shown[1])).size == (300, 100)
+    assert (for_browser(tiff, 300) or ("",))[0] == "image/png"
+
+
+def test_the_queue_names_each_image_once_as_random_if_it_is(spark: Any) -> None:
+    rows = [queued_row(1, "boats"), queued_row(2, "boats", strategy="recall", place=0), queued_row(3, "cars")]
+    rows.append(queued_row(1, "boats", strategy="random", queued_at=NOW + timedelta(days=1), reason=None))
+    table = [tuple(row[name] for name in tables.LABEL_QUEUE.schema.names) for row in rows]
+    labels = spark.createDataFrame([], tables.LABELS.schema)
+
+    found = queue(spark.createDataFrame(table, tables.LABEL_QUEUE.schema), labels, "boats").collect()
+
+    assert [tuple(row) for row in found] == [
+        (identity(2), "recall", "far from all others"),
+        (identity(1), "random", None),
+    ]
+
+
+def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
+    store = Store(job, "trees")
+    times = [datetime.now(UTC) + timedelta(microseconds=n) for n in range(3)]
+    made = [decision(n, a, category="trees", at=times[n]) for n, a in enumerate(("yes", "no", "unsure"))]
+    batch = Batch(tuple(map(Entry, made)), ())
+
+    store.commit(batch)
+    versions = job.lake.inputs(tables.LABELS, tables.UNSURE)
+    store.commit(batch)
+    assert job.lake.inputs(tables.LABELS, tables.UNSURE) == versions
+    store.commit(Batch((Entry(made[0], undone=True), Entry(made[2], undone=True)), ()))
+
+    assert labels_of(job.lake, "trees") == [(identity(1), False, "seed", "bob")]
+    assert job.lake.read(tables.UNSURE).where("category = 'trees'").count() == 0
+    assert store.decisions([Queued(identity(1), "seed", "")]) == [made[1]]
+    assert store.other_labels([Queued(identity(7), "seed", "")]) == {"seed": (0, 1)}
+
+
+def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options: Options) -> None:
+    empty = replace(job, settings=settings('categories.planes={definition="Planes."}'))
+
+    with pytest.raises(WinnowError, match="nothing is queued for planes: run `winnow label next planes --strategy"):
+        label_serve.serve(empty, "planes", options, lambda _: None)
+    with pytest.raises(WinnowError, match="no category 'ships' in the settings, it has boats, cars"):
+        label_serve.serve(job, "ships", options, lambda _: None)
+
+
+# The page over HTTP -------------------------------------------------------------------------------------------------
+
+
+def ask(address: str, path: str = "", body: Any = None, **headers: str) -> tuple[int, str]:
+    base, token = re.match(r"(.*/)\?token=(.*)", address).groups()  # type: ignore[union-attr]
+    url = f"{base}{path}?token={token}" if "?" not in path else base + path
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
+            return answer.status, answer.read().decode("latin-1")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode("latin-1")
+
+
+def test_only_who_has_the_address_gets_in(job: Job, options: Options) -> None:
+    seen: dict[str, tuple[int, str]] = {}
+
+    def body(address: str) -> None:
+        seen["page"] = ask(address)
+        for name, path in {"none": "?", "wrong": "?token=guess", "picture": f"picture/{identity(0)}?"}.items():
+            seen[name] = ask(address, path)
+        seen["rebound"] = ask(address, Host="evil.example")
+        seen["localhost"] = ask(address, Host="localhost:1")
+        seen["shown"] = ask(address, f"picture/{identity(3)}")
+        seen["unknown"] = ask(address, "picture/nobody")
+        seen["unnamed"] = ask(address, "next", {"name": "  "})
+        seen["maybe"] = ask(address, "decide", {"name": "ann", "image_id": identity(0), "answer": "maybe"})
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            seen["policy"] = answer.status, answer.headers["content-security-policy"]
+
+    label_serve.serve(job, "dogs", options, body)
+
+    assert {name: code for name, (code, _) in seen.items()} == {
+        **dict.fromkeys(("page", "localhost", "shown", "policy"), 200),
+        **dict.fromkeys(("none", "wrong", "picture", "rebound"), 403),
+        **{"unknown": 404, "unnamed": 422, "maybe": 422},
+    }
+    assert seen["shown"][1].startswith("\x89PNG")  # a TIFF in the lake
+    assert "default-src 'none'" in seen["policy"][1] and "unsafe" not in seen["policy"][1]
+    token = next(options.state.rglob("token"))  # type: ignore[union-attr]
+    assert token.stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs", "label", "serve", "cars", "--lake", lake.uri, "--port", "0"]
+    sets = ['categories.cars={definition="Cars."}', 'spark.master="local[1]"', "label_page.flush_seconds=600"]
+    command += ["--state", str(tmp_path), *[part for one in sets for part in ("--set", one)]]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "80"})
+    try:
+        lines = iter(process.stderr.readline, "")  # type: ignore[union-attr]
+        address = next(line.strip() for line in lines if "http://" in line)
+        for number, answer in enumerate(("yes", "no", "unsure", "no")):
+            code, _ = ask(address, "decide", {"name": "ann", "image_id": identity(number), "answer": answer})
+            assert code == 200
+        assert ask(address, "undo", {"name": "ann"})[0] == 200
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert labels_of(lake, "cars") == []
+
+    job = Job(lake, settings(), Progress(Console(file=io.StringIO())))
+    options = Options(port=0, state=tmp_path)
+    first = label_serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
+    second = label_serve.serve(job, "cars", options, lambda _: None)
+
+    assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
+    assert lake.read(tables.UNSURE).where("category = 'cars'").count() == 1
+    assert (first, second) == ({"decisions kept": 0}, {"decisions kept": 0})
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+# The page in a browser ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+class Person:
+    """Somebody at the page: their tab, what it asked for and what it complained of."""
+
+    def __init__(self, browser: Any, address: str, name: str, width: int = 1280) -> None:
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.context = browser.new_context(viewport={"width": width, "height": 860})
+        self.tab = self.context.new_page()
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.on("console", lambda message: self.errors.append(message.text))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.goto(f"{address}&name={name}")
+        self.wait_for_picture()
+
+    def wait_for_picture(self) -> None:
+        self.tab.wait_for_selector("#picture canvas", timeout=10_000)
+
+    def answer(self, key: str) -> str:
+        """Presses a key and returns the caption of the picture that was shown."""
+        self.wait_for_picture()
+        caption = str(self.tab.inner_text("#caption"))
+        self.tab.keyboard.press(key)
+        return caption
+
+    def saved(self) -> None:
+        self.tab.locator("#saved", has_text="all saved").wait_for(timeout=10_000)
+
+    def text(self, selector: str) -> str:
+        return str(self.tab.inner_text(selector))
+
+
+@needs_chromium
+def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(browser: Any, job: Job, options: Options) -> None:
+    people: list[Person] = []
+    captions: dict[str, list[str]] = {}
+
+    def body(address: str) -> None:
+        ann = Person(browser, address, "Ann")
+        people.append(ann)
+        captions["ann"] = [ann.answer("yn"[n % 2]) for n in range(19)]
+        captions["undone"] = [ann.answer("y")]
+        ann.saved()
+        time.sleep(1.5)  # until the lake has them, so that the undo must take a row out
+        ann.tab.keyboard.press("z")
+        assert ann.text("#caption") == captions["undone"][0]
+        captions["ann"].append(ann.answer("n"))
+        captions["unsure"] = [ann.answer("u")]
+        ann.saved()
+        ann.tab.reload()
+        ann.wait_for_picture()
+        ann.saved()
+        captions["next"] = [ann.text("#caption")]
+        captions["count"] = [ann.text("#count")]
+        bob = Person(browser, address, "Bob")
+        people.append(bob)
+        captions["bob"] = [bob.answer("y") for _ in range(5)]
+        bob.saved()
+        bob.tab.keyboard.press("Backspace")
+        bob.saved()
+        captions["policy"] = [ann.tab.title(), ann.text(".definition")]
+
+    summary = label_serve.serve(job, "boats", options, body)
+
+    stored = labels_of(job.lake, "boats")
+    ann = [row for row in stored if row[3] == "Ann"]
+    shown = [f"caption {n}" if n != 1 else HOSTILE for n in range(COUNT) if n != 2]
+    assert captions["ann"] == shown[:20] and captions["undone"] == [shown[19]]
+    assert [row[1] for row in ann] == [n % 2 == 0 for n in range(19)] + [False]
+    assert len({row[0] for row in ann}) == 20 and {row[2] for row in ann} == {"seed"}
+    assert len(stored) == 24 and not {row[0] for row in ann} & {row[0] for row in stored if row[3] == "Bob"}
+    assert captions["unsure"][0] not in captions["next"] and captions["count"] == ["21 done, 38 left"]
+    assert not set(captions["bob"]) & {*captions["ann"], *captions["next"]}
+    assert captions["policy"] == ["boats – label with Winnow", "Pictures of <boats>."]
+    assert summary["decisions kept"] == 25
+    for person in people:
+        assert person.errors == []
+        assert {re.match(r"\w+://[^/]+/", url).group() for url in person.requests} == {  # type: ignore[union-attr]
+            re.match(r"\w+://[^/]+/", people[0].requests[0]).group()  # type: ignore[union-attr]
+        }
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pictures_are_veiled_until_asked_for_and_settings_stay(
+    browser: Any, job: Job, options: Options, width: int
+) -> None:
+    found: dict[str, Any] = {}
+
+    def body(address: str) -> None:
+        person = Person(browser, address, "Cy", width)
+
+        def kind() -> str:
+            return str(person.tab.get_attribute("#picture canvas", "class"))
+
+        found["veiled"] = [kind()]
+        person.tab.keyboard.press(" ")
+        found["veiled"].append(kind())
+        person.answer("u")
+        person.wait_for_picture()
+        found["veiled"].append(kind())
+        person.tab.click("#stage")
+        found["veiled"].append(kind())
+        for key in ("g", "b", "-"):
+            person.tab.keyboard.press(key)
+        person.tab.reload()
+        person.wait_for_picture()
+        found["kept"] = [kind(), person.tab.is_checked("#grey"), person.tab.input_value("#size")]
+        found["filter"] = person.tab.evaluate("getComputedStyle(document.querySelector('#picture canvas')).filter")
+        found["width"] = person.tab.evaluate("document.documentElement.scrollWidth")
+        with suppress(KeyError):
+            person.tab.screenshot(path=f"{os.environ['SCREENSHOTS']}/label-{width}.png")
+        found["errors"] = person.errors
+
+    label_serve.serve(job, "dogs", options, body)
+
+    assert found["veiled"] == ["veil", "clear", "veil", "clear"]
+    assert found["kept"] == ["clear", True, "90"] and found["filter"] == "grayscale(1)"
+    assert found["width"] <= width and found["errors"] == []
