@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label, tables
+from jobs import config, label_sets, tables
 from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
@@ -63,10 +65,10 @@ def run(job: Job) -> Summary:
 
 
 def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
-    """The random labels of a category with the scores that a model gave their images.
+    """Random labels of a category with the scores that a model gave their images.
 
     Args:
-        labels: Table labels.
+        labels: image_id, label, as `label_sets.random_labels` gives them.
         scores: Table scores.
         category: Whose labels.
         model: Digest of the category's present model.
@@ -74,11 +76,10 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     Returns:
         image_id, label boolean, score float (null where the image has none).
     """
-    random = labels.where((F.col("category") == category) & (F.col("origin") == "random"))
     own = scores.where((F.col("category") == category) & (F.col("model") == model))
     # A score stored twice is the same score: one of them is enough.
     by_image = own.groupBy("image_id").agg(F.max("score").alias("score"))
-    return label.resolved(random).select("image_id", "label").join(by_image, "image_id", "left")
+    return labels.select("image_id", "label").join(by_image, "image_id", "left")
 
 
 def lacking(positives: int, negatives: int, target: Target) -> str:
@@ -108,27 +109,38 @@ def lacking(positives: int, negatives: int, target: Target) -> str:
 
 def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
     wanted = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
-    settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed}
+    labels = config.fingerprint(job.settings.labels)
+    settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed, "labels": labels}
     return Recipe("calibrate", job.lake.inputs(tables.LABELS, tables.SCORES), settings)
 
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
-    rows = calibration_set(job.lake.read(tables.LABELS), job.lake.read(tables.SCORES), category, model)
-    chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
+    label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
-        found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("label", "score").toArrow()
+        positive, scores = _scored(job, category, model)
+    target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
+    calibration = thresholds.calibrate(scores[positive], scores[~positive], target)
+    if calibration is None:
+        return Outcome(lack=lacking(int(positive.sum()), int((~positive).sum()), target))
+    return Outcome(calibration)
+
+
+def _scored(job: Job, category: str, model: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The random labels of a category, bool of shape (n,), and the scores of their images."""
+    labels = label_sets.random_labels(job.lake.read(tables.LABELS), category, job.settings.labels.contradictions)
+    rows = calibration_set(labels, job.lake.read(tables.SCORES), category, model)
+    chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
+    found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
+    if found["score"].null_count:
+        aside = label_sets.kept_aside(job, labels, "calibrate", category)
+        found = found.filter(pa.array([name not in aside for name in found["image_id"].to_pylist()], pa.bool_()))
     missing = found["score"].null_count
     if missing:
         raise WinnowError(
             f"{missing} of {len(found)} images with random labels for {category} have no score by model {model}: "
             "run `winnow score` first"
         )
-    positive, scores = found["label"].to_numpy().astype(np.bool_), found["score"].to_numpy()
-    target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
-    calibration = thresholds.calibrate(scores[positive], scores[~positive], target)
-    if calibration is None:
-        return Outcome(lack=lacking(int(positive.sum()), int((~positive).sum()), target))
-    return Outcome(calibration)
+    return found["label"].to_numpy().astype(np.bool_), found["score"].to_numpy().astype(np.float64)
 
 
 def _row(category: str, model: str, found: Calibration) -> tuple[str, str, float, float, float, int, int, int, int]:

@@ -52,7 +52,10 @@ app.add_typer(regurgitation_app, name="regurgitation")
 
 LakeOption = Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake's Delta tables.")]
 ConfOption = Annotated[
-    list[Path] | None, typer.Option("--conf", metavar="FILE", help="Settings in TOML; repeatable, later ones win.")
+    list[Path] | None,
+    typer.Option(
+        "--conf", metavar="FILE", help="Settings, a category or a folder of these; repeatable, later ones win."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as section.key=value; repeatable.")
@@ -66,6 +69,10 @@ FormatOption = Annotated[
     typer.Option("--format", metavar="FORMAT", help="folder, webdataset, parquet or delta; guessed when not given."),
 ]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
+
+
+# Picked images that are shown; all are in the table label_queue.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -229,6 +236,35 @@ def label_export(
     with Invocation(lake, conf, set_, debug).open("label export") as job:
         summary = command.export_labels(job, file)
     _show("label export", summary)
+
+
+@label_app.command("next")
+def label_next_(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
+    lake: LakeOption,
+    strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 100,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", metavar="FILE", help="seed: around this image; repeatable.")
+    ] = None,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Pick the images to label next, say why, and queue them."""
+    from jobs import label_next as command
+
+    with Invocation(lake, conf, set_, debug).open("label next") as job:
+        picked = command.run(job, command.Request(category, strategy, count, tuple(like or ())))
+    table = Table(title=f"to label for {category}", title_justify="left", box=None, pad_edge=False)
+    for name in ("", "image", "why"):
+        table.add_column(name)
+    for place, pick in enumerate(picked.picks[:_SHOWN], 1):
+        table.add_row(str(place), pick.image_id[:12], pick.reason)
+    if len(picked.picks) > _SHOWN:
+        table.add_row("…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
+    Console().print(table)
+    _show("label next", picked.summary)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Typed settings: conf/winnow.toml holds every default, this module their types and limits."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -14,6 +15,8 @@ from models.errors import SettingsError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
+
+_CATEGORY = r"^[a-z][a-z0-9_]*$"
 
 
 class _Section(BaseModel):
@@ -78,6 +81,21 @@ class LabelPageSettings(_Section):
     lease_minutes: Annotated[float, Field(gt=0)]
     ahead: Annotated[int, Field(ge=10, le=2000)]
     picture: Annotated[int, Field(ge=128, le=8192)]
+
+
+class LabelsSettings(_Section):
+    """How labels are read."""
+
+    contradictions: Literal["newest", "majority"]
+
+
+class LabelNextSettings(_Section):
+    """How images to label are picked."""
+
+    sample: Positive
+    folds: Annotated[int, Field(ge=2)]
+    repeats: Positive
+    queries: Positive
 
 
 class TrainSettings(_Section):
@@ -162,8 +180,10 @@ class Settings(_Section):
     ingest: IngestSettings
     encoder: EncoderSettings
     score: ScoreSettings
-    categories: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], CategorySettings] = {}
     label_page: LabelPageSettings
+    categories: dict[Annotated[str, Field(pattern=_CATEGORY)], CategorySettings] = {}
+    labels: LabelsSettings
+    label_next: LabelNextSettings
     train: TrainSettings
     dedup: DedupSettings
     weigh: WeighSettings
@@ -177,7 +197,8 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
     """The defaults, overlaid by files in order, then by single settings.
 
     Args:
-        files: TOML files; later ones win, tables are merged key by key.
+        files: TOML files; later ones win, tables are merged key by key. A file with a `definition` at its top is one
+            category, named like the file; a folder stands for the category files in it, but those that begin with `_`.
         overrides: `section.key=value`; the value is read as TOML, or else taken as text.
 
     Raises:
@@ -189,7 +210,7 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
     """
     tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
     for file in files:
-        tree = _merged(tree, _read(Path(file)))
+        tree = _merged(tree, _overlay(Path(file)))
     for text in overrides:
         tree = _merged(tree, _override(text))
     try:
@@ -201,6 +222,34 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
 def fingerprint(section: BaseModel) -> dict[str, Any]:
     """A section as JSON values, for the recipe of a table that depends on it."""
     return dict(json.loads(section.model_dump_json()))
+
+
+def _overlay(path: Path) -> dict[str, Any]:
+    """What a settings file, a category file or a folder of category files says."""
+    if not path.is_dir():
+        tree = _read(path)
+        return _categories([path]) if "definition" in tree else tree
+    files = sorted(file for file in path.glob("*.toml") if not file.name.startswith("_"))
+    if not files:
+        raise SettingsError(f"folder {path} holds no category: copy conf/categories/_example.toml to {path}/NAME.toml")
+    return _categories(files)
+
+
+def _categories(files: Iterable[Path]) -> dict[str, Any]:
+    """The tree of category files, each checked by itself so that a fault is told with its file."""
+    found, faults = {}, []
+    for file in files:
+        name, tree = file.stem, _read(file)
+        if not re.fullmatch(_CATEGORY, name):
+            faults.append(f"category file {file}: a name is small letters, digits and _, a letter first")
+        try:
+            CategorySettings.model_validate(tree)
+        except ValidationError as error:
+            faults.append(f"category file {file}: {_faults(error)}")
+        found[name] = tree
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return {"categories": found}
 
 
 def _read(file: Path) -> dict[str, Any]:

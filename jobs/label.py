@@ -117,22 +117,29 @@ def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame
     return timed.unionByName(fresh.withColumn("labelled_at", F.lit(now)))
 
 
-def resolved(labels: DataFrame) -> DataFrame:
-    """One label for each image and category: the newest, or of several that are equally new the positive one.
+def resolved(labels: DataFrame, by: str = "newest") -> DataFrame:
+    """One label for each image and category, however many were given.
 
-    A wrong positive costs an image, a wrong negative teaches the model what it must not learn.
+    Of labels that are equally new the positive one counts: a wrong positive costs an image, a wrong negative teaches
+    the model what it must not learn.
 
     Args:
         labels: Table labels.
+        by: `newest`, or `majority`: each annotator's newest label is a vote; where votes are even the newest counts.
 
     Returns:
         image_id, category, label boolean, contradicted boolean (both labels were given).
     """
     # Structures compare field by field, no time before any time and false before true.
-    newest = F.max(F.struct("labelled_at", "label"))
-    return labels.groupBy("image_id", "category").agg(
-        newest["label"].alias("label"), (F.min("label") != F.max("label")).alias("contradicted")
+    votes = labels.groupBy("image_id", "category", "annotator").agg(
+        F.max(F.struct("labelled_at", "label")).alias("vote"),
+        F.min("label").alias("low"),
+        F.max("label").alias("high"),
     )
+    newest, yes, both = F.max("vote")["label"], 2 * F.count_if("vote.label"), F.min("low") != F.max("high")
+    majority = F.when(yes == F.count("*"), newest).otherwise(yes > F.count("*"))
+    chosen = majority if by == "majority" else newest
+    return votes.groupBy("image_id", "category").agg(chosen.alias("label"), both.alias("contradicted"))
 
 
 def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
@@ -204,7 +211,9 @@ def _report_contradictions(job: Job) -> int:
     count: int = both.count()
     if count:
         examples = _examples(both.select(F.format_string("%s %s", "image_id", "category").alias("example")))
-        job.progress.warn(f"{count} images have both labels, the newest counts: {examples}")
+        job.progress.warn(
+            f"{count} images have both labels, the {job.settings.labels.contradictions} counts: {examples}"
+        )
     return count
 
 

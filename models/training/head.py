@@ -49,10 +49,14 @@ class Basis:
     Attributes:
         category: The category that it scores.
         encoder: Digest of the encoder whose embeddings it reads.
+        labels: Digest of the set of labels it was trained on; empty where there is none.
+        date: When the newest of them was given, ISO 8601; empty where that is not known.
     """
 
     category: str
     encoder: str
+    labels: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -284,11 +288,13 @@ def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
 
 
 def _metadata(labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float]) -> dict[str, str]:
-    # No date: the same labels must give the same bytes, and so the same digest.
+    # The date is that of the labels, not of the training: the same labels must give the same bytes and the same digest.
     counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
     return {
         "category": basis.category,
         "encoder": basis.encoder,
+        "labels": basis.labels,
+        "date": basis.date,
         **counts,
         **{k: f"{v:.4f}" for k, v in metrics.items()},
     }

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import calibrate, config, tables
+from jobs import calibrate, config, label_sets, tables
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
@@ -58,7 +58,8 @@ def test_calibration_set_holds_random_labels_with_the_present_score(spark):
     made = labels(spark, ("a", "boats", True, "random"), ("b", "boats", True, "import"), ("c", "cars", True, "random"))
     given = scores(spark, ("a", "boats", "m1", 0.5), ("a", "boats", "old", 0.75), ("a", "cars", "m1", 1.0))
 
-    found = calibrate.calibration_set(made, given, "boats", "m1").collect()
+    random = label_sets.random_labels(made, "boats")
+    found = calibrate.calibration_set(random, given, "boats", "m1").collect()
 
     assert [tuple(row) for row in found] == [("a", True, 0.5)]
 

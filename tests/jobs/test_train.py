@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
-from jobs import config, tables, train
+from jobs import config, label_sets, tables, train
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
@@ -18,6 +19,7 @@ from models.head import Head
 BOATS = 'categories.boats={definition="Pictures of boats."}'
 OWN = 'categories.cars={definition="Pictures of cars.", model={path="cars.onnx", size=[8, 8]}}'
 DIMS = 4
+BY = ("newest", "majority")
 
 
 @pytest.fixture
@@ -51,18 +53,32 @@ def fill(job, spark, label_rows, ids):
     rows = signals(spark, ids)
     blank = [name for name in tables.SIGNALS.schema.names if name not in rows.columns]
     job.lake.append(tables.SIGNALS, rows.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    known = spark.createDataFrame([(f"id{i}", f"k{i}") for i in range(32)], "image_id string, key string")
+    others = [name for name in tables.IMAGES.schema.names if name not in known.columns]
+    images = known.selectExpr("*", *[f"{0 if name == 'part' else 'null'} as {name}" for name in others])
+    job.lake.append(tables.IMAGES, images, Recipe("test"))
 
 
 def odd_labels(ids):
     return [(f"id{i}", bool(i % 2), "import") for i in ids]
 
 
+def queue(spark, *rows):
+    """Rows of the table label_queue from (image_id, strategy)."""
+    full = [(image_id, "boats", strategy, "", 0, "b", None) for image_id, strategy in rows]
+    return spark.createDataFrame(full, tables.LABEL_QUEUE.schema)
+
+
+def wanted(spark, rows, queued=(), by="newest"):
+    return label_sets.training_labels(rows, queue(spark, *queued), "boats", by)
+
+
 def test_images_with_a_random_label_are_never_trained_on(spark):
     rows = [("id1", True, "import"), ("id2", False, "random"), ("id3", True, "precision"), ("id3", True, "random")]
 
-    found = train.training_labels(labels(spark, *rows), "boats")
+    found = wanted(spark, labels(spark, *rows, ("id4", True, "import")), [("id4", "random"), ("id1", "seed")])
 
-    assert [tuple(row) for row in found.collect()] == [("id1", True)]
+    assert [(row.image_id, row.label) for row in found.collect()] == [("id1", True)]
 
 
 def test_another_category_sets_nothing_apart(spark):
@@ -71,14 +87,14 @@ def test_another_category_sets_nothing_apart(spark):
         "image_id", "'cars' as category", "label", "origin", "annotator", "labelled_at"
     )
 
-    assert train.training_labels(rows.unionByName(other), "boats").count() == 1
+    assert wanted(spark, rows.unionByName(other)).count() == 1
 
 
 def test_training_set_takes_the_embeddings_of_the_encoder_in_use(spark):
-    wanted = train.training_labels(labels(spark, *odd_labels([1, 2])), "boats")
+    made = wanted(spark, labels(spark, *odd_labels([1, 2])))
     stored = signals(spark, [1, 2, 3]).unionByName(signals(spark, [1], "old"))
 
-    found = train.training_set(wanted, stored, "enc", seed=0).collect()
+    found = train.training_set(made, stored, "enc", seed=0).collect()
 
     assert sorted((row.image_id, row.label, row.embedding[0]) for row in found) == [
         ("id1", True, 1.0),
@@ -87,12 +103,12 @@ def test_training_set_takes_the_embeddings_of_the_encoder_in_use(spark):
 
 
 def test_the_order_of_a_training_set_depends_on_the_seed_alone(spark):
-    wanted = train.training_labels(labels(spark, *odd_labels(range(20))), "boats")
+    made = wanted(spark, labels(spark, *odd_labels(range(20))))
     stored = signals(spark, range(20))
 
     first, again, other = (
         [row.image_id for row in train.training_set(rows, stored, "enc", seed).collect()]
-        for rows, seed in ((wanted, 0), (wanted.repartition(3), 0), (wanted, 1))
+        for rows, seed in ((made, 0), (made.repartition(3), 0), (made, 1))
     )
 
     assert first == again
@@ -119,12 +135,64 @@ def test_a_head_is_trained_once_and_again_when_labels_come(job, spark):
     assert "trained_at" in json.loads(job.lake.read_file("models/head-boats.json"))
 
 
+def test_labels_of_images_that_the_lake_does_not_know_are_told_and_kept_aside(job, spark):
+    fill(job, spark, [*odd_labels(range(8)), ("gone", True, "import"), ("id1", False, "seed")], range(32))
+
+    found = train.labelled_embeddings(job, "boats", "enc")
+    label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", "boats")
+
+    assert sorted(found.image_ids) == [f"id{i}" for i in range(8)] and found.embeddings.shape == (8, DIMS)
+    told = job.progress.console.file.getvalue()
+    assert "train: 1 labels for boats are of images not in the table images and do not count: gone" in told
+    assert "train: 1 images have both labels for boats, the newest counts: id1" in told
+    assert job.lake.read(tables.LABELS).where("image_id = 'gone'").count() == 1
+
+
+def test_of_contradicting_labels_the_newest_or_the_majority_counts(spark):
+    def given(image_id, annotator, value, day):
+        return image_id, "boats", value, "seed", annotator, datetime(2024, 1, day, tzinfo=UTC)
+
+    rows = [
+        *[given("a", "ann", True, 1), given("a", "bob", True, 1), given("a", "cy", False, 2)],
+        *[given("b", "ann", True, 1), given("b", "bob", False, 2)],
+        # One person's change of mind is one vote.
+        *[
+            given("c", "ann", True, 1),
+            given("c", "ann", True, 2),
+            given("c", "ann", False, 3),
+            given("c", "bob", False, 1),
+        ],
+    ]
+    frame = spark.createDataFrame(rows, tables.LABELS.schema)
+
+    newest, majority = ({row.image_id: row.label for row in wanted(spark, frame, (), by).collect()} for by in BY)
+
+    assert newest == {"a": False, "b": False, "c": False}
+    assert majority == {"a": True, "b": False, "c": False}
+
+
+def test_the_exported_head_says_what_it_was_made_of(job, spark):
+    fill(job, spark, odd_labels(range(30)), range(30))
+
+    summary = train.run(job, "boats")
+
+    model = onnx.load_model_from_string(job.lake.read_file("models/head-boats.onnx"))
+    told = {prop.key: prop.value for prop in model.metadata_props}
+    assert told == {
+        **{"category": "boats", "encoder": "enc", "positives": "15", "negatives": "15"},
+        **{"date": "2024-01-01T00:00:00", "labels": told["labels"]},
+        **{key: f"{summary[key]:.4f}" for key in ("auc", "average_precision")},
+    }
+    assert len(told["labels"]) == 16
+
+
 @pytest.mark.parametrize(
     ("category", "rows", "ids", "message"),
     [
         ("planes", [], [], "no category 'planes' in the settings, it has boats, cars"),
         ("cars", [], [], r"scored by your own model cars\.onnx"),
         ("boats", [("id1", True, "import"), ("id2", False, "random")], [1, 2], "1 positive and 0 negative labels"),
+        ("boats", [("id1", False, "import")], [1], "0 positive and 1 negative.*--strategy seed` finds images to label"),
         ("boats", odd_labels([1, 2, 3]), [1], "2 of 3 images labelled for boats have no embedding.*run `winnow score`"),
     ],
 )

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from jobs import config
+from models.errors import SettingsError
+
+EXAMPLE = Path(__file__).parents[2] / "conf/categories/_example.toml"
+
+
+def write(folder, **texts):
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.toml").write_text(text)
+    return folder
+
+
+def test_a_folder_gives_a_category_for_each_file_but_the_example(tmp_path):
+    folder = write(
+        tmp_path / "categories", boats='definition = "b"\nrecall = 0.9\ninclude = ["rafts"]', cars='definition = "c"'
+    )
+    (folder / "_example.toml").write_text(EXAMPLE.read_text())
+
+    found = config.load([folder], ["categories.cars.recall=0.8"]).categories
+
+    assert sorted(found) == ["boats", "cars"]
+    assert (found["boats"].recall, found["boats"].include, found["cars"].recall) == (0.9, ["rafts"], 0.8)
+
+
+def test_the_example_is_a_category_once_it_is_copied(tmp_path):
+    folder = write(tmp_path / "categories", fireworks=EXAMPLE.read_text())
+
+    found = config.load([folder / "fireworks.toml"]).categories["fireworks"]
+
+    assert found.include and found.exclude and found.recall == 0.95
+
+
+def test_wrong_files_name_themselves_and_all_their_faults(tmp_path):
+    folder = write(
+        tmp_path / "categories", boats='recall = 2\ncolour = "red"', Cars='definition = "c"', fine='definition = "f"'
+    )
+
+    with pytest.raises(SettingsError) as caught:
+        config.load([folder])
+
+    text = str(caught.value)
+    assert "boats.toml: 3 wrong settings" in text and "Cars.toml: a name is" in text and "fine" not in text
+    assert all(key in text for key in ("definition: is missing", "recall = 2", "colour: there is no such setting"))
+
+
+def test_a_folder_without_a_category_is_told(tmp_path):
+    with pytest.raises(SettingsError, match="holds no category: copy"):
+        config.load([write(tmp_path / "categories", _example='definition = "x"')])
+
+
+def test_a_settings_file_is_still_one(tmp_path):
+    file = write(tmp_path / "s", mine='seed = 7\n[categories.boats]\ndefinition = "b"') / "mine.toml"
+
+    found = config.load([file])
+
+    assert found.seed == 7 and list(found.categories) == ["boats"]

@@ -1,0 +1,229 @@
+import io
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from jobs import config, label_next, label_sets, tables, train
+from jobs.job import Job
+from jobs.label_next import Request
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models.encoder import projection
+from models.errors import WinnowError
+from udfs.hamming import distances, words
+
+SET = [
+    'categories.boats={definition="Pictures of boats."}',
+    'categories.cars={definition="Pictures of cars."}',
+    'categories.own={definition="o", model={path="cars.onnx", size=[8, 8]}}',
+    "label_next.folds=4",
+    "label_next.repeats=3",
+]
+DIMS, NEAR = 8, 6
+# Groups of images: two of boats, one of them small and unlike the other, and three of other things.
+SIZES = {"sail": 40, "raft": 12, "tree": 60, "house": 60, "hill": 60}
+BOATS = ("sail", "raft")
+
+
+def embeddings():
+    """ids and unit vectors: each group around an axis of its own, each image with an exact copy."""
+    rng = np.random.default_rng(0)
+    ids, rows = [], []
+    for axis, (group, size) in enumerate(SIZES.items()):
+        for number in range(size // 2):
+            row = np.eye(DIMS)[axis] + rng.normal(size=DIMS) * 0.15
+            ids += [f"{group}-{number}", f"{group}-{number}-copy"]
+            rows += [row, row]
+    vectors = np.array(rows, np.float32)
+    return ids, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+ENCODER = SimpleNamespace(
+    digest="enc",
+    dims=DIMS,
+    size=8,
+    max_distance=NEAR,
+    encode=lambda pictures: (np.eye(DIMS, dtype=np.float32)[[1] * len(pictures)], None),
+)
+
+
+@pytest.fixture(scope="module")
+def filled(spark, tmp_path_factory):
+    """A lake with signals and nothing else."""
+    lake = Lake(spark, str(tmp_path_factory.mktemp("lake")))
+    ids, vectors = embeddings()
+    bits = np.packbits(vectors @ projection(DIMS) > 0, axis=1)
+    rows = pd.DataFrame({"image_id": ids, "encoder": "enc"})
+    rows["embedding"], rows["embedding_hash"] = [v.tolist() for v in vectors], [b.tobytes() for b in bits]
+    frame = spark.createDataFrame(rows)
+    blank = [name for name in tables.SIGNALS.schema.names if name not in frame.columns]
+    lake.append(tables.SIGNALS, frame.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    return lake
+
+
+@pytest.fixture
+def job(filled, monkeypatch):
+    for module in (label_next, train):
+        monkeypatch.setattr(module, "current_encoder", lambda job: ENCODER)
+    yield Job(filled, config.load(overrides=SET), Progress(Console(file=io.StringIO(), width=500)))
+    for name in ("labels", "label_queue", "thresholds", "unsure", "models"):
+        filled.delete(name)
+
+
+def label(job, ids, origin="seed", category="boats"):
+    when = datetime(2024, 1, 1, tzinfo=UTC)
+    rows = [(i, category, i.startswith(BOATS), origin, None, when) for i in ids]
+    job.lake.append(tables.LABELS, job.lake.spark.createDataFrame(rows, tables.LABELS.schema), Recipe("test"))
+
+
+def calibrated(job, rows):
+    frame = job.lake.spark.createDataFrame(rows, "category string, model string, threshold double")
+    blank = [f.name for f in tables.THRESHOLDS.schema if f.name not in frame.columns]
+    job.lake.append(tables.THRESHOLDS, frame.selectExpr("*", *[f"null as {n}" for n in blank]), Recipe("test"))
+
+
+def picked(job, strategy, count, **more):
+    return [pick.image_id for pick in label_next.run(job, Request("boats", strategy, count, **more)).picks]
+
+
+def groups(ids):
+    return [i.split("-")[0] for i in ids]
+
+
+def test_random_samples_never_overlap_and_are_queued_in_order(job):
+    label(job, ["tree-0"])
+
+    first, second = picked(job, "random", 100), picked(job, "random", 500)
+
+    assert len(first) == 100 and sorted(first + second) == sorted(set(embeddings()[0]) - {"tree-0"})
+    queue = job.lake.read(tables.LABEL_QUEUE).orderBy("queued_at", "place").collect()
+    assert [row.image_id for row in queue] == first + second
+    assert {(row.category, row.strategy) for row in queue} == {("boats", "random")}
+    assert len({row.batch for row in queue}) == 2 and "set apart" in queue[0].reason
+    assert "131 found, 500 were asked for" in job.progress.console.file.getvalue()
+    with pytest.raises(WinnowError, match="every image is labelled or queued for boats"):
+        picked(job, "random", 1)
+
+
+def test_a_random_sample_has_nothing_to_do_with_what_is_shown_or_how_it_is_stored(job):
+    pool = job.lake.read(tables.SIGNALS).select("image_id")
+
+    orders = [
+        [row.image_id for row in label_next.in_random_order(rows, seed, purpose).collect()]
+        for rows, seed, purpose in ((pool, 0, "a"), (pool.repartition(7), 0, "a"), (pool, 1, "a"), (pool, 0, "b"))
+    ]
+
+    assert orders[0] == orders[1] and orders[0] != orders[2] and orders[0] != orders[3]
+    # Of the first half, about half of each group.
+    shares = pd.Series(groups(orders[0][:116])).value_counts()
+    assert all(abs(shares[group] / size - 0.5) < 0.3 for group, size in SIZES.items())
+
+
+def test_what_was_queued_as_random_is_never_trained_on_even_under_another_origin(job):
+    random = picked(job, "random", 30)
+    label(job, random[:10], "random")
+    label(job, random[10:20], "import")
+    label(job, ["sail-0", "tree-0"] if not {"sail-0", "tree-0"} & set(random) else ["sail-1", "tree-1"])
+
+    found = label_sets.training_labels(job.lake.read(tables.LABELS), job.lake.read(tables.LABEL_QUEUE), "boats")
+
+    assert len(found.collect()) == 2
+    assert not {row.image_id for row in found.collect()} & set(random)
+
+
+def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark):
+    signals = spark.createDataFrame([(c,) for c in "abcde"], "image_id string")
+    named = [
+        spark.createDataFrame([(image, "boats"), ("e", "cars")], "image_id string, category string") for image in "abc"
+    ]
+
+    assert sorted(row.image_id for row in label_next.unseen(signals, *named, "boats").collect()) == ["d", "e"]
+
+
+def test_seed_takes_something_of_everything(job):
+    found = label_next.run(job, Request("boats", "seed", 2 * len(SIZES)))
+
+    assert set(groups(pick.image_id for pick in found.picks)) == set(SIZES)
+    assert "middle of a group of about" in found.picks[0].reason
+
+
+def test_seed_around_a_picture_takes_its_neighbours_without_their_copies(job, tmp_path):
+    file = tmp_path / "raft.png"
+    Image.new("RGB", (20, 20), "red").save(file)
+
+    found = label_next.run(job, Request("boats", "seed", 4, (str(file),)))
+
+    ids = [pick.image_id for pick in found.picks]
+    assert set(groups(ids)) == {"raft"} and len({i.removesuffix("-copy") for i in ids}) == 4
+    assert "raft.png" in found.picks[0].reason
+
+
+def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
+    label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
+    model = train.run(job, "boats")["model"]
+
+    ids = picked(job, "precision", 8)
+
+    # Among the trees, houses and hills are hardly any that score as high as a labelled boat.
+    assert len(ids) == 8 and sum(group in BOATS for group in groups(ids)) >= 6
+    signs = {i: np.packbits(v @ projection(DIMS) > 0) for i, v in zip(*embeddings(), strict=True)}
+    hashes = words(np.stack([signs[i] for i in ids]))
+    apart = distances(hashes[:, None], hashes[None])[np.triu_indices(8, 1)]
+    assert apart.min() > NEAR
+    # Once it is calibrated, the threshold of the present model counts.
+    calibrated(job, [("boats", model, 2.0), ("boats", "old", 0.0)])
+    with pytest.raises(WinnowError, match="calls no unlabelled image positive for boats"):
+        picked(job, "precision", 3)
+
+
+def test_recall_looks_around_the_positives_that_models_miss(job):
+    # One raft among sails: models that never saw it miss it.
+    label(job, [f"sail-{i}" for i in range(8)] + ["raft-0"] + [f"{g}-{i}" for g in ("tree", "hill") for i in range(8)])
+
+    found = label_next.run(job, Request("boats", "recall", 5))
+
+    ids = [pick.image_id for pick in found.picks]
+    assert groups(ids) == ["raft"] * 5 and len({i.removesuffix("-copy") for i in ids}) == 5
+    assert "near raft-0, a positive that 3 of 3 models miss that never saw it" in found.picks[0].reason
+    # They are queued, so the next round has to go on with others.
+    assert not set(ids) & set(picked(job, "recall", 5))
+
+
+def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
+    label(job, [f"{g}-{i}" for g in ("sail", "tree") for i in range(8)])
+
+    assert "sail" in groups(picked(job, "recall", 2))
+    assert "no labelled positive of boats is missed" in job.progress.console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request("planes", "seed", 1), "no category 'planes' in the settings, they have boats, cars, own"),
+        (Request("boats", "best", 1), "no strategy 'best': choose one of seed, random, precision, recall"),
+        (Request("boats", "random", 1, ("a.png",)), "--like goes with --strategy seed"),
+        (Request("boats", "seed", 1, ("none.png",)), r"none\.png cannot be read: No such file"),
+        (Request("boats", "precision", 1), "boats has no classifier yet: label some images, then run `winnow train"),
+        (Request("boats", "recall", 1), "boats has 0 positive and 0 negative labels"),
+    ],
+)
+def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
+    with pytest.raises(WinnowError, match=message) as caught:
+        label_next.run(job, request_)
+
+    assert "\n" not in str(caught.value) and not job.lake.exists(tables.LABEL_QUEUE)
+
+
+def test_without_signals_scoring_is_asked_for(lake, job, monkeypatch):
+    bare = Job(lake, job.settings, job.progress)
+    with pytest.raises(WinnowError, match="holds no table 'signals': run `winnow score` first"):
+        label_next.run(bare, Request("boats", "random", 1))
+
+    monkeypatch.setattr(label_next, "current_encoder", lambda job: SimpleNamespace(digest="new"))
+    with pytest.raises(WinnowError, match="no image has an embedding of encoder new: run `winnow score` first"):
+        picked(job, "random", 1)

@@ -1,0 +1,56 @@
+"""Many-fold cross-validation as one Spark job: each task fits its share of the versions of a classifier."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import types as T
+
+from models import versions
+
+HELD_OUT = T.StructType([T.StructField("example", T.IntegerType()), T.StructField("logit", T.DoubleType())])
+"""What a version says of an example that it never saw."""
+
+# Versions fitted together: their weights and curvatures are a few arrays of this many rows.
+_TOGETHER = 10
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Versions of a classifier, numbered repeat by repeat and fold by fold.
+
+    Attributes:
+        embeddings: Of the labelled images, float32 of shape (n, dims).
+        labels: bool of shape (n,).
+        folds: Versions of one repeat; each is fitted on all folds but one.
+        decay: Ridge; see `models.versions.fit`.
+        seed: Of the folds.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+    folds: int
+    decay: float
+    seed: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Arrow batches of (id long) to `HELD_OUT` rows: the function for `DataFrame.mapInArrow`."""
+        inputs = versions.standardised(self.embeddings)
+        for batch in batches:
+            numbers = batch.column("id").to_numpy()
+            for begin in range(0, len(numbers), _TOGETHER):
+                yield self._held_out(inputs, numbers[begin : begin + _TOGETHER])
+
+    def _held_out(self, inputs: NDArray[np.float64], numbers: NDArray[np.int64]) -> pa.RecordBatch:
+        out = np.stack(
+            [
+                versions.deal(self.labels, self.folds, repeat, self.seed) == fold
+                for repeat, fold in zip(numbers // self.folds, numbers % self.folds, strict=True)
+            ]
+        )
+        theta = versions.fit(inputs, self.labels, versions.balanced(self.labels, ~out), self.decay)
+        logits = theta[:, :-1] @ inputs.T + theta[:, -1:]
+        examples = np.nonzero(out)[1].astype(np.int32)
+        return pa.record_batch([pa.array(examples), pa.array(logits[out])], names=HELD_OUT.names)
