@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label_sets, tables
+from jobs import config, label, label_sets, tables
 from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
@@ -23,6 +24,7 @@ from models.thresholds import Calibration, Target
 _MOST_LABELS = 1_000_000
 
 _LACKS = "not calibrated"
+_RANDOM = "`winnow label next --strategy random`"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ def run(job: Job) -> Summary:
     if before is not None and recipe.makes_the_same(before):
         job.progress.note("calibrate: the table thresholds is up to date")
         return _finished(dict(before.result))
+    checks = {name: text for name in sorted(categories) if (text := _escape_check(job, name, models[name], before))}
     outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
-    summary = _summary(outcomes)
+    summary = _summary(outcomes) | {f"{name}: check of the threshold so far": text for name, text in checks.items()}
     rows = [_row(name, models[name], found.calibration) for name, found in outcomes.items() if found.calibration]
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     job.lake.replace(tables.THRESHOLDS, job.lake.spark.createDataFrame(rows, tables.THRESHOLDS.schema), made)
@@ -85,20 +88,26 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
 def lacking(positives: int, negatives: int, target: Target) -> str:
     """How many random labels a category needs before it can be calibrated, as the end of a sentence.
 
+    Random ones are also the cheapest. With prevalence p and recall r to show, a share (1 - r) p of the images may
+    escape and must not go unseen: whoever draws n images uniformly, from all or from what is kept, sees none of them
+    with probability (1 - (1 - r) p)^n, so that n is at least ln(1 / (1 - confidence)) / ((1 - r) p). Drawing high
+    scores more often only helps if what escapes has high scores, which is the question: it can hide where less is
+    drawn. `thresholds.needed` / p, what is asked for here, is that same number but for terms of second order.
+
     Args:
         positives: Random positives there are.
         negatives: Random negatives there are.
         target: What must be reached.
 
     Examples:
-        >>> lacking(20, 980, Target(recall=0.95, confidence=0.95))
-        '20 of 1,000 random labels are positive, 59 are needed: 39 more, so label about 1,950 more images at random'
+        >>> lacking(20, 980, Target(recall=0.95, confidence=0.95)).split(": ")
+        ['20 of 1,000 random labels are positive, 59 are needed', '39 more, so label about 1,950 more images at random']
         >>> lacking(0, 0, Target(recall=0.95, confidence=0.95))
-        'no random labels, 59 positive ones are needed: label images that were chosen at random'
+        'no random labels, 59 positive ones are needed: `winnow label next --strategy random` picks images to label'
     """
     labels, needed = positives + negatives, thresholds.needed(target.recall, target.confidence)
     if not labels:
-        return f"no random labels, {needed} positive ones are needed: label images that were chosen at random"
+        return f"no random labels, {needed} positive ones are needed: {_RANDOM} picks images to label"
     missing = needed - positives
     # Without a positive yet, the share is only known to be below a bound, and the number to be above one.
     share = positives / labels or thresholds.upper_bound(0, labels, target.confidence)
@@ -143,6 +152,42 @@ def _scored(job: Job, category: str, model: str) -> tuple[NDArray[np.bool_], NDA
     return found["label"].to_numpy().astype(np.bool_), found["score"].to_numpy().astype(np.float64)
 
 
+def kept_and_labelled_later(labels: DataFrame, scores: DataFrame, threshold: DataFrame, since: datetime) -> DataFrame:
+    """Random labels, given after a threshold was set, of images that it keeps: how many, and how many are positive.
+
+    Args:
+        labels: Table labels.
+        scores: Table scores.
+        threshold: category, model, threshold: one row.
+        since: When it was set, UTC.
+
+    Returns:
+        kept, positives: one row.
+    """
+    later = labels.where((F.col("origin") == "random") & (F.col("labelled_at") > F.lit(since)))
+    # An image that was labelled before has had its say in the threshold.
+    earlier = labels.where((F.col("origin") == "random") & ~(F.col("labelled_at") > F.lit(since)))
+    fresh = later.join(earlier, ["image_id", "category"], "left_anti").where(F.col("label").isNotNull())
+    scored = label.resolved(fresh).join(scores, ["image_id", "category"]).join(threshold, ["category", "model"])
+    below = scored.where(F.col("score").cast("double") < F.col("threshold")).dropDuplicates(["image_id"])
+    return below.agg(F.count("*").alias("kept"), F.count_if("label").alias("positives"))
+
+
+def _escape_check(job: Job, category: str, model: str, before: Recipe | None) -> str | None:
+    """What random labels that came since say of the threshold that is in use; None where they say nothing."""
+    lake, commit = job.lake, job.lake.commit(tables.THRESHOLDS)
+    if commit is None or before is None:
+        return None
+    own = (F.col("category") == category) & (F.col("model") == model)
+    threshold = lake.read(tables.THRESHOLDS).where(own).select("category", "model", "threshold")
+    found = kept_and_labelled_later(lake.read(tables.LABELS), lake.read(tables.SCORES), threshold, commit.written_at)
+    kept, positives = found.collect()[0]
+    if not kept:
+        return None
+    bound = thresholds.upper_bound(positives, kept, job.settings.categories[category].confidence)
+    return f"{positives:,} of {kept:,} kept images labelled since are positive: at most {bound:.3%} of what is kept"
+
+
 def _row(category: str, model: str, found: Calibration) -> tuple[str, str, float, float, float, int, int, int, int]:
     measured = (found.threshold, found.recall_lower, found.confidence)
     return category, model, *measured, found.positives, found.negatives, found.missed, found.dropped_negatives
@@ -159,6 +204,7 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
         summary[f"{category}: recall at least"] = f"{found.recall_lower:.4f} (confidence {found.confidence:g})"
         summary[f"{category}: random positives"] = f"{found.positives}, {found.missed} missed"
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
+        summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
         summary[f"{category}: precision about"] = f"{share:.3f} ({low:.3f} to {high:.3f})"
     lacks = [f"{category}: {outcome.lack}" for category, outcome in outcomes.items() if outcome.lack]
     if lacks:

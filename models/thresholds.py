@@ -41,6 +41,7 @@ class Calibration:
         negatives: Random labels that are negative.
         missed: Positives below the threshold.
         dropped_negatives: Negatives at or above the threshold.
+        escaped_upper: Upper confidence bound on the share of all images that are positive and below the threshold.
     """
 
     threshold: float
@@ -50,6 +51,7 @@ class Calibration:
     negatives: int
     missed: int
     dropped_negatives: int
+    escaped_upper: float
 
     def precision(self) -> tuple[float, float, float]:
         """Share of the dropped images that are positive: the estimate and its two-sided exact interval.
@@ -219,7 +221,21 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
         negatives=len(negatives),
         missed=int(np.searchsorted(positives, threshold)),
         dropped_negatives=len(negatives) - int(np.searchsorted(negatives, threshold)),
+        escaped_upper=_escaped(n, len(negatives), k, target.confidence),
     )
+
+
+def _escaped(positives: int, negatives: int, k: int, confidence: float) -> float:
+    """Upper bound on the share of all images that are positive and yet kept.
+
+    It is the product of two bounds, on the share of positives among the images and on the share of positives below the
+    k-th of the random ones. Each fails with half of 1 - confidence: the first is Clopper and Pearson's, the second the
+    one of `calibrate`, which holds for every number of positives and so also when that number is random. By the union
+    bound both hold, and so does their product, with the confidence. A threshold that sank lets still less escape.
+    """
+    each = (1 + confidence) / 2
+    missed = 1 - lower_bound(positives - k + 1, positives, each)
+    return upper_bound(positives, positives + negatives, each) * missed
 
 
 def _lowered(threshold: float, negatives: NDArray[np.float64], share: float) -> float:

@@ -32,6 +32,15 @@ def scores(spark, *rows):
     return spark.createDataFrame(list(rows), tables.SCORES.schema)
 
 
+def know_images(job):
+    """Puts p0 to p5 and n0 to n5 into the table images."""
+    ids = [(f"{kind}{i}",) for kind in "pn" for i in range(6)]
+    known = job.lake.spark.createDataFrame(ids, "image_id string")
+    others = [name for name in tables.IMAGES.schema.names if name != "image_id"]
+    images = known.selectExpr("*", *[f"{0 if name == 'part' else 'null'} as {name}" for name in others])
+    job.lake.append(tables.IMAGES, images, Recipe("test"))
+
+
 @pytest.fixture
 def job(lake, spark, monkeypatch):
     """Boats can be calibrated, cars have one random positive only."""
@@ -97,7 +106,33 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
     assert job.lake.version(tables.THRESHOLDS) == 0
 
 
+def test_labels_that_come_later_check_the_threshold_so_far(job):
+    only_boats = job_with(job.lake, CATEGORIES[:1])
+    assert not any("check" in key for key in calibrate.run(only_boats))
+    spark, soon = job.lake.spark, datetime(2100, 1, 1, tzinfo=UTC)
+    # Two are kept, one of them positive; one is dropped; one was labelled before.
+    rows = [("k1", True), ("k2", False), ("d1", True), ("n0", False)]
+    made = [(image_id, "boats", value, "random", None, soon) for image_id, value in rows]
+    job.lake.append(tables.LABELS, spark.createDataFrame(made, tables.LABELS.schema), Recipe("test"))
+    given = [("k1", "boats", "m1", 0.1), ("k2", "boats", "m1", 0.2), ("d1", "boats", "m1", 0.9)]
+    job.lake.append(tables.SCORES, scores(spark, *given), Recipe("test"))
+
+    found = calibrate.run(only_boats)
+
+    assert found["boats: check of the threshold so far"].startswith("1 of 2 kept images labelled since are positive")
+
+
+def test_random_labels_of_unknown_images_are_told_and_kept_aside(job, spark):
+    job.lake.append(tables.LABELS, labels(spark, ("gone", "boats", True, "random")), Recipe("test"))
+    know_images(job)
+
+    found = calibrate.run(job_with(job.lake, CATEGORIES[:1]))
+
+    assert found["boats: random positives"] == f"{NEEDED}, 0 missed"
+
+
 def test_random_labels_without_a_score_are_named(job, monkeypatch):
+    know_images(job)
     monkeypatch.setattr(calibrate, "current_models", lambda job: {"boats": "new"})
 
     with pytest.raises(WinnowError, match="9 of 9 images with random labels for boats have no score by model new"):

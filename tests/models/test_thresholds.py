@@ -107,7 +107,9 @@ def test_scores_that_are_not_numbers_are_refused():
 
 
 def test_precision_counts_the_dropped():
-    found = thresholds.Calibration(0.5, 0.95, 0.95, positives=100, negatives=900, missed=4, dropped_negatives=24)
+    found = thresholds.Calibration(
+        0.5, 0.95, 0.95, positives=100, negatives=900, missed=4, dropped_negatives=24, escaped_upper=0.1
+    )
 
     share, low, high = found.precision()
 
@@ -151,3 +153,16 @@ def test_bound_holds_for_scores_with_ties():
     )
 
     assert share >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
+
+
+def test_no_more_escapes_than_stated():
+    rng, held, share = np.random.default_rng(3), 0, 0.05
+    for _ in range(500):
+        positives = rng.binomial(3000, share)
+        # One positive in fifty scores like nothing at all.
+        scores = np.where(rng.random(positives) < 0.02, 0.0, rng.random(positives))
+        found = thresholds.calibrate(scores, rng.random(3000 - positives) * 0.3, Target(0.9, 0.95))
+        missed = 0.02 + 0.98 * found.threshold if found.threshold > 0 else 0.0
+        held += share * missed <= found.escaped_upper
+
+    assert held / 500 >= 0.95
