@@ -1,8 +1,8 @@
 """The labelling loop against random labelling, by a simulated labeller who is always right.
 
-Embeddings of 64 dimensions stand for pictures: 20,000 of them, in 40 groups; a category at 3 % has four modes, each beside
-one of the groups, and one mode has 20 pictures (0.1 %) and is unlike the other three. `label next`, `train`, `score` and
-`calibrate` are the commands themselves, over a lake.
+Embeddings of 64 dimensions stand for pictures: 20,000 of them, in 40 groups. A category at 3 % has four modes, each
+beside one of the groups; one mode has 20 pictures (0.1 %) and is unlike the other three. `label next`, `train`, `score`
+and `calibrate` are the commands themselves, over a lake.
 
 python -m tests.bench.active_learning [--plot docs/active_learning.png]
 """

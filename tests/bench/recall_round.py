@@ -37,7 +37,7 @@ HEADER = """\
 
 
 def fill(lake: Lake, rows: int, folder: Path) -> None:
-    """Random unit embeddings, and labels that no plane tells apart, so that more than a thousand positives are missed."""
+    """Random embeddings, and labels that no plane tells apart, so that more than a thousand positives are missed."""
     rng = np.random.default_rng(0)
     ids = [f"{row:032x}" for row in range(rows)]
     with pq.ParquetWriter(folder / "signals.parquet", _schema()) as writer:
