@@ -410,6 +410,24 @@ def export(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="Folder or URI of a lake.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Folder or URI of another lake.")],
+    out: Annotated[str | None, typer.Option(metavar="FILE.html", help="Also write a page that opens offline.")] = None,
+    lake: Annotated[str, typer.Option(hidden=True)] = "",
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Put the runs of two lakes side by side."""
+    from jobs import compare as command
+
+    with Invocation(first, conf, set_, debug).open("compare") as job:
+        found = command.run(job, second, out)
+    Console().print(command.terminal_table(found))
+
+
+@app.command()
 def run(
     sources: SourcesArgument,
     lake: LakeOption,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata, resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from jobs import charts, config, report_words, tables
@@ -86,6 +86,23 @@ def render(page: Page) -> str:
     Args:
         page: Captions and names in it are data: they are escaped.
     """
+    return template("report.html.jinja").render(
+        page=page,
+        facts=page.facts,
+        words=report_words,
+        charts=charts,
+        tables=tables,
+        style=style(),
+        findings=_findings(page.facts),
+    )
+
+
+def template(name: str) -> Template:
+    """A page's template; what is put into it is escaped, and a name that it lacks is an error.
+
+    Args:
+        name: A file of jobs/templates.
+    """
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -95,16 +112,12 @@ def render(page: Page) -> str:
     )
     environment.filters["clean"] = clean
     environment.filters["prose"] = prose
-    style = Markup(_template("report.css"))
-    return environment.get_template("report.html.jinja").render(
-        page=page,
-        facts=page.facts,
-        words=report_words,
-        charts=charts,
-        tables=tables,
-        style=style,
-        findings=_findings(page.facts),
-    )
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """The style sheet of all pages."""
+    return Markup(_template("report.css"))
 
 
 def clean(text: object) -> str:

@@ -32,7 +32,7 @@ def render(manifest: Mapping[str, Any]) -> str:
     environment.filters |= {"text": text, "number": report_words.number, "quoted": quoted, "values": values}
     template = resources.files("jobs").joinpath("templates", "dataset_card.md.jinja").read_text("utf-8")
     data_files = _DATA_FILES.get(manifest["made_from"]["format"])
-    return environment.from_string(template).render(
+    page = environment.from_string(template).render(
         m=manifest,
         card=manifest["card"],
         name=name(manifest),
@@ -40,6 +40,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         data_files=data_files,
         words=report_words,
     )
+    return re.sub(r"\n{3,}", "\n\n", page)
 
 
 def name(manifest: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""What a curated set was made from, as JSON values: enough to make it again."""
+"""What a curated set was made from and what came of it, as JSON values: enough to make it again, or to compare two."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
+from math import isfinite
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -13,6 +14,9 @@ from jobs.lake import Commit, Lake
 
 _SOURCES = 50
 _KEYWORDS = 20
+_REASONS = 50
+# A verdict's reason is a category, or `not decodable`, and what was found.
+_CATEGORY = "explode(transform(reasons, r -> substring_index(r, ': ', 1))) AS reason"
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "pandas", "pyarrow", "pillow")
 
 
@@ -20,22 +24,25 @@ def origin(lake: Lake) -> dict[str, Any]:
     """All that names a set: sources, counts, tables with their versions and settings, models, software.
 
     Args:
-        lake: Holds the table curated.
+        lake: Any of its tables may be missing.
 
     Returns:
-        `counts` (null for what no command has counted), `sources`, `tables`, `models`, `thresholds`, `keywords`,
-        `weights` and `software`; JSON values only.
+        `counts` (null for what no command has counted), `quarantine` and `filtered_by` (counts by reason), `sources`,
+        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` and `software`; JSON values only, null for NaN.
     """
     commits = {table.name: commit for table in tables.ALL if (commit := lake.commit(table))}
     encoder = _setting(commits.get(tables.CURATED.name), "encoder")
     return {
         "counts": _counts(lake, commits),
+        "quarantine": _by_reason(lake.read(tables.QUARANTINE).select("reason")),
+        "filtered_by": _by_reason(lake.read(tables.VERDICTS).selectExpr(_CATEGORY)),
         "sources": _sources(lake.read(tables.SOURCES)),
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
         "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
+        "dedup": _last(lake.read(tables.DEDUP_QUALITY)),
+        "weights": _last(lake.read(tables.WEIGHT_QUALITY)),
         "keywords": _rows(_moved(lake.read(tables.KEYWORD_SHIFT))),
-        "weights": next(iter(_rows(lake.read(tables.WEIGHT_QUALITY).limit(1))), None),
         "software": software(),
     }
 
@@ -67,6 +74,11 @@ def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     return {**{name: getattr(funnel, name) for name in names}, "curated": curated}
 
 
+def _by_reason(reasons: DataFrame) -> dict[str, int]:
+    counted = reasons.toDF("reason").groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(_REASONS)
+    return {row["reason"]: row["count"] for row in counted.collect()}
+
+
 def _sources(sources: DataFrame) -> list[dict[str, Any]]:
     """Shards and files by the folder that they lie in, the largest first; at most so many."""
     folder = F.when(F.col("format") == "folder", F.col("source")).otherwise(
@@ -96,7 +108,16 @@ def _setting(commit: Commit | None, name: str) -> Any:
 
 
 def _rows(rows: DataFrame) -> list[dict[str, Any]]:
-    return [row.asDict() for row in rows.collect()]
+    return [{name: _finite(value) for name, value in row.asDict().items()} for row in rows.collect()]
+
+
+def _last(rows: DataFrame) -> dict[str, Any] | None:
+    found = _rows(rows)  # one row for each run, of which the table keeps the last
+    return found[-1] if found else None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _time(moment: datetime) -> str:

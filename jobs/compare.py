@@ -1,0 +1,290 @@
+"""`compare`: two lakes' runs side by side, on the terminal and as a page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+from rich.table import Table
+
+from jobs import report, report_words, tables
+from jobs.charts import shift_chart
+from jobs.exports.origin import origin
+from jobs.job import Job
+from jobs.lake import Lake
+from jobs.report_words import number, percent, shift, signed
+from models.errors import WinnowError
+
+_KEYWORDS = 30
+_STEPS = ("rows_read", "repeats", "quarantined", "images", "filtered", "duplicates", "curated")
+_SHARES = ("recall", "recall_low", "recall_high", "recall_lower", "confidence", "beyond_reach", "calibration_error")
+_BEFORE = ("shift", "shift_low", "shift_high")
+_AFTER = ("weighted_shift", "weighted_low", "weighted_high")
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of both lakes, as text, and the change from the first to the second."""
+
+    name: str
+    a: str
+    b: str
+    change: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two are told apart."""
+        return self.a != self.b
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures of one kind, and a sentence on them."""
+
+    title: str
+    lines: tuple[Line, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two lakes side by side.
+
+    Attributes:
+        a: Address of the first.
+        b: Address of the second.
+        counts: The funnel's counts of both.
+        sections: All figures.
+        keywords: Shifts after weighing, in the shape of the chart: the first lake as before, the second as after.
+    """
+
+    a: str
+    b: str
+    counts: tuple[Mapping[str, int | None], Mapping[str, int | None]]
+    sections: tuple[Section, ...]
+    keywords: tuple[Row, ...]
+
+
+def run(job: Job, other: str, out: str | None = None) -> Comparison:
+    """Compares the job's lake with another.
+
+    Args:
+        job: Its lake is the first.
+        other: Address of the second lake.
+        out: An HTML file to write; none is written when None.
+
+    Raises:
+        WinnowError: One of them holds no images, or the file cannot be written.
+    """
+    first, second = job.lake, Lake(job.lake.spark, other)
+    for lake in (first, second):
+        lake.require(tables.IMAGES)
+    with job.progress.step("compare: counting"):
+        a, b = origin(first), origin(second)
+    with job.progress.step("compare: images of both"):
+        overlap = _overlap(first, second)
+    keywords = tuple(keyword_pairs(*[lake.read(tables.KEYWORD_SHIFT) for lake in (first, second)]).collect())
+    found = Comparison(first.uri, second.uri, (a["counts"], b["counts"]), sections(a, b, overlap, keywords), keywords)
+    if out:
+        _write(Path(out), render(found))
+        job.progress.note(f"wrote {out}")
+    return found
+
+
+def render(found: Comparison) -> str:
+    """The comparison as one page that opens offline, without a script.
+
+    Args:
+        found: Names and keywords in it are data: they are escaped.
+    """
+    return report.template("compare.html.jinja").render(
+        found=found,
+        steps=_STEPS,
+        whole=max(1, *(found.counts[side].get(name) or 0 for side in (0, 1) for name in _STEPS)),
+        chart=shift_chart(found.keywords) if found.keywords else None,
+        written_at=datetime.now(UTC),
+        words=report_words,
+        style=report.style(),
+    )
+
+
+def terminal_table(found: Comparison) -> Table:
+    """The comparison for a terminal; what differs stands out."""
+    table = Table(title="compare", title_justify="left", box=None, pad_edge=False)
+    for head in ("", found.a, found.b, "change"):
+        table.add_column(head, overflow="fold", justify="left" if not head else "right")
+    for section in found.sections:
+        table.add_row(f"[bold]{section.title}[/]")
+        if section.note:
+            table.add_row(f"  [dim]{section.note}[/]")
+        for line in section.lines:
+            cells = [_plain(text) for text in (f"  {line.name}", line.a, line.b, line.change)]
+            table.add_row(*cells, style="" if line.differs else "dim")
+    return table
+
+
+# Transforms ---------------------------------------------------------------------------------------------------------
+
+
+def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
+    """The keywords whose shift after weighing differs most between two lakes.
+
+    Args:
+        a: The table keyword_shift of the first lake.
+        b: The same of the second.
+
+    Returns:
+        keyword, shift, shift_low, shift_high (the first lake's shift after weighing), weighted_shift, weighted_low,
+        weighted_high (the second's); the largest difference first.
+    """
+    before = [F.col(name).alias(as_before) for name, as_before in zip(_AFTER, _BEFORE, strict=True)]
+    one = a.select("keyword", *before)
+    both = one.join(b.select("keyword", *_AFTER), "keyword", "full_outer")
+    difference = F.abs(F.col("weighted_shift") - F.col("shift"))
+    return both.orderBy(F.desc_nulls_last(difference), "keyword").limit(_KEYWORDS)
+
+
+def fates(lake: Lake) -> DataFrame:
+    """image_id and kept (whether it is in the curated set) of each image."""
+    kept = lake.read(tables.WEIGHTS).select("image_id", F.lit(True).alias("kept"))
+    return lake.read(tables.IMAGES).select("image_id").join(kept, "image_id", "left")
+
+
+def _overlap(first: Lake, second: Lake) -> Mapping[str, int]:
+    a = fates(first).select("image_id", F.lit(True).alias("in_a"), F.col("kept").alias("kept_a"))
+    b = fates(second).select("image_id", F.lit(True).alias("in_b"), F.col("kept").alias("kept_b"))
+    both = F.col("in_a") & F.col("in_b")
+    counts = a.join(b, "image_id", "full_outer").agg(
+        F.count_if(both).alias("images in both"),
+        F.count_if(F.col("kept_a") & F.col("kept_b")).alias("curated in both"),
+        F.count_if(both & F.col("kept_a") & F.col("kept_b").isNull()).alias("curated in the first alone"),
+        F.count_if(both & F.col("kept_b") & F.col("kept_a").isNull()).alias("curated in the second alone"),
+    )
+    return dict(counts.collect()[0].asDict())
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+def sections(
+    a: Mapping[str, Any], b: Mapping[str, Any], overlap: Mapping[str, int], keywords: Sequence[Row]
+) -> tuple[Section, ...]:
+    """All figures of two lakes.
+
+    Args:
+        a: `jobs.exports.origin.origin` of the first.
+        b: The same of the second.
+        overlap: Images that both hold, by what became of them.
+        keywords: From `keyword_pairs`.
+    """
+    funnel = [_counted(name.replace("_", " "), a["counts"].get(name), b["counts"].get(name)) for name in _STEPS]
+    shared = "; ".join(f"{name}: {count:,}" for name, count in overlap.items())
+    same, differing = _settings(a, b)
+    found = [
+        Section("Funnel", tuple(funnel), shared),
+        Section("Quarantine", _by_name(a["quarantine"], b["quarantine"])),
+        Section("Filtered by", _by_name(a["filtered_by"], b["filtered_by"])),
+        Section("Thresholds", tuple(_thresholds(a["thresholds"], b["thresholds"]))),
+        Section("Duplicates", _figures(a["dedup"], b["dedup"])),
+        Section("Weights", _figures(a["weights"], b["weights"])),
+        Section("Keyword shifts after weighing", tuple(_keyword(row) for row in keywords), _MOST_APART),
+        Section("Settings, models and software that differ", differing, f"{same:,} are the same in both."),
+    ]
+    return tuple(section for section in found if section.lines or section.note)
+
+
+_MOST_APART = f"The {_KEYWORDS} whose shifts lie farthest apart come first."
+
+
+def _counted(name: str, a: int | None, b: int | None) -> Line:
+    if a is None or b is None:
+        return Line(name, number(a), number(b))
+    share = f" ({signed((b - a) / a)} %)" if a else ""
+    return Line(name, number(a), number(b), _change(f"{b - a:+,}{share}") if b != a else "")
+
+
+def _by_name(a: Mapping[str, int], b: Mapping[str, int]) -> tuple[Line, ...]:
+    return tuple(_counted(name, a.get(name, 0), b.get(name, 0)) for name in dict.fromkeys([*a, *b]))
+
+
+def _thresholds(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    ours, theirs = ({row["category"]: row for row in side} for side in (a, b))
+    for category in dict.fromkeys([*ours, *theirs]):
+        for line in _figures(ours.get(category), theirs.get(category)):
+            yield Line(f"{category}, {line.name}", line.a, line.b, line.change)
+
+
+def _figures(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> tuple[Line, ...]:
+    """Each figure of a row of quality, side by side."""
+    names = [name for name in dict.fromkeys([*(a or {}), *(b or {})]) if name not in ("category", "model")]
+    return tuple(_figure(name, (a or {}).get(name), (b or {}).get(name)) for name in names)
+
+
+def _figure(name: str, a: Any, b: Any) -> Line:
+    share = name in _SHARES
+    change = ""
+    if isinstance(a, int | float) and isinstance(b, int | float) and a != b:
+        change = _change(f"{100 * (b - a):+.2f} points" if share else f"{b - a:+,.4g}")
+    return Line(name.replace("_", " "), _shown(a, share), _shown(b, share), change)
+
+
+def _change(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _shown(value: Any, share: bool) -> str:
+    if not isinstance(value, int | float):
+        return _text(value)
+    return percent(value, 2) if share else number(value)
+
+
+def _keyword(row: Row) -> Line:
+    a, b = (row.shift, row.shift_low, row.shift_high), (row.weighted_shift, row.weighted_low, row.weighted_high)
+    apart = "" if a[0] is None or b[0] is None or a == b else f"{signed(b[0] - a[0])} points"
+    return Line(str(row.keyword), shift(*a), shift(*b), apart)
+
+
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[int, tuple[Line, ...]]:
+    """How many settings and versions are the same, and those that differ."""
+    ours, theirs = dict(_made_with(a)), dict(_made_with(b))
+    lines = [Line(name, _text(ours.get(name)), _text(theirs.get(name))) for name in sorted({*ours, *theirs})]
+    differing = tuple(line for line in lines if line.differs)
+    return len(lines) - len(differing), differing
+
+
+def _made_with(side: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for table in side["tables"].values():
+        yield from _leaves(table["settings"], f"{table['command']}.")
+    yield from _leaves(side["models"], "model.")
+    yield from _leaves(side["software"], "software.")
+
+
+def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        elif name != "run":  # ingest's mark of one run says nothing of how it was made
+            yield f"{above}{name}", value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NONE
+    return ", ".join(str(item) for item in value) or "(none)" if isinstance(value, list) else str(value)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _write(file: Path, page: str) -> None:
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_text(page, "utf-8", errors="replace")
+        part.replace(file)
+    except OSError as error:
+        raise WinnowError(f"{file} cannot be written: {error.strerror}") from error

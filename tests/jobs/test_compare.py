@@ -1,0 +1,127 @@
+"""Compare: what differs is found and told, what is the same is not, and names stay data."""
+
+import io
+import re
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jobs import compare, tables
+from jobs.config import load
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+
+CHROMIUM = next(
+    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
+)
+HOSTILE = "<script>alert(1)</script>[red]"
+WHEN = datetime(2026, 1, 2)
+
+
+def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
+    """A lake of the images a to e, of which some are kept."""
+    images = [(i, i, "s", i, b"", 1, 1, "PNG", "{}", 0) for i in "abcde"]
+    quality = (len(kept), 5, len(kept) * 0.9, 0, 2.0, 0.6, 0.01, float("nan"), ["caption"])
+    rows = {
+        tables.IMAGES: images,
+        tables.SOURCES: [("s", 6, 5, 0, 1, WHEN, "folder", "f", "r")],
+        tables.QUARANTINE: [("s", "bad", "decode", "truncated", "")],
+        tables.VERDICTS: [(i, i in kept, [] if i in kept else [f"{HOSTILE}: score 0.9 >= 0.5"]) for i in "abcde"],
+        tables.DUPLICATES: [],
+        tables.WEIGHTS: [(i, 1.0) for i in kept],
+        tables.CURATED: [(i, 1.0, i, "s", i, b"", 1, 1, "PNG", "{}") for i in kept],
+        tables.WEIGHT_QUALITY: [quality],
+        tables.THRESHOLDS: [("boats", "m", 0.5, 0.95, 0.95, 60, 900, 1, 2)],
+        tables.KEYWORD_SHIFT: [
+            ("same", 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, -0.01, -0.02, 0.01, 50),
+            (HOSTILE, 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, keyword, keyword - 0.01, keyword + 0.01, 50),
+        ],
+    }
+    for table, given in rows.items():
+        recipe = Recipe(table.maker, {}, settings if table is tables.WEIGHTS else {})
+        lake.append(table, lake.spark.createDataFrame(given, table.schema), recipe)
+
+
+@pytest.fixture(scope="module")
+def found(spark, tmp_path_factory) -> tuple[compare.Comparison, str, Path]:
+    folder = tmp_path_factory.mktemp("lakes")
+    a, b = (Lake(spark, str(folder / name)) for name in ("first", "second"))
+    write(a, "abc", -0.05, {"encoder": "digest-1", "max_weight": 10.0, "folds": 10})
+    write(b, "bcde", 0.02, {"encoder": "digest-2", "max_weight": 5.0, "folds": 10})
+    job = Job(a, load(), Progress(Console(file=io.StringIO(), width=500)))
+    out = folder / "compare.html"
+    comparison = compare.run(job, b.uri, str(out))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(compare.terminal_table(comparison))
+    return comparison, console.file.getvalue(), out
+
+
+def lines_of(comparison: compare.Comparison) -> dict[str, tuple[str, str, str]]:
+    return {f"{s.title}: {line.name}": (line.a, line.b, line.change) for s in comparison.sections for line in s.lines}
+
+
+def test_figures_stand_side_by_side_with_their_change(found):
+    lines = lines_of(found[0])
+
+    assert lines["Funnel: rows read"] == ("6", "6", "")
+    assert lines["Funnel: curated"] == ("3", "4", "+1 (+33.3 %)")
+    assert lines["Funnel: filtered"] == ("2", "1", "−1 (−50.0 %)")
+    assert lines[f"Filtered by: {HOSTILE}"] == ("2", "1", "−1 (−50.0 %)")
+    assert lines["Quarantine: truncated"] == ("1", "1", "")
+    assert lines["Weights: kept"] == ("3", "4", "+1")
+    assert lines["Weights: beyond reach"] == ("–", "–", "")
+    assert lines["Thresholds: boats, recall lower"] == ("95.00 %", "95.00 %", "")
+    assert lines[f"Keyword shifts after weighing: {HOSTILE}"][2] == "+7.0 points"
+    assert found[0].keywords[0].keyword == HOSTILE
+
+
+def test_only_settings_and_digests_that_differ_are_named(found):
+    settings = {line.name: (line.a, line.b) for s in found[0].sections if "Settings" in s.title for line in s.lines}
+
+    assert settings == {"weigh.encoder": ("digest-1", "digest-2"), "weigh.max_weight": ("10.0", "5.0")}
+
+
+def test_images_of_both_lakes_are_told_apart(found):
+    assert found[0].sections[0].note == (
+        "images in both: 5; curated in both: 2; curated in the first alone: 1; curated in the second alone: 2"
+    )
+
+
+def test_the_terminal_shows_every_figure_and_takes_nothing_for_markup(found):
+    assert f"{HOSTILE}" in found[1]
+    assert re.search(r"filtered\s+2\s+1\s+−1 \(−50.0 %\)", found[1])
+
+
+def test_the_page_opens_offline_and_holds_names_as_data(found):
+    html = found[2].read_text()
+
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert not re.search(r"(src|href)=\"(?!#|data:)", html)
+    assert html.count('class="differs"') == sum(line.differs for s in found[0].sections for line in s.lines)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+def test_the_page_fits_every_screen(found):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (1280, 390):
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            faults: list[str] = []
+            page.on("console", lambda message, faults=faults: faults.append(message.text))
+            page.goto(found[2].as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert not faults
+        browser.close()
+
+
+def test_a_lake_without_images_is_said_in_a_line(lake, tmp_path):
+    with pytest.raises(WinnowError, match=r"holds no table 'images': run `winnow ingest` first"):
+        compare.run(Job(lake, load(), Progress()), str(tmp_path / "other"))
