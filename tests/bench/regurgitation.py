@@ -1,0 +1,134 @@
+"""Planted copies among generated images, searched in a lake: how many are found, how many others are called copies.
+
+python -m tests.bench.regurgitation [--images 10000] [--generated 2000] [--copies 200] [--set section.key=value]
+
+The lake is drawn by `winnow generate` and so are the others, from another seed; copies are pictures of the lake, each
+changed in one way.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageEnhance
+
+from jobs import config, generate, ingest, regurgitation, score, tables
+from jobs.job import Job
+from jobs.lake import Lake
+from jobs.progress import Progress
+from jobs.session import get_session
+
+CORES = 2
+HEADER = """\
+| lake | generated | change | planted | found | own original nearest |
+|---:|---:|---|---:|---:|---:|"""
+
+
+def _crop(share: float) -> Callable[[Image.Image], Image.Image]:
+    def change(image: Image.Image) -> Image.Image:
+        x, y = (round(side * share / 2) for side in image.size)
+        return image.crop((x, y, image.width - x, image.height - y))
+
+    return change
+
+
+def _recolour(image: Image.Image) -> Image.Image:
+    warm = (np.asarray(image) * [1.08, 1.0, 0.85]).clip(0, 255).astype(np.uint8)
+    return ImageEnhance.Contrast(Image.fromarray(warm)).enhance(0.85)
+
+
+CHANGES: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
+    "JPEG at quality 40": (lambda image: image, 40),
+    "half the size": (lambda image: image.resize((image.width // 2, image.height // 2)), 80),
+    "cropped by 5 %": (_crop(0.05), 80),
+    "cropped by 10 %": (_crop(0.10), 80),
+    "recoloured": (_recolour, 80),
+}
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png", ".webp"))
+
+
+def plant(originals: list[Path], folder: Path, count: int) -> None:
+    """Changed copies of originals spread over the list; each name says the change and the original."""
+    folder.mkdir()
+    for number in range(count):
+        path = originals[number * len(originals) // count]
+        kind = list(CHANGES)[number % len(CHANGES)]
+        change, quality = CHANGES[kind]
+        name = f"{number % len(CHANGES)}~{path.stem}.jpg"
+        change(Image.open(path).convert("RGB")).save(folder / name, quality=quality)
+
+
+def main() -> None:
+    """Prints the table of docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--generated", type=int, default=2_000)
+    parser.add_argument("--copies", type=int, default=200)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--save", help="folder to copy the contact sheet and the table into")
+    options = parser.parse_args()
+    settings = config.load(overrides=[f'spark.master="local[{CORES}]"', *options.overrides])
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        generate.run(str(root / "pictures"), options.images, 0, Progress())
+        generate.run(str(root / "made" / "others"), options.generated - options.copies, 1, Progress())
+        plant(pictures(root / "pictures"), root / "made" / "copies", options.copies)
+        job = Job(Lake(get_session(settings.spark), str(root / "lake")), settings, Progress())
+        ingest.run(job, [str(root / "pictures")])
+        score.run(job)
+        started = time.perf_counter()
+        summary = regurgitation.run(job, [str(root / "made" / "copies"), str(root / "made" / "others")], "folder")
+        seconds = time.perf_counter() - started
+        if options.save:
+            shutil.copy(root / "lake" / "regurgitation.html", options.save)
+            job.lake.read(tables.REGURGITATION).toPandas().to_parquet(Path(options.save, "regurgitation.parquet"))
+        rows = job.lake.read(tables.REGURGITATION).toPandas()
+        keys = {row.image_id: row.key for row in job.lake.read(tables.IMAGES).select("image_id", "key").collect()}
+        job.lake.spark.stop()
+    rows = rows.assign(image_key=[keys[image_id] for image_id in rows.image_id])
+    planted = rows[rows.generated_source.str.endswith("copies")]
+    planted = planted.assign(
+        kind=[list(CHANGES)[int(key.split("~")[0])] for key in planted.generated_key],
+        own=[
+            image.rpartition("/")[2] == key.split("~")[1]
+            for image, key in zip(planted.image_key, planted.generated_key, strict=True)
+        ],
+    )
+    print(HEADER)
+    for kind in CHANGES:
+        some = planted[planted.kind == kind]
+        names = some.generated_key.nunique()
+        found, first = (
+            some[some["copy"] & some.own].generated_key.nunique(),
+            int((some.own & (some["rank"] == 1)).sum()),
+        )
+        print(f"| {options.images:,} | {options.generated:,} | {kind} | {names} | {found} | {first} |")
+    report_by_distance(rows, planted, str(summary["a copy is within"]))
+    print(f"reading, scoring and searching the generated images took {seconds:.0f} s; {summary}")
+
+
+def report_by_distance(rows: pd.DataFrame, planted: pd.DataFrame, within: str) -> None:
+    """How many would be found, and how many others called copies, at other distances."""
+    others = rows[~rows.generated_source.str.endswith("copies")]
+    own = planted[planted.own].groupby("generated_key").distance.min()
+    nearest = others.groupby("generated_key").distance.min()
+    print(f"\nof {planted.generated_key.nunique()} copies and {len(nearest)} others, by distance (set: {within})")
+    print("| bits | copies found | others called copies |\n|---:|---:|---:|")
+    for bits in (24, 30, 36, 40, 44, 48, 54, 60):
+        print(f"| {bits} | {(own <= bits).sum()} | {(nearest <= bits).sum()} |")
+    false = others[others["copy"]].sort_values("distance")
+    print(false[["generated_key", "image_key", "distance", "similarity"]].to_string(index=False))
+    print(planted[planted.own].groupby("kind")[["distance", "similarity"]].describe().T.to_string())
+
+
+if __name__ == "__main__":
+    main()
