@@ -13,7 +13,7 @@ from jobs import thumbnails
 from jobs.config import Settings
 from jobs.job import Summary
 from jobs.lake import Lake
-from jobs.report import PICTURE_BYTES, clean
+from jobs.report import PICTURE_BYTES, clean, prose
 from jobs.thumbnails import Thumbnail
 
 FILE = "regurgitation.html"
@@ -81,6 +81,7 @@ def render(name: str, pairs: tuple[Pair, ...], summary: Mapping[str, object]) ->
         lstrip_blocks=True,
     )
     environment.filters["clean"] = clean
+    environment.filters["prose"] = prose
     template = environment.get_template("regurgitation.html.jinja")
     return template.render(name=name, pairs=pairs, summary=summary, style=Markup(_template("report.css")))
 
