@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -228,13 +228,31 @@ def label_import(
 
 @label_app.command("export")
 def label_export(
-    file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False
+    file: FileArgument,
+    lake: LakeOption,
+    format_: Annotated[
+        Literal["labels", "labelstudio"] | None,
+        typer.Option("--format", help="What is written; labelstudio for a .json file, else labels."),
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="Of this category only; Label Studio takes one.")] = None,
+    image_url_prefix: Annotated[
+        str | None, typer.Option(metavar="URL", help="Tasks lead to URL + key instead of carrying their pictures.")
+    ] = None,
+    picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of pictures in the file, pixels.")] = 640,
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
 ) -> None:
-    """Write all labels to a file."""
-    from jobs import label as command
+    """Write labels to a file; or what is queued, with predictions, as tasks for Label Studio."""
+    from jobs import label, label_studio
 
+    as_tasks = format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json"))
     with Invocation(lake, conf, set_, debug).open("label export") as job:
-        summary = command.export_labels(job, file)
+        if as_tasks:
+            pictures = label_studio.Pictures(image_url_prefix, picture)
+            summary = label_studio.export_tasks(job, file, category, pictures)
+        else:
+            summary = label.export_labels(job, file, category)
     _show("label export", summary)
 
 

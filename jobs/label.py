@@ -52,17 +52,20 @@ def import_labels(job: Job, file: str) -> Summary:
     return {**counts, **faults, "contradicted images": contradicted}
 
 
-def export_labels(job: Job, file: str) -> Summary:
-    """Writes all labels to a local file that `import_labels` reads.
+def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
+    """Writes labels to a local file that `import_labels` reads.
 
     Args:
         job: The command at work.
         file: As `label_files.write` takes it.
+        category: Whose labels; all when not given.
 
     Raises:
         WinnowError: There are no labels, or the file cannot be written.
     """
     labels = job.lake.require(tables.LABELS)
+    if category is not None:
+        labels = labels.where(F.col("category") == category)
     rows = exported(labels, job.lake.read(tables.IMAGES))
     with job.progress.step(f"label: export to {file}"):
         # Partition by partition: the driver never holds them all.

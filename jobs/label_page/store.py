@@ -32,7 +32,7 @@ def queue(rows: DataFrame, labels: DataFrame, category: str) -> DataFrame:
         category: Whose.
 
     Returns:
-        image_id, origin, reason, in the order in which they were queued.
+        image_id, origin, reason, turn int (1 for the first that was queued).
     """
     own = rows.where(F.col("category") == category)
     order = ("queued_at", "batch", "place")
@@ -41,7 +41,9 @@ def queue(rows: DataFrame, labels: DataFrame, category: str) -> DataFrame:
     labelled = labels.where(F.col("category") == category).select("image_id").distinct()
     marked = once.join(labelled.withColumn("labelled", F.lit(True)), "image_id", "left")
     chosen = marked.orderBy(F.col("labelled").isNotNull(), *order, "image_id").limit(MOST_QUEUED)
-    return chosen.orderBy(*order, "image_id").select("image_id", F.col("strategy").alias("origin"), "reason")
+    # One window over all: they are few by now.
+    turn = F.row_number().over(Window.orderBy(*order, "image_id")).alias("turn")
+    return chosen.select("image_id", F.col("strategy").alias("origin"), "reason", turn)
 
 
 def answers(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
@@ -89,7 +91,7 @@ class Store:
         """The queued images; a bounded number."""
         self._read_at = self._lake.inputs(tables.LABEL_QUEUE)
         rows = queue(self._lake.read(tables.LABEL_QUEUE), self._lake.read(tables.LABELS), self._category)
-        return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.collect()]
+        return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.orderBy("turn").collect()]
 
     def decisions(self, queued: Iterable[Queued]) -> list[Decision]:
         """What was said of queued images before."""

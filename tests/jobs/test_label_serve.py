@@ -275,11 +275,11 @@ def test_the_queue_names_each_image_once_as_random_if_it_is(spark: Any) -> None:
     table = [tuple(row[name] for name in tables.LABEL_QUEUE.schema.names) for row in rows]
     labels = spark.createDataFrame([], tables.LABELS.schema)
 
-    found = queue(spark.createDataFrame(table, tables.LABEL_QUEUE.schema), labels, "boats").collect()
+    found = queue(spark.createDataFrame(table, tables.LABEL_QUEUE.schema), labels, "boats").orderBy("turn").collect()
 
     assert [tuple(row) for row in found] == [
-        (identity(2), "recall", "far from all others"),
-        (identity(1), "random", None),
+        (identity(2), "recall", "far from all others", 1),
+        (identity(1), "random", None, 2),
     ]
 
 

@@ -1,0 +1,230 @@
+"""Label Studio: queued images as tasks with predictions, and the labelling interface that its project needs."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.config import CategorySettings
+from jobs.job import Job, Summary
+from jobs.label_page import store
+from jobs.thumbnails import data_uris
+from models.errors import WinnowError
+
+PICTURE = 640
+"""Longest side in pixels of a picture that travels inside the file."""
+
+# Where no threshold has been calibrated yet.
+_EVEN = 0.5
+_TO_NAME = "image"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How a task leads to its picture; Label Studio loads no paths of this machine.
+
+    Attributes:
+        url_prefix: Put before the key of each image, where they are served; else they travel inside the file.
+        side: Longest side in pixels of those that do.
+    """
+
+    url_prefix: str | None = None
+    side: int = PICTURE
+
+    def column(self) -> Column:
+        """The address of each row's picture, from its columns image, key and image_id; null where it is no image."""
+        if self.url_prefix is None:
+            return data_uris(self.side)(F.col("image"))
+        name = F.url_encode(F.coalesce("key", "image_id"))
+        # The key may be a path, and a plus in a path is no space.
+        return F.concat(
+            F.lit(self.url_prefix), F.replace(F.replace(name, F.lit("%2F"), F.lit("/")), F.lit("+"), F.lit("%20"))
+        )
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The tables that tasks come from: label_queue, labels, images, scores and thresholds."""
+
+    queue: DataFrame
+    labels: DataFrame
+    images: DataFrame
+    scores: DataFrame
+    thresholds: DataFrame
+
+
+def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) -> Summary:
+    """Writes the images that wait for a label as a file that a Label Studio project imports, its interface beside it.
+
+    Args:
+        job: The command at work.
+        file: Where to, on this machine.
+        category: Whose images; may be left out where the settings have one category only.
+        pictures: How a task leads to its picture.
+
+    Raises:
+        WinnowError: The category is not one of the settings, nothing waits, or the file cannot be written.
+    """
+    known, lake = job.settings.categories, job.lake
+    if category is None and len(known) == 1:
+        category = next(iter(known))
+    if category is None or category not in known:
+        have = f"the settings have {', '.join(known)}" if known else "the settings have none"
+        raise WinnowError(f"tasks for Label Studio are of one category, not of {category}: {have}, give --category")
+    lake.require(tables.IMAGES)
+    needed = (tables.LABEL_QUEUE, tables.LABELS, tables.IMAGES, tables.SCORES, tables.THRESHOLDS)
+    rows = tasks(Queue(*[lake.read(table) for table in needed]), category, pictures)
+    with job.progress.step(f"label: export tasks of {category} to {file}"):
+        # Partition by partition: the driver never holds all pictures.
+        found = write((row.asDict(recursive=True) for row in rows.toLocalIterator()), file, category, known[category])
+    if not found.tasks:
+        raise WinnowError(f"no image waits for a label of {category}: run `winnow label next {category}` first")
+    if found.without_picture:
+        job.progress.warn(f"{found.without_picture} queued images cannot be decoded and were left out")
+    return {"tasks exported": found.tasks, "file": file, "labelling interface": found.interface}
+
+
+def tasks(source: Queue, category: str, pictures: Pictures) -> DataFrame:
+    """The images that wait for a label of a category, as Label Studio's tasks.
+
+    Args:
+        source: Where they come from.
+        category: Whose.
+        pictures: How a task leads to its picture.
+
+    Returns:
+        image_id, key, caption, origin, reason, image string (address), predictions array of structures of model,
+        score and yes (at or above the model's threshold), in the order of the queue. A random image waits until it
+        has a random label, any other until it has one.
+    """
+    own = source.labels.where(F.col("category") == category).select("image_id", F.col("origin").alias("given"))
+    queued = store.queue(source.queue, source.labels, category)
+    counts = (queued["image_id"] == own["image_id"]) & ((F.col("origin") != "random") | (F.col("given") == "random"))
+    waiting = queued.join(own, counts, "left_anti")
+    seen = source.images.select("image_id", "key", "caption", pictures.column().alias("image"))
+    predicted = predictions(source.scores, source.thresholds, category)
+    joined = waiting.join(seen, "image_id").join(predicted, "image_id", "left").orderBy("turn")
+    return joined.select("image_id", "key", "caption", "origin", "reason", "image", "predictions")
+
+
+def predictions(scores: DataFrame, thresholds: DataFrame, category: str) -> DataFrame:
+    """What each model that scored an image says of it.
+
+    Args:
+        scores: Table scores.
+        thresholds: Table thresholds.
+        category: Whose.
+
+    Returns:
+        image_id, predictions array of structures of model, score and yes.
+    """
+    # A score stored twice is the same score.
+    once = scores.where(F.col("category") == category).groupBy("image_id", "model").agg(F.max("score").alias("score"))
+    limits = thresholds.where(F.col("category") == category).select("model", "threshold")
+    judged = once.join(F.broadcast(limits), "model", "left")
+    yes = (F.col("score") >= F.coalesce("threshold", F.lit(_EVEN))).alias("yes")
+    each = judged.select("image_id", F.struct("model", "score", yes).alias("one"))
+    return each.groupBy("image_id").agg(F.sort_array(F.collect_list("one")).alias("predictions"))
+
+
+def task(row: dict[str, Any], category: str) -> dict[str, Any]:
+    """A row of `tasks` as Label Studio imports it.
+
+    Examples:
+        >>> row = {"image_id": "i1", "image": "data:,", "predictions": [{"model": "m", "score": 0.75, "yes": True}]}
+        >>> made = task(row, "boats")
+        >>> made["data"]["image_id"], made["predictions"][0]["score"], made["predictions"][0]["result"][0]["value"]
+        ('i1', 0.75, {'choices': ['yes']})
+    """
+    data = {
+        name: row[name] or "" for name in ("image", "image_id", "key", "caption", "origin", "reason") if name in row
+    }
+
+    def prediction(one: dict[str, Any]) -> dict[str, Any]:
+        value = {"choices": ["yes" if one["yes"] else "no"]}
+        choice = {"id": "choice", "from_name": category, "to_name": _TO_NAME, "type": "choices", "value": value}
+        return {"model_version": one["model"], "score": round(one["score"], 6), "result": [choice]}
+
+    return {
+        "data": {**data, "category": category},
+        "predictions": [prediction(one) for one in row["predictions"] or []],
+    }
+
+
+def interface(category: str, settings: CategorySettings) -> str:
+    """The labelling interface of a Label Studio project for a category, as XML.
+
+    Who is unsure skips the task: a skipped one is no label.
+
+    Examples:
+        >>> interface("boats", CategorySettings(definition="Boats & ships.")).splitlines()[1].strip()
+        '<Header value="boats: Boats &amp; ships." />'
+    """
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Header", value=f"{category}: {settings.definition}")
+    for head, lines in (("Counts", settings.include), ("Does not count", settings.exclude)):
+        for line in lines:
+            ElementTree.SubElement(view, "Header", size="5", value=f"{head}: {line}")
+    ElementTree.SubElement(view, "Image", name=_TO_NAME, value="$image")
+    choices = ElementTree.SubElement(
+        view, "Choices", name=category, toName=_TO_NAME, choice="single", required="true", showInline="true"
+    )
+    for value in ("yes", "no"):
+        ElementTree.SubElement(choices, "Choice", value=value, hotkey=value[0])
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of writing tasks.
+
+    Attributes:
+        tasks: How many.
+        without_picture: Images that could not be decoded, and are no tasks.
+        interface: The file of the labelling interface.
+    """
+
+    tasks: int
+    without_picture: int
+    interface: str
+
+
+def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: CategorySettings) -> Written:
+    """Writes tasks to a local file, one at a time, whole or not at all, and the interface beside it.
+
+    Args:
+        rows: Of `tasks`.
+        file: Where to; nothing is written without a task.
+        category: Whose.
+        settings: Of the category.
+
+    Raises:
+        WinnowError: The files cannot be written.
+    """
+    target = Path(file)
+    part, beside = target.with_name(f"{target.name}.part"), target.with_suffix(".xml")
+    count = dropped = 0
+    try:
+        with part.open("w", encoding="utf-8") as out:
+            for row in rows:
+                if row["image"] is None:
+                    dropped += 1
+                    continue
+                out.write(f"{',' if count else '['}\n{json.dumps(task(row, category), ensure_ascii=False)}")
+                count += 1
+            out.write("\n]\n")
+        if count:
+            beside.write_text(interface(category, settings), encoding="utf-8")
+            part.replace(target)
+        else:
+            part.unlink()
+    except OSError as error:
+        raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
+    return Written(count, dropped, str(beside))

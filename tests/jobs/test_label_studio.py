@@ -1,0 +1,190 @@
+"""Label Studio: what it is given, and, where a server is named, that it takes it and gives labels back."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from jobs import config, label, label_studio, tables
+from jobs.job import Job
+from jobs.label_studio import Pictures
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+from tests.jobs.samples import encoded
+
+SERVER = os.environ.get("WINNOW_LABEL_STUDIO")
+BOATS = 'categories.boats={definition="Pictures of \\"boats\\" & ships.", include=["Canoes."], exclude=["Drawings."]}'
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def append(lake: Lake, table: tables.Table, *rows: dict[str, Any]) -> None:
+    filled = [tuple(row.get(name) for name in table.schema.names) for row in rows]
+    lake.append(table, lake.spark.createDataFrame(filled, table.schema), Recipe("test"))
+
+
+@pytest.fixture(scope="module")
+def job(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Six images, all queued: two labelled, one of them only by another strategy than chance; one not decodable."""
+    lake = Lake(spark, str(tmp_path_factory.mktemp("studio") / "lake"))
+    images = [{"image_id": f"id{n}", "key": f"a b/{n}+.jpg", "caption": f"<b>{n}</b>", "part": 0} for n in range(6)]
+    for n, row in enumerate(images):
+        row["image"] = b"broken" if n == 5 else encoded("red", "JPEG", (400, 100))
+    own = {"category": "boats", "batch": "b", "queued_at": NOW}
+    queue = [{**own, "image_id": f"id{n}", "strategy": "recall", "reason": "near", "place": 9 - n} for n in range(6)]
+    queue[1]["strategy"] = "random"
+    given = {"category": "boats", "label": True, "labelled_at": NOW, "origin": "seed", "annotator": "ann"}
+    scores = [("id3", "m2", 0.75), ("id3", "m1", 0.25), ("id3", "m1", 0.25), ("id2", "m1", 0.3)]
+    append(lake, tables.IMAGES, *images)
+    append(lake, tables.LABEL_QUEUE, *queue)
+    append(lake, tables.LABELS, {**given, "image_id": "id0"}, {**given, "image_id": "id1"})
+    named = [{"category": "boats", "image_id": i, "model": m, "score": s} for i, m, s in scores]
+    append(lake, tables.SCORES, *named)
+    append(lake, tables.THRESHOLDS, {"category": "boats", "model": "m1", "threshold": 0.3})
+    return Job(lake, config.load(overrides=[BOATS]), Progress(Console(file=io.StringIO(), width=500)))
+
+
+def tasks_of(file: Path) -> dict[str, dict[str, Any]]:
+    return {one["data"]["image_id"]: one for one in json.loads(file.read_text())}
+
+
+def test_what_waits_becomes_tasks_with_the_predictions_of_each_model(job: Job, tmp_path: Path) -> None:
+    summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, Pictures(side=64))
+
+    tasks = tasks_of(tmp_path / "t.json")
+    # In the order of the queue; id0 has its label, id1 lacks a random one, id5 cannot be shown.
+    assert list(tasks) == ["id4", "id3", "id2", "id1"] and summary["tasks exported"] == 4
+    said = {
+        image: [(p["model_version"], p["score"], p["result"][0]["value"]["choices"]) for p in one["predictions"]]
+        for image, one in tasks.items()
+    }
+    assert said == {"id1": [], "id2": [("m1", 0.3, ["yes"])], "id3": [("m1", 0.25, ["no"]), ("m2", 0.75, ["yes"])],
+                    "id4": []}  # fmt: skip
+    data = tasks["id1"]["data"]
+    assert (data["origin"], data["reason"], data["caption"]) == ("random", "near", "<b>1</b>")
+    with urllib.request.urlopen(data["image"]) as picture:
+        assert Image.open(picture).size == (64, 16)
+
+
+def test_the_interface_has_the_definition_and_the_controls_of_the_predictions(job: Job, tmp_path: Path) -> None:
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures("http://127.0.0.1:1/"))
+
+    view = ElementTree.parse(tmp_path / "t.xml").getroot()
+    result = tasks_of(tmp_path / "t.json")["id3"]["predictions"][0]["result"][0]
+    choices = view.find("Choices")
+    assert choices is not None
+    assert (choices.get("name"), choices.get("toName")) == (result["from_name"], result["to_name"])
+    assert [choice.get("value") for choice in choices] == ["yes", "no"]
+    heads = [head.get("value") for head in view.findall("Header")]
+    assert heads == ['boats: Pictures of "boats" & ships.', "Counts: Canoes.", "Does not count: Drawings."]
+    assert tasks_of(tmp_path / "t.json")["id3"]["data"]["image"] == "http://127.0.0.1:1/a%20b/3%2B.jpg"
+
+
+def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Path) -> None:
+    more = Job(job.lake, config.load(overrides=[BOATS, 'categories.cars={definition="Cars."}']), job.progress)
+
+    with pytest.raises(WinnowError, match="not of None: the settings have boats, cars, give --category"):
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), None, Pictures())
+    with pytest.raises(WinnowError, match="no image waits for a label of cars: run `winnow label next cars`"):
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", Pictures())
+    assert list(tmp_path.iterdir()) == []
+
+
+# A real server ------------------------------------------------------------------------------------------------------
+
+
+class Studio:
+    """A Label Studio server and somebody who is logged in."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.cookies = CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+
+    def ask(self, path: str, body: Any = None, form: str | None = None, method: str | None = None) -> Any:
+        data = form.encode() if form else None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded" if form else "application/json"}
+        headers |= {"X-CSRFToken": c.value or "" for c in self.cookies if c.name == "csrftoken"}
+        headers["Referer"] = self.address
+        request = urllib.request.Request(self.address + path, data, headers, method=method)
+        try:
+            with self.opener.open(request, timeout=60) as answer:
+                text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path}: {error.code} {error.read()[:500]!r}") from error
+        return json.loads(text) if text[:1] in ("{", "[") else text
+
+    def sign_in(self, email: str, password: str) -> None:
+        self.ask("/user/login/")
+        token = next(c.value for c in self.cookies if c.name == "csrftoken")
+        self.ask("/user/login/", form=f"email={email}&password={password}&csrfmiddlewaretoken={token}")
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    assert SERVER
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    login = ("--username", "ann@example.org", "--password", "only-for-this-test")
+    command = [SERVER, "start", "--no-browser", "--port", str(port), "--internal-host", "127.0.0.1",
+               "--data-dir", str(tmp_path / "data"), *login]  # fmt: skip
+    environment = {**os.environ, "LABEL_STUDIO_BASE_DATA_DIR": str(tmp_path / "data"), "COLLECT_ANALYTICS": "false"}
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+    try:
+        found = Studio(f"http://127.0.0.1:{port}")
+        for _ in range(300):
+            try:
+                found.sign_in(login[1], login[3])
+                break
+            except (OSError, AssertionError, StopIteration):
+                assert server.poll() is None, (tmp_path / "server.log").read_text()[-2000:]
+                time.sleep(1)
+        yield found
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.mark.label_studio
+@pytest.mark.skipif(not SERVER, reason="WINNOW_LABEL_STUDIO names no label-studio executable")
+def test_a_real_server_takes_the_tasks_and_gives_labels_back(studio: Studio, job: Job, tmp_path: Path) -> None:
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures(side=64))
+    project = studio.ask("/api/projects", {"title": "boats", "label_config": (tmp_path / "t.xml").read_text()})["id"]
+    imported = studio.ask(f"/api/projects/{project}/import", json.loads((tmp_path / "t.json").read_text()))
+    assert (imported["task_count"], imported["prediction_count"]) == (4, 3)
+
+    tasks = studio.ask(f"/api/tasks?project={project}&fields=all&page_size=100")["tasks"]
+    numbers = {one["data"]["image_id"]: one["id"] for one in tasks}
+    for image, choice, skipped in (("id1", "yes", 0), ("id2", "no", 0), ("id2", "yes", 0), ("id3", "yes", 1)):
+        value = {"choices": [choice]}
+        result = [{"from_name": "boats", "to_name": "image", "type": "choices", "value": value, "id": "x"}]
+        annotation = {"result": result, "was_cancelled": bool(skipped)}
+        studio.ask(f"/api/tasks/{numbers[image]}/annotations", annotation)
+    exported = studio.ask(f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true")
+    (tmp_path / "back.json").write_text(json.dumps(exported))
+    first = label.import_labels(job, str(tmp_path / "back.json"))
+    second = label.import_labels(job, str(tmp_path / "back.json"))
+
+    new = job.lake.read(tables.LABELS).where("annotator != 'ann'").collect()
+    assert sorted((r.image_id, r.label, r.origin) for r in new) == [
+        ("id1", True, "random"),
+        ("id2", False, "recall"),
+        ("id2", True, "recall"),
+    ]
+    assert (first["labels added"], second["labels added"], second["already there"]) == (3, 0, 3)
+    assert first["contradicted images"] == 1
