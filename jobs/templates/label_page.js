@@ -174,7 +174,7 @@ function veil(bitmap, share) {
   const soft = document.createElement("canvas");
   const pen = Object.assign(soft, { width: small.width, height: small.height }).getContext("2d");
   const radius = Math.max(2, Math.max(small.width, small.height) / 14);
-  pen.filter = `blur(${radius}px) saturate(0.7)`;
+  pen.filter = `blur(${radius}px) saturate(0.5)`;
   // Drawn a little beyond its edges, so that the blur does not fade to nothing there.
   pen.drawImage(small, -radius, -radius, small.width + 2 * radius, small.height + 2 * radius);
   const large = document.createElement("canvas");
@@ -312,7 +312,7 @@ function report(p) {
     return pair;
   });
   const [today, rate] = p.today;
-  const pace = rate === null ? "" : `, about ${Math.round(rate).toLocaleString("en")} an hour`;
+  const pace = rate === null ? "" : `, about ${Number(rate.toPrecision(2)).toLocaleString("en")} an hour`;
   $("own").replaceChildren(...own, made("div", `${count(today, "answer", "answers")} today${pace}`, "wide"));
   const rows = Object.entries(p.labels).map(([origin, [yes, no]]) => {
     const row = document.createElement("tr");

@@ -118,7 +118,7 @@ class Studio:
     def ask(self, path: str, body: Any = None, form: str | None = None, method: str | None = None) -> Any:
         data = form.encode() if form else None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded" if form else "application/json"}
-        headers |= {"X-CSRFToken": c.value or "" for c in self.cookies if c.name == "csrftoken"}
+        headers["X-CSRFToken"] = next((c.value or "" for c in self.cookies if c.name == "csrftoken"), "")
         headers["Referer"] = self.address
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         try:
