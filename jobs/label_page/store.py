@@ -119,22 +119,16 @@ class Store:
 
     def commit(self, batch: Batch) -> None:
         """Puts a batch of the journal into the tables labels and unsure; what they hold already is not added again."""
-        recipe = Recipe("label serve", settings={"category": sorted({e.decision.category for e in batch.entries})})
-        spark = self._lake.spark
-        if batch.undone:
-            gone = _rows(spark, batch.undone)
-            self._lake.remove(tables.LABELS, _labels(gone).drop("label", "origin"), recipe)
-            self._lake.remove(tables.UNSURE, _unsure(gone).drop("origin"), recipe)
-        if batch.made:
-            made = _rows(spark, batch.made)
-            since = min(decision.at for decision in batch.made)
-            for table, rows, time in (
-                (tables.LABELS, _labels(made), "labelled_at"),
-                (tables.UNSURE, _unsure(made), "answered_at"),
-            ):
+        for table, rows, own in ((tables.LABELS, _labels, _is_label), (tables.UNSURE, _unsure, _is_unsure)):
+            undone, made = ([d for d in some if own(d)] for some in (batch.undone, batch.made))
+            recipe = Recipe("label serve", settings={"category": sorted({d.category for d in [*undone, *made]})})
+            identity = ["image_id", "category", "annotator", table.schema.names[-1]]
+            if undone:
+                self._lake.remove(table, rows(_rows(self._lake.spark, undone)).select(*identity), recipe)
+            if made:
                 # Only files with times as late as the batch's are looked into.
-                known = self._lake.read(table).where(F.col(time) >= F.lit(since))
-                fresh = rows.join(known, ["image_id", "category", "annotator", time], "left_anti")
+                known = self._lake.read(table).where(F.col(identity[-1]) >= F.lit(min(d.at for d in made)))
+                fresh = rows(_rows(self._lake.spark, made)).join(known, identity, "left_anti")
                 if fresh.head(1):
                     self._lake.append(table, fresh.coalesce(1), recipe)
 
@@ -152,12 +146,18 @@ def _rows(spark: SparkSession, decisions: Sequence[Decision]) -> DataFrame:
     return spark.createDataFrame(values, _DECISION)
 
 
+def _is_label(decision: Decision) -> bool:
+    return decision.answer != "unsure"
+
+
+def _is_unsure(decision: Decision) -> bool:
+    return decision.answer == "unsure"
+
+
 def _labels(rows: DataFrame) -> DataFrame:
-    firm = rows.where(F.col("answer") != "unsure")
     value, at = (F.col("answer") == "yes").alias("label"), F.timestamp_micros("at").alias("labelled_at")
-    return firm.select("image_id", "category", value, "origin", "annotator", at)
+    return rows.select("image_id", "category", value, "origin", "annotator", at)
 
 
 def _unsure(rows: DataFrame) -> DataFrame:
-    at = F.timestamp_micros("at").alias("answered_at")
-    return rows.where(F.col("answer") == "unsure").select("image_id", "category", "origin", "annotator", at)
+    return rows.select("image_id", "category", "origin", "annotator", F.timestamp_micros("at").alias("answered_at"))

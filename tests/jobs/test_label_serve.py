@@ -372,12 +372,11 @@ def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake,
 
     job = Job(lake, settings(), Progress(Console(file=io.StringIO())))
     options = Options(port=0, state=tmp_path)
-    first = label_serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
-    second = label_serve.serve(job, "cars", options, lambda _: None)
+    summary = label_serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
 
     assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
     assert lake.read(tables.UNSURE).where("category = 'cars'").count() == 1
-    assert (first, second) == ({"decisions kept": 0}, {"decisions kept": 0})
+    assert summary == {"decisions kept": 0}
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
