@@ -11,6 +11,7 @@ from jobs.label_page.journal import Batch, Entry, Journal
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
 from jobs.progress import Progress
+from models.errors import WinnowError
 
 # Of the first pictures only so many are read before the page opens.
 _FIRST = 24
@@ -114,7 +115,7 @@ class Clerk:
         finally:
             self._stop.set()
             thread.join()
-            self.commit()
+            self._commit_last()
 
     def _work(self, desk: Desk) -> None:
         while not self._stop.wait(_TICK_SECONDS):
@@ -128,6 +129,13 @@ class Clerk:
             except Exception as error:  # whatever the lake's storage raises: the journal holds the labels meanwhile
                 self._complain(error)
 
+    def _commit_last(self) -> None:
+        try:
+            self.commit()
+        except Exception as error:  # whatever the lake's storage raises
+            where = f"decisions wait in {self._journal.folder} and the next `winnow label serve` adds them"
+            raise WinnowError(f"the lake could not be written at the end: {where} ({_first_line(error)})") from error
+
     def _due(self) -> bool:
         with self._guard:
             late = bool(self._oldest) and time.monotonic() - self._oldest >= self._pace.flush_seconds
@@ -139,7 +147,11 @@ class Clerk:
             self._oldest = time.monotonic()
 
     def _complain(self, error: Exception) -> None:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = _first_line(error)
         if text != self.fault:
             self._progress.warn(f"the lake cannot be used, decisions wait in {self._journal.folder}: {text}")
         self.fault = text
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
