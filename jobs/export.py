@@ -82,6 +82,8 @@ def run(job: Job, directory: str, format: str) -> Summary:
         raise WinnowError(f"{lake.uri}: the table curated holds no image, so there is nothing to export: filter less")
     folder.make()
     folder.write(STARTED, _json({"made_from": wanted}))
+    if before is not None:  # it is not whole, or is to be described anew
+        folder.delete(MANIFEST)
     write = _write_shards if format in _WRITERS else _write_uids
     made = write(job, curated, folder, Plan(format, images))
     if made.samples != images:
@@ -161,7 +163,7 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
                     "export to another folder, or delete this one first"
                 )
             return found if name == MANIFEST else None
-    others = [name for name in names if not name.endswith(PART)]
+    others = [name for name in names if not PART.search(name)]
     if others:
         shown = ", ".join(others[:3])
         raise WinnowError(

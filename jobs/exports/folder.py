@@ -1,6 +1,7 @@
 """The folder that is exported to: a path or URI, in which every file is whole or not there."""
 
 import posixpath
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pyarrow import fs
 
 from jobs.sources import files
 
-PART = ".part"
+PART = re.compile(r"\.[0-9a-f]{8}\.part$")
+"""How a file is named while it is written."""
 
 
 class Output:
@@ -87,7 +89,7 @@ class Folder:
     def created(self, name: str) -> Iterator[Output]:
         """A new file, which takes its name only when it is whole; two tasks may write the same one."""
         filesystem, inner = files.filesystem_of(self.uri)
-        part = posixpath.join(inner, f"{name}.{uuid.uuid4().hex[:8]}{PART}")
+        part = posixpath.join(inner, f"{name}.{uuid.uuid4().hex[:8]}.part")
         with filesystem.open_output_stream(part) as stream:
             output = Output(stream)
             yield output
@@ -106,5 +108,5 @@ class Folder:
     def delete_parts(self) -> None:
         """Removes what killed tasks left."""
         for name in self.names():
-            if name.endswith(PART):
+            if PART.search(name):
                 self.delete(name)

@@ -30,13 +30,10 @@ def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
     rows = {
         tables.IMAGES: images,
         tables.SOURCES: [("s", 6, 5, 0, 1, WHEN, "folder", "f", "r")],
-        tables.QUARANTINE: [("s", "bad", "decode", "truncated", "")],
         tables.VERDICTS: [(i, i in kept, [] if i in kept else [f"{HOSTILE}: score 0.9 >= 0.5"]) for i in "abcde"],
-        tables.DUPLICATES: [],
         tables.WEIGHTS: [(i, 1.0) for i in kept],
         tables.CURATED: [(i, 1.0, i, "s", i, b"", 1, 1, "PNG", "{}") for i in kept],
         tables.WEIGHT_QUALITY: [quality],
-        tables.THRESHOLDS: [("boats", "m", 0.5, 0.95, 0.95, 60, 900, 1, 2)],
         tables.KEYWORD_SHIFT: [
             ("same", 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, -0.01, -0.02, 0.01, 50),
             (HOSTILE, 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, keyword, keyword - 0.01, keyword + 0.01, 50),
@@ -72,12 +69,26 @@ def test_figures_stand_side_by_side_with_their_change(found):
     assert lines["Funnel: curated"] == ("3", "4", "+1 (+33.3 %)")
     assert lines["Funnel: filtered"] == ("2", "1", "−1 (−50.0 %)")
     assert lines[f"Filtered by: {HOSTILE}"] == ("2", "1", "−1 (−50.0 %)")
-    assert lines["Quarantine: truncated"] == ("1", "1", "")
     assert lines["Weights: kept"] == ("3", "4", "+1")
     assert lines["Weights: beyond reach"] == ("–", "–", "")
-    assert lines["Thresholds: boats, recall lower"] == ("95.00 %", "95.00 %", "")
     assert lines[f"Keyword shifts after weighing: {HOSTILE}"][2] == "+7.0 points"
     assert found[0].keywords[0].keyword == HOSTILE
+
+
+def test_what_one_side_lacks_is_left_open():
+    blank = {"counts": {}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None, "weights": None,
+             "tables": {}, "models": {}, "software": {}}  # fmt: skip
+    boats = {"category": "boats", "model": "m", "threshold": 0.5, "recall_lower": 0.95}
+    other = {**blank, "quarantine": {"truncated": 2}, "thresholds": [boats], "dedup": {"recall": 0.991, "bands": 40}}
+
+    lines = {
+        line.name: (line.a, line.b, line.change) for s in compare.sections(blank, other, {}, []) for line in s.lines
+    }
+
+    assert lines["rows read"] == ("–", "–", "")
+    assert lines["truncated"] == ("0", "2", "+2")
+    assert lines["boats, recall lower"] == ("–", "95.00 %", "")
+    assert lines["recall"] == ("–", "99.10 %", "")
 
 
 def test_only_settings_and_digests_that_differ_are_named(found):
