@@ -19,7 +19,7 @@ from jobs.score import HEAD, current_encoder, current_models
 from models import images, picks
 from models.encoder import Encoder
 from models.errors import WinnowError
-from models.head import Head
+from models.head import LOWEST_POSITIVE, Head
 from udfs.classify import head_scores
 from udfs.cross_validation import HELD_OUT, CrossValidation
 from udfs.hamming import HASH_BYTES, words
@@ -30,6 +30,7 @@ STRATEGIES = ("seed", "random", "precision", "recall")
 # Neighbours looked at for each that is wanted, since some are near-duplicates of each other.
 _SPARE = 4
 _FEWEST, _MOST = 5, 200
+_BANDS = 20
 # Labels that cross-validation is run on; people make hundreds or thousands, of more a random part does.
 _MOST_LABELS = 20_000
 
@@ -132,6 +133,31 @@ def in_random_order(pool: DataFrame, seed: int, purpose: str) -> DataFrame:
     return pool.orderBy(F.xxhash64(F.lit(f"{seed} {purpose}"), F.col("image_id")), "image_id")
 
 
+def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
+    """A random sample in which every band of scores has about as many images as any other, if it has that many.
+
+    Args:
+        scored: image_id, embedding_hash, score.
+        seed: Of the sample.
+        count: Its size.
+
+    Returns:
+        The same columns, in the order of the draw.
+
+    Source:
+        Efraimidis and Spirakis, "Weighted random sampling with a reservoir", IPL 2006: the smallest -log(u) / weight,
+        the weight being one over the number of images in the band.
+    """
+    band = F.least(F.floor(F.col("score") * _BANDS), F.lit(_BANDS - 1)).cast("int")
+    sizes = {row.band: row["count"] for row in scored.groupBy(band.alias("band")).count().collect()}
+    if not sizes:
+        return scored
+    size = F.element_at(F.create_map(*[F.lit(n) for pair in sizes.items() for n in pair]), band)
+    chance = F.xxhash64(F.lit(f"{seed} precision"), F.col("image_id"))
+    uniform = (F.pmod(chance, F.lit(1 << 52)) + 0.5) / (1 << 52)
+    return scored.orderBy(-F.log(uniform) * size, "image_id").limit(count)
+
+
 def missed_positives(held_out: DataFrame) -> DataFrame:
     """How often the versions that never saw an example call it negative.
 
@@ -180,8 +206,7 @@ def _precision(job: Job, request: Request, pool: DataFrame, encoder: Encoder) ->
     scored, digest = _scored(job, request.category, pool, encoder)
     threshold, whence = _threshold(job, request.category, digest, encoder)
     above = scored.where(F.col("score").cast("double") >= threshold)
-    sample = in_random_order(above, job.settings.seed, "precision").select("image_id", "score", "embedding_hash")
-    rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()
+    rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
     order = picks.strata(scores, request.count)
     chosen = picks.distinct(_hashes(rows["embedding_hash"]), order, request.count, encoder.max_distance)
@@ -282,16 +307,12 @@ def _threshold(job: Job, category: str, digest: str, encoder: Encoder) -> tuple[
     calibrated = job.lake.read(tables.THRESHOLDS).where(own).select("threshold").collect()
     if calibrated:
         return float(calibrated[0].threshold), "its calibrated threshold"
-    found = train.labelled_embeddings(job, category, encoder.digest, "label next")
-    if not found.labels.any():
-        raise WinnowError(
-            f"{category} has no positive labels (random ones set apart) and no threshold: "
-            f"`winnow label next {category} --strategy seed` finds images to label"
-        )
     if job.settings.categories[category].model is not None:
         raise WinnowError(f"{category} has a model of its own but no threshold: run `winnow calibrate` first")
-    scores = _head(job, category, encoder).score(found.embeddings[found.labels])
-    return float(scores.min()), "the lowest score of a labelled positive"
+    lowest = _head(job, category, encoder).session.get_modelmeta().custom_metadata_map.get(LOWEST_POSITIVE)
+    if lowest is None:
+        return 0.5, "the middle: it has too few labels to be tried on some that it did not see"
+    return float(lowest), "which every labelled positive reaches when it is held out"
 
 
 def _thumbnail(file: str, size: int) -> NDArray[np.uint8]:

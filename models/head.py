@@ -15,6 +15,9 @@ from models.errors import ModelError
 INPUT = "embedding"
 OUTPUT = "score"
 
+LOWEST_POSITIVE = "lowest_positive"
+"""Where a head's metadata say how low a labelled positive scored that cross-validation held out."""
+
 # Rows of one run: large enough that the call costs little beside the arithmetic, small enough to pad.
 _BATCH = 256
 

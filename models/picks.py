@@ -44,31 +44,31 @@ def centres(embeddings: NDArray[np.float32], count: int, seed: int) -> tuple[NDA
 
 
 def strata(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Rows in an order whose every prefix is spread over the range of scores, not heaped at its top.
+    """Rows in an order whose every prefix is spread over the range of scores, not heaped at its top or bottom.
 
-    The scores are cut into `count` bins of equal size; the order takes one row of each bin in turn, in the order in
-    which the rows came.
+    The range is cut into `count` bins of equal width; the order takes one row of each bin in turn, the highest bin
+    first and within a bin in the order in which the rows came.
 
     Args:
-        scores: Shape (n,).
+        scores: Shape (n,), finite.
         count: Bins.
 
     Returns:
         int64 of shape (n,): a permutation of the rows.
 
     Examples:
-        >>> strata(np.array([0.9, 0.8, 0.1, 0.2], np.float32), 2)
-        array([0, 2, 1, 3])
+        >>> strata(np.array([0.9, 0.8, 0.1, 0.2, 0.7], np.float32), 2)
+        array([0, 2, 1, 3, 4])
     """
-    n = len(scores)
-    rank = np.empty(n, np.int64)
-    rank[np.argsort(-scores, kind="stable")] = np.arange(n)
-    bins = rank * min(count, n) // max(n, 1)
-    turn = np.empty(n, np.int64)
+    if not len(scores):
+        return np.zeros(0, np.int64)
+    low, width = float(scores.min()), max(float(np.ptp(scores)), 1e-9)
+    bins = np.minimum((scores - low) / width * count, count - 1).astype(np.int64)
+    turn = np.empty(len(scores), np.int64)
     for each in np.unique(bins):
         members = np.flatnonzero(bins == each)
         turn[members] = np.arange(len(members))
-    return np.lexsort((bins, turn)).astype(np.int64)
+    return np.lexsort((-bins, turn)).astype(np.int64)
 
 
 def distinct(hashes: NDArray[np.uint64], order: Iterable[int], count: int, max_distance: int) -> list[int]:

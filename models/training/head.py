@@ -11,10 +11,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.errors import ModelError
-from models.head import INPUT, OUTPUT, Head
+from models.head import INPUT, LOWEST_POSITIVE, OUTPUT, Head
 
 FOLDS = 5
 
@@ -130,9 +131,13 @@ def train(examples: Examples, basis: Basis, options: Options) -> TrainedHead:
         layers = fit(examples, options)
         held_out = held_out_logits(examples, options)
         metrics = {} if held_out is None else _metrics(examples.labels, held_out)
+        metadata = _metadata(examples.labels, basis, metrics)
         if held_out is not None:
-            layers = _scaled(layers, *platt(held_out, examples.labels))
-        model = _export(layers, _metadata(examples.labels, basis, metrics))
+            slope, intercept = platt(held_out, examples.labels)
+            layers = _scaled(layers, slope, intercept)
+            lowest = float(held_out[examples.labels].min()) * slope + intercept
+            metadata[LOWEST_POSITIVE] = f"{expit(lowest):.6g}"
+        model = _export(layers, metadata)
         _compare(model, layers, examples.embeddings[:_CHECKED_ROWS], basis)
     return TrainedHead(model, metrics)
 

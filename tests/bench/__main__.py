@@ -9,6 +9,9 @@ import sys
 RUNS = (
     ["tests.bench.dedup", "--rows", "100000", "--distance", "31"],
     ["tests.bench.dedup", "--rows", "100000", "--distance", "54"],
+    ["tests.bench.calibration"],
+    ["tests.bench.recall_round"],
+    ["tests.bench.active_learning"],
 )
 
 

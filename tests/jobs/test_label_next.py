@@ -1,4 +1,5 @@
 import io
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -136,6 +137,16 @@ def test_what_was_queued_as_random_is_never_trained_on_even_under_another_origin
     assert not {row.image_id for row in found.collect()} & set(random)
 
 
+def test_a_sample_over_all_scores_has_something_of_every_band(spark):
+    rows = [(f"{i:04d}", 0.9 if i < 20 else 0.1) for i in range(2000)]
+    scored = spark.createDataFrame(rows, "image_id string, score float")
+
+    found = [row.image_id for row in label_next.over_all_scores(scored, 0, 20).collect()]
+
+    assert len(found) == 20 and 5 <= sum(i < "0020" for i in found) <= 15
+    assert found == [row.image_id for row in label_next.over_all_scores(scored.repartition(5), 0, 20).collect()]
+
+
 def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark):
     signals = spark.createDataFrame([(c,) for c in "abcde"], "image_id string")
     named = [
@@ -167,10 +178,15 @@ def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
     label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
     model = train.run(job, "boats")["model"]
 
-    ids = picked(job, "precision", 8)
+    found = label_next.run(job, Request("boats", "precision", 8))
 
-    # Among the trees, houses and hills are hardly any that score as high as a labelled boat.
-    assert len(ids) == 8 and sum(group in BOATS for group in groups(ids)) >= 6
+    ids = [pick.image_id for pick in found.picks]
+    told = [re.match(r"the model gives (\S+), at or above (\S+), which every", pick.reason) for pick in found.picks]
+    assert all(float(match[1]) >= float(match[2]) for match in told)
+    # The border is among them, not only what is sure.
+    assert {group in BOATS for group in groups(ids)} == {True, False}
+
+    assert len(ids) == 8
     signs = {i: np.packbits(v @ projection(DIMS) > 0) for i, v in zip(*embeddings(), strict=True)}
     hashes = words(np.stack([signs[i] for i in ids]))
     apart = distances(hashes[:, None], hashes[None])[np.triu_indices(8, 1)]

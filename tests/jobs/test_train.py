@@ -180,10 +180,10 @@ def test_the_exported_head_says_what_it_was_made_of(job, spark):
     told = {prop.key: prop.value for prop in model.metadata_props}
     assert told == {
         **{"category": "boats", "encoder": "enc", "positives": "15", "negatives": "15"},
-        **{"date": "2024-01-01T00:00:00+00:00", "labels": told["labels"]},
+        **{"date": "2024-01-01T00:00:00+00:00", "labels": told["labels"], "lowest_positive": told["lowest_positive"]},
         **{key: f"{summary[key]:.4f}" for key in ("auc", "average_precision")},
     }
-    assert len(told["labels"]) == 16
+    assert len(told["labels"]) == 16 and 0 < float(told["lowest_positive"]) < 1
 
 
 @pytest.mark.parametrize(
