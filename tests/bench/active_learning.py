@@ -47,6 +47,7 @@ ROUNDS = {
 }
 EACH = 200
 COLOURS = {"random": "#888888", "seed": "#e69f00", "precision": "#56b4e9", "recall": "#d55e00", "loop": "#009e73"}
+TICKS = (200, 500, 1000, 2000, 5000)
 HEADER = """\
 | strategy | labels | positives | of the rare mode | precision at 99 % recall | recall at 50 % precision |
 |---|---:|---:|---:|---:|---:|"""
@@ -184,6 +185,8 @@ def plot(curves: dict[str, list[Point]], file: str) -> None:
     titles = ("recall at 50 % precision", "precision at 99 % recall", f"labelled of the rare mode's {MODES[RARE]}")
     for panel, title in zip(panels, titles, strict=True):
         panel.set(title=title, xlabel="labels spent on training", xscale="log")
+        panel.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
+        panel.minorticks_off()
         panel.grid(alpha=0.3, which="both")
     panels[0].set_ylim(0.8, 1.005)
     panels[0].legend()
