@@ -197,7 +197,10 @@ def quarantine(staged: DataFrame) -> DataFrame:
     """The rows of the table quarantine: what could not be read or decoded, and why."""
     stage = F.coalesce(F.col("stage"), F.lit(DECODE_STAGE)).alias("stage")
     detail = F.coalesce(F.col("detail"), F.col("info.detail")).alias("detail")
-    return staged.where(_reason().isNotNull()).select("source", "key", stage, _reason().alias("reason"), detail)
+    nameless = F.lit(None).cast("string").alias("image_id")
+    return staged.where(_reason().isNotNull()).select(
+        "source", "key", stage, _reason().alias("reason"), detail, nameless
+    )
 
 
 def _reason() -> Column:

@@ -89,10 +89,15 @@ class Lake:
         return int(self._last_commit(table)["version"]) if self.exists(table) else None
 
     def read(self, table: Table) -> DataFrame:
-        """The table as it stands; no rows, with its schema, when it has not been written."""
+        """The table as it stands; no rows, with its schema, when it has not been written.
+
+        Columns that a table written by an earlier version lacks are null.
+        """
         if not self.exists(table):
             return self.spark.createDataFrame([], table.schema)
-        return self.spark.read.format("delta").load(self.path(table.name))
+        found = self.spark.read.format("delta").load(self.path(table.name))
+        added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
+        return found.withColumns(added) if added else found
 
     def require(self, table: Table) -> DataFrame:
         """The table as it stands.
@@ -176,8 +181,8 @@ class Lake:
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
         writer = writer.format("delta").mode(mode).option("userMetadata", recipe.to_json())
         writer = writer.partitionBy(*table.partition)
-        if mode == "overwrite":
-            writer = writer.option("overwriteSchema", "true")
+        # A table that an earlier version wrote may lack columns.
+        writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
         writer.save(self.path(table.name))
 
     def _last_commit(self, table: Table) -> Mapping[str, Any]:

@@ -93,7 +93,8 @@ class Progress:
     def _log(self, done: threading.Event) -> None:
         while not done.wait(_LOG_SECONDS):
             finished, total = self._tasks()
-            self.console.print(f"  {self._step}: {finished} of {total} tasks", highlight=False)
+            tasks = f": {finished} of {total} tasks" if total else ""
+            self.console.print(f"  {self._step}{tasks}", highlight=False)
 
     def _tasks(self) -> tuple[int, int]:
         if self.context is None:

@@ -4,22 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import model_files, tables
+from jobs import tables
 from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from models import classifier, encoder, runtime
 from models.classifier import ImageModel
 from models.encoder import Encoder
-from models.errors import WinnowError
+from models.errors import LostRowsError, WinnowError
 from models.head import Head
 from udfs.classify import head_scores
 from udfs.scoring import SCORED, Scoring
+from udfs.shipping import ship
 
 HEAD = "models/head-{}.onnx"
+
+
+_STAGE = "score"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,39 @@ class ImageClassifier:
     @property
     def digest(self) -> str:
         """The name by which tables know it."""
-        return runtime.digest(self.data)
+        return self.model.digest(self.data)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are scored in one commit of each table.
+
+    Attributes:
+        images: Table images, only the rows to be scored.
+        count: How many rows that are.
+        scoring: What is run on them.
+        encoder: Digest of the encoder.
+        digests: Digest of each category's image classifier.
+    """
+
+    images: DataFrame
+    count: int
+    scoring: Scoring
+    encoder: str
+    digests: Mapping[str, str]
+
+    def check(self, good: int, bad: int) -> tuple[int, int]:
+        """Both numbers as they are, if together they are all the images.
+
+        Raises:
+            LostRowsError: They are not.
+        """
+        if good + bad != self.count:
+            raise LostRowsError(
+                f"{self.count} images were to be scored, but {good} were and {bad} could not be decoded: run it again, "
+                "and report this if it stays"
+            )
+        return good, bad
 
 
 def run(job: Job) -> Summary:
@@ -61,7 +97,7 @@ def encoder_file(job: Job) -> bytes:
     if choice == "auto":
         fitted = job.lake.has_file(encoder.FITTED)
         return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
-    return encoder.shipped() if choice == "shipped" else model_files.read(choice)
+    return encoder.shipped() if choice == "shipped" else runtime.read(choice)
 
 
 def current_encoder(job: Job) -> Encoder:
@@ -83,7 +119,7 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
     found = []
     for category, settings in job.settings.categories.items():
         if settings.model is not None:
-            data = model_files.read(settings.model.path)
+            data = runtime.read(settings.model.path)
             session = runtime.start(data, job.settings.score.threads, job.settings.score.providers)
             classifier.check(session, settings.model)
             found.append(ImageClassifier(category, settings.model, data))
@@ -120,78 +156,103 @@ def current_models(job: Job) -> dict[str, str]:
 def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier], recipe: Recipe) -> tuple[int, int]:
     """Decodes and scores part by part, so that a killed run loses one part at most."""
     digests = {found.category: found.digest for found in classifiers}
+    images = job.lake.read(tables.IMAGES)
     with job.progress.step("score: look for what is missing"):
-        images, signals, scores = (job.lake.read(t) for t in (tables.IMAGES, tables.SIGNALS, tables.SCORES))
-        todo = unscored(images, signals, scores, current.digest, digests)
-        counts = {row.part: row for row in missing_by_part(images, todo).collect()}
+        signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
+        done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine))
+        counts = [row for row in missing_by_part(images, done).orderBy("part").collect() if row.missing]
     scoring = _scoring(job.lake.spark, job.settings.score, current, classifiers, encoder_file(job))
-    done = faults = 0
-    for number, part in enumerate(sorted(p for p in counts if counts[p].missing), 1):
-        rows = images.where(F.col("part") == part)
-        if counts[part].missing < counts[part].images:
+    score_part = _score_part if digests else _embed_part
+    good = 0
+    for number, row in enumerate(counts, 1):
+        todo = images.where(F.col("part") == row.part)
+        if row.done:
             # Ids of one part at most: bounded by the size of a part, never by the size of the lake.
-            rows = rows.join(F.broadcast(todo.where(F.col("part") == part).select("image_id")), "image_id", "left_semi")
-        with job.progress.step(f"score: part {number} of {sum(bool(c.missing) for c in counts.values())}"):
-            good, bad = _score_part(job, rows, scoring, digests, recipe)
-        done, faults = done + good, faults + bad
-    return done, faults
+            ids = todo.select("image_id").join(done, "image_id", "left_anti")
+            todo = todo.join(F.broadcast(ids), "image_id", "left_semi")
+        with job.progress.step(f"score: part {number} of {len(counts)}"):
+            good += score_part(job, Part(todo, row.missing, scoring, current.digest, digests), recipe)
+    return good, sum(row.missing for row in counts) - good
 
 
 def _scoring(
     spark: SparkSession, settings: ScoreSettings, current: Encoder, found: list[ImageClassifier], encoder_data: bytes
 ) -> Scoring:
-    shipped = tuple(replace(c.model, path=model_files.ship(spark, c.data)) for c in found)
-    name = model_files.ship(spark, encoder_data)
+    shipped = tuple(replace(c.model, path=ship(spark, c.data)) for c in found)
+    name = ship(spark, encoder_data)
     return Scoring(name, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
-def _score_part(
-    job: Job, images: DataFrame, scoring: Scoring, digests: Mapping[str, str], recipe: Recipe
-) -> tuple[int, int]:
+def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
+    """Scores a part without image classifiers: straight into the table signals; returns how many images it could."""
+    seen = Observation()
+    results = scored(part.images, part.scoring).observe(seen, *_fates())
+    job.lake.append(tables.SIGNALS, results.where(F.col("reason").isNull()), recipe)
+    good, bad = part.check(seen.get["good"], seen.get["bad"])
+    if bad:
+        # They are few: to decode them again costs less than to keep what all the others gave.
+        signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == part.encoder)
+        ids = part.images.select("image_id").join(signals.select("image_id"), "image_id", "left_anti")
+        broken = part.images.join(F.broadcast(ids), "image_id", "left_semi")
+        job.lake.append(tables.QUARANTINE, failures(scored(broken, part.scoring), broken), recipe)
+    return good
+
+
+def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
+    """Scores a part with image classifiers: one pass that feeds two tables, and so is kept on disk between them."""
     lake = job.lake
-    results = scored(images, scoring).persist(StorageLevel.DISK_ONLY)
+    results = scored(part.images, part.scoring).persist(StorageLevel.DISK_ONLY)
     try:
-        good, bad = results.agg(F.count_if(F.col("reason").isNull()), F.count("reason")).collect()[0]
-        # Without image classifiers an image is only here because it has no signal.
-        known = lake.read(tables.SIGNALS) if digests else None
-        fresh = results.join(known, ["image_id", "encoder"], "left_anti") if known is not None else results
-        lake.append(tables.SIGNALS, fresh.where(F.col("reason").isNull()), recipe)
-        if digests:
-            lake.append(tables.SCORES, _new_scores(results, lake.read(tables.SCORES), digests), recipe)
+        good, bad = part.check(*results.agg(*_fates()).collect()[0])
+        fine = results.where(F.col("reason").isNull())
+        unsigned = fine.join(lake.read(tables.SIGNALS), ["image_id", "encoder"], "left_anti")
+        if not unsigned.isEmpty():
+            lake.append(tables.SIGNALS, unsigned, recipe)
+        lake.append(tables.SCORES, _new_scores(fine, lake.read(tables.SCORES), part.digests), recipe)
         if bad:
-            lake.append(tables.QUARANTINE, failures(results, images), recipe)
+            lake.append(tables.QUARANTINE, failures(results, part.images), recipe)
     finally:
         results.unpersist()
-    return int(good), int(bad)
+    return good
 
 
-def unscored(
-    images: DataFrame, signals: DataFrame, scores: DataFrame, encoder_digest: str, digests: Mapping[str, str]
-) -> DataFrame:
-    """Images that lack a signal of the encoder or a score of an image classifier.
+def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests: Mapping[str, str]) -> DataFrame:
+    """Images that have a signal of the encoder and a score of every image classifier.
 
     Args:
-        images: Table images.
         signals: Table signals.
         scores: Table scores.
         encoder_digest: The current encoder.
         digests: Digest of each category's image classifier.
 
     Returns:
-        image_id, part.
+        image_id.
     """
     done = signals.where(F.col("encoder") == encoder_digest).select("image_id")
     for category, model in digests.items():
         has = (F.col("category") == category) & (F.col("model") == model)
         done = done.join(scores.where(has).select("image_id"), "image_id", "left_semi")
-    return images.select("image_id", "part").join(done, "image_id", "left_anti")
+    return done
 
 
-def missing_by_part(images: DataFrame, todo: DataFrame) -> DataFrame:
-    """part, images, missing: how many images each part holds and how many of them are to be scored."""
-    present = images.groupBy("part").agg(F.count("*").alias("images"))
-    missing = todo.groupBy("part").agg(F.count("*").alias("missing"))
-    return present.join(missing, "part", "left").na.fill(0, ["missing"])
+def given_up(quarantine: DataFrame) -> DataFrame:
+    """Images that could not be decoded before; to try them again, delete their rows of the table quarantine."""
+    return quarantine.where(F.col("stage") == _STAGE).select("image_id")
+
+
+def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
+    """How many images of each part are scored and how many are not.
+
+    Args:
+        images: Table images.
+        done: image_id.
+
+    Returns:
+        part, missing, done.
+    """
+    marked = images.select("image_id", "part").join(done.withColumn("is_done", F.lit(True)), "image_id", "left")
+    is_done = F.col("is_done").isNotNull()
+    return marked.groupBy("part").agg(F.count_if(~is_done).alias("missing"), F.count_if(is_done).alias("done"))
 
 
 def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
@@ -211,16 +272,19 @@ def failures(results: DataFrame, images: DataFrame) -> DataFrame:
     """A quarantine row for each image that could not be decoded after all."""
     failed = results.where(F.col("reason").isNotNull()).select("image_id", "reason", "detail")
     named = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
-    return named.select("source", "key", F.lit("score").alias("stage"), "reason", "detail")
+    return named.select("source", "key", F.lit(_STAGE).alias("stage"), "reason", "detail", "image_id")
 
 
-def _new_scores(results: DataFrame, scores: DataFrame, digests: Mapping[str, str]) -> DataFrame:
+def _fates() -> tuple[Column, Column]:
+    return F.count_if(F.col("reason").isNull()).alias("good"), F.count("reason").alias("bad")
+
+
+def _new_scores(fine: DataFrame, scores: DataFrame, digests: Mapping[str, str]) -> DataFrame:
     each = [
         F.struct(F.lit(category).alias("category"), F.lit(model).alias("model"), F.col("scores")[place].alias("score"))
         for place, (category, model) in enumerate(digests.items())
     ]
-    good = results.where(F.col("reason").isNull())
-    rows = good.select("image_id", F.explode(F.array(*each)).alias("s")).select("image_id", "s.*")
+    rows = fine.select("image_id", F.explode(F.array(*each)).alias("s")).select("image_id", "s.*")
     return rows.join(scores, ["image_id", "category", "model"], "left_anti")
 
 
@@ -232,7 +296,7 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
     for category, head in heads.items():
         with job.progress.step(f"score: {category} from stored embeddings"):
             signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == current.digest)
-            name = model_files.ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+            name = ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
             todo = unclassified(signals, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:

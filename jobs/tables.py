@@ -49,7 +49,9 @@ IMAGES = _table(
     "format string, meta string, part int",
     partition=("part",),
 )
-QUARANTINE = _table("quarantine", "ingest", "source string, key string, stage string, reason string, detail string")
+QUARANTINE = _table(
+    "quarantine", "ingest", "source string, key string, stage string, reason string, detail string, image_id string"
+)
 SOURCES = _table(
     "sources",
     "ingest",

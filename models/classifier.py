@@ -1,7 +1,8 @@
 """Classifiers of the user's own: ONNX models that read images, of any usual shape."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.runtime import run_in_batches
+from models.runtime import digest, run_in_batches
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 
@@ -47,6 +48,27 @@ class ImageModel:
     index: int = 0
     activation: Literal["none", "sigmoid", "softmax"] = "none"
 
+    @property
+    def inference(self) -> "ImageModel":
+        """The description without what is read from the answer: models that share it share one inference."""
+        return replace(self, output=None, index=0, activation="none")
+
+    def digest(self, data: bytes) -> str:
+        """The name by which tables know the classifier: its file and how it is read, wherever the file lies.
+
+        Args:
+            data: The ONNX file.
+
+        Examples:
+            >>> model = ImageModel("m.onnx", (224, 224))
+            >>> model.digest(b"") == replace(model, path="elsewhere/m.onnx").digest(b"")
+            True
+            >>> model.digest(b"") == replace(model, index=1).digest(b"")
+            False
+        """
+        description = {name: value for name, value in asdict(self).items() if name != "path"}
+        return digest(data + json.dumps(description, sort_keys=True).encode())
+
 
 def preprocess(pixels: NDArray[np.uint8], model: ImageModel) -> NDArray[Any]:
     """Thumbnails as a model's input.
@@ -83,7 +105,7 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
     Returns:
         float32 of shape (n,).
     """
-    values = output.reshape(len(output), -1).astype(np.float64)
+    values = output.reshape(len(output), int(np.prod(output.shape[1:]))).astype(np.float64)
     if model.activation == "softmax":
         values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
@@ -96,28 +118,46 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
 def classify_thumbnails(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], model: ImageModel, batch: int
 ) -> NDArray[np.float32]:
-    """Scores of thumbnails.
+    """Scores of thumbnails by one model, float32 of shape (n,); the rest as `classify_each` says."""
+    return classify_each(session, pixels, [model], batch)[:, 0]
+
+
+def classify_each(
+    session: ort.InferenceSession, pixels: NDArray[np.uint8], models: Sequence[ImageModel], batch: int
+) -> NDArray[np.float32]:
+    """Scores of thumbnails by models that read different answers of one inference.
 
     Args:
         session: The running model.
-        pixels: RGB, uint8 of shape (n, height, width, 3) in the model's size.
-        model: Its description.
+        pixels: RGB, uint8 of shape (n, height, width, 3) in the models' size.
+        models: Descriptions that differ in output, index and activation only, one or more.
         batch: Rows for each run; a model with a fixed batch overrides it.
 
     Returns:
-        float32 of shape (n,), each in [0, 1].
+        float32 of shape (n, models), each in [0, 1].
 
     Raises:
         ModelError: A score is not a number between 0 and 1.
     """
     fixed = session.get_inputs()[0].shape[0]
     rows = fixed if isinstance(fixed, int) and fixed > 0 else batch
-    name = model.output or session.get_outputs()[0].name
-    (output,) = run_in_batches(session, preprocess(pixels, model), [name], rows)
+    names = [model.output or session.get_outputs()[0].name for model in models]
+    wanted = sorted(set(names))
+    found = dict(zip(wanted, run_in_batches(session, preprocess(pixels, models[0]), wanted, rows), strict=True))
+    return np.stack([_scores(found[name], model) for name, model in zip(names, models, strict=True)], axis=1)
+
+
+def _scores(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
     scores = activate(output, model)
-    if not np.all((scores >= 0) & (scores <= 1)):
-        wrong = scores[~((scores >= 0) & (scores <= 1))][0]
-        raise ModelError(f"{model.path} answered {wrong}, not a score in [0, 1]: set activation to sigmoid or softmax")
+    wrong = scores[~((scores >= 0) & (scores <= 1))]
+    if np.isnan(wrong).any():
+        raise ModelError(
+            f"{model.path} answered nan: its weights, or scale, mean and std, are not what it was made with"
+        )
+    if len(wrong):
+        raise ModelError(
+            f"{model.path} answered {wrong[0]}, not a score in [0, 1]: set activation to sigmoid or softmax"
+        )
     return scores
 
 
@@ -133,7 +173,7 @@ def check(session: ort.InferenceSession, model: ImageModel) -> None:
     height, width = model.size
     probe = np.full((1, height, width, 3), 128, dtype=np.uint8)
     try:
-        classify_thumbnails(session, probe, model, batch=1)
+        classify_thumbnails(session, probe, model, batch=2)
     except ModelError:
         raise
     except Exception as error:

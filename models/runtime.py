@@ -25,6 +25,18 @@ def digest(model: bytes) -> str:
     return hashlib.sha256(model).hexdigest()[:16]
 
 
+def read(path: str) -> bytes:
+    """The bytes of a model file of the user's, on the local disk.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error
+
+
 def start(model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU) -> ort.InferenceSession:
     """A session for a model.
 
@@ -79,14 +91,18 @@ def run_in_batches(
 
     Returns:
         One array for each output, with as many rows as `inputs`.
+
+    Raises:
+        ModelError: An output has not one row for each row of the input.
     """
     name = session.get_inputs()[0].name
     parts = []
-    for begin in range(0, len(inputs), batch):
+    for begin in range(0, max(len(inputs), 1), batch):
         rows = inputs[begin : begin + batch]
         padded = np.concatenate([rows, np.zeros((batch - len(rows), *rows.shape[1:]), rows.dtype)])
-        parts.append([part[: len(rows)] for part in session.run(list(outputs), {name: padded})])
-    if not parts:
-        empty = np.zeros((batch, *inputs.shape[1:]), inputs.dtype)
-        return [part[:0] for part in session.run(list(outputs), {name: empty})]
+        answers = session.run(list(outputs), {name: padded})
+        for output, answer in zip(outputs, answers, strict=True):
+            if np.shape(answer)[:1] != (batch,):
+                raise ModelError(f"output {output!r} has shape {np.shape(answer)} for {batch} rows of input")
+        parts.append([answer[: len(rows)] for answer in answers])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]

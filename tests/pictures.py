@@ -64,3 +64,25 @@ def brightness_settings(model: Path, size: int = 8) -> list[str]:
         "categories.bright.recall=0.9",
         f'categories.bright.model={{path="{model}",size=[{size},{size}]}}',
     ]
+
+
+def channel_model(path: Path, layout: str = "NCHW", dtype: int = TensorProto.FLOAT, batch: int | str = "n") -> Path:
+    """An ONNX model for 4 x 6 pixels with two outputs of three columns: each channel's mean (`means`), and 1 - it."""
+    shape = [batch, 3, 4, 6] if layout == "NCHW" else [batch, 4, 6, 3]
+    axes = [2, 3] if layout == "NCHW" else [1, 2]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+            helper.make_node("Sub", ["one", "means"], ["others"]),
+        ],
+        "channels",
+        [helper.make_tensor_value_info("pixels", dtype, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in ("means", "others")],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], axes),
+            helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path

@@ -1,6 +1,7 @@
 """Classifiers as pandas UDFs, for images and for stored embeddings."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from pyspark.sql.types import FloatType
 from models import classifier, images, runtime
 from models.classifier import ImageModel
 from models.head import Head
+from udfs.shipping import ship
 
 ScoreUdf = Callable[[Column], Column]
 
@@ -39,11 +41,11 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
     """
     spark = SparkSession.active()
     if isinstance(model, str):
-        spark.sparkContext.addFile(model)
-        return head_scores(_base_name(model))
-    classifier.check(runtime.start(model.path, threads), model)
-    spark.sparkContext.addFile(model.path)
-    return _image_scores(model, batch, threads)
+        Head.open(model)
+        return head_scores(ship(spark, runtime.read(model)))
+    data = runtime.read(model.path)
+    classifier.check(runtime.start(data, threads), model)
+    return _image_scores(replace(model, path=ship(spark, data)), batch, threads)
 
 
 def head_scores(file: str) -> ScoreUdf:
@@ -60,11 +62,9 @@ def head_scores(file: str) -> ScoreUdf:
 
 
 def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
-    file = _base_name(model.path)
-
     @pandas_udf(FloatType())
     def score(column: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        session = runtime.session_of_file(SparkFiles.get(file), threads, runtime.CPU)
+        session = runtime.session_of_file(SparkFiles.get(model.path), threads, runtime.CPU)
         for cells in column:
             pixels = [_pixels(data, model) for data in cells]
             good = np.array([p is not None for p in pixels], dtype=bool)
@@ -82,7 +82,3 @@ def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
         return images.thumbnail(images.decode(bytes(data or b""), max(model.size)), model.size)
     except images.ImageFault:
         return None
-
-
-def _base_name(path: str) -> str:
-    return path.rstrip("/").rsplit("/", 1)[-1]

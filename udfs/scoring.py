@@ -1,7 +1,7 @@
 """The scoring pass: a single decode of each image feeds PDQ, the encoder and every image classifier."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pyspark import SparkFiles
 from pyspark.sql import types as T
 
 from models import images, runtime
-from models.classifier import ImageModel, classify_thumbnails
+from models.classifier import ImageModel, classify_each
 from models.encoder import Encoder
 from udfs.hashes import PDQ_SIDE, pdq_of
 
@@ -59,24 +59,13 @@ class Scoring:
                 yield self._score(batch.slice(begin, 4 * self.batch))
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        session = runtime.session_of_file
         encoder = Encoder.open(SparkFiles.get(self.encoder), self.threads, self.providers, self.batch)
         size = (encoder.size, encoder.size)
-        pictures = [_read(data, size, self.classifiers) for data in rows.column("image")]
+        sizes = sorted({size, *(model.size for model in self.classifiers)})
+        pictures = [_read(data, sizes) for data in rows.column("image")]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
-        embeddings, hashes = encoder.encode(_stack([p.thumbnail for p in good], size))
-        scores = [
-            classify_thumbnails(
-                session(SparkFiles.get(model.path), self.threads, self.providers),
-                _stack([p.inputs[place] for p in good], model.size),
-                model,
-                self.batch,
-            )
-            for place, model in enumerate(self.classifiers)
-        ]
-        results = iter(
-            zip(good, embeddings, hashes, np.stack(scores, axis=1) if scores else hashes[:, :0], strict=True)
-        )
+        thumbnails = {size: _stack([p.thumbnails[size] for p in good], size) for size in sizes}
+        results = zip(good, *encoder.encode(thumbnails[size]), self._classify(thumbnails), strict=True)
         ids = rows.column("image_id").to_pylist()
         table = [
             _failed(image_id, picture)
@@ -86,35 +75,41 @@ class Scoring:
         ]
         return pa.RecordBatch.from_pylist(table, schema=_ARROW)
 
+    def _classify(self, thumbnails: Mapping[tuple[int, int], NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Scores of shape (n, classifiers); classifiers that read one inference share it."""
+        scores = np.zeros((len(next(iter(thumbnails.values()))), len(self.classifiers)), np.float32)
+        for inference in dict.fromkeys(model.inference for model in self.classifiers):
+            places = [place for place, model in enumerate(self.classifiers) if model.inference == inference]
+            session = runtime.session_of_file(SparkFiles.get(inference.path), self.threads, self.providers)
+            models = [self.classifiers[place] for place in places]
+            scores[:, places] = classify_each(session, thumbnails[inference.size], models, self.batch)
+        return scores
+
 
 @dataclass(frozen=True)
 class _Picture:
     pdq: bytes
     quality: int
     content: str
-    thumbnail: NDArray[np.uint8]
-    inputs: tuple[NDArray[np.uint8], ...]
+    thumbnails: Mapping[tuple[int, int], NDArray[np.uint8]]
 
 
-def _read(
-    cell: pa.BinaryScalar, size: tuple[int, int], classifiers: tuple[ImageModel, ...]
-) -> _Picture | images.ImageFault:
+def _read(cell: pa.BinaryScalar, sizes: Iterable[tuple[int, int]]) -> _Picture | images.ImageFault:
     """Everything that one decode yields, or the reason why it failed."""
     data = cell.as_py() or b""
     try:
         image = images.decode(data, PDQ_SIDE)
         bits, quality = pdq_of(image)
-        inputs = tuple(images.thumbnail(_at_least(image, data, model.size), model.size) for model in classifiers)
+        thumbnails = {size: images.thumbnail(_at_least(image, data, size), size) for size in sizes}
     except images.ImageFault as fault:
         return fault
-    content = hashlib.sha256(data).hexdigest()[:32]
-    return _Picture(bits, quality, content, images.thumbnail(image, size), inputs)
+    return _Picture(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)
 
 
 def _at_least(image: Image.Image, data: bytes, size: tuple[int, int]) -> Image.Image:
-    """The image, decoded again only where its reduced decoding is smaller than a large classifier wants it.
+    """The image, decoded again only where its reduced decoding is smaller than a large model wants it.
 
-    PDQ and the encoder always see the same decoding, so that signals do not depend on which classifiers run.
+    What is seen at one size never depends on the other sizes, so that signals do not depend on which classifiers run.
     """
     height, width = size
     enough = min(image.size) >= max(height, width) or max(height, width) <= PDQ_SIDE

@@ -39,7 +39,7 @@ def limits(spark, rows):
 
 
 def quarantine(spark, rows):
-    return spark.createDataFrame(rows, tables.QUARANTINE.schema)
+    return spark.createDataFrame([(*row, None) for row in rows], tables.QUARANTINE.schema)
 
 
 def none_broken(spark):

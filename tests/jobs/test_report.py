@@ -72,7 +72,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
     scores += [(i, "fireworks", "digest-of-a-classifier", 0.29 * noise.random() ** 6) for i in ids[len(filtered) :]]
     weights = [(i, 2 ** noise.gauss(0, 0.6)) for i in keepers]
     when = datetime(2026, 1, 2)
-    bad = [("file:/pictures", f"bad{n}.jpg", "ingest", r, f"detail <b>{n}</b>")
+    bad = [("file:/pictures", f"bad{n}.jpg", "ingest", r, f"detail <b>{n}</b>", None)
            for n, r in enumerate(["truncated"] * 5 + ["not an image"] * 2 + ["empty"])]  # fmt: skip
     return {
         tables.IMAGES: images,

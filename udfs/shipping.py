@@ -1,4 +1,4 @@
-"""Model files: found on the driver, checked, and shipped to the workers under the name of their digest."""
+"""Model files shipped to the workers, under the name of their digest: two files of one name do not meet."""
 
 import tempfile
 from functools import cache
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from models.errors import ModelError
 from models.runtime import digest
 
 
@@ -31,15 +30,3 @@ def ship(spark: SparkSession, model: bytes) -> str:
     if str(path) not in spark.sparkContext.listFiles:
         spark.sparkContext.addFile(str(path))
     return path.name
-
-
-def read(path: str) -> bytes:
-    """A model file of the user's, from the driver's own disk.
-
-    Raises:
-        ModelError: It cannot be read.
-    """
-    try:
-        return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,34 @@
+"""The jobs notice when rows are lost or doubled, and say so instead of going on."""
+
+import pytest
+
+from jobs import dedup, tables, weigh
+from jobs.lake import Recipe
+from jobs.search_recall import SearchRecall
+from models.errors import LostRowsError
+from tests.jobs.test_weigh import _fill
+
+
+def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates(job, spark):
+    _fill(job, spark)
+    stranger = [("f" * 32, False, ["bright"])]
+    job.lake.append(tables.VERDICTS, spark.createDataFrame(stranger, tables.VERDICTS.schema), Recipe("test"))
+    with pytest.raises(LostRowsError, match="600 images are not 549 kept \\+ 51 filtered \\+ 1 duplicates"):
+        weigh.run(job)
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ([("b", "a"), ("c", "b")], "2 removed rows name 2 images and 1 of them a keeper that is removed itself"),
+        ([("b", "a"), ("b", "c")], "2 removed rows name 1 images and 0 of them"),
+    ],
+)
+def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, spark, gone, message):
+    members = spark.createDataFrame([(name, True) for name in "abc"], "image_id string, passed boolean")
+    removed = spark.createDataFrame([(*row, True) for row in gone], "removed_id string, kept_id string, passed boolean")
+    with pytest.raises(LostRowsError, match=message):
+        dedup._checked_summary(job, members, removed, None, 0)
+    fine = SearchRecall(3, 0, 0, float("nan"), 0.0, 1.0)
+    summary = dedup._checked_summary(job, members, removed.limit(1), fine, 0)
+    assert (summary["images compared"], summary["duplicates removed"], summary["kept"]) == (3, 1, 2)

@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import config, ingest, score, tables
+from jobs.job import Job
+from jobs.lake import Recipe
+from models import encoder, images, runtime
+from models.encoder import Encoder
+from models.errors import LostRowsError, ModelError
+from tests.conftest import SPARK
+from tests.jobs.samples import Picture, encoded, write_folder
+from tests.pictures import brightness_model, brightness_settings, channel_model
+from udfs.hashes import pdq_of
+from udfs.shipping import ship
+
+COLOURS = ("red", "lime", "blue", "white", "black")
+PICTURES = [Picture(f"p{n}", encoded(colour, size=(24, 16)), f"all {colour}") for n, colour in enumerate(COLOURS)]
+BROKEN = PICTURES[0].image[:-30]
+
+
+def fill(job: Job, folder: Path, pictures: list[Picture]) -> None:
+    ingest.run(job, [str(write_folder(folder, pictures))])
+
+
+def add_broken(job: Job, key: str = "broken") -> None:
+    """An image that ingest has let through and whose bytes cannot be decoded now."""
+    row = (key.rjust(32, "0"), key, "file:/s", "a caption", BROKEN, 24, 16, "PNG", "{}", 0)
+    job.lake.append(tables.IMAGES, job.lake.spark.createDataFrame([row], tables.IMAGES.schema), Recipe("test"))
+
+
+def with_categories(job: Job, *overrides: str) -> Job:
+    return Job(job.lake, config.load(overrides=[*SPARK, *overrides]), job.progress)
+
+
+def category(name: str, model: Path, index: int, output: str = "means") -> list[str]:
+    described = f'{{path="{model}",size=[4,6],index={index},output="{output}"}}'
+    return [f'categories.{name}.definition="{name}"', f"categories.{name}.model={described}"]
+
+
+def found(job: Job, name: str) -> dict[str, float]:
+    """Scores of a category, by key, two digits."""
+    keys = job.lake.read(tables.IMAGES).select("image_id", "key")
+    rows = job.lake.read(tables.SCORES).where(F.col("category") == name).join(keys, "image_id").collect()
+    assert len(rows) == len({row.key for row in rows})
+    return {row.key: round(row.score, 2) for row in rows}
+
+
+def versions(job: Job) -> dict[str, int | None]:
+    return job.lake.inputs(tables.SIGNALS, tables.SCORES, tables.QUARANTINE)
+
+
+def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(job, tmp_path):
+    fill(job, tmp_path / "first", PICTURES)
+    assert score.run(job) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
+    rows = {row.key: row for row in job.lake.read(tables.IMAGES).select("key", "image_id").collect()}
+    model = Encoder.load(encoder.shipped())
+    signals = {row.image_id: row for row in job.lake.read(tables.SIGNALS).collect()}
+    assert len(signals) == 5
+    for picture in PICTURES:
+        row, image = signals[rows[picture.key].image_id], images.decode(picture.image, 256)
+        embedding, bits = model.encode(images.thumbnail(image, (model.size, model.size))[None])
+        assert (bytes(row.pdq), row.pdq_quality) == pdq_of(image)
+        assert (row.encoder, row.embedding, bytes(row.embedding_hash)) == (
+            model.digest, embedding[0].tolist(), bits.tobytes(),
+        )  # fmt: skip
+
+    before = versions(job)
+    assert score.run(job)["images scored"] == 0
+    assert versions(job) == before, "an empty commit would set all later commands to work again"
+    fill(job, tmp_path / "second", [Picture("new", encoded("navy"), "all navy")])
+    assert score.run(job)["images scored"] == 1
+    again = {row.image_id: row for row in job.lake.read(tables.SIGNALS).collect()}
+    assert len(again) == 6 and signals.items() <= again.items()
+
+
+def test_an_undecodable_image_costs_one_quarantine_row_however_often_score_runs(job, tmp_path):
+    fill(job, tmp_path / "first", PICTURES)
+    add_broken(job)
+    expected = [("file:/s", "broken", "score", "truncated", "broken".rjust(32, "0"))]
+    columns = ("source", "key", "stage", "reason", "image_id")
+    assert score.run(job) == {"images scored": 5, "images not decodable": 1, "embeddings scored": 0}
+    assert [tuple(r) for r in job.lake.read(tables.QUARANTINE).select(*columns).collect()] == expected
+    before = versions(job)
+    assert score.run(job) == {"images scored": 0, "images not decodable": 0, "embeddings scored": 0}
+    assert versions(job) == before
+
+    # A classifier does not stumble over it either, and does not say so again.
+    judged = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
+    assert score.run(judged)["images scored"] == 5
+    assert [tuple(r) for r in job.lake.read(tables.QUARANTINE).select(*columns).collect()] == expected
+    assert len(found(judged, "bright")) == 5
+
+
+def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job, tmp_path):
+    fill(job, tmp_path / "first", PICTURES)
+    add_broken(job)
+    judged = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
+    assert score.run(judged)["images not decodable"] == 1
+    assert [r.reason for r in job.lake.read(tables.QUARANTINE).collect()] == ["truncated"]
+    assert job.lake.read(tables.SIGNALS).count() == len(found(judged, "bright")) == 5
+
+
+@pytest.mark.parametrize("classified", [False, True])
+def test_a_lost_part_is_scored_again_and_nothing_else(job, tmp_path, classified):
+    if classified:
+        job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
+    # Three parts: what is read in one call of ingest becomes one.
+    for number, few in enumerate((PICTURES[:2], PICTURES[2:4], PICTURES[4:])):
+        fill(job, tmp_path / str(number), few)
+    score.run(job)
+    signals, scores = (job.lake.read(t).toPandas() for t in (tables.SIGNALS, tables.SCORES))
+    part = job.lake.read(tables.IMAGES).where("part = 1").select("image_id")
+    whole = job.lake.read(tables.SIGNALS)
+    kept = whole.join(part, "image_id", "left_anti").localCheckpoint()
+    job.lake.replace(tables.SIGNALS, kept, Recipe("test"))
+    assert score.run(job)["images scored"] == 2
+    by_id = lambda rows: rows.sort_values("image_id", ignore_index=True).astype(str)  # noqa: E731
+    assert by_id(job.lake.read(tables.SIGNALS).toPandas()).equals(by_id(signals))
+    assert by_id(job.lake.read(tables.SCORES).toPandas()).equals(by_id(scores))
+
+
+def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
+    fill(job, tmp_path / "pictures", PICTURES)
+    channels = channel_model(tmp_path / "channels.onnx")
+    settings = [
+        *category("reddish", channels, 0), *category("not_blue", channels, 2, "others"),
+        *brightness_settings(brightness_model(tmp_path)),
+    ]  # fmt: skip
+    judged = with_categories(job, *settings)
+    assert score.run(judged)["images scored"] == 5
+    assert found(judged, "reddish") == {"p0": 1, "p1": 0, "p2": 0, "p3": 1, "p4": 0}
+    assert found(judged, "not_blue") == {"p0": 1, "p1": 1, "p2": 0, "p3": 0, "p4": 1}
+    assert found(judged, "bright") == {"p0": 0.33, "p1": 0.33, "p2": 0.33, "p3": 1, "p4": 0}
+
+    # Another column of the same file is another classifier: its scores are made, signals stay.
+    signed = job.lake.version(tables.SIGNALS)
+    changed = with_categories(job, *category("reddish", channels, 1))
+    assert score.run(changed)["images scored"] == 5
+    assert job.lake.version(tables.SIGNALS) == signed
+    newest = score.current_models(changed)["reddish"]
+    by_model = job.lake.read(tables.SCORES).where(F.col("model") == newest)
+    assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)
+
+
+def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_path):
+    fill(job, tmp_path / "pictures", PICTURES)
+    wrong = with_categories(job, *category("reddish", channel_model(tmp_path / "m.onnx"), 7))
+    with pytest.raises(ModelError, match="index 7 is beyond its 3 output columns"):
+        score.run(wrong)
+    missing = with_categories(job, *category("reddish", tmp_path / "nowhere.onnx", 0))
+    with pytest.raises(ModelError, match=r"nowhere\.onnx cannot be read"):
+        score.run(missing)
+    assert not job.lake.exists(tables.SIGNALS) and not job.lake.exists(tables.SCORES)
+
+
+@pytest.mark.parametrize("classified", [False, True])
+def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classified):
+    if classified:
+        job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
+    fill(job, tmp_path / "pictures", PICTURES)
+    whole = score.scored
+    monkeypatch.setattr(score, "scored", lambda rows, scoring: whole(rows.where("key != 'p0.png'"), scoring))
+    with pytest.raises(LostRowsError, match="5 images were to be scored, but 4 were and 0"):
+        score.run(job)
+
+
+def test_shipping_a_model_twice_sends_it_once(spark):
+    data = encoder.shipped()
+    assert ship(spark, data) == ship(spark, data) == f"{runtime.digest(data)}.onnx"

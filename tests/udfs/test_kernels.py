@@ -1,0 +1,137 @@
+"""The kernels as a user's own Spark code calls them: on columns with nulls and broken images, and in SQL."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyspark.sql import functions as F
+
+from models import images
+from models.classifier import ImageModel
+from models.errors import ModelError
+from tests.pictures import brightness_model, channel_model, pattern
+from udfs import classify, hamming, minhash_bands, pdq
+from udfs.hamming import HASH_BYTES
+from udfs.hashes import pdq_of
+from udfs.minhash import Bands, band_keys
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def encoded(pixels: np.ndarray, fmt: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, fmt)
+    return buffer.getvalue()
+
+
+PIXELS = pattern(1)
+ROWS = {
+    "copy": encoded(PIXELS, "JPEG"),
+    "good": encoded(PIXELS),
+    "other": encoded(pattern(2)),
+    "text": b"no image",
+    "cut": encoded(PIXELS)[:200],
+    "none": None,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(spark):
+    return spark.createDataFrame(list(ROWS.items()), "image_id string, image binary").repartition(2, "image_id")
+
+
+def by_id(frame) -> dict:
+    rows = {row[0]: row[1] for row in frame.collect()}
+    assert rows.keys() == ROWS.keys()
+    return rows
+
+
+def test_pdq_is_the_kernels_and_null_where_nothing_decodes(pictures):
+    found = by_id(pictures.select("image_id", pdq("image")))
+    for name in ("copy", "good", "other"):
+        image = images.decode(ROWS[name], 256)
+        assert (bytes(found[name].hash), found[name].quality) == pdq_of(image)
+    for name in ("text", "cut", "none"):
+        assert found[name].hash is None and found[name].quality is None
+
+
+def test_hamming_counts_bits_and_is_null_where_either_is(spark):
+    zeros, ones, low = bytes(HASH_BYTES), b"\xff" * HASH_BYTES, bytes(HASH_BYTES - 1) + b"\x05"
+    rows = [(zeros, zeros, 0), (zeros, ones, 256), (low, zeros, 2), (None, ones, None), (low, None, None)]
+    frame = spark.createDataFrame(rows, "a binary, b binary, expected int")
+    assert [tuple(r) for r in frame.select("expected", hamming("a", "b")).collect()] == [(r[2], r[2]) for r in rows]
+    nothing = frame.where("a is null and b is null").select(hamming("a", "b"))
+    assert nothing.collect() == []
+
+
+def test_minhash_bands_are_the_kernels_and_null_for_null(spark):
+    hashes = np.random.default_rng(0).integers(0, 256, (3, HASH_BYTES), dtype=np.uint8)
+    rows = [(n, h.tobytes()) for n, h in enumerate(hashes)] + [(3, None)]
+    frame = spark.createDataFrame(rows, "n int, hash binary").repartition(2, "n")
+    found = {r.n: r.keys for r in frame.select("n", minhash_bands("hash", bands=5, rows=4).alias("keys")).collect()}
+    expected = band_keys(hashes, Bands(5, 4, 0)).view(np.int64)
+    assert expected.shape == (3, 5)
+    assert found == {0: expected[0].tolist(), 1: expected[1].tolist(), 2: expected[2].tolist(), 3: None}
+
+
+def test_classify_scores_images_and_is_null_where_nothing_decodes(pictures, tmp_path):
+    model = ImageModel(str(brightness_model(tmp_path, size=16)), (16, 16))
+    found = by_id(pictures.select("image_id", classify(model, batch=2)("image")))
+    for name in ("copy", "good", "other"):
+        thumbnail = images.thumbnail(images.decode(ROWS[name], 16), (16, 16))
+        assert found[name] == pytest.approx(thumbnail.mean() / 255, abs=1e-5)
+    assert found["text"] is found["cut"] is found["none"] is None
+
+
+def test_two_models_of_one_name_are_not_mistaken_for_each_other(pictures, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    bright = ImageModel(str(brightness_model(tmp_path / "a")), (8, 8))
+    channel_model(tmp_path / "b" / "brightness.onnx")
+    channels = ImageModel(str(tmp_path / "b" / "brightness.onnx"), (4, 6), output="others")
+    good = pictures.where("image_id = 'good'")
+    first = good.select(classify(bright)("image")).collect()[0][0]
+    second = good.select(classify(channels)("image")).collect()[0][0]
+    assert first + second == pytest.approx(1, abs=0.03)
+
+
+def test_classify_refuses_a_model_that_does_not_fit_before_any_row_is_read(spark, tmp_path):
+    with pytest.raises(ModelError, match="size and layout say"):
+        classify(ImageModel(str(brightness_model(tmp_path)), (9, 9)))
+
+
+def test_classify_with_a_path_is_a_head_on_embeddings(spark, tmp_path):
+    path = tmp_path / "wrong.onnx"
+    path.write_bytes(brightness_model(tmp_path).read_bytes())
+    with pytest.raises(ModelError):
+        classify(str(path))
+
+
+def test_what_the_readme_shows_works(spark, pictures, tmp_path):
+    snippet = next(code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "udfs" in code)
+    pictures.write.format("delta").save(str(tmp_path / "images"))
+    model = brightness_model(tmp_path, size=224)
+    assert '"lake/images"' in snippet and '"nsfw.onnx"' in snippet
+    code = snippet.replace('"lake/images"', repr(str(tmp_path / "images"))).replace('"nsfw.onnx"', repr(str(model)))
+    shown: dict = {"spark": spark}
+    exec(compile(code, "README.md", "exec"), shown)
+    hashes = by_id(shown["hashed"])
+    assert bytes(hashes["good"].hash) == pdq_of(images.decode(ROWS["good"], 256))[0]
+    scores = by_id(shown["scored"])
+    assert scores["good"] == pytest.approx(PIXELS.mean() / 255, abs=0.01) and scores["text"] is None
+    bands = by_id(shown["bands"])
+    assert len(bands["good"]) == 16 and bands["none"] is None
+    assert [tuple(row) for row in shown["pairs"].collect()] == [("copy", "good")]
+    registered = spark.sql("SELECT pdq(image).quality AS quality FROM {frame} ORDER BY image_id", frame=pictures)
+    assert [row.quality is None for row in registered.collect()] == [False, True, False, True, False, True]
+    spark.catalog.dropTempView("h")
+
+
+def test_a_column_of_hashes_of_another_length_is_refused(spark):
+    frame = spark.createDataFrame([(b"short", bytes(HASH_BYTES))], "a binary, b binary")
+    with pytest.raises(Exception, match="every hash must have 32 bytes"):
+        frame.select(hamming("a", "b")).collect()
+    assert frame.select(F.length("b")).collect()[0][0] == HASH_BYTES
