@@ -18,7 +18,7 @@ from jobs.progress import Progress
 from models.errors import WinnowError
 
 MARKER = ".generate.json"
-DRAWING = 1
+DRAWING = 2
 """Version of the drawings: a folder begun by another version is not continued."""
 
 

@@ -7,7 +7,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import model_files, tables
 from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
@@ -18,7 +18,6 @@ from models.errors import LostRowsError, WinnowError
 from models.head import Head
 from udfs.classify import head_scores
 from udfs.scoring import SCORED, Scoring
-from udfs.shipping import ship
 
 HEAD = "models/head-{}.onnx"
 
@@ -97,7 +96,7 @@ def encoder_file(job: Job) -> bytes:
     if choice == "auto":
         fitted = job.lake.has_file(encoder.FITTED)
         return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
-    return encoder.shipped() if choice == "shipped" else runtime.read(choice)
+    return encoder.shipped() if choice == "shipped" else model_files.read(choice)
 
 
 def current_encoder(job: Job) -> Encoder:
@@ -119,7 +118,7 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
     found = []
     for category, settings in job.settings.categories.items():
         if settings.model is not None:
-            data = runtime.read(settings.model.path)
+            data = model_files.read(settings.model.path)
             session = runtime.start(data, job.settings.score.threads, job.settings.score.providers)
             classifier.check(session, settings.model)
             found.append(ImageClassifier(category, settings.model, data))
@@ -178,8 +177,8 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
 def _scoring(
     spark: SparkSession, settings: ScoreSettings, current: Encoder, found: list[ImageClassifier], encoder_data: bytes
 ) -> Scoring:
-    shipped = tuple(replace(c.model, path=ship(spark, c.data)) for c in found)
-    name = ship(spark, encoder_data)
+    shipped = tuple(replace(c.model, path=model_files.ship(spark, c.data)) for c in found)
+    name = model_files.ship(spark, encoder_data)
     return Scoring(name, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
@@ -296,7 +295,7 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
     for category, head in heads.items():
         with job.progress.step(f"score: {category} from stored embeddings"):
             signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == current.digest)
-            name = ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+            name = model_files.ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
             todo = unclassified(signals, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:
