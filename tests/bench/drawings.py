@@ -23,7 +23,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Histograms:
-    """Numbers of pairs by distance, 0 to 256 bits: copies with their originals, pairs of groups, of siblings, others."""
+    """Numbers of pairs by distance, 0 to 256 bits; `copies` are those with their originals."""
 
     copies: NDArray[np.int64]
     groups: NDArray[np.int64]
