@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from udfs.lsh import FOUND, PACKED, Matching, Packing
+from udfs.lsh import PACKED, Matching, Packing
+from udfs.matching import FOUND
 from udfs.minhash import Bands, choose_bands
 
 _ENTRIES_PER_BUCKET = 1_000_000
@@ -19,7 +19,7 @@ class LshParameters:
         bands: MinHash bands and rows.
         max_distance: Bits of 256 within which a pair counts.
         max_bucket: Hashes under one band key beyond which a bucket is split.
-        buckets: Shuffle buckets, so that no task holds more than about a million entries of 64 bytes.
+        buckets: Shuffle buckets, so that no task holds more than about a million entries of 44 bytes.
     """
 
     bands: Bands
@@ -31,11 +31,13 @@ class LshParameters:
     def for_data(cls, hashes: int, max_distance: int, recall: float, max_bucket: int, seed: int) -> "LshParameters":
         """Parameters for a number of distinct hashes and a wanted recall.
 
+        The bands are those of the next power of two, so that a lake that grows a little keeps its bands.
+
         Examples:
             >>> LshParameters.for_data(1_000, 31, 0.9, 1000, seed=0).buckets
             8
         """
-        bands = choose_bands(hashes, max_distance, recall, seed)
+        bands = choose_bands(1 << max(hashes - 1, 1).bit_length(), max_distance, recall, seed)
         return cls(bands, max_distance, max_bucket, max(8, -(-hashes * bands.bands // _ENTRIES_PER_BUCKET)))
 
 
@@ -43,24 +45,16 @@ def found_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
     """Runs the bands over hashes and verifies every candidate.
 
     Args:
-        hashes: hash (32 bytes, each once), order (24 bytes, smaller is better).
+        hashes: hash (32 bytes, each once), rank (each once, smaller is better), known (whether it has been compared
+            with the other known ones before).
         parameters: Bands and bounds.
 
     Returns:
-        `udfs.lsh.FOUND`: pairs, the same one perhaps several times, and a row of counts for each shuffle bucket.
+        `udfs.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
     """
-    packed = hashes.select("hash", "order").mapInArrow(Packing(parameters.bands, parameters.buckets), PACKED)
+    packing = Packing(parameters.bands, parameters.buckets)
+    packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
     matching = Matching(parameters.max_distance, parameters.max_bucket, parameters.bands.seed)
     # A plain function: Spark asks for its signature.
-    return packed.groupBy("bucket").applyInArrow(lambda bucket: matching(bucket), FOUND)
-
-
-def pairs_of(found: DataFrame) -> DataFrame:
-    """a, b, distance: each pair of hashes once, a < b."""
-    return found.where(F.col("a").isNotNull()).select("a", "b", "distance").distinct()
-
-
-def counts_of(found: DataFrame) -> DataFrame:
-    """compared, skipped: one row of sums."""
-    counts = found.where(F.col("a").isNull())
-    return counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped"))
+    buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
+    return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

@@ -111,8 +111,12 @@ class DedupSettings(_Section):
 
     hash: Literal["embedding", "pdq"]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
-    method: Literal["lsh"]
+    method: Literal["lsh", "clusters", "both"]
     recall: Fraction
+    clusterings: Positive
+    nearest: Positive
+    keep: Literal["independent", "component"]
+    keep_kept: bool
     min_quality: Annotated[int, Field(ge=0, le=100)] | None = None
     max_bucket: Annotated[int, Field(ge=2)]
     rank: list[Literal["resolution", "caption"]]

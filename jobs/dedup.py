@@ -3,41 +3,26 @@
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import candidates, independent_set, search_recall, tables
-from jobs.candidates import LshParameters
-from jobs.config import DedupSettings, fingerprint
+from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, tables
+from jobs.config import fingerprint
+from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.pair_search import Search
 from jobs.score import current_encoder
+from jobs.search_recall import SearchRecall
 from models.errors import LostRowsError, WinnowError
-from udfs.hamming import HASH_BYTES
 from udfs.hashes import PDQ_DISTANCE
-from udfs.lsh import ORDER_BYTES
 
 PDQ_QUALITY = 50
 EMBEDDING_QUALITY = 4
 _INTERVAL = 0.95
-_PIXEL_BITS, _CAPTION_BITS = 31, 20
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What counts as a duplicate: the settings, with the defaults that depend on the hash filled in.
-
-    Attributes:
-        hash: `embedding` or `pdq`.
-        encoder: Digest of the encoder whose signals are compared.
-        max_distance: Bits of 256.
-        min_quality: PDQ quality below which an image only matches the same bytes.
-    """
-
-    hash: str
-    encoder: str
-    max_distance: int
-    min_quality: int
+# Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
+_SPELLED_OUT = 1000
 
 
 def run(job: Job) -> Summary:
@@ -55,17 +40,12 @@ def run(job: Job) -> Summary:
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("dedup: up to date")
         return dict(before.result)
-    with job.progress.step("dedup: gather hashes"):
-        members = ranked(
-            lake.read(tables.SIGNALS), lake.read(tables.IMAGES), lake.read(tables.VERDICTS), rule, settings.dedup
-        ).persist(StorageLevel.DISK_ONLY)
-        hashes = distinct_hashes(members).persist(StorageLevel.DISK_ONLY)
-        count = hashes.where("comparable").count()
+    compared = _gather(job, rule, recipe)
     try:
-        return _deduplicate(job, members, hashes, count, recipe)
+        return _deduplicate(job, compared, rule, recipe)
     finally:
-        hashes.unpersist()
-        members.unpersist()
+        compared.images.unpersist()
+        hash_nodes.forget(lake)
 
 
 def rule_for(job: Job) -> Rule:
@@ -88,26 +68,66 @@ def rule_for(job: Job) -> Rule:
     return Rule(settings.hash, encoder.digest, distance, quality)
 
 
-def _deduplicate(job: Job, members: DataFrame, hashes: DataFrame, count: int, recipe: Recipe) -> Summary:
-    lake, settings, rule = job.lake, job.settings.dedup, recipe.settings
-    comparable = hashes.where("comparable").select(F.col("node").alias("hash"), "order")
-    parameters = LshParameters.for_data(
-        count, rule["max_distance"], settings.recall, settings.max_bucket, job.settings.seed
-    )
-    found = candidates.found_pairs(comparable, parameters).persist(StorageLevel.DISK_ONLY)
-    with job.progress.step(f"dedup: {parameters.bands.bands} bands of {parameters.bands.rows} rows, compared"):
-        pairs = candidates.pairs_of(found).persist(StorageLevel.DISK_ONLY)
-        compared, skipped = candidates.counts_of(found).collect()[0]
+@dataclass(frozen=True)
+class Compared:
+    """What a run compares.
+
+    Attributes:
+        nodes: Distinct hashes, as `jobs.hash_nodes.numbered` returns them, with known: whether an earlier run has
+            compared them with each other.
+        images: As `placed` returns them.
+        old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
+        hashes: Distinct hashes that can be compared.
+        fresh: Those of them that are not known.
+    """
+
+    nodes: DataFrame
+    images: DataFrame
+    old_pairs: DataFrame | None
+    hashes: int
+    fresh: int
+
+
+def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
+    lake, settings = job.lake, job.settings.dedup
+    with job.progress.step("dedup: gather hashes"):
+        history = dedup_history.latest(lake, recipe)
+        signals, images, verdicts = (lake.read(t) for t in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
+        members = hash_nodes.members(signals, images, verdicts, rule)
+        stay = history.kept if history and settings.keep_kept else None
+        ordered = hash_nodes.ordered(members, settings.rank, stay).persist(StorageLevel.DISK_ONLY)
+        nodes = hash_nodes.numbered(lake, hash_nodes.distinct_nodes(ordered))
+        everyone = placed(ordered, nodes).persist(StorageLevel.DISK_ONLY)
+        known = dedup_history.known_nodes(nodes, everyone, history)
+        old_pairs = dedup_history.known_pairs(everyone, history) if history else None
+        everyone.count()
+        ordered.unpersist()
+        hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
+    if fresh < hashes:
+        job.progress.note(f"dedup: {hashes - fresh:,} hashes have been compared before, {fresh:,} are new")
+    return Compared(known, everyone, old_pairs, hashes, fresh)
+
+
+def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Summary:
+    lake, settings = job.lake, job.settings
+    comparable = compared.nodes.where("comparable").select("rank", F.col("node").alias("hash"), "known")
+    search = Search.for_data(compared.hashes, rule.max_distance, settings)
+    with job.progress.step(f"dedup: {search.words}"):
+        found = pair_search.found_pairs(job, comparable, search, rule).persist(StorageLevel.DISK_ONLY)
+        pairs = pair_search.united(found, compared.old_pairs).persist(StorageLevel.DISK_ONLY)
+        counts = pair_search.counts_of(found)
     with job.progress.step("dedup: who stays"):
-        losers = independent_set.removed(edges(pairs, hashes))
-        gone = removed_images(members, hashes, losers).persist(StorageLevel.DISK_ONLY)
-        lake.replace(tables.PAIRS, image_pairs(members, hashes, pairs, settings.max_bucket), recipe)
+        losers = _losers(pairs, compared.nodes, settings.dedup.keep)
+        gone = removed_images(compared, losers).persist(StorageLevel.DISK_ONLY)
+        lake.replace(tables.PAIRS, image_pairs(compared, pairs), recipe)
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
-    with job.progress.step(f"dedup: recall measured on {settings.sample} images"):
-        quality = search_recall.measure(comparable, pairs, settings.sample, rule["max_distance"], _INTERVAL)
-        lake.replace(tables.DEDUP_QUALITY, _quality(job, parameters, quality, count, compared, skipped), recipe)
+    with job.progress.step(f"dedup: recall measured on {settings.dedup.sample} hashes"):
+        quality = search_recall.measure(comparable, pairs, settings.dedup.sample, rule.max_distance, _INTERVAL)
+        rows = pair_search.quality_rows(lake.spark, search, counts, quality, compared.hashes)
+        lake.replace(tables.DEDUP_QUALITY, rows, recipe)
     with job.progress.step("dedup: check and write"):
-        summary = _checked_summary(job, members, gone, quality, skipped or 0)
+        summary = _checked_summary(job, compared.images, gone, quality, counts.skipped)
+        _warn_of_far_members(job, gone, rule.max_distance)
         done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
         lake.replace(tables.DUPLICATES, gone.where("passed"), done)
     for frame in (gone, pairs, found):
@@ -118,152 +138,101 @@ def _deduplicate(job: Job, members: DataFrame, hashes: DataFrame, count: int, re
 # Transforms ---------------------------------------------------------------------------------------------------------
 
 
-def ranked(
-    signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule, settings: DedupSettings
-) -> DataFrame:
-    """Every scored image with what it is compared by and its rank.
-
-    Images that passed the filter come before all others, so that none of them loses to one that is not kept.
+def placed(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
+    """Every image with the rank of its hash.
 
     Args:
-        signals: Table signals.
-        images: Table images.
-        verdicts: Table verdicts; an image without a verdict has passed.
-        rule: What counts as a duplicate.
-        settings: For the order of rank.
+        ordered: As `jobs.hash_nodes.ordered` returns them.
+        nodes: As `jobs.hash_nodes.numbered` returns them.
 
     Returns:
-        image_id, node (the hash, or for a plain image its content), comparable (whether it has a usable hash),
-        passed, order (24 bytes, smaller is better).
+        image_id, passed, rank, best_id (the best image of the same hash), members (how many have it).
     """
-    chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
-    comparable = F.col("pdq_quality") >= rule.min_quality
-    hashed = signals.where(F.col("encoder") == rule.encoder).select(
-        "image_id",
-        F.when(comparable, F.col(chosen)).otherwise(F.col("content").cast("binary")).alias("node"),
-        comparable.alias("comparable"),
-    )
-    facts = images.select("image_id", "width", "height", F.length("caption").alias("caption_length"))
-    joined = hashed.join(facts, "image_id").join(verdicts.select("image_id", "kept"), "image_id", "left")
-    passed = F.coalesce("kept", F.lit(True))
-    return joined.select(
-        "image_id", "node", "comparable", passed.alias("passed"), _order(passed, settings).alias("order")
+    ranks = nodes.select("node", "rank", F.col("image_id").alias("best_id"), "members")
+    return ordered.join(ranks, "node").select("image_id", "passed", "rank", "best_id", "members")
+
+
+def _losers(pairs: DataFrame, nodes: DataFrame, keep: str) -> DataFrame:
+    if keep == "component":
+        return components.removed(pairs, nodes)
+    return independent_set.removed(
+        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
     )
 
 
-def _order(passed: Column, settings: DedupSettings) -> Column:
-    """24 bytes that sort from best to worst: passed, then the settings' criteria, then the smaller id."""
-    size = F.least(F.col("width").cast("long") * F.col("height"), F.lit((1 << _PIXEL_BITS) - 1))
-    length = F.least(F.coalesce("caption_length", F.lit(0)), F.lit((1 << _CAPTION_BITS) - 1)).cast("long")
-    merit = passed.cast("long")
-    for criterion in settings.rank:
-        value, bits = (size, _PIXEL_BITS) if criterion == "resolution" else (length, _CAPTION_BITS)
-        merit = F.shiftleft(merit, bits) + value
-    worst_first = F.lit((1 << 62) - 1) - merit
-    head = F.unhex(F.lpad(F.hex(worst_first), 16, "0"))
-    return F.concat(head, F.unhex("image_id"))
-
-
-def distinct_hashes(members: DataFrame) -> DataFrame:
-    """One row for each distinct node: node, comparable, order and image_id of its best image, members (count)."""
-    best = F.min(F.struct("order", "image_id")).alias("best")
-    grouped = members.groupBy("node").agg(
-        best, F.first("comparable").alias("comparable"), F.count("*").alias("members")
-    )
-    return grouped.select("node", "comparable", "best.order", "best.image_id", "members")
-
-
-def edges(pairs: DataFrame, hashes: DataFrame) -> DataFrame:
-    """Pairs of hashes as edges: better, worse (order and hash, 56 bytes, smaller is better), distance."""
-    rank = F.concat("order", "node")
-    a = hashes.select(F.col("node").alias("a"), rank.alias("rank_a"))
-    b = hashes.select(F.col("node").alias("b"), rank.alias("rank_b"))
-    both = pairs.join(a, "a").join(b, "b")
-    return both.select(
-        F.least("rank_a", "rank_b").alias("better"), F.greatest("rank_a", "rank_b").alias("worse"), "distance"
-    )
-
-
-def removed_images(members: DataFrame, hashes: DataFrame, losers: DataFrame) -> DataFrame:
+def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
     """Every image that does not stay, with the one that stands for it.
 
     Args:
-        members: As `ranked` returns them.
-        hashes: As `distinct_hashes` returns them.
-        losers: Hashes that lost, as `jobs.independent_set.removed` returns them.
+        compared: Nodes and images.
+        losers: Hashes that lost: removed, kept (ranks), distance, method.
 
     Returns:
         removed_id, kept_id, distance, method, passed (whether the removed one had passed the filter).
     """
-    node = [
-        F.substring(end, ORDER_BYTES + 1, HASH_BYTES).alias(name) for end, name in (("removed", "node"), ("kept", "by"))
-    ]
-    keepers = hashes.select(F.col("node").alias("by"), F.col("image_id").alias("keeper"))
-    by_hash = losers.select(*node, F.col("distance").alias("apart")).join(keepers, "by").drop("by")
-    best = hashes.select("node", F.col("image_id").alias("best"))
-    judged = members.join(best, "node").join(by_hash, "node", "left")
-    lost = judged.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best")))
+    keepers = compared.nodes.select(F.col("rank").alias("kept"), F.col("image_id").alias("keeper"))
+    by_hash = losers.join(keepers, "kept").select(
+        F.col("removed").alias("rank"), "keeper", F.col("distance").alias("apart"), F.col("method").alias("by")
+    )
+    judged = compared.images.join(by_hash, "rank", "left")
+    lost = judged.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best_id")))
     return lost.select(
         F.col("image_id").alias("removed_id"),
-        F.coalesce("keeper", "best").alias("kept_id"),
+        F.coalesce("keeper", "best_id").alias("kept_id"),
         F.coalesce("apart", F.lit(0)).alias("distance"),
-        F.when(F.col("keeper").isNotNull(), "lsh").otherwise("exact").alias("method"),
+        F.coalesce("by", F.lit("exact")).alias("method"),
         "passed",
     )
 
 
-def image_pairs(members: DataFrame, hashes: DataFrame, pairs: DataFrame, limit: int) -> DataFrame:
+def image_pairs(compared: Compared, pairs: DataFrame, limit: int = _SPELLED_OUT) -> DataFrame:
     """Pairs of images: those of one hash, and those of a pair of hashes.
 
-    Where repeats of a hash would make more than `limit` pairs, its best image stands for all of them, so that rows
-    stay proportional to images.
+    Where repeats would make more than `limit` pairs, the best image stands for all of them, so that rows stay
+    proportional to images.
 
     Args:
-        members: As `ranked` returns them.
-        hashes: As `distinct_hashes` returns them.
-        pairs: a, b, distance between hashes.
+        compared: Nodes and images.
+        pairs: a, b, distance, method between ranks.
         limit: Pairs that the repeats of one hash, or of two that match, may make.
 
     Returns:
         a_id, b_id (a_id < b_id), distance, method.
     """
-    groups = hashes.select("node", F.col("members").alias("size"), F.col("image_id").alias("best_id"))
-    inside = members.join(groups.where("size > 1"), "node")
+    return _repeats(compared.images.where("members > 1"), limit).unionByName(_across(compared, pairs, limit))
+
+
+def _repeats(images: DataFrame, limit: int) -> DataFrame:
     best = F.col("image_id") == F.col("best_id")
-    full = F.col("size") * (F.col("size") - 1) / 2 <= limit
-    left = inside.where(full | best).select("node", F.col("image_id").alias("x"))
-    repeats = left.join(inside.select("node", F.col("image_id").alias("y"), "size", best.alias("y_best")), "node")
-    once = F.when(full, F.col("x") < F.col("y")).otherwise(~F.col("y_best"))
-    exact = repeats.where(once).select("x", "y", F.lit(0).alias("distance"), F.lit("exact").alias("method"))
-    sized = pairs.join(groups.select(F.col("node").alias("a"), F.col("size").alias("size_a")), "a")
-    sized = sized.join(groups.select(F.col("node").alias("b"), F.col("size").alias("size_b")), "b")
-    across = sized.withColumn("full", F.col("size_a") * F.col("size_b") <= limit)
-    for end, image in (("a", "x"), ("b", "y")):
-        named = members.join(groups, "node").select(
-            F.col("node").alias(end), F.col("image_id").alias(image), best.alias("best")
-        )
-        across = across.join(named, end).where("full or best").drop("best")
-    near = across.select("x", "y", "distance", F.lit("lsh").alias("method"))
-    return exact.unionByName(near).select(
-        F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id"), "distance", "method"
+    full = F.col("members") * (F.col("members") - 1) / 2 <= limit
+    left = images.where(full | best).select("rank", F.col("image_id").alias("x"))
+    both = left.join(
+        images.select("rank", F.col("image_id").alias("y"), best.alias("y_best"), full.alias("full")), "rank"
     )
+    once = F.when(F.col("full"), F.col("x") < F.col("y")).otherwise(~F.col("y_best"))
+    return _ordered_pairs(both.where(once).withColumns({"distance": F.lit(0), "method": F.lit("exact")}))
 
 
-def _quality(
-    job: Job, parameters: LshParameters, quality: search_recall.SearchRecall, count: int, compared: int, skipped: int
-) -> DataFrame:
-    row = (
-        "lsh", parameters.max_distance, quality.sampled, quality.exhaustive, quality.found, quality.recall, quality.low,
-        quality.high, count, parameters.bands.bands, parameters.bands.rows, compared or 0, skipped or 0,
-    )  # fmt: skip
-    return job.lake.spark.createDataFrame([row], tables.DEDUP_QUALITY.schema)
+def _across(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
+    ended = pairs
+    for end, name in (("a", "x"), ("b", "y")):
+        columns = F.col("rank").alias(end), F.col("image_id").alias(name), F.col("members").alias(f"{name}_members")
+        ended = ended.join(compared.nodes.select(*columns), end)
+    makes = F.col("x_members") * F.col("y_members")
+    spread = ended.where((makes > 1) & (makes <= limit)).select("a", "b", "distance", "method")
+    for end, name in (("a", "x"), ("b", "y")):
+        spread = spread.join(compared.images.select(F.col("rank").alias(end), F.col("image_id").alias(name)), end)
+    return _ordered_pairs(ended.where((makes == 1) | (makes > limit))).unionByName(_ordered_pairs(spread))
 
 
-def _checked_summary(
-    job: Job, members: DataFrame, gone: DataFrame, quality: search_recall.SearchRecall, skipped: int
-) -> Summary:
+def _ordered_pairs(pairs: DataFrame) -> DataFrame:
+    a, b = F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id")
+    return pairs.select(a, b, "distance", "method")
+
+
+def _checked_summary(job: Job, images: DataFrame, gone: DataFrame, quality: SearchRecall, skipped: int) -> Summary:
     """Counts, after the promises are checked: nobody is removed twice, and whoever stands for another is kept."""
-    total, passed = members.agg(F.count("*"), F.count_if("passed")).collect()[0]
+    total, passed = images.agg(F.count("*"), F.count_if("passed")).collect()[0]
     rows, ids, removed = gone.agg(F.count("*"), F.countDistinct("removed_id"), F.count_if("passed")).collect()[0]
     orphans = gone.join(gone.select(F.col("removed_id").alias("kept_id")), "kept_id", "left_semi").count()
     if rows != ids or orphans:
@@ -272,7 +241,7 @@ def _checked_summary(
             "a stage was lost and recomputed differently; run it again"
         )
     if skipped:
-        job.progress.warn(f"dedup: {skipped} pairs in overfull buckets were settled by their best image or left out")
+        job.progress.warn(f"dedup: {skipped:,} pairs in overfull buckets were settled by their best image or left out")
     return {
         "images compared": total,
         "passed the filter": passed,
@@ -282,7 +251,21 @@ def _checked_summary(
     }
 
 
-def _recall_words(quality: search_recall.SearchRecall) -> str:
+def _warn_of_far_members(job: Job, gone: DataFrame, max_distance: int) -> None:
+    """Says which price whole components have; with an independent set there is nobody to warn of."""
+    if job.settings.dedup.keep != "component":
+        return
+    far, groups = (
+        gone.where(F.col("distance") > max_distance).agg(F.count("*"), F.countDistinct("kept_id")).collect()[0]
+    )
+    if far:
+        job.progress.warn(
+            f"dedup: {far:,} images of {groups:,} components lie farther than {max_distance} bits from the one that is "
+            'kept for them: dedup.keep = "independent" would keep some of them'
+        )
+
+
+def _recall_words(quality: SearchRecall) -> str:
     if not quality.exhaustive:
-        return f"no pair among {quality.sampled} sampled images and all others"
+        return f"no pair among {quality.sampled} sampled hashes and all others"
     return f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"

@@ -14,23 +14,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BinaryType, StructField, StructType
+from pyspark.sql.types import LongType, StructField, StructType
 
-FEW_EDGES = 2_000_000
-"""Edges that one task may hold: about 112 bytes each."""
+FEW_EDGES = 4_000_000
+"""Edges that one task may hold: 16 bytes each, and some ten times that while it orders them."""
 
-_REMOVED = StructType([StructField("removed", BinaryType())])
+_REMOVED = StructType([StructField("removed", LongType())])
 
 
 def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
     """The nodes that do not stay, each with the kept neighbour that stands for it.
 
     Args:
-        edges: better, worse (binary, all of one length, the smaller is the better), distance: an edge for each pair.
+        edges: better, worse (ranks, the smaller is the better), distance: an edge for each pair. Further columns
+            say more of an edge.
         few: Edges that one task may settle alone.
 
     Returns:
-        removed, kept, distance: the nearest kept neighbour that is better; the better one where two are as near.
+        removed, kept, distance and the further columns: the nearest kept neighbour that is better; the better one
+        where two are as near.
         A node that is not removed stays.
     """
     undecided = edges.select("better", "worse")
@@ -48,19 +50,19 @@ def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
     return _with_keeper(edges, lost.localCheckpoint())
 
 
-def greedily_removed(better: NDArray[np.bytes_], worse: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+def greedily_removed(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
     """The nodes that the sequential greedy algorithm removes.
 
     Args:
-        better: The better end of each edge, fixed-length bytes of shape (n,); the smaller is the better.
+        better: The better end of each edge, a rank, shape (n,).
         worse: The worse end.
 
     Returns:
         Removed nodes, each once, in order.
 
     Examples:
-        >>> greedily_removed(np.array([b"a", b"b"]), np.array([b"b", b"c"]))
-        array([b'b'], dtype='|S1')
+        >>> greedily_removed(np.array([1, 2]), np.array([2, 3]))
+        array([2])
     """
     nodes, places = np.unique(np.concatenate([better, worse]), return_inverse=True)
     left, right = places[: len(better)], places[len(better) :]
@@ -74,13 +76,10 @@ def greedily_removed(better: NDArray[np.bytes_], worse: NDArray[np.bytes_]) -> N
 
 
 def _settle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    table = pa.Table.from_batches(list(batches), schema=pa.schema([("better", pa.binary()), ("worse", pa.binary())]))
-    better, worse = (table.column(end).to_pylist() for end in ("better", "worse"))
-    if better:
-        width = len(better[0])
-        lost = greedily_removed(np.array(better, dtype=f"S{width}"), np.array(worse, dtype=f"S{width}"))
-        # numpy drops zero bytes at the end of a fixed-length string.
-        yield pa.record_batch([pa.array([bytes(node).ljust(width, b"\0") for node in lost])], names=["removed"])
+    schema = pa.schema([("better", pa.int64()), ("worse", pa.int64())])
+    table = pa.Table.from_batches(list(batches), schema=schema)
+    lost = greedily_removed(table.column("better").to_numpy(), table.column("worse").to_numpy())
+    yield pa.record_batch([pa.array(lost, pa.int64())], names=["removed"])
 
 
 def _without(edges: DataFrame, nodes: DataFrame, end: str) -> DataFrame:
@@ -89,7 +88,11 @@ def _without(edges: DataFrame, nodes: DataFrame, end: str) -> DataFrame:
 
 def _with_keeper(edges: DataFrame, gone: DataFrame) -> DataFrame:
     to_kept = _without(edges, gone, "better")
-    nearest = to_kept.groupBy("worse").agg(F.min(F.struct("distance", "better")).alias("nearest"))
+    about = [name for name in edges.columns if name not in ("better", "worse", "distance")]
+    nearest = to_kept.groupBy("worse").agg(F.min(F.struct("distance", "better", *about)).alias("nearest"))
     return nearest.select(
-        F.col("worse").alias("removed"), F.col("nearest.better").alias("kept"), F.col("nearest.distance")
+        F.col("worse").alias("removed"),
+        F.col("nearest.better").alias("kept"),
+        "nearest.distance",
+        *(f"nearest.{name}" for name in about),
     )

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -98,6 +99,25 @@ class Lake:
         found = self.spark.read.format("delta").load(self.path(table.name))
         added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
         return found.withColumns(added) if added else found
+
+    def read_version(self, table: Table, version: int | None) -> DataFrame | None:
+        """The table as it stood at a version; None where that is gone (vacuumed, or its log is)."""
+        if version is None or not self.exists(table):
+            return None
+        try:
+            return self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table.name))
+        except AnalysisException:
+            return None
+
+    @property
+    def shuffle_partitions(self) -> int:
+        """Partitions of a shuffle, as the session says."""
+        return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Writes rows to a scratch folder below the lake and reads them back: whatever is lost, they stay the same."""
+        rows.write.mode("overwrite").parquet(self.path(name))
+        return self.spark.read.schema(rows.schema).parquet(self.path(name))
 
     def require(self, table: Table) -> DataFrame:
         """The table as it stands.

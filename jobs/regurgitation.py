@@ -14,8 +14,9 @@ from pyspark.sql import functions as F
 
 from jobs import contact_sheet, ingest, model_files, nearest, tables
 from jobs.config import fingerprint
-from jobs.dedup import Rule, rule_for
+from jobs.dedup import rule_for
 from jobs.filter import undecodable
+from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.score import encoder_file, scored

@@ -103,7 +103,7 @@ DEDUP_QUALITY = _table(
     "dedup",
     "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
     "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
-    "compared long, skipped long",
+    "compared long, skipped long, clusterings int, clusters int",
 )
 WEIGHTS = _table("weights", "weigh", "image_id string, weight double")
 WEIGHT_QUALITY = _table(

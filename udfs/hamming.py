@@ -8,6 +8,7 @@ from pyspark.sql.types import IntegerType
 
 HASH_BYTES = 32
 HASH_BITS = 8 * HASH_BYTES
+HASH_WORDS = HASH_BYTES // 8
 
 
 def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:

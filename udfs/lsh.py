@@ -6,18 +6,17 @@ compares those that share one. Both are numpy throughout.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
 
-from udfs.hamming import HASH_BYTES, distances
+from udfs.arrow import joined_bytes
+from udfs.hamming import HASH_WORDS
+from udfs.matching import ENTRY_WORDS, Entries, Found, compare_runs, entry_distances, packed_entries, run_starts
 from udfs.minhash import Bands, band_keys
-
-ORDER_BYTES = 24
-"""Bytes of an image's rank, smaller is better: what `jobs.dedup` puts first (8) and its id (16)."""
 
 PACKED = T.StructType(
     [
@@ -26,34 +25,11 @@ PACKED = T.StructType(
         T.StructField("entries", T.BinaryType()),
     ]
 )
-"""A batch's share of a shuffle bucket: n band keys of 8 bytes, and n entries of hash and order."""
+"""A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.matching`)."""
 
-FOUND = T.StructType(
-    [
-        T.StructField("a", T.BinaryType()),
-        T.StructField("b", T.BinaryType()),
-        T.StructField("distance", T.IntegerType()),
-        T.StructField("compared", T.LongType()),
-        T.StructField("skipped", T.LongType()),
-    ]
-)
-"""A verified pair of hashes (a < b); or, where `a` is null, how many pairs a bucket compared and left out."""
-
-_FOUND_ARROW = pa.schema(
-    [
-        ("a", pa.binary()),
-        ("b", pa.binary()),
-        ("distance", pa.int32()),
-        ("compared", pa.int64()),
-        ("skipped", pa.int64()),
-    ]
-)
-_ENTRY_BYTES = HASH_BYTES + ORDER_BYTES
 _LEADERS = 16
 _SPLIT_ROWS = 4
 _MAX_SPLITS = 8
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -69,29 +45,41 @@ class Packing:
     buckets: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Packs Arrow batches of (hash, order): the function for `DataFrame.mapInArrow` with schema `PACKED`."""
+        """Packs Arrow batches of (hash, rank, known): the function for `DataFrame.mapInArrow` with schema `PACKED`."""
         for batch in batches:
             if batch.num_rows:
-                yield self._pack(_fixed(batch.column("hash"), HASH_BYTES), _fixed(batch.column("order"), ORDER_BYTES))
+                yield self._pack(packed_entries(*(batch.column(name) for name in ("hash", "rank", "known"))))
 
-    def _pack(self, hashes: NDArray[np.uint8], orders: NDArray[np.uint8]) -> pa.RecordBatch:
-        keys = band_keys(hashes, self.bands)
-        bucket = (keys % np.uint64(self.buckets)).astype(np.int32).ravel()
-        by_bucket = np.argsort(bucket, kind="stable")
-        owner = by_bucket // self.bands.bands
-        entries = np.concatenate([hashes, orders], axis=1)[owner]
-        sorted_keys = keys.ravel()[by_bucket]
-        present, starts = np.unique(bucket[by_bucket], return_index=True)
-        ends = [*starts[1:], len(by_bucket)]
-        spans = list(zip(starts, ends, strict=True))
-        return pa.RecordBatch.from_arrays(
-            [
-                pa.array(present, pa.int32()),
-                pa.array([sorted_keys[begin:end].tobytes() for begin, end in spans], pa.binary()),
-                pa.array([entries[begin:end].tobytes() for begin, end in spans], pa.binary()),
-            ],
-            names=["bucket", "keys", "entries"],
-        )
+    def _pack(self, entries: NDArray[np.uint64]) -> pa.RecordBatch:
+        keys = band_keys(np.ascontiguousarray(entries[:, :HASH_WORDS]).view(np.uint8), self.bands)
+        # The upper half of a key says the bucket, the lower half tells the keys of a bucket apart.
+        bucket = (keys >> np.uint64(32)) % np.uint64(self.buckets)
+        return packed_rows(keys.astype(np.uint32), bucket.astype(np.uint32), entries)
+
+
+def packed_rows(keys: NDArray[np.uint32], buckets: NDArray[np.uint32], entries: NDArray[np.uint64]) -> pa.RecordBatch:
+    """A batch's entries, one packed row for each shuffle bucket.
+
+    Args:
+        keys: uint32 of shape (n, m): each entry goes to m keys.
+        buckets: The bucket of each key, likewise.
+        entries: uint64 of shape (n, 5), as `udfs.matching.packed_entries` makes them.
+
+    Returns:
+        Rows of `PACKED`.
+    """
+    by_bucket = np.argsort(buckets.ravel(), kind="stable")
+    owner, sorted_keys = by_bucket // keys.shape[1], keys.ravel()[by_bucket]
+    present, starts = np.unique(buckets.ravel()[by_bucket], return_index=True)
+    spans = list(zip(starts, [*starts[1:], len(by_bucket)], strict=True))
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(present.astype(np.int32)),
+            pa.array([sorted_keys[begin:end].tobytes() for begin, end in spans], pa.binary()),
+            pa.array([entries[owner[begin:end]].tobytes() for begin, end in spans], pa.binary()),
+        ],
+        names=["bucket", "keys", "entries"],
+    )
 
 
 @dataclass(frozen=True)
@@ -109,138 +97,73 @@ class Matching:
     seed: int = 0
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
-        """Compares one bucket's entries: the function for `groupBy("bucket").applyInArrow` with schema `FOUND`."""
-        keys = np.frombuffer(b"".join(bucket.column("keys").to_pylist()), dtype=np.uint64)
-        packed = np.frombuffer(b"".join(bucket.column("entries").to_pylist()), dtype=np.uint8)
-        found = self.match(keys, packed.reshape(-1, _ENTRY_BYTES))
-        nulls = pa.nulls(len(found.a), pa.int64())
-        columns = [_cells(found.a), _cells(found.b), pa.array(found.distance), nulls, nulls]
-        counts = [{"compared": found.compared, "skipped": found.skipped}]
-        return pa.concat_tables(
-            [pa.table(columns, schema=_FOUND_ARROW), pa.Table.from_pylist(counts, schema=_FOUND_ARROW)]
-        )
+        """Pairs of a bucket (`PACKED`), as `FOUND`: the function for `DataFrame.groupBy("bucket").applyInArrow`."""
+        keys = joined_bytes(bucket.column("keys")).view(np.uint32)
+        packed = joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS)
+        return self.match(keys, Entries.unpacked(packed)).to_arrow()
 
-    def match(self, keys: NDArray[np.uint64], entries: NDArray[np.uint8]) -> "Found":
+    def match(self, keys: NDArray[np.uint32], entries: Entries, depth: int = 0) -> Found:
         """Verified pairs among entries that share a key.
 
         Args:
-            keys: uint64 of shape (n,).
-            entries: uint8 of shape (n, 56): hash and order.
-
-        Returns:
-            The pairs within `max_distance`, and how many were compared and left out.
+            keys: uint32 of shape (n,).
+            entries: The n entries they belong to.
+            depth: How often the bucket has been split.
         """
-        pile = _Pile(np.ascontiguousarray(entries[:, :HASH_BYTES]), np.ascontiguousarray(entries[:, HASH_BYTES:]))
-        self._runs(pile, keys, np.arange(len(keys)), depth=0)
-        return pile.found()
+        # By key, and within a key those not known first.
+        order = np.argsort((keys.astype(np.uint64) << np.uint64(1)) | entries.known.astype(np.uint64))
+        keys, entries = keys[order], entries.take(order)
+        starts = run_starts(keys)
+        ends = np.append(starts[1:], len(keys))
+        small = ends - starts <= self.max_bucket
+        parts = [compare_runs(entries, starts[small], ends[small], self.max_distance)]
+        parts += [
+            self._large(entries.take(np.arange(start, end)), depth)
+            for start, end in zip(starts[~small], ends[~small], strict=True)
+        ]
+        return Found.union(parts)
 
-    def _runs(self, pile: "_Pile", keys: NDArray[np.uint64], members: Indices, depth: int) -> None:
-        """Compares members that share a key; keys belong to members."""
-        by_key = np.argsort(keys, kind="stable")
-        keys, members = keys[by_key], members[by_key]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.intp)
-        lengths = np.diff([*starts, len(keys)])
-        end_of = np.repeat(starts + lengths, lengths)
-        small = np.repeat(lengths <= self.max_bucket, lengths)
-        self._all_pairs(pile, members, end_of, np.flatnonzero(small & (end_of - np.arange(len(keys)) > 1)))
-        for run in np.flatnonzero(lengths > self.max_bucket):
-            self._large(pile, members[starts[run] : starts[run] + lengths[run]], depth)
-
-    def _all_pairs(self, pile: "_Pile", members: Indices, end_of: Indices, active: Indices) -> None:
-        """Compares each entry with those after it in its run: one step for each offset, over all runs at once."""
-        offset = 1
-        while len(active):
-            pile.compare(members[active], members[active + offset], self.max_distance)
-            offset += 1
-            active = active[active + offset < end_of[active]]
-
-    def _large(self, pile: "_Pile", members: Indices, depth: int) -> None:
+    def _large(self, entries: Entries, depth: int) -> Found:
         """A bucket too large for all pairs: a popular picture's near-copies, or pictures that are all alike.
 
         The best image is compared with all others, and those within the threshold are settled by that pair: they lose
         to it whatever else they match. This repeats with the best of the rest; what then remains is split by further
         MinHash rows. Both are linear in the bucket. What stays too large after all splits is left out and counted.
         """
-        members = members[np.lexsort(pile.orders[members].T[::-1])]
+        rest, parts = entries.take(np.argsort(entries.ranks)), []
         for _ in range(_LEADERS):
-            if len(members) <= self.max_bucket:
+            if len(rest) <= self.max_bucket:
                 break
-            leader, rest = members[0], members[1:]
-            near = pile.compare(np.full(len(rest), leader), rest, self.max_distance)
-            settled = int(near.sum())
-            pile.skipped += settled * (settled - 1) // 2 + settled * (len(rest) - settled)
-            members = rest[~near]
-        if depth >= _MAX_SPLITS and len(members) > self.max_bucket:
-            pile.skipped += len(members) * (len(members) - 1) // 2
-            return
-        split = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
-        keys = band_keys(pile.hashes[members], split)[:, 0]
-        if len(members) <= self.max_bucket:
-            keys = np.zeros(len(members), dtype=np.uint64)
-        self._runs(pile, keys, members, depth + 1)
+            settled = settle(rest, self.max_distance)
+            parts.append(settled.found)
+            rest = settled.rest
+        if len(rest) > self.max_bucket and depth >= _MAX_SPLITS:
+            return Found.union([*parts, Found.nothing(skipped=len(rest) * (len(rest) - 1) // 2)])
+        keys = np.zeros(len(rest), dtype=np.uint32)
+        if len(rest) > self.max_bucket:
+            split = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
+            keys = band_keys(rest.hashes(), split)[:, 0].astype(np.uint32)
+        return Found.union([*parts, self.match(keys, rest, depth + 1)])
 
 
 @dataclass(frozen=True)
-class Found:
-    """Verified pairs; one that shares several bands may stand several times.
+class Settled:
+    """What comparing the best of a bucket with all others leaves.
 
     Attributes:
-        a: Smaller hash of each pair, uint8 of shape (n, 32).
-        b: Larger hash, likewise.
-        distance: Bits, int32 of shape (n,).
-        compared: Pairs that were compared.
-        skipped: Pairs that share a band but were left out because their bucket is too large.
+        found: Pairs with the best one; those among the settled and between them and the rest count as skipped.
+        rest: Entries that do not match it, best first.
     """
 
-    a: NDArray[np.uint8]
-    b: NDArray[np.uint8]
-    distance: NDArray[np.int32]
-    compared: int
-    skipped: int
+    found: Found
+    rest: Entries
 
 
-@dataclass
-class _Pile:
-    """The entries of a bucket, and the pairs found among them so far."""
-
-    hashes: NDArray[np.uint8]
-    orders: NDArray[np.uint8]
-    compared: int = 0
-    skipped: int = 0
-    pairs: list[tuple[Indices, Indices, NDArray[np.uint16]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.words = self.hashes.view(np.uint64)
-
-    def compare(self, left: Indices, right: Indices, max_distance: int) -> NDArray[np.bool_]:
-        """Verifies pairs of entries and keeps those within the threshold; says which."""
-        distance = distances(self.words[left], self.words[right])
-        near = distance <= max_distance
-        self.compared += len(left)
-        self.pairs.append((left[near], right[near], distance[near]))
-        return near
-
-    def found(self) -> Found:
-        left, right = (np.concatenate([np.zeros(0, np.intp), *(p[i] for p in self.pairs)]) for i in (0, 1))
-        distance = np.concatenate([np.zeros(0, np.uint16), *(p[2] for p in self.pairs)]).astype(np.int32)
-        swap = _greater(self.hashes[left], self.hashes[right])
-        a, b = np.where(swap, right, left), np.where(swap, left, right)
-        return Found(self.hashes[a], self.hashes[b], distance, self.compared, self.skipped)
-
-
-def _greater(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each row of bytes comes after the other's, as Spark orders binary."""
-    first = (a != b).argmax(axis=1)[:, None]
-    return np.asarray(np.take_along_axis(a, first, 1) > np.take_along_axis(b, first, 1))[:, 0]
-
-
-def _cells(rows: NDArray[np.uint8]) -> pa.Array:
-    """Rows of bytes as an Arrow binary column, without a Python object for each."""
-    fixed = pa.binary(rows.shape[1])
-    buffer = pa.py_buffer(np.ascontiguousarray(rows))
-    return pa.FixedSizeBinaryArray.from_buffers(fixed, len(rows), [None, buffer]).cast(pa.binary())
-
-
-def _fixed(column: pa.Array, width: int) -> NDArray[np.uint8]:
-    """A binary column whose cells all have one width, as an array of shape (n, width)."""
-    return np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8).reshape(-1, width)
+def settle(entries: Entries, max_distance: int) -> Settled:
+    """Compares the first of entries, the best, with all others."""
+    others = np.arange(1, len(entries))
+    near = entry_distances(entries, np.zeros(1, np.intp), others) <= max_distance
+    settled, far = others[near], others[~near]
+    skipped = len(settled) * (len(settled) - 1) // 2 + len(settled) * len(far)
+    found = Found.of(entries, np.zeros(len(settled), np.intp), settled, len(others), skipped)
+    return Settled(found, entries.take(far))

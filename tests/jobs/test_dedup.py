@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
@@ -193,3 +194,77 @@ def test_a_second_run_is_up_to_date_and_another_distance_is_not(lake: Lake) -> N
     strict = config.load(overrides=["dedup.hash=pdq", "dedup.max_distance=0"])
     dedup.run(Job(lake, strict, Progress()))
     assert all(row.distance == 0 for row in lake.read(tables.DUPLICATES).collect())
+
+
+def settings_of(lake: Lake, *overrides: str) -> Job:
+    return Job(lake, config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999", *overrides]), Progress())
+
+
+def in_two_goes(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
+    """Half of the pictures first, then all."""
+    run(lake, pictures[::2], *overrides)
+    job, recipe = settings_of(lake, *overrides), Recipe("test")
+    encoder = current_encoder(job).digest
+    rest = Lake(lake.spark, f"{lake.uri}/rest")
+    fill(rest, pictures[1::2], encoder)
+    for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS):
+        lake.append(table, rest.read(table), recipe)
+    dedup.run(job)
+    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in lake.read(tables.DUPLICATES).collect()}
+
+
+def pair_rows(lake: Lake) -> set[tuple[str, str, int]]:
+    return {(row.a_id, row.b_id, row.distance) for row in lake.read(tables.PAIRS).collect()}
+
+
+def test_a_lake_that_grew_gives_what_one_run_over_everything_gives(lake: Lake) -> None:
+    pictures = mixture()
+    grown = in_two_goes(lake, pictures, "dedup.keep_kept=false")
+    pairs, compared = pair_rows(lake), lake.read(tables.DEDUP_QUALITY).collect()[0].compared
+    other = Lake(lake.spark, f"{lake.uri}/whole")
+    assert grown == run(other, pictures, "dedup.keep_kept=false") and len(grown) > 50
+    assert pairs == pair_rows(other)
+    # Old is not compared with old again.
+    assert 0 < compared < 0.9 * other.read(tables.DEDUP_QUALITY).collect()[0].compared
+
+
+def test_what_was_kept_stays_when_better_copies_come_later(lake: Lake) -> None:
+    base = hashes(2)
+    old, better = Picture(1, base[0].tobytes(), 100), Picture(2, near(base[0], 5, 1).tobytes(), 900)
+    other, repeat = Picture(3, base[1].tobytes(), 100), Picture(4, base[1].tobytes(), 900)
+    assert in_two_goes(lake, [old, better, other, repeat]) == {
+        better.image_id: (old.image_id, 5, "lsh"),
+        repeat.image_id: (other.image_id, 0, "exact"),
+    }
+
+
+def test_another_threshold_compares_everything_anew(lake: Lake) -> None:
+    pictures = mixture()
+    run(lake, pictures, "dedup.max_distance=10")
+    job = settings_of(lake, "dedup.max_distance=31")
+    dedup.run(job)
+    wide = {row.removed_id for row in lake.read(tables.DUPLICATES).collect()}
+    assert wide == {i for i in plain_greedy(pictures) if {p.image_id: p for p in pictures}[i].passed}
+
+
+def test_clusters_find_what_exhaustive_search_finds_when_several_are_united(lake: Lake) -> None:
+    pictures = mixture()
+    removed = run(lake, pictures, "dedup.method=clusters", "dedup.clusterings=4")
+    quality = lake.read(tables.DEDUP_QUALITY).collect()[0]
+    assert quality.method == "clusters" and quality.clusterings == 4 and quality.bands is None
+    assert quality.recall > 0.9 and len(removed) > 50
+    assert {method for _, _, method in removed.values()} == {"clusters", "exact"}
+    both = run(lake, pictures, "dedup.method=both", "dedup.clusterings=2")
+    assert set(both) == {i for i in plain_greedy(pictures) if {p.image_id: p for p in pictures}[i].passed}
+
+
+def test_whole_components_keep_one_image_of_a_chain_and_warn(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    first = hashes(1)[0]
+    flat = np.unpackbits(first)
+    chain = [Picture(1, first.tobytes(), 300)]
+    for step in range(1, 4):
+        flat[20 * step - 20 : 20 * step] ^= 1
+        chain.append(Picture(1 + step, np.packbits(flat).tobytes(), 300 - step))
+    removed = run(lake, chain, "dedup.keep=component")
+    assert removed == {p.image_id: (chain[0].image_id, 20 * i, "component") for i, p in enumerate(chain) if i}
+    assert "2 images of 1 components lie farther than 31 bits" in capsys.readouterr().err.replace("\n", " ")

@@ -54,17 +54,7 @@ def test_a_long_chain_does_not_take_a_round_for_each_link(spark: SparkSession) -
 
 
 def found(spark: SparkSession, edges: list[Edge], few: int) -> dict[int, tuple[int, int]]:
-    rows = [(node(a), node(b), distance) for a, b, distance in edges]
-    frame = spark.createDataFrame(rows, "better binary, worse binary, distance int")
+    frame = spark.createDataFrame(edges, "better long, worse long, distance int")
     result = independent_set.removed(frame, few).collect()
-    assert len({bytes(row.removed) for row in result}) == len(result)
-    return {number(row.removed): (number(row.kept), row.distance) for row in result}
-
-
-def node(number: int) -> bytes:
-    """Ends in a zero byte for every 256th number, as a hash may."""
-    return number.to_bytes(4, "big")
-
-
-def number(node: bytes) -> int:
-    return int.from_bytes(node, "big")
+    assert len({row.removed for row in result}) == len(result)
+    return {row.removed: (row.kept, row.distance) for row in result}

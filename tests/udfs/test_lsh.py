@@ -1,8 +1,11 @@
 import numpy as np
+import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
 from udfs.hamming import distances, words
-from udfs.lsh import ORDER_BYTES, Matching, Packing
+from udfs.lsh import Matching, Packing
+from udfs.matching import Entries, Found
 from udfs.minhash import Bands, band_keys, choose_bands, jaccard, signatures
 
 
@@ -18,9 +21,23 @@ def flipped(hashes: NDArray[np.uint8], bits: int, seed: int = 1) -> NDArray[np.u
     return np.packbits(unpacked, axis=1)
 
 
-def entries_of(hashes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    order = np.arange(len(hashes), dtype=">u8").view(np.uint8).reshape(-1, 8)
-    return np.concatenate([hashes, order, np.zeros((len(hashes), ORDER_BYTES - 8), np.uint8)], axis=1)
+def entries_of(hashes: NDArray[np.uint8], known: int = 0) -> Entries:
+    """Ranked as they stand; the last `known` have been compared before."""
+    ranks = np.arange(len(hashes))
+    return Entries(np.ascontiguousarray(words(hashes).T), ranks, ranks >= len(hashes) - known)
+
+
+def near_pairs(
+    hashes: NDArray[np.uint8], limit: int, together: NDArray[np.bool_] | None = None
+) -> set[tuple[int, int]]:
+    near = distances(words(hashes)[:, None], words(hashes)[None]) <= limit
+    if together is not None:
+        near &= together
+    return {(i, j) for i, j in zip(*np.nonzero(near), strict=True) if i < j}
+
+
+def pairs_of(found: Found) -> set[tuple[int, int]]:
+    return set(zip(found.a.tolist(), found.b.tolist(), strict=True))
 
 
 def test_signature_is_the_first_set_bit_under_each_permutation() -> None:
@@ -70,53 +87,59 @@ def test_more_data_asks_for_longer_bands() -> None:
 
 
 def test_packing_loses_no_key_and_no_entry() -> None:
-    import pyarrow as pa
-
     hashes, bands = random_hashes(100), Bands(3, 4)
-    entries = entries_of(hashes)
-    batch = pa.record_batch(
-        [pa.array([h.tobytes() for h in hashes]), pa.array([e[32:].tobytes() for e in entries])],
-        names=["hash", "order"],
-    )
+    known = np.arange(100) % 3 == 0
+    batch = pa.record_batch({"hash": [h.tobytes() for h in hashes], "rank": np.arange(100), "known": known.tolist()})
     (packed,) = Packing(bands, buckets=7)(iter([batch]))
-    keys = np.concatenate([np.frombuffer(cell, np.uint64) for cell in packed.column("keys").to_pylist()])
-    rows = np.concatenate(
-        [np.frombuffer(cell, np.uint8).reshape(-1, 56) for cell in packed.column("entries").to_pylist()]
-    )
-    assert sorted(keys.tolist()) == sorted(band_keys(hashes, bands).ravel().tolist())
-    by_hash = {row[:32].tobytes(): row[32:].tobytes() for row in rows}
-    assert by_hash == {e[:32].tobytes(): e[32:].tobytes() for e in entries}
+    keys = np.concatenate([np.frombuffer(cell, np.uint32) for cell in packed.column("keys").to_pylist()])
+    rows = np.frombuffer(b"".join(packed.column("entries").to_pylist()), np.uint64).reshape(-1, 5)
+    assert sorted(keys.tolist()) == sorted(band_keys(hashes, bands).astype(np.uint32).ravel().tolist())
+    entries = Entries.unpacked(rows)
+    assert np.array_equal(np.sort(entries.ranks), np.repeat(np.arange(100), 3))
+    assert np.array_equal(entries.hashes(), hashes[entries.ranks])
+    assert np.array_equal(entries.known, known[entries.ranks])
 
 
-def test_matching_finds_exactly_the_near_pairs_under_a_key() -> None:
-    hashes = np.concatenate([random_hashes(30), flipped(random_hashes(30), 10)])
-    keys = np.repeat(np.arange(6, dtype=np.uint64), 10)
-    found = Matching(max_distance=31, max_bucket=100).match(keys, entries_of(hashes))
-    apart = distances(words(hashes)[:, None], words(hashes)[None])
-    expected = {
-        tuple(sorted((hashes[i].tobytes(), hashes[j].tobytes())))
-        for i in range(60)
-        for j in range(i)
-        if keys[i] == keys[j] and apart[i, j] <= 31
-    }
-    pairs = {(a.tobytes(), b.tobytes()) for a, b in zip(found.a, found.b, strict=True)}
-    assert pairs == expected and found.compared == 6 * 45 and found.skipped == 0
+@pytest.mark.parametrize("size", [2, 10, 47, 48, 49, 200, 2500])
+@pytest.mark.parametrize("known", [0, 20])
+def test_matching_finds_exactly_the_near_pairs_under_a_key(size: int, known: int) -> None:
+    hashes = np.concatenate([random_hashes(size), flipped(random_hashes(size), 10)])
+    keys = (np.arange(2 * size) % 2).astype(np.uint32)
+    fresh = np.arange(2 * size) < 2 * size - known
+    together = (keys[:, None] == keys[None]) & (fresh[:, None] | fresh[None])
+    found = Matching(max_distance=31, max_bucket=5000).match(keys, entries_of(hashes, known))
+    assert pairs_of(found) == near_pairs(hashes, 31, together) and len(found.a) == len(pairs_of(found))
+    assert found.compared == np.triu(together, 1).sum() and found.skipped == 0
+    assert np.array_equal(found.distance, distances(words(hashes[found.a]), words(hashes[found.b])))
+
+
+def test_a_hash_and_its_opposite_are_not_near() -> None:
+    zeros_and_ones = np.concatenate([np.zeros((1, 32), np.uint8), np.full((1, 32), 255, np.uint8)])
+    for copies in (1, 60):
+        hashes = np.repeat(zeros_and_ones, copies, axis=0)
+        found = Matching(max_distance=0, max_bucket=1000).match(np.zeros(2 * copies, np.uint32), entries_of(hashes))
+        assert pairs_of(found) == near_pairs(hashes, 0)
+
+
+def test_found_pairs_travel_once_with_a_row_of_counts() -> None:
+    hashes = np.repeat(random_hashes(1), 3, axis=0)
+    entries = entries_of(np.concatenate([hashes, hashes]))
+    rows = Found.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
+    assert len(rows) == 15 + 1
+    assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0}
 
 
 def test_a_pile_of_near_copies_is_settled_by_its_best_in_linear_time() -> None:
     popular = np.repeat(random_hashes(1), 20_000, axis=0)
     copies = np.unique(flipped(popular, 4), axis=0)
-    found = Matching(max_distance=31, max_bucket=100).match(np.zeros(len(copies), np.uint64), entries_of(copies))
-    best = copies[0].tobytes()
-    assert len(found.a) == len(copies) - 1
-    assert all(best in (a.tobytes(), b.tobytes()) for a, b in zip(found.a, found.b, strict=True))
-    assert found.compared == len(copies) - 1 and found.skipped > 0
+    found = Matching(max_distance=31, max_bucket=100).match(np.zeros(len(copies), np.uint32), entries_of(copies))
+    assert pairs_of(found) == {(0, i) for i in range(1, len(copies))}
+    assert found.compared == len(copies) - 1 and found.skipped == (len(copies) - 1) * (len(copies) - 2) // 2
 
 
 def test_a_pile_of_unlike_hashes_is_split_and_still_finds_its_pairs() -> None:
     hashes = random_hashes(3000)
     hashes[1500:] = flipped(hashes[:1500], 3)
-    found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint64), entries_of(hashes))
-    unique = {(a.tobytes(), b.tobytes()) for a, b in zip(found.a, found.b, strict=True)}
-    assert len(unique) > 1200
+    found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint32), entries_of(hashes))
+    assert len(pairs_of(found)) > 1200
     assert found.compared < 3000 * 2999 // 4

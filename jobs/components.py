@@ -1,0 +1,110 @@
+"""Whole groups: the connected components of the pairs, for those who want a single image of each chain.
+
+Large-star and small-star operations in turn hang every node onto the best of its component (Kiveris et al., "Connected
+components in MapReduce and beyond", SoCC 2014); once few edges are left, one task of bounded size ends the work. Own
+code rather than GraphFrames': its results have been reported to change when a checkpoint is lost.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StructField, StructType
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from jobs.independent_set import FEW_EDGES
+from udfs.hamming import hamming
+
+_ROOTED = StructType([StructField("node", LongType()), StructField("root", LongType())])
+
+
+def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFrame:
+    """All nodes of a component but its best.
+
+    Args:
+        pairs: a, b (ranks, the smaller is the better).
+        nodes: rank, node: the hash of each rank.
+        few: Edges that one task may settle alone.
+
+    Returns:
+        removed, kept, distance (bits between the two, which may be farther apart than any pair), method.
+    """
+    lost = roots(pairs, few).where("node != root")
+    for end, name in (("node", "x"), ("root", "y")):
+        lost = lost.join(nodes.select(F.col("rank").alias(end), F.col("node").alias(name)), end)
+    distance = hamming(F.col("x"), F.col("y")).alias("distance")
+    return lost.select(
+        F.col("node").alias("removed"), F.col("root").alias("kept"), distance, F.lit("component").alias("method")
+    )
+
+
+def roots(pairs: DataFrame, few: int = FEW_EDGES) -> DataFrame:
+    """Every node of a pair with the best of its component: node, root.
+
+    Args:
+        pairs: a, b.
+        few: Edges that one task may settle alone.
+    """
+    edges = pairs.select("a", "b").distinct().localCheckpoint()
+    while edges.count() > few and not _are_stars(edges):
+        edges = small_star(large_star(edges)).localCheckpoint()
+    if edges.count() > few:
+        stars = edges.select(F.col("b").alias("node"), F.col("a").alias("root"))
+        return stars.unionByName(stars.select(F.col("root").alias("node"), "root").distinct())
+    return edges.repartition(1).mapInArrow(_settle, _ROOTED).localCheckpoint()
+
+
+def large_star(edges: DataFrame) -> DataFrame:
+    """a, b (a < b): each node's worse neighbours hung onto the best among itself and its neighbours."""
+    both = edges.unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
+    best = both.groupBy("a").agg(F.least("a", F.min("b")).alias("best"))
+    hung = both.join(best, "a").where("b > a").select(F.col("best").alias("a"), "b")
+    return hung.where("a != b").distinct()
+
+
+def small_star(edges: DataFrame) -> DataFrame:
+    """a, b (a < b): each node and its better neighbours hung onto the best of these."""
+    best = edges.groupBy("b").agg(F.min("a").alias("best"))
+    hung = edges.join(best, "b").select(F.col("best"), F.col("a").alias("b"))
+    own = best.select("best", "b")
+    every = hung.unionByName(own).select(F.least("best", "b").alias("a"), F.greatest("best", "b").alias("b"))
+    return every.where("a != b").distinct()
+
+
+def _are_stars(edges: DataFrame) -> bool:
+    """Whether each node hangs onto one that hangs onto none."""
+    hanging = edges.select("b")
+    twice = hanging.groupBy("b").count().where("count > 1")
+    chained = edges.select(F.col("a").alias("b")).join(hanging, "b", "left_semi")
+    return twice.isEmpty() and chained.isEmpty()
+
+
+def best_of_component(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every node of a graph with the smallest of its component.
+
+    Args:
+        a: One end of each edge, shape (n,).
+        b: The other.
+
+    Examples:
+        >>> best_of_component(np.array([1, 2, 7]), np.array([2, 3, 9]))
+        (array([1, 2, 3, 7, 9]), array([1, 1, 1, 7, 7]))
+    """
+    nodes, places = np.unique(np.concatenate([a, b]), return_inverse=True)
+    left, right = places[: len(a)], places[len(a) :]
+    graph = coo_array((np.ones(len(a), dtype=np.int8), (left, right)), shape=(len(nodes), len(nodes)))
+    count, component = connected_components(graph, directed=False)
+    best = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(best, component, nodes)
+    return nodes, best[component]
+
+
+def _settle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    table = pa.Table.from_batches(list(batches), schema=pa.schema([("a", pa.int64()), ("b", pa.int64())]))
+    if table.num_rows:
+        nodes, best = best_of_component(table.column("a").to_numpy(), table.column("b").to_numpy())
+        yield pa.record_batch([pa.array(nodes), pa.array(best)], names=["node", "root"])

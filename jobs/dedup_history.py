@@ -1,0 +1,83 @@
+"""What an earlier `dedup` compared, found and kept, so that a lake that grew is not compared anew.
+
+Only the tables tell: `pairs` names the version of `signals` it was made from, and so which images had been compared.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.lake import Lake, Recipe
+
+# Settings under which pairs that were found once are still what a new search would find.
+_SEARCH = (
+    "hash", "encoder", "max_distance", "min_quality", "method", "recall", "max_bucket", "clusterings", "nearest",
+    "seed",
+)  # fmt: skip
+_RANK = ("rank", "keep")
+
+
+@dataclass(frozen=True)
+class History:
+    """An earlier run, as far as it can be built on.
+
+    Attributes:
+        compared: image_id: images that had signals.
+        pairs: Table pairs.
+        kept: image_id: images that it kept; None where another order of rank decided.
+    """
+
+    compared: DataFrame
+    pairs: DataFrame
+    kept: DataFrame | None
+
+
+def latest(lake: Lake, recipe: Recipe) -> History | None:
+    """The run before, if it ended and searched with the same settings; else None.
+
+    Args:
+        lake: Where it wrote.
+        recipe: Of the run that is about to start.
+    """
+    before, ended = lake.recipe(tables.PAIRS), lake.recipe(tables.DUPLICATES)
+    if before is None or ended is None or not ended.makes_the_same(before) or not _alike(before, recipe, _SEARCH):
+        return None
+    signals = lake.read_version(tables.SIGNALS, before.inputs["signals"])
+    if signals is None:
+        return None
+    compared = signals.where(F.col("encoder") == recipe.settings["encoder"]).select("image_id")
+    if not _alike(before, recipe, _RANK):
+        return History(compared, lake.read(tables.PAIRS), None)
+    gone = lake.read(tables.DUPLICATES).unionByName(lake.read(tables.FILTERED_DUPLICATES))
+    kept = compared.join(gone.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
+    return History(compared, lake.read(tables.PAIRS), kept)
+
+
+def _alike(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:
+    return all(before.settings.get(key) == now.settings.get(key) for key in keys)
+
+
+def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:
+    """Nodes with known: whether any of their images had been compared.
+
+    Args:
+        nodes: As `jobs.hash_nodes.numbered` returns them.
+        images: As `jobs.dedup.placed` returns them.
+        history: The earlier run.
+    """
+    if history is None:
+        return nodes.withColumn("known", F.lit(False))
+    seen = images.join(history.compared, "image_id", "left_semi").select("rank").distinct()
+    marked = nodes.join(seen.withColumn("known", F.lit(True)), "rank", "left")
+    return marked.withColumn("known", F.coalesce("known", F.lit(False)))
+
+
+def known_pairs(images: DataFrame, history: History) -> DataFrame:
+    """a, b, distance, method: the pairs of ranks (a < b) that the earlier run found, each once."""
+    a = images.select(F.col("image_id").alias("a_id"), F.col("rank").alias("x"))
+    b = images.select(F.col("image_id").alias("b_id"), F.col("rank").alias("y"))
+    ranked = history.pairs.join(a, "a_id").join(b, "b_id").where("x != y")
+    pairs = ranked.select(F.least("x", "y").alias("a"), F.greatest("x", "y").alias("b"), "distance", "method")
+    return pairs.dropDuplicates(["a", "b"])

@@ -1,0 +1,130 @@
+"""What `dedup` compares: the distinct hashes of a lake, each with its best image, numbered from best to worst."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StructField, StructType
+
+from jobs.lake import Lake
+from udfs.numbering import Numbering
+
+_STAGED = "_staging/dedup_nodes"
+_PIXEL_BITS, _CAPTION_BITS = 31, 20
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a duplicate: the settings, with the defaults that depend on the hash filled in.
+
+    Attributes:
+        hash: `embedding` or `pdq`.
+        encoder: Digest of the encoder whose signals are compared.
+        max_distance: Bits of 256.
+        min_quality: PDQ quality below which an image only matches the same bytes.
+    """
+
+    hash: str
+    encoder: str
+    max_distance: int
+    min_quality: int
+
+
+def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule) -> DataFrame:
+    """Every scored image with what it is compared by and what its rank depends on.
+
+    Args:
+        signals: Table signals.
+        images: Table images.
+        verdicts: Table verdicts; an image without a verdict has passed.
+        rule: What counts as a duplicate.
+
+    Returns:
+        image_id, node (the hash, or for a plain image its content), comparable (whether it has a usable hash),
+        passed, resolution (pixels), caption (characters).
+    """
+    chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
+    comparable = F.col("pdq_quality") >= rule.min_quality
+    hashed = signals.where(F.col("encoder") == rule.encoder).select(
+        "image_id",
+        F.when(comparable, F.col(chosen)).otherwise(F.col("content").cast("binary")).alias("node"),
+        comparable.alias("comparable"),
+    )
+    resolution = (F.col("width").cast("long") * F.col("height")).alias("resolution")
+    facts = images.select("image_id", resolution, F.coalesce(F.length("caption"), F.lit(0)).alias("caption"))
+    judged = verdicts.select("image_id", F.col("kept").alias("passed"))
+    joined = hashed.join(facts, "image_id").join(judged, "image_id", "left")
+    return joined.select(
+        "image_id", "node", "comparable", F.coalesce("passed", F.lit(True)).alias("passed"), "resolution", "caption"
+    )
+
+
+def ordered(members: DataFrame, criteria: Sequence[str], incumbents: DataFrame | None = None) -> DataFrame:
+    """Members with their order among all images: who passed the filter, then who was kept before, then the criteria.
+
+    Images that passed come before all others, so that none of them loses to one that is not kept.
+
+    Args:
+        members: As `members` returns them.
+        criteria: `resolution` and `caption`, the first the most important; the smaller image_id decides ties.
+        incumbents: image_id of images that are to stay, whatever the criteria say.
+
+    Returns:
+        image_id, node, comparable, passed, order (24 bytes, smaller is better).
+    """
+    if incumbents is None:
+        rows = members.withColumn("incumbent", F.lit(0))
+    else:
+        marked = incumbents.select("image_id", F.lit(1).alias("incumbent"))
+        rows = members.join(marked, "image_id", "left").na.fill(0, ["incumbent"])
+    return rows.select("image_id", "node", "comparable", "passed", _order(criteria).alias("order"))
+
+
+def _order(criteria: Sequence[str]) -> Column:
+    merit = F.shiftleft(F.col("passed").cast("long"), 1) + F.col("incumbent")
+    for criterion in criteria:
+        bits = _PIXEL_BITS if criterion == "resolution" else _CAPTION_BITS
+        merit = F.shiftleft(merit, bits) + F.least(F.col(criterion), F.lit((1 << bits) - 1)).cast("long")
+    worst_first = F.lit((1 << 62) - 1) - merit
+    return F.concat(F.unhex(F.lpad(F.hex(worst_first), 16, "0")), F.unhex("image_id"))
+
+
+def distinct_nodes(ordered: DataFrame) -> DataFrame:
+    """One row for each distinct node: node, comparable, order and image_id of its best image, members (count)."""
+    best = F.min(F.struct("order", "image_id")).alias("best")
+    grouped = ordered.groupBy("node").agg(
+        best, F.first("comparable").alias("comparable"), F.count("*").alias("members")
+    )
+    return grouped.select("node", "comparable", "best.order", "best.image_id", "members")
+
+
+def numbered(lake: Lake, nodes: DataFrame) -> DataFrame:
+    """Nodes with their rank: 0 is the best of all.
+
+    Whole numbers are what the search, the graph and every join move instead of 56 bytes of hash and order. They are
+    written down before they are used, since a sort that is planned anew may part the rows elsewhere.
+
+    Args:
+        lake: Where they are written, until `forget`.
+        nodes: As `distinct_nodes` returns them; each order once.
+
+    Returns:
+        rank, node, comparable, image_id, members.
+    """
+    columns = [F.spark_partition_id().alias("part"), "node", "comparable", "image_id", "members"]
+    ranged = nodes.repartitionByRange(lake.shuffle_partitions, "order").sortWithinPartitions("order")
+    placed = ranged.select(*columns).persist(StorageLevel.DISK_ONLY)
+    # As many rows as there are partitions.
+    counts = {row.part: row["count"] for row in placed.groupBy("part").count().collect()}
+    offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
+    fields = [StructField("rank", LongType()), *placed.schema.fields[1:]]
+    result = lake.stage(_STAGED, placed.mapInArrow(Numbering(offsets, "rank"), StructType(fields)))
+    placed.unpersist()
+    return result
+
+
+def forget(lake: Lake) -> None:
+    """Removes what `numbered` wrote."""
+    lake.delete(_STAGED)

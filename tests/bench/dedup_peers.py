@@ -1,0 +1,128 @@
+"""The searches that people use, on the same planted hashes: time, memory, recall, candidate pairs.
+
+python -m tests.bench.dedup_peers [--rows 100000] [--distance 31] [--only datasketch]
+
+Each runs in a process of its own, so that its memory is its own. `dedup` itself: `python -m tests.bench.dedup`.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+from datasketch import MinHash, MinHashLSH
+from numpy.typing import NDArray
+from pyspark.ml.feature import MinHashLSH as SparkMinHashLSH
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import functions as F
+
+from jobs import config
+from jobs.session import get_session
+from tests.bench.dedup import CORES, exhaustive, planted
+from udfs.hamming import distances, words
+from udfs.minhash import jaccard
+
+Pairs = tuple[NDArray[np.int64], int]
+"""Pairs found, each as first · rows + second, and the candidates that were looked at."""
+
+
+def faiss_flat(hashes: NDArray[np.uint8], distance: int) -> Pairs:
+    pairs = exhaustive(hashes, distance)[1]
+    return pairs, len(hashes) * (len(hashes) - 1) // 2
+
+
+def faiss_multihash(hashes: NDArray[np.uint8], distance: int) -> Pairs:
+    """Sixteen tables of 16 bits: a pair within 31 bits shares one of them in all but a bit (radius 1)."""
+    faiss.omp_set_num_threads(CORES)
+    index = faiss.IndexBinaryMultiHash(256, 16, 16)
+    index.nflip = 1
+    index.add(hashes)
+    faiss.cvar.indexBinaryHash_stats.reset()
+    limits, _, found = index.range_search(hashes, distance + 1)
+    left = np.repeat(np.arange(len(hashes)), np.diff(limits.astype(np.int64)))
+    ahead = left < found
+    return left[ahead] * len(hashes) + found[ahead], faiss.cvar.indexBinaryHash_stats.ndis // 2
+
+
+def datasketch(hashes: NDArray[np.uint8], distance: int) -> Pairs:
+    """As its documentation shows: 128 permutations, the threshold at the Jaccard similarity of the distance."""
+    index = MinHashLSH(threshold=float(jaccard(np.array(distance))), num_perm=128)
+    bits = np.unpackbits(hashes, axis=1)
+    names = [[str(place).encode() for place in np.flatnonzero(row)] for row in bits]
+    signed = MinHash.bulk(names, num_perm=128)
+    candidates: set[tuple[int, int]] = set()
+    for place, signature in enumerate(signed):
+        candidates.update((other, place) for other in index.query(signature))
+        index.insert(place, signature)
+    return _verified(hashes, np.array(sorted(candidates)).reshape(-1, 2), distance)
+
+
+def spark_mllib(hashes: NDArray[np.uint8], distance: int) -> Pairs:
+    """MLlib's MinHashLSH, eight tables of one hash each: it has no bands."""
+    spark = get_session(config.load(overrides=[f'spark.master="local[{CORES}]"']).spark)
+    bits = np.unpackbits(hashes, axis=1)
+    rows = [
+        (i, Vectors.sparse(256, [(int(place), 1.0) for place in np.flatnonzero(row)])) for i, row in enumerate(bits)
+    ]
+    frame = spark.createDataFrame(rows, ["id", "features"])
+    model = SparkMinHashLSH(inputCol="features", outputCol="hashes", numHashTables=8, seed=0).fit(frame)
+    joined = model.approxSimilarityJoin(frame, frame, 1 - float(jaccard(np.array(distance))), distCol="apart")
+    found = joined.where("datasetA.id < datasetB.id").select(F.col("datasetA.id"), F.col("datasetB.id")).toPandas()
+    pairs, _ = _verified(hashes, found.to_numpy(), distance)
+    return pairs, 0
+
+
+def _verified(hashes: NDArray[np.uint8], pairs: NDArray[np.int64], distance: int) -> Pairs:
+    near = distances(words(hashes[pairs[:, 0]]), words(hashes[pairs[:, 1]])) <= distance
+    return pairs[near, 0] * len(hashes) + pairs[near, 1], len(pairs)
+
+
+PEERS: dict[str, Callable[[NDArray[np.uint8], int], Pairs]] = {
+    "faiss IndexBinaryFlat": faiss_flat,
+    "faiss IndexBinaryMultiHash": faiss_multihash,
+    "datasketch MinHashLSH": datasketch,
+    "Spark MLlib MinHashLSH": spark_mllib,
+}
+
+
+def measured(name: str, rows: int, distance: int, answers: "multiprocessing.Queue[str]") -> None:
+    """Runs one peer and puts its row of the table."""
+    hashes = planted(rows, distance)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    found, candidates = PEERS[name](hashes, distance)
+    seconds = time.perf_counter() - started
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    wanted = exhaustive(hashes, distance)[1]
+    recall = np.isin(wanted, found).mean()
+    answers.put(f"| {name} | {rows:,} | {seconds:.0f} | {memory:.1f} | {recall:.4f} | {candidates:,} |")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--distance", type=int, default=31)
+    parser.add_argument("--only", choices=PEERS, nargs="+", default=list(PEERS))
+    parser.add_argument("--limit", type=float, default=600, help="seconds before a peer is given up")
+    options = parser.parse_args()
+    print("| search | rows | s | GB more | recall | candidates |\n|---|---:|---:|---:|---:|---:|", flush=True)
+    for name in options.only:
+        answers: multiprocessing.Queue[str] = multiprocessing.Queue()
+        worker = multiprocessing.Process(target=measured, args=(name, options.rows, options.distance, answers))
+        worker.start()
+        worker.join(options.limit)
+        if worker.is_alive():
+            worker.terminate()
+            print(f"| {name} | {options.rows:,} | more than {options.limit:.0f} | | | |", flush=True)
+        else:
+            print(answers.get(timeout=5) if not worker.exitcode else f"| {name} | | failed | | | |", flush=True)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

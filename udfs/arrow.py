@@ -1,0 +1,44 @@
+"""Arrow columns of fixed-width bytes as numpy arrays and back, without a Python object for each row."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def joined_bytes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
+    """The cells of a binary column one after the other.
+
+    Args:
+        column: Binary cells, none null.
+
+    Returns:
+        uint8 of shape (total bytes,); reshape it where all cells have one width.
+
+    Examples:
+        >>> joined_bytes(pa.array([b"ab", b"c"])).tobytes()
+        b'abc'
+        >>> joined_bytes(pa.chunked_array([[b"ab", b"c"], [b"d"]])).tobytes()
+        b'abcd'
+    """
+    if isinstance(column, pa.ChunkedArray):
+        parts = [joined_bytes(chunk) for chunk in column.chunks]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
+    offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    if not len(column) or offsets[0] == offsets[-1]:
+        return np.zeros(0, dtype=np.uint8)
+    return np.frombuffer(column.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
+
+
+def cells(rows: NDArray[np.uint8]) -> pa.Array:
+    """Rows of bytes as a binary column.
+
+    Args:
+        rows: uint8 of shape (n, width).
+
+    Examples:
+        >>> cells(np.array([[97, 98]], dtype=np.uint8)).to_pylist()
+        [b'ab']
+    """
+    buffer = pa.py_buffer(np.ascontiguousarray(rows))
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, buffer])
+    return fixed.cast(pa.binary())

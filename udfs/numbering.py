@@ -1,0 +1,39 @@
+"""Rows numbered in the order they are sorted in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Numbers the rows of sorted partitions: the function for `DataFrame.mapInArrow`.
+
+    Attributes:
+        offsets: Rows in all partitions before each, by the partition's number in the column `part`.
+        name: Column of the number, in the place of `part`.
+    """
+
+    offsets: Mapping[int, int]
+    name: str
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Arrow batches with a column `part`, of one partition in its order.
+
+        Examples:
+            >>> batch = pa.record_batch({"part": [1, 1], "x": ["a", "b"]})
+            >>> next(Numbering({0: 0, 1: 5}, "place")([batch])).to_pydict()
+            {'place': [5, 6], 'x': ['a', 'b']}
+        """
+        seen = 0
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            begin = self.offsets[batch.column("part")[0].as_py()] + seen
+            numbers = pa.array(np.arange(begin, begin + batch.num_rows, dtype=np.int64))
+            seen += batch.num_rows
+            columns = [numbers if name == "part" else batch.column(name) for name in batch.schema.names]
+            names = [self.name if name == "part" else name for name in batch.schema.names]
+            yield pa.record_batch(columns, names=names)
