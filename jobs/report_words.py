@@ -113,6 +113,16 @@ def search_recall(duplicates: Duplicates) -> str:
     return f"The search found {found}: a recall of {percent(quality.recall)} {interval}."
 
 
+def search(quality: Row) -> str:
+    """How pairs were searched, in a few words."""
+    parts = []
+    if quality.bands:
+        parts.append(f"{number(quality.bands)} bands of {number(quality.band_rows)} rows")
+    if quality.clusterings:
+        parts.append(f"{number(quality.clusterings)} clusterings of {number(quality.clusters)} clusters")
+    return " and ".join(parts)
+
+
 def weights_worth(weights: Weights) -> str:
     """What the weights cost and cannot do, in one or two sentences."""
     quality = weights.quality

@@ -44,7 +44,7 @@ class Bands:
     seed: int = 0
 
     def recall(self, max_distance: int) -> float:
-        """Share of pairs found, when there are the more pairs the farther they are apart, from 0 to `max_distance` bits.
+        """Share of pairs found, when pairs grow more frequent with their distance, from 0 to `max_distance` bits.
 
         So it is among the copies of one picture: each lies a little from the original, and two of them farther from
         each other. Were the distances spread evenly, the recall would be higher than this.
