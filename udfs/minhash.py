@@ -53,7 +53,7 @@ class Bands:
 
         Examples:
             >>> round(Bands(bands=40, rows=14).recall(31), 2)
-            0.92
+            0.93
         """
         distance = np.arange(max_distance + 1)
         return float(np.average(self.found(distance), weights=distance + 1.0))
