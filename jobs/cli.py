@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +132,17 @@ def _show(title: str, summary: Summary) -> None:
     Console().print(table)
 
 
+def _plain(name: str, does: str) -> None:
+    """Adds a command that takes the lake and the settings alone: `run` of the module named like it."""
+
+    def command(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
+        with Invocation(lake, conf, set_, debug).open(name) as job:
+            summary = import_module(f"jobs.{name.replace('-', '_')}").run(job)
+        _show(name, summary)
+
+    app.command(name, help=does)(command)
+
+
 @app.command()
 def generate(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to draw into.")],
@@ -168,24 +180,10 @@ def ingest(
     _show("ingest", summary)
 
 
-@app.command("fit-encoder")
-def fit_encoder(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Train the perceptual encoder on the lake's own images and export it to ONNX."""
-    from jobs import fit_encoder as command
-
-    with Invocation(lake, conf, set_, debug).open("fit-encoder") as job:
-        summary = command.run(job)
-    _show("fit-encoder", summary)
+_plain("fit-encoder", "Train the perceptual encoder on the lake's own images and export it to ONNX.")
 
 
-@app.command()
-def score(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Decode each image once for its hashes, its embedding and the score of every category."""
-    from jobs import score as command
-
-    with Invocation(lake, conf, set_, debug).open("score") as job:
-        summary = command.run(job)
-    _show("score", summary)
+_plain("score", "Decode each image once for its hashes, its embedding and the score of every category.")
 
 
 @label_app.command("serve")
@@ -301,54 +299,19 @@ def train(
     _show(f"train {category}", summary)
 
 
-@app.command()
-def calibrate(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Set each category's threshold, with a lower bound on recall, from random labels."""
-    from jobs import calibrate as command
-
-    with Invocation(lake, conf, set_, debug).open("calibrate") as job:
-        summary = command.run(job)
-    _show("calibrate", summary)
+_plain("calibrate", "Set each category's threshold, with a lower bound on recall, from random labels.")
 
 
-@app.command("filter")
-def filter_(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Decide by scores and thresholds which images are kept."""
-    from jobs import filter as command
-
-    with Invocation(lake, conf, set_, debug).open("filter") as job:
-        summary = command.run(job)
-    _show("filter", summary)
+_plain("filter", "Decide by scores and thresholds which images are kept.")
 
 
-@app.command()
-def dedup(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Find images that look the same and keep the best of each."""
-    from jobs import dedup as command
-
-    with Invocation(lake, conf, set_, debug).open("dedup") as job:
-        summary = command.run(job)
-    _show("dedup", summary)
+_plain("dedup", "Find images that look the same and keep the best of each.")
 
 
-@app.command("weigh")
-def weigh_(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Weigh the kept images so that filtering's bias is undone, and write the curated set."""
-    from jobs import weigh as command
-
-    with Invocation(lake, conf, set_, debug).open("weigh") as job:
-        summary = command.run(job)
-    _show("weigh", summary)
+_plain("weigh", "Weigh the kept images so that filtering's bias is undone, and write the curated set.")
 
 
-@app.command()
-def audit(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Measure how filtering and weighing moved the keywords of captions."""
-    from jobs import audit as command
-
-    with Invocation(lake, conf, set_, debug).open("audit") as job:
-        summary = command.run(job)
-    _show("audit", summary)
+_plain("audit", "Measure how filtering and weighing moved the keywords of captions.")
 
 
 @regurgitation_app.command("search")
@@ -398,14 +361,7 @@ def regurgitation_prompts(
     Console().print(text, markup=False, highlight=False, soft_wrap=True, end="" if out is None else "\n")
 
 
-@app.command()
-def report(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Write report.html, one file that opens offline."""
-    from jobs import report as command
-
-    with Invocation(lake, conf, set_, debug).open("report") as job:
-        summary = command.run(job)
-    _show("report", summary)
+_plain("report", "Write report.html, one file that opens offline.")
 
 
 @app.command()
