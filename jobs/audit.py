@@ -4,116 +4,215 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import tables, weigh
+from jobs import keyword_lists, report_words, tables, weigh
 from jobs.config import AuditSettings, fingerprint
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from models import shifts
 from udfs.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
-from udfs.captions import keywords_in
+from udfs.captions import Keywords, caption_tokens
+
+_SAID = 4
 
 
 @dataclass(frozen=True)
-class Shift:
-    """How the share of one keyword moved; each shift is relative to the unfiltered share.
+class Words:
+    """Words that were counted: the frequent ones, and those of the lists that occur.
 
     Attributes:
-        keyword: The word or phrase.
-        captions: Unfiltered captions that hold it.
-        shares: Its share of the unfiltered, the filtered and the weighted captions.
-        filtered: Shift by filtering, and the ends of its interval.
-        weighted: Shift after weighing, and the ends of its interval.
+        total: Unfiltered captions, and those of them that were kept.
+        words: Folded, of shape (n,).
+        captions: Unfiltered captions with each, int64 of shape (n,).
+        kept: Those of them that were kept.
     """
 
-    keyword: str
-    captions: int
-    shares: tuple[float, float, float]
-    filtered: tuple[float, float, float]
-    weighted: tuple[float, float, float]
+    total: tuple[int, int]
+    words: tuple[str, ...]
+    captions: NDArray[np.int64]
+    kept: NDArray[np.int64]
 
-    def sentence(self) -> str:
-        """What was found, in words."""
-        before, after = (f"{s:+.1%} [{low:+.1%}, {high:+.1%}]" for s, low, high in (self.filtered, self.weighted))
-        return f"'{self.keyword}' {before} after filtering, {after} after weighing".replace("-", "−")
+
+@dataclass(frozen=True)
+class Watched:
+    """What is resampled.
+
+    Attributes:
+        keywords: First those that were listed, then the movers.
+        topics: Of each; None for a mover.
+        looks: Words that the movers were found among.
+        chances: p-values of the frequent words that are not watched, for the correction of the others'.
+    """
+
+    keywords: Keywords
+    topics: tuple[str | None, ...]
+    looks: int
+    chances: NDArray[np.float64]
+
+    @property
+    def movers(self) -> int:
+        """How many were found rather than listed."""
+        return sum(topic is None for topic in self.topics)
 
 
 def run(job: Job) -> Summary:
-    """Counts the keywords of the settings and writes keyword_shift."""
+    """Counts the listed keywords and the words that moved most, and writes keyword_shift."""
     lake, settings = job.lake, job.settings.audit
     lake.require(tables.WEIGHTS)
+    listed = keyword_lists.topics_of(settings.keywords, settings.lists)
     inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
-    recipe = Recipe("audit", inputs, {**fingerprint(settings), "seed": job.settings.seed})
+    recipe = Recipe("audit", inputs, {**fingerprint(settings), "listed": listed, "seed": job.settings.seed})
     before = lake.recipe(tables.KEYWORD_SHIFT)
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("audit: up to date")
         return dict(before.result)
-    with job.progress.step("audit: count keywords"):
-        reference = weigh.reference_of(
-            lake.read(tables.IMAGES), lake.read(tables.VERDICTS), lake.read(tables.DUPLICATES),
-            lake.read(tables.FILTERED_DUPLICATES),
-        )  # fmt: skip
-        counts = keyword_counts(reference, lake.read(tables.WEIGHTS), settings, job.settings.seed)
-        shifts = shifts_of(_array(counts, settings), settings)
-        summary: Summary = {f"keyword {shift.keyword}": shift.sentence() for shift in shifts[:4]}
-        rows = [(s.keyword, *s.shares, *s.filtered, *s.weighted, s.captions) for s in shifts]
-        frame = lake.spark.createDataFrame(rows, tables.KEYWORD_SHIFT.schema)
-        lake.replace(tables.KEYWORD_SHIFT, frame, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
+    reference = weigh.reference_of(
+        lake.read(tables.IMAGES), lake.read(tables.VERDICTS), lake.read(tables.DUPLICATES),
+        lake.read(tables.FILTERED_DUPLICATES),
+    )  # fmt: skip
+    rows = with_tokens(reference, lake.read(tables.WEIGHTS)).persist(StorageLevel.DISK_ONLY)
+    try:
+        with job.progress.step("audit: count words"):
+            watched = watched_of(_words(rows, Keywords.of(list(listed)), settings), listed, settings)
+        with job.progress.step("audit: count keywords"):
+            counts = _array(keyword_counts(rows, watched.keywords, settings, job.settings.seed), watched, settings)
+            found = [Row(**row) for row in shift_rows(counts, watched, settings)]
+    finally:
+        rows.unpersist()
+    summary = _summary(job, found, watched)
+    frame = lake.spark.createDataFrame([tuple(row) for row in found], tables.KEYWORD_SHIFT.schema)
+    lake.replace(tables.KEYWORD_SHIFT, frame, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
     return summary
 
 
-def keyword_counts(reference: DataFrame, weights: DataFrame, settings: AuditSettings, seed: int) -> DataFrame:
+def with_tokens(reference: DataFrame, weights: DataFrame) -> DataFrame:
+    """image_hash, kept, weight (whole millionths, 0 where not kept), tokens (the caption's words in order)."""
+    return reference.join(weights, "image_id", "left").select(
+        F.xxhash64("image_id").alias("image_hash"),
+        "kept",
+        F.coalesce(F.round(F.col("weight") * WEIGHT_UNIT), F.lit(0)).cast("long").alias("weight"),
+        caption_tokens(F.col("caption")).alias("tokens"),
+    )
+
+
+def word_counts(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> DataFrame:
+    """word, captions, left: of words in enough captions, the most frequent, and of listed words."""
+    each = rows.select(F.explode(F.array_distinct("tokens")).alias("word"), "kept").groupBy("word")
+    counts = each.agg(F.count("*").alias("captions"), F.count_if("kept").alias("left"))
+    known = F.col("word").isin(list(listed.spellings))
+    order = (F.desc("captions"), F.col("word"))
+    frequent = counts.where(F.col("captions") >= settings.least_captions).orderBy(*order).limit(settings.words)
+    return frequent.unionByName(counts.where(known)).distinct()
+
+
+def keyword_counts(rows: DataFrame, keywords: Keywords, settings: AuditSettings, seed: int) -> DataFrame:
     """Captions with each keyword in the data and in each resample, unfiltered, filtered and weighted.
 
     Args:
-        reference: As `jobs.weigh.reference_of` returns it.
-        weights: Table weights.
-        settings: Keywords and number of resamples.
+        rows: As `with_tokens` returns them.
+        keywords: What is counted.
+        settings: Number of resamples.
         seed: Of the resamples.
 
     Returns:
         `udfs.bootstrap.COUNTS`, summed.
     """
-    weighed = reference.join(weights, "image_id", "left")
-    rows = weighed.select(
-        F.xxhash64("image_id").alias("image_hash"),
-        "kept",
-        F.coalesce(F.round(F.col("weight") * WEIGHT_UNIT), F.lit(0)).cast("long").alias("weight"),
-        keywords_in(F.col("caption"), tuple(settings.keywords)).alias("found"),
-    )
-    counted = rows.mapInArrow(Resampling(len(settings.keywords), settings.resamples, seed), COUNTS)
+    shown = rows.select("image_hash", "kept", "weight", "tokens")
+    counted = shown.mapInArrow(Resampling(keywords, settings.resamples, seed), COUNTS)
     sums = [F.sum(side).alias(side) for side in ("unfiltered", "filtered", "weighted")]
     return counted.groupBy("keyword", "resample").agg(*sums)
 
 
-def _array(counts: DataFrame, settings: AuditSettings) -> NDArray[np.float64]:
+def watched_of(words: Words, listed: dict[str, str], settings: AuditSettings) -> Watched:
+    """The listed keywords that may occur, and the frequent words that filtering moved most and beyond doubt.
+
+    Args:
+        words: What was counted.
+        listed: Topic of each listed keyword.
+        settings: Movers, confidence and how many captions make a word frequent.
+    """
+    all_listed = Keywords.of(list(listed))
+    present = set(words.words)
+    kept = [n for n, s in zip(all_listed.names, all_listed.spellings, strict=True) if " " in s or s in present]
+    frequent = words.captions >= settings.least_captions
+    chances = shifts.chance(words.captions, words.kept, words.total)
+    doubtless = np.zeros(len(chances), dtype=np.bool_)
+    doubtless[frequent] = shifts.adjusted(chances[frequent]) <= 1.0 - settings.confidence
+    # One letter is no word, but what an apostrophe parted: woman's, l'homme.
+    known = set(all_listed.spellings)
+    new = np.array([word not in known and len(word.encode()) > 1 for word in words.words], dtype=np.bool_)
+    share = words.total[1] / max(1, words.total[0])
+    distance = np.abs(words.kept / np.maximum(words.captions, 1) - share)
+    places = sorted(np.flatnonzero(doubtless & new), key=lambda i: (-distance[i], words.words[i]))
+    movers = [words.words[i] for i in places[: settings.movers]]
+    watched = known | set(movers)
+    others = frequent & np.array([word not in watched for word in words.words], dtype=np.bool_)
+    topics = (*(listed[name] for name in kept), *(None for _ in movers))
+    return Watched(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
+
+
+def shift_rows(
+    counts: NDArray[np.float64], watched: Watched, settings: AuditSettings
+) -> list[dict[str, str | float | int | bool | None]]:
+    """Rows of keyword_shift, most frequent keyword first; keywords that no caption holds are left out.
+
+    Args:
+        counts: As `models.shifts.moves` wants them.
+        watched: The keywords.
+        settings: Confidence.
+    """
+    total = (int(counts[0, 0, 0]), int(counts[0, 0, 1]))
+    unfiltered, kept = (counts[1:, 0, side].astype(np.int64) for side in (0, 1))
+    picked = np.array([topic is None for topic in watched.topics], dtype=np.bool_)
+    wide = np.where(picked, shifts.widened(settings.confidence, watched.movers, watched.looks), np.nan)
+    moves = shifts.moves(counts, settings.confidence, wide)
+    chances = np.concatenate([shifts.chance(unfiltered, kept, total), watched.chances])
+    doubt = shifts.adjusted(chances)
+    names = tables.KEYWORD_SHIFT.schema.names
+    rows = []
+    for i in sorted(np.flatnonzero(unfiltered), key=lambda i: (-unfiltered[i], watched.keywords.names[i])):
+        numbers = [*moves.shares[i], *(ends[i] for ends in moves.filtered), *(ends[i] for ends in moves.weighted)]
+        # A number that cannot be had (a share of nothing) is null.
+        values = [float(value) if np.isfinite(value) else None for value in numbers]
+        about = (int(unfiltered[i]), watched.topics[i], bool(picked[i]), float(doubt[i]), watched.looks)
+        rows.append(dict(zip(names, (watched.keywords.names[i], *values, *about), strict=True)))
+    return rows
+
+
+# Parts of the job ---------------------------------------------------------------------------------------------------
+
+
+def _words(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> Words:
+    """Bounded by `audit.words` and the lists."""
+    total = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
+    found = word_counts(rows, listed, settings).toPandas().sort_values("word")
+    captions, left = (found[name].to_numpy(np.int64) for name in ("captions", "left"))
+    return Words((int(total[0]), int(total[1])), tuple(found["word"]), captions, left)
+
+
+def _array(counts: DataFrame, watched: Watched, settings: AuditSettings) -> NDArray[np.float64]:
     """Collected counts of shape (keywords + 1, resamples + 1, 3); bounded by the settings. Row 0 is all captions."""
-    values = np.zeros((len(settings.keywords) + 1, settings.resamples + 1, 3))
-    for row in counts.collect():
-        values[row.keyword + 1, row.resample] = row.unfiltered, row.filtered, row.weighted
+    values = np.zeros((len(watched.keywords.names) + 1, settings.resamples + 1, 3))
+    found = counts.toPandas()
+    sums = found[["unfiltered", "filtered", "weighted"]].to_numpy(np.float64)
+    values[found["keyword"].to_numpy() + 1, found["resample"].to_numpy()] = sums
     return values
 
 
-def shifts_of(counts: NDArray[np.float64], settings: AuditSettings) -> list[Shift]:
-    """Shifts with percentile bootstrap intervals, largest keyword first; keywords that no caption holds are left out.
-
-    Args:
-        counts: Captions with each keyword, of shape (keywords + 1, resamples + 1, 3); row 0 counts all captions, column
-            0 the data itself; the last axis is unfiltered, filtered, weighted.
-        settings: Keywords and confidence.
-    """
-    shares = counts[1:] / counts[:1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved = shares[:, :, 1:] / shares[:, :, :1] - 1.0
-    tail = (1.0 - settings.confidence) / 2
-    found = []
-    for place, keyword in enumerate(settings.keywords):
-        if counts[place + 1, 0, 0] == 0:
-            continue
-        ends = np.nanquantile(moved[place, 1:], [tail, 1.0 - tail], axis=0)
-        filtered, weighted = ((float(moved[place, 0, i]), float(ends[0, i]), float(ends[1, i])) for i in (0, 1))
-        unfiltered, after, balanced = (float(share) for share in shares[place, 0])
-        captions = int(counts[place + 1, 0, 0])
-        found.append(Shift(keyword, captions, (unfiltered, after, balanced), filtered, weighted))
-    return sorted(found, key=lambda shift: (-shift.captions, shift.keyword))
+def _summary(job: Job, found: list[Row], watched: Watched) -> Summary:
+    """What was found, in words."""
+    listed = report_words.notable([row for row in found if not row.mover])
+    movers = report_words.notable([row for row in found if row.mover])
+    shown = listed or [row for row in found if not row.mover]
+    summary: Summary = {f"keyword {row.keyword}": report_words.shift_sentence(row) for row in shown[:_SAID]}
+    summary |= {f"found {row.keyword}": report_words.shift_sentence(row) for row in movers[:_SAID]}
+    summary["words looked at"] = watched.looks
+    tolerance = job.settings.audit.tolerance
+    left = report_words.not_undone(found, tolerance, job.settings.weigh.min_support)
+    if left:
+        summary["not undone"] = report_words.not_undone_sentence(left, tolerance)
+        job.progress.warn(f"audit: {summary['not undone']}")
+    return summary

@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from jobs import keyword_lists
 from models.classifier import ImageModel
 from models.errors import SettingsError
 
@@ -138,9 +139,21 @@ class WeighSettings(_Section):
 class AuditSettings(_Section):
     """Which keywords are counted."""
 
+    lists: list[str]
     keywords: list[str]
+    movers: Annotated[int, Field(ge=0, le=1000)]
+    least_captions: Annotated[int, Field(ge=10)]
+    words: Positive
     resamples: Annotated[int, Field(ge=20)]
     confidence: Fraction
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("lists")
+    @classmethod
+    def _lists_are_there(cls, lists: list[str]) -> list[str]:
+        for name in lists:
+            keyword_lists.read(name)
+        return lists
 
 
 class RegurgitationSettings(_Section):

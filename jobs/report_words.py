@@ -8,6 +8,7 @@ from pyspark.sql import Row
 from jobs.report_facts import Category, Duplicates, Funnel, Weights
 
 NOTABLE = 6
+_DOUBT = 0.05
 _MINUS = "−"
 _NONE = "–"
 
@@ -154,9 +155,63 @@ def shift_sentence(row: Row) -> str:
 
 
 def notable(keywords: Sequence[Row]) -> list[Row]:
-    """The keywords that filtering moved beyond doubt: their interval leaves out 0; the largest shifts first."""
-    moved = [row for row in keywords if row.shift_low is not None and (row.shift_low > 0 or row.shift_high < 0)]
+    """The keywords that filtering moved beyond doubt, the largest shifts first.
+
+    Beyond doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
+    """
+    moved = [row for row in keywords if _leaves_out(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
     return sorted(moved, key=lambda row: (-abs(row.shift), row.keyword))[:NOTABLE]
+
+
+def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:
+    """The keywords that filtering moved and that weighing leaves off by more than the tolerance, beyond doubt.
+
+    A word that lost so much that it names what the filter is there to remove is none of them: it is not to come back.
+
+    Args:
+        keywords: Rows of keyword_shift.
+        tolerance: Share, such as 0.01; see `audit.tolerance`.
+        support: Share of itself that a word must have kept; see `weigh.min_support`.
+    """
+    left = [
+        row
+        for row in keywords
+        if _leaves_out(row.shift_low, row.shift_high, tolerance)
+        and row.shift >= support - 1.0
+        and not _by_chance(row)
+        and _leaves_out(row.weighted_low, row.weighted_high, tolerance)
+    ]
+    return sorted(left, key=lambda row: (-abs(row.weighted_shift), row.keyword))
+
+
+def not_undone_sentence(left: Sequence[Row], tolerance: float) -> str:
+    """What weighing did not bring back, and what can be done.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> row = SimpleNamespace(keyword="woman", weighted_shift=-0.138, weighted_low=-0.147, weighted_high=-0.129)
+        >>> not_undone_sentence([row], 0.01)[:83]
+        'weighing leaves 1 word off by more than 1 %: “woman” −13.8 % [−14.7, −12.9]. What t'
+    """
+    named = ", ".join(
+        f"“{row.keyword}” {shift(row.weighted_shift, row.weighted_low, row.weighted_high)}" for row in left[:3]
+    )
+    more = " and others" if len(left) > 3 else ""
+    return (
+        f"weighing leaves {plural(len(left), 'word')} off by more than {percent(tolerance, 0)}: {named}{more}. "
+        "What the probe sees does not show this bias: see weigh.features"
+    )
+
+
+def _leaves_out(low: float | None, high: float | None, zone: float) -> bool:
+    """Whether an interval lies wholly outside [-zone, zone]."""
+    return low is not None and high is not None and (low > zone or high < -zone)
+
+
+def _by_chance(row: Row) -> bool:
+    """Whether the shift may be chance, given how many words were looked at; not known for older tables."""
+    doubt = getattr(row, "adjusted", None)
+    return doubt is not None and doubt > _DOUBT
 
 
 def _are(count: int) -> str:

@@ -122,7 +122,8 @@ KEYWORD_SHIFT = _table(
     "keyword_shift",
     "audit",
     "keyword string, unfiltered double, filtered double, weighted double, shift double, shift_low double, "
-    "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long",
+    "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long, "
+    "topic string, mover boolean, adjusted double, looks long",
 )
 REGURGITATION = _table(
     "regurgitation",

@@ -6,12 +6,15 @@ same however the rows are spread. Source: Chamandy et al., "Estimating uncertain
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
-from scipy import stats
+from scipy import sparse, stats
+
+from udfs.captions import Keywords
 
 WEIGHT_UNIT = 1_000_000
 """Weights are summed as whole millionths, so that sums do not depend on the order of rows."""
@@ -28,6 +31,7 @@ COUNTS = T.StructType(
 """Partial sums: keyword is its place, or -1 for all captions; resample 0 is the data itself."""
 
 _BLOCK = 4096
+_LEVELS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -35,42 +39,69 @@ class Resampling:
     """Counts keywords in the data and in each resample.
 
     Attributes:
-        keywords: Number of keywords.
+        keywords: What is counted.
         resamples: Number of resamples.
         seed: Of the resamples.
     """
 
-    keywords: int
+    keywords: Keywords
     resamples: int
     seed: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (image_hash, kept, weight, found) to `COUNTS`: the function for `DataFrame.mapInArrow`.
+        """Arrow batches of (image_hash, kept, weight, tokens) to `COUNTS`: the function for `DataFrame.mapInArrow`.
 
-        `weight` is in units of `WEIGHT_UNIT`, `found` the places of the keywords in a caption.
+        `weight` is in units of `WEIGHT_UNIT`, `tokens` a caption's words in order.
         """
-        sums = np.zeros((3, self.keywords + 1, self.resamples + 1), dtype=np.int64)
+        count = len(self.keywords.names)
+        sums = np.zeros((3, count + 1, self.resamples + 1), dtype=np.int64)
         for batch in batches:
             for begin in range(0, batch.num_rows, _BLOCK):
                 sums += self._sums(batch.slice(begin, _BLOCK))
-        keyword, resample = np.meshgrid(np.arange(-1, self.keywords), np.arange(self.resamples + 1), indexing="ij")
+        keyword, resample = np.meshgrid(np.arange(-1, count), np.arange(self.resamples + 1), indexing="ij")
+        some = sums.any(axis=0).ravel()
         columns = [keyword.ravel().astype(np.int32), resample.ravel().astype(np.int32), *sums.reshape(3, -1)]
-        yield pa.record_batch([pa.array(column) for column in columns], names=COUNTS.names)
+        yield pa.record_batch([pa.array(column[some]) for column in columns], names=COUNTS.names)
 
     def _sums(self, rows: pa.RecordBatch) -> NDArray[np.int64]:
         ids = rows.column("image_hash").to_numpy(zero_copy_only=False).view(np.uint64)
-        kept = rows.column("kept").to_numpy(zero_copy_only=False).astype(np.float64)
-        weight = rows.column("weight").to_numpy(zero_copy_only=False).astype(np.float64)
-        counts = np.concatenate([np.ones((len(ids), 1)), poisson_counts(ids, self.resamples, self.seed)], axis=1)
-        has = np.zeros((len(ids), self.keywords + 1))
-        has[:, 0] = 1
-        found = rows.column("found")
-        owner = np.repeat(np.arange(len(ids)), found.value_lengths().to_numpy(zero_copy_only=False))
-        has[owner, 1 + found.flatten().to_numpy(zero_copy_only=False)] = 1
-        # Whole numbers below 2^53: exact in float64, and a matrix product is fast only there.
-        return np.stack([(has * side[:, None]).T @ counts for side in (np.ones(len(ids)), kept, weight)]).astype(
-            np.int64
+        kept, weight = (
+            rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in ("kept", "weight")
         )
+        caption, keyword = self.keywords.places(rows.column("tokens"))
+        return resampled_sums(
+            np.stack([np.ones(len(ids)), kept, weight]),
+            (caption, keyword, len(self.keywords.names)),
+            poisson_counts(ids, self.resamples, self.seed),
+        )
+
+
+def resampled_sums(
+    sides: NDArray[np.float64], found: tuple[NDArray[np.int64], NDArray[np.int64], int], counts: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Sums over all captions, and over those with each keyword, in the data and in each resample.
+
+    Args:
+        sides: What each caption adds to each sum, whole numbers of shape (s, n).
+        found: Caption and keyword of each occurrence, and the number k of keywords.
+        counts: How often each caption stands in each resample, of shape (n, r).
+
+    Returns:
+        Shape (s, k + 1, r + 1): first all captions, then the keywords; first the data itself, then the resamples.
+
+    Examples:
+        >>> occurs = np.array([1]), np.array([0]), 1
+        >>> resampled_sums(np.ones((1, 3)), occurs, np.array([[1.0], [2.0], [0.0]])).tolist()
+        [[[3, 3], [1, 2]]]
+    """
+    caption, keyword, keywords = found
+    # A keyword stands in few captions: a sparse product touches those alone. Whole numbers below 2^53 are exact.
+    every = np.concatenate([np.ones((len(counts), 1)), counts], axis=1)
+    rows = np.concatenate([np.zeros(len(counts), dtype=np.int64), keyword + 1])
+    columns = np.concatenate([np.arange(len(counts)), caption])
+    shape = (keywords + 1, len(counts))
+    sums = [sparse.csr_matrix((side[columns], (rows, columns)), shape=shape) @ every for side in sides]
+    return np.stack(sums).astype(np.int64)
 
 
 def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArray[np.float64]:
@@ -88,11 +119,18 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
         >>> poisson_counts(np.arange(100_000, dtype=np.uint64), 1, seed=0).mean().round(1)
         np.float64(1.0)
     """
-    streams = np.random.Generator(np.random.PCG64([seed, resamples])).integers(0, 2**63, resamples, dtype=np.uint64)
+    # Each hash is cut into four uniform numbers of 16 bits, which is all that a count of some units needs.
+    hashes = -(-resamples // 4)
+    streams = np.random.Generator(np.random.PCG64([seed, resamples])).integers(0, 2**63, hashes, dtype=np.uint64)
     mixed = _mix(ids[:, None] ^ _mix(streams)[None, :])
-    uniform = (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
-    steps = stats.poisson.cdf(np.arange(12), 1.0)
-    return np.searchsorted(steps, uniform, side="right").astype(np.float64)
+    return _poisson_table()[mixed.view(np.uint16)][:, :resamples]
+
+
+@cache
+def _poisson_table() -> NDArray[np.float64]:
+    """The Poisson(1) count at each of the 65,536 levels of a uniform number."""
+    levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
+    return np.searchsorted(stats.poisson.cdf(np.arange(12), 1.0), levels, side="right").astype(np.float64)
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

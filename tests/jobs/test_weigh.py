@@ -6,6 +6,7 @@ from scipy import sparse
 from jobs import audit, config, tables, weigh
 from jobs.job import Job
 from models import probe
+from udfs.captions import Keywords
 
 
 def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:
@@ -79,7 +80,8 @@ def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: Spar
     # The default ridge is for real data: on 600 rows it would show.
     job = Job(job.lake, config.load(overrides=["weigh.regularisation=1.0"]), job.progress)
     summary = weigh.run(job)
-    audit.run(job)
+    audited = audit.run(job)
+    assert audited["keyword woman"].startswith("“woman” −18.") and "not undone" not in audited
 
     weights = {row.image_id: row.weight for row in job.lake.read(tables.WEIGHTS).collect()}
     assert len(weights) == summary["kept"] == 600 - 50 - 1
@@ -87,7 +89,10 @@ def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: Spar
     assert f"{1:032x}" not in weights and f"{0:032x}" not in weights
 
     shifts = {row.keyword: row for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
-    assert set(shifts) == {"woman", "man"}
+    # 'a' and 'outside' stand in every caption; 'tree' was not listed, and stands out as much as 'man'.
+    assert set(shifts) == {"woman", "man", "tree"}
+    assert [(shifts[k].topic, shifts[k].mover) for k in ("woman", "tree")] == [("gender", False), (None, True)]
+    assert shifts["woman"].looks == 5 and shifts["woman"].adjusted < 1e-9
     woman = shifts["woman"]
     assert woman.shift == pytest.approx((150 / 549) / (200 / 599) - 1)
     assert woman.shift_low < woman.shift < woman.shift_high < 0
@@ -115,12 +120,21 @@ def test_nothing_filtered_means_every_weight_is_one(job: Job, spark: SparkSessio
     assert {row.weight for row in job.lake.read(tables.WEIGHTS).collect()} == {1.0}
 
 
+def test_weights_that_do_not_see_the_bias_do_not_claim_to_undo_it(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    job = Job(job.lake, config.load(overrides=["weigh.features=[]"]), job.progress)
+    weigh.run(job)
+    assert "“woman” −18." in str(audit.run(job)["not undone"])
+
+
 def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, settings: config.Settings) -> None:
     rows = [(f"{i:032x}", "a woman" if i % 3 else "a man", i % 5 > 0) for i in range(500)]
     reference = spark.createDataFrame(rows, "image_id string, caption string, kept boolean")
     weights = reference.where("kept").selectExpr("image_id", "1.25D as weight")
     one, many = (
-        audit.keyword_counts(reference.repartition(n), weights, settings.audit, 0)
+        audit.keyword_counts(
+            audit.with_tokens(reference.repartition(n), weights), Keywords(("woman", "man")), settings.audit, 0
+        )
         .orderBy("keyword", "resample")
         .collect()
         for n in (1, 7)

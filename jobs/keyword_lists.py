@@ -1,0 +1,56 @@
+"""Lists of keywords to watch: TOML files of topics, those of `conf/keywords` by their language or any by its path."""
+
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+OWN = "own"
+"""Topic of the words in `audit.keywords`."""
+
+
+def read(name: str) -> dict[str, list[str]]:
+    """The keywords of one list by topic.
+
+    Args:
+        name: A language of `conf/keywords`, such as `en`, or the path of a TOML file of lists of words.
+
+    Raises:
+        ValueError: There is no such list, or it is not one.
+
+    Examples:
+        >>> "woman" in read("en")["gender"]
+        True
+    """
+    folder = resources.files("conf").joinpath("keywords")
+    file = Path(name) if name.endswith(".toml") else folder.joinpath(f"{name}.toml")
+    try:
+        topics = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        shipped = ", ".join(sorted(one.name.removesuffix(".toml") for one in folder.iterdir()))
+        raise ValueError(f"no keyword list {name!r}: give one of {shipped}, or the path of a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"keyword list {name} is not TOML: {error}") from error
+    for topic, words in topics.items():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f'keyword list {name}: {topic} is not a list of words such as ["woman", "old man"]')
+    return topics
+
+
+def topics_of(keywords: Iterable[str], lists: Iterable[str]) -> dict[str, str]:
+    """Each keyword with its topic, in order; one that comes twice has the topic of its first place.
+
+    Args:
+        keywords: The user's own.
+        lists: Names of lists, as for `read`.
+
+    Examples:
+        >>> topics_of(["zebra"], [])
+        {'zebra': 'own'}
+    """
+    found = dict.fromkeys(keywords, OWN)
+    for name in lists:
+        for topic, words in read(name).items():
+            for word in words:
+                found.setdefault(word, topic)
+    return found
