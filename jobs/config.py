@@ -134,6 +134,7 @@ class WeighSettings(_Section):
     sample: Positive
     words: Positive
     min_support: Fraction
+    reach_sample: Annotated[int, Field(ge=2, le=20_000)]
 
 
 class AuditSettings(_Section):

@@ -112,6 +112,8 @@ WEIGHT_QUALITY = _table(
     "kept long, reference long, effective_sample_size double, clipped long, max_weight double, probe_auc double, "
     "calibration_error double, beyond_reach double, features array<string>",
 )
+RELIABILITY = _table("reliability", "weigh", "low double, high double, images long, predicted double, observed double")
+BEYOND_REACH = _table("beyond_reach", "weigh", "image_id string, nearest_id string, similarity double")
 CURATED = _table(
     "curated",
     "weigh",
@@ -137,6 +139,6 @@ REGURGITATION_FAULTS = _table(
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
-    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, CURATED, KEYWORD_SHIFT,
-    REGURGITATION, REGURGITATION_FAULTS,
+    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED,
+    KEYWORD_SHIFT, REGURGITATION, REGURGITATION_FAULTS,
 )  # fmt: skip

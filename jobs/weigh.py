@@ -1,30 +1,32 @@
 """`weigh`: importance weights that give back the balance which filtering took, and the curated set."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType
 from scipy import sparse
 
 from jobs import tables
 from jobs.config import WeighSettings, fingerprint
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.nearest import nearest_by_embedding
 from jobs.score import current_encoder
 from models import probe
 from models.errors import LostRowsError, WinnowError
 from models.probe import Probe, ProbeQuality
 from udfs.bootstrap import WEIGHT_UNIT
-from udfs.captions import caption_words
+from udfs.captions import Keywords, caption_words
 
 _LEAST_CAPTIONS = 50
-_REACH_SAMPLE = 4000
+_LOST_SHOWN = 48
+_SLOTS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,21 @@ class Features:
     words: tuple[str, ...]
     dims: int
 
-    def matrix(
-        self, places: Sequence[NDArray[np.int32]], embeddings: Sequence[NDArray[np.float32]]
-    ) -> sparse.csr_matrix:
-        """Features of shape (n, words + dims), from each caption's places in `words` and the embeddings."""
-        lengths = np.array([len(p) for p in places], dtype=np.int64)
-        columns = np.concatenate([np.zeros(0, np.int64), *places]).astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        words = sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(places), len(self.words)))
+    @cached_property
+    def keywords(self) -> Keywords:
+        """The words, to look for."""
+        return Keywords(self.words)
+
+    def matrix(self, words: pa.ListArray, embeddings: pa.ListArray) -> sparse.csr_matrix:
+        """Features of shape (n, words + dims), from captions' words and embeddings; a missing embedding is all 0."""
+        caption, place = self.keywords.places(words)
+        found = sparse.csr_matrix((np.ones(len(caption)), (caption, place)), shape=(len(words), len(self.words)))
         if not self.dims:
-            return words
-        stacked = np.concatenate([np.zeros((0, self.dims)), *[np.asarray(e)[None] for e in embeddings]])
-        return sparse.hstack([words, sparse.csr_matrix(stacked)], format="csr")
+            return found
+        there = pc.fill_null(embeddings.value_lengths(), 0).to_numpy(zero_copy_only=False) == self.dims
+        stacked = np.zeros((len(words), self.dims))
+        stacked[there] = embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.dims)
+        return sparse.hstack([found, sparse.csr_matrix(stacked)], format="csr")
 
 
 def run(job: Job) -> Summary:
@@ -95,8 +100,9 @@ def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int
         job.progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
     features = Features(words, features.dims if "embedding" in chosen else 0)
     with job.progress.step("weigh: fit the probe"):
-        probes, quality = _fit(job, rows, features)
-        reach = _beyond_reach(rows, job.settings.seed)
+        probes, quality = _fit(job, rows, features, counts)
+    with job.progress.step("weigh: look for removed images that nothing resembles"):
+        reach, lost = _beyond_reach(rows, settings, job.settings.seed)
     with job.progress.step("weigh: weigh the kept images"):
         raw = raw_weights(rows.where("kept"), features, probes, settings, job.settings.seed).persist(
             StorageLevel.DISK_ONLY
@@ -106,6 +112,9 @@ def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int
         row = (kept, total, *facts, quality.auc, quality.calibration_error, reach, list(chosen))
         quality_row = lake.spark.createDataFrame([row], tables.WEIGHT_QUALITY.schema)
         lake.replace(tables.WEIGHT_QUALITY, quality_row, recipe)
+        bins = [astuple(one) for one in quality.reliability]
+        lake.replace(tables.RELIABILITY, lake.spark.createDataFrame(bins, tables.RELIABILITY.schema), recipe)
+        lake.replace(tables.BEYOND_REACH, lake.spark.createDataFrame(lost, tables.BEYOND_REACH.schema), recipe)
     summary = _checked_summary(job, kept, facts, reach)
     with job.progress.step("weigh: write the curated set"):
         images = lake.read(tables.IMAGES)
@@ -153,18 +162,14 @@ def vocabulary(rows: DataFrame, settings: WeighSettings) -> tuple[str, ...]:
     return tuple(row.word for row in top.select("word").collect())
 
 
-def places_of(words: Column, vocabulary: tuple[str, ...]) -> Column:
-    """array<int>: the places in the vocabulary of the words of a caption."""
-    pairs = [part for place, word in enumerate(vocabulary) for part in (F.lit(word), F.lit(place))]
-    if not pairs:
-        return F.array().cast("array<int>")
-    lookup = F.create_map(*pairs)
-    return F.array_compact(F.transform(words, lambda word: lookup[word]))
-
-
 def fold_of(seed: int, folds: int) -> Column:
     """The cross-fitting fold of an image, by a hash of its id."""
     return F.pmod(F.xxhash64(F.lit(seed), "image_id"), F.lit(folds)).cast("int")
+
+
+def sampled(seed: int, share: float) -> Column:
+    """Whether an image is in a sample of about this share of all, by a hash of its id: no sort, whatever the size."""
+    return F.pmod(F.xxhash64(F.lit(seed), "image_id"), F.lit(_SLOTS)) < F.lit(int(min(1.0, share) * _SLOTS))
 
 
 def raw_weights(
@@ -173,22 +178,23 @@ def raw_weights(
     """image_id, raw (P(unfiltered | x) / P(filtered | x) by the probe that did not see it, in millionths), clipped."""
     bound = float(np.log(settings.max_weight))
 
-    def weigh(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.Series]:
-        for places, embeddings, fold in batches:
-            matrix, odds = features.matrix(list(places), list(embeddings)), np.zeros(len(fold))
+    def weigh(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            matrix = features.matrix(batch.column("words"), batch.column("embedding"))
+            fold = batch.column("fold").to_numpy(zero_copy_only=False)
+            odds = np.zeros(len(fold))
             for number, fitted in enumerate(probes):
-                mine = (fold == number).to_numpy()
-                odds[mine] = fitted.log_odds(matrix[mine])
-            yield pd.Series(np.exp(np.minimum(odds, bound + 1.0)), index=fold.index)
+                odds[fold == number] = fitted.log_odds(matrix[fold == number])
+            raw = np.rint(np.exp(np.minimum(odds, bound)) * WEIGHT_UNIT).astype(np.int64)
+            columns = [batch.column("image_id"), pa.array(raw), pa.array(odds > bound)]
+            yield pa.record_batch(columns, names=["image_id", "raw", "clipped"])
 
-    ratio = F.pandas_udf(weigh, DoubleType())(
-        places_of(F.col("words"), features.words),
-        F.coalesce("embedding", F.array().cast("array<float>")) if features.dims else F.array().cast("array<float>"),
-        fold_of(seed, settings.folds),
-    )
-    limited = kept.select("image_id", ratio.alias("ratio"))
-    millionths = F.round(F.least("ratio", F.lit(settings.max_weight)) * WEIGHT_UNIT).cast("long")
-    return limited.select("image_id", millionths.alias("raw"), (F.col("ratio") > settings.max_weight).alias("clipped"))
+    shown = kept.select("image_id", "words", _embedding(features), fold_of(seed, settings.folds).alias("fold"))
+    return shown.mapInArrow(weigh, "image_id string, raw long, clipped boolean")
+
+
+def _embedding(features: Features) -> Column:
+    return (F.col("embedding") if features.dims else F.array().cast("array<float>")).alias("embedding")
 
 
 def scaled_weights(raw: DataFrame, kept: int) -> DataFrame:
@@ -200,42 +206,55 @@ def scaled_weights(raw: DataFrame, kept: int) -> DataFrame:
 # Parts of the job ---------------------------------------------------------------------------------------------------
 
 
-def _fit(job: Job, rows: DataFrame, features: Features) -> tuple[list[Probe], ProbeQuality]:
+def _fit(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int]) -> tuple[list[Probe], ProbeQuality]:
     """Cross-fitted probes; where there is no feature to weigh by, ones that weigh everything alike."""
     settings, seed = job.settings.weigh, job.settings.seed
     if not features.words and not features.dims:
-        flat = Probe(np.zeros(len(features.words) + features.dims), 0.0)
-        return [flat] * settings.folds, ProbeQuality(0.5, 0.0)
-    fold = fold_of(seed, settings.folds).alias("fold")
-    shown = rows.select(
-        "image_id", "kept", fold, places_of(F.col("words"), features.words).alias("places"),
-        F.col("embedding") if features.dims else F.array().cast("array<float>").alias("embedding"),
+        return [Probe(np.zeros(0), 0.0)] * settings.folds, ProbeQuality(0.5, 0.0)
+    # Both sides about `sample` images, whatever the lake's size; an image that was kept is a sample of both.
+    in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in counts)
+    some = rows.where(in_all | (F.col("kept") & in_kept)).select(
+        "image_id", "words", _embedding(features), fold_of(seed, settings.folds).alias("fold"),
+        in_all.alias("in_all"), (F.col("kept") & in_kept).alias("in_kept"),
     )  # fmt: skip
-    # Both sides at most `sample` images, whatever the lake's size; an image that was kept is a sample of both.
-    order = F.xxhash64(F.lit(seed + 1), "image_id")
-    sides = [
-        shown.orderBy(order, "image_id").limit(settings.sample),
-        shown.where("kept").orderBy(order, "image_id").limit(settings.sample),
-    ]
-    frames = [side.toPandas() for side in sides]
-    both = pd.concat(frames, ignore_index=True)
-    unfiltered = np.repeat([True, False], [len(frame) for frame in frames])
-    matrix = features.matrix(list(both["places"]), list(both["embedding"]))
-    return probe.cross_fit(matrix, unfiltered, both["fold"].to_numpy(), settings.regularisation)
+    # Sorted, so that sums come out the same to the last bit however the rows were spread.
+    found = some.toArrow().sort_by("image_id").combine_chunks()
+    words, embeddings = (_one_array(found.column(name)) for name in ("words", "embedding"))
+    matrix, fold = features.matrix(words, embeddings), found.column("fold").to_numpy()
+    places = [np.flatnonzero(found.column(side).to_numpy()) for side in ("in_all", "in_kept")]
+    unfiltered = np.repeat([True, False], [len(side) for side in places])
+    every = np.concatenate(places)
+    return probe.cross_fit(matrix[every], unfiltered, fold[every], settings.regularisation)
 
 
-def _beyond_reach(rows: DataFrame, seed: int) -> float:
-    """`models.probe.beyond_reach` on bounded samples."""
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _beyond_reach(rows: DataFrame, settings: WeighSettings, seed: int) -> tuple[float, list[tuple[str, str, float]]]:
+    """`models.probe.beyond_reach` for bounded samples against all kept images.
+
+    Returns:
+        Share of the sampled removed images (nan where there is nothing to compare), and those that are least like any
+        kept one: image_id, its nearest kept image, their similarity.
+    """
     order = F.xxhash64(F.lit(seed + 2), "image_id")
-    present = rows.where(F.col("embedding").isNotNull())
+    present = rows.where(F.col("embedding").isNotNull()).select("image_id", "embedding", "kept")
     sides = [present.where(~F.col("kept")), present.where("kept")]
-    removed, kept = (side.orderBy(order, "image_id").limit(_REACH_SAMPLE).select("embedding") for side in sides)
-    return probe.beyond_reach(_stacked(removed), _stacked(kept))
-
-
-def _stacked(embeddings: DataFrame) -> NDArray[np.float32]:
-    rows = [row.embedding for row in embeddings.collect()]
-    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1 if rows else 0)
+    removed, kept = (side.orderBy(order, "image_id").limit(settings.reach_sample).collect() for side in sides)
+    if not removed or len(kept) < 2:
+        return float("nan"), []
+    asked = [*removed, *kept]
+    queries = np.asarray([row.embedding for row in asked], dtype=np.float32)
+    nearest: dict[int, tuple[str, float]] = {}
+    # A kept image is its own nearest: the next one counts.
+    for row in nearest_by_embedding(sides[1], queries, 2).orderBy("query", "rank").collect():
+        if row.image_id != asked[row.query].image_id:
+            nearest.setdefault(row.query, (row.image_id, row.similarity))
+    similarity = np.array([nearest[i][1] for i in range(len(asked))])
+    lost = probe.beyond_reach(similarity[: len(removed)], similarity[len(removed) :])
+    least = sorted(np.flatnonzero(lost).tolist(), key=lambda i: (similarity[i], removed[i].image_id))[:_LOST_SHOWN]
+    return float(np.mean(lost)), [(removed[i].image_id, *nearest[i]) for i in least]
 
 
 def _facts(raw: DataFrame, kept: int, settings: WeighSettings) -> tuple[float, int, float]:

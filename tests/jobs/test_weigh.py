@@ -3,9 +3,10 @@ import pytest
 from pyspark.sql import SparkSession
 from scipy import sparse
 
-from jobs import audit, config, tables, weigh
+from jobs import audit, config, report_words, tables, weigh
 from jobs.job import Job
 from models import probe
+from tests.bench import weigh as simulation
 from udfs.captions import Keywords
 
 
@@ -42,8 +43,37 @@ def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
     elsewhere = generator.normal([0, 5, 0], 0.1, (50, 3))
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (cluster, elsewhere)]
     near, far = (rows.astype(np.float32) for rows in unit)
-    assert probe.beyond_reach(far, near) == 1.0
-    assert probe.beyond_reach(near[:100], near[100:]) < 0.2
+    among = near[:150] @ near[:150].T - 2 * np.eye(150)
+    to_far, to_near = ((rows @ near[:150].T).max(axis=1) for rows in (far, near[150:]))
+    assert probe.beyond_reach(to_far, among.max(axis=1)).all()
+    assert probe.beyond_reach(to_near, among.max(axis=1)).mean() < 0.2
+
+
+def test_a_calibrated_probe_has_a_reliability_curve_on_the_diagonal() -> None:
+    draw = np.random.default_rng(0)
+    word = draw.random(60_000) < 0.3
+    kept = draw.random(60_000) < np.where(word, 0.6, 0.95)
+    features = sparse.csr_matrix(np.concatenate([word, word[kept]])[:, None].astype(float))
+    unfiltered = np.repeat([True, False], [60_000, int(kept.sum())])
+    _, quality = probe.cross_fit(features, unfiltered, np.arange(len(unfiltered)) % 5, 1.0)
+    assert sum(one.images for one in quality.reliability) == len(unfiltered)
+    assert all(one.predicted == pytest.approx(one.observed, abs=0.02) for one in quality.reliability)
+    assert quality.reliability[-1].predicted - quality.reliability[0].predicted > 0.1
+    assert quality.calibration_error < 0.01
+
+
+@pytest.mark.parametrize(("carried", "undone"), [(True, True), (False, False)])
+def test_a_planted_bias_is_undone_on_a_held_out_half_or_said_not_to_be(carried: bool, undone: bool) -> None:
+    planted = simulation.planted(100_000, carried, seed=3)
+    rows = simulation.audited(planted, simulation.held_out_weights(planted))
+    shifts = {row.keyword: row for row in rows}
+    assert shifts["woman"].shift == pytest.approx(-0.14, abs=0.015)
+    assert shifts["man"].shift == pytest.approx(-0.06, abs=0.015)
+    before, after = ([abs(getattr(row, side)) for row in rows[:20]] for side in ("shift", "weighted_shift"))
+    left = {row.keyword for row in report_words.not_undone(rows, 0.01, 0.8)}
+    assert all(abs(shifts[who].weighted_shift) <= 0.01 for who in ("woman", "man")) == undone
+    assert (np.median(before) / np.median(after) >= 5) == undone
+    assert ("woman" in left and "man" in left) != undone
 
 
 def _fill(job: Job, spark: SparkSession) -> None:
@@ -142,3 +172,25 @@ def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, setti
     assert one == many
     totals = [row for row in one if row.keyword == -1 and row.resample == 0]
     assert (totals[0].unfiltered, totals[0].filtered, totals[0].weighted) == (500, 400, 500_000_000)
+
+
+def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    from jobs.lake import Recipe
+    from jobs.score import current_encoder
+
+    encoder = current_encoder(job)
+    east, north = ([1.0] + [0.0] * (encoder.dims - 1), [0.0, 1.0] + [0.0] * (encoder.dims - 2))
+    # Every second woman of those that are filtered points where no kept image points.
+    signals = [
+        (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "") for n in range(600)
+    ]
+    job.lake.append(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), Recipe("test"))
+    weigh.run(Job(job.lake, config.load(overrides=['weigh.features=["caption","embedding"]']), job.progress))
+
+    quality = job.lake.read(tables.WEIGHT_QUALITY).collect()[0]
+    lost = job.lake.read(tables.BEYOND_REACH).collect()
+    assert quality.beyond_reach == pytest.approx(0.5) and len(lost) == 25
+    assert all(int(row.image_id, 16) % 24 == 0 and row.similarity == pytest.approx(0.0) for row in lost)
+    bins = job.lake.read(tables.RELIABILITY).orderBy("low").collect()
+    assert sum(row.images for row in bins) == 599 + 549

@@ -1,0 +1,161 @@
+"""`weigh` and `audit`: a planted bias on a held-out half, and both commands over many rows.
+
+python -m tests.bench.weigh                  the planted bias, in numpy
+python -m tests.bench.weigh --rows 500000    the commands over synthetic captions and embeddings, without pictures
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import Row
+from scipy import sparse
+
+from jobs import audit, config, report_words, tables, weigh
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from jobs.score import current_encoder
+from jobs.session import get_session
+from models import probe
+from tests.bench.dedup import PeakMemory
+from udfs.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums
+from udfs.captions import Keywords
+
+DIMS = 64
+WHO = ("woman", "man", "tree")
+OTHERS = tuple(f"word{number:02d}" for number in range(60))
+KEPT = np.array([0.774, 0.846, 0.96])  # of women, men and trees: -14 %, -6 %, +6.7 %
+HEADER = "| rows | command | seconds | of 5 min | peak GB |\n|---:|---|---:|---:|---:|"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Captioned embeddings and a filter that saw neither.
+
+    Attributes:
+        words: Captions with each word, bool of shape (n, 3 + others); first WHO, then OTHERS.
+        embeddings: float64 of shape (n, DIMS).
+        kept: What the filter left.
+    """
+
+    words: NDArray[np.bool_]
+    embeddings: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+
+
+def planted(count: int, carried: bool, seed: int) -> Planted:
+    """A removal rule by a hidden mark that women bear more often than men, and men than trees.
+
+    Args:
+        count: Images.
+        carried: Whether the embedding shows who is pictured.
+        seed: Of all.
+    """
+    draw = np.random.default_rng(seed)
+    who = draw.choice(3, count, p=[0.2, 0.2, 0.6])
+    lean = np.random.default_rng(99).dirichlet([0.4, 0.4, 0.8], len(OTHERS)) * 0.6
+    others = draw.random((count, len(OTHERS))) < lean.T[who]
+    directions = np.linalg.qr(np.random.default_rng(98).normal(size=(DIMS, DIMS)))[0][:3]
+    embeddings = draw.normal(0, 0.1, (count, DIMS)) + (directions[who] if carried else 0)
+    return Planted(np.column_stack([np.eye(3, dtype=bool)[who], others]), embeddings, draw.random(count) < KEPT[who])
+
+
+def held_out_weights(data: Planted) -> NDArray[np.float64]:
+    """Weights of the second half, by a probe fitted to the embeddings of the first; 0 where not kept."""
+    half = len(data.kept) // 2
+    seen, kept = data.embeddings[:half], data.kept[:half]
+    features = sparse.csr_matrix(np.concatenate([seen, seen[kept]]))
+    fitted = probe.fit_probe(features, np.repeat([True, False], [half, int(kept.sum())]), 30.0)
+    return np.exp(fitted.log_odds(data.embeddings[half:])) * data.kept[half:]
+
+
+def audited(data: Planted, weights: NDArray[np.float64]) -> list[Row]:
+    """Rows of keyword_shift of the second half, most frequent first."""
+    half = len(data.kept) // 2
+    words, kept = data.words[half:], data.kept[half:]
+    ids = np.random.default_rng(7).integers(0, 2**63, len(kept), dtype=np.uint64)
+    sides = np.stack([np.ones(len(kept)), kept, np.rint(weights * WEIGHT_UNIT)])
+    sums = sum(
+        resampled_sums(sides[:, part], (*np.nonzero(words[part]), words.shape[1]), poisson_counts(ids[part], 200, 0))
+        for part in (slice(begin, begin + 4096) for begin in range(0, len(kept), 4096))
+    )
+    names = (*WHO, *OTHERS)
+    watched = audit.Watched(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
+    found = audit.shift_rows(np.moveaxis(np.asarray(sums, float), 0, -1), watched, config.load().audit)
+    return [Row(**row) for row in found]
+
+
+def fill(lake: Lake, count: int, encoder: str, folder: Path) -> None:
+    """Tables that weigh and audit read: captions of some ten words, small embeddings, no pictures."""
+    import pyarrow.parquet as pq
+
+    for begin in range(0, count, 100_000):
+        size = min(100_000, count - begin)
+        data = planted(size, carried=True, seed=begin)
+        names = np.array([*WHO, *OTHERS], dtype=object)
+        captions = [f"A {' '.join(names[row])}, photo number {begin + i}" for i, row in enumerate(data.words)]
+        embeddings = (data.embeddings / np.linalg.norm(data.embeddings, axis=1, keepdims=True)).astype(np.float32)
+        offsets = pa.array(np.arange(size + 1, dtype=np.int32) * DIMS)
+        table = {
+            "image_id": [f"{begin + i:016x}" * 2 for i in range(size)], "caption": captions, "kept": data.kept,
+            "embedding": pa.ListArray.from_arrays(offsets, embeddings.ravel()),
+        }  # fmt: skip
+        pq.write_table(pa.table(table), folder / f"{begin:09d}.parquet")
+    rows = lake.spark.read.parquet(str(folder))
+    known = {"image_id": "image_id", "caption": "caption", "kept": "kept", "embedding": "embedding",
+             "encoder": f"'{encoder}'", "image": "cast('' as binary)", "part": "0"}  # fmt: skip
+    for table in (tables.IMAGES, tables.SIGNALS, tables.VERDICTS):
+        columns = [f"{known.get(f.name, 'null')} as {f.name}" for f in table.schema.fields]
+        lake.append(table, rows.selectExpr(*columns), Recipe("bench"))
+    for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES):
+        lake.append(table, lake.spark.createDataFrame([], table.schema), Recipe("bench"))
+
+
+def measured(count: int) -> None:
+    """Prints the seconds and the memory of both commands."""
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = config.load(overrides=['spark.master="local[2]"'])
+        job = Job(Lake(get_session(settings.spark), f"{scratch}/lake"), settings, Progress())
+        Path(scratch, "rows").mkdir()
+        fill(job.lake, count, current_encoder(job).digest, Path(scratch, "rows"))
+        print(HEADER)
+        for name, run in (("weigh", weigh.run), ("audit", audit.run)):
+            memory = PeakMemory()
+            memory.start()
+            started = time.perf_counter()
+            summary = run(job)
+            seconds = time.perf_counter() - started
+            print(f"| {count:,} | {name} | {seconds:.0f} | {seconds / 300:.2f} | {memory.stop():.1f} |", flush=True)
+            print(summary)
+        job.lake.spark.stop()
+
+
+def main() -> None:
+    """Prints rows of the tables in docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, help="run the commands over so many rows")
+    options = parser.parse_args()
+    if options.rows:
+        measured(options.rows)
+        return
+    for carried in (True, False):
+        data = planted(100_000, carried, seed=3)
+        rows = audited(data, held_out_weights(data))
+        before, after = (np.median([abs(getattr(r, s)) for r in rows[:20]]) for s in ("shift", "weighted_shift"))
+        print(f"embedding {'shows' if carried else 'does not show'} who is pictured")
+        print("\n".join(report_words.shift_sentence(row) for row in rows if row.keyword in WHO))
+        print(
+            f"median |shift| of the 20 most frequent words {before:.2%} -> {after:.2%}: {before / after:.1f} times less"
+        )
+        left = report_words.not_undone(rows, 0.01, 0.8)
+        print((report_words.not_undone_sentence(left, 0.01) if left else "nothing is left off by more than 1 %") + "\n")
+
+
+if __name__ == "__main__":
+    main()
