@@ -330,7 +330,7 @@ def _faults(lake: Lake) -> DataFrame:
         .select("generated_id", "source", "key")
         .join(failed.select("generated_id", F.lit("score").alias("stage"), "reason", "detail"), "generated_id")
     )
-    return ingest.quarantine(_images(lake)).unionByName(later.drop("generated_id"))
+    return ingest.quarantine(_images(lake)).drop("image_id").unionByName(later.drop("generated_id"))
 
 
 def _described(lake: Lake, pairs: DataFrame) -> DataFrame:
