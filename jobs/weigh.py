@@ -95,7 +95,7 @@ def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int
             "weigh: no image is kept, so there is nothing to weigh: lower the thresholds and filter again"
         )
     chosen = settings.features if kept < total else []
-    words = vocabulary(rows, settings) if "caption" in chosen else ()
+    words = vocabulary(rows, settings, kept / total) if "caption" in chosen else ()
     if "caption" in chosen and not words:
         job.progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
     features = Features(words, features.dims if "embedding" in chosen else 0)
@@ -149,15 +149,21 @@ def with_embedding(reference: DataFrame, signals: DataFrame) -> DataFrame:
     return joined.select("image_id", "kept", caption_words(F.col("caption")).alias("words"), "embedding")
 
 
-def vocabulary(rows: DataFrame, settings: WeighSettings) -> tuple[str, ...]:
+def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[str, ...]:
     """The most frequent caption words that filtering left enough of.
 
     A word that loses most of its captions names what the filter is there to remove: to weigh by it would ask the few
-    that are left to stand for it.
+    that are left to stand for it. Enough is reckoned against what filtering left of all captions: a strict filter,
+    which drops a fifth of everything, would otherwise leave no word to weigh by.
+
+    Args:
+        rows: words, kept.
+        settings: How much is enough, and how many words.
+        kept: Share of all captions that filtering left.
     """
     counted = rows.select(F.explode("words").alias("word"), "kept").groupBy("word")
     counts = counted.agg(F.count("*").alias("captions"), F.count_if("kept").alias("left"))
-    enough = (F.col("captions") >= _LEAST_CAPTIONS) & (F.col("left") >= settings.min_support * F.col("captions"))
+    enough = (F.col("captions") >= _LEAST_CAPTIONS) & (F.col("left") >= settings.min_support * kept * F.col("captions"))
     top = counts.where(enough).orderBy(F.desc("captions"), "word").limit(settings.words)
     return tuple(row.word for row in top.select("word").collect())
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 _CALIBRATION_BINS = 10
 _LOG_LIMIT = 30.0
+_LEAST_VARIANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -88,25 +89,37 @@ def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regula
     """
     if unfiltered.all() or not unfiltered.any():
         raise ValueError("both unfiltered and filtered images are needed to fit a probe")
-    spread = np.sqrt(np.maximum(_variances(features), 1e-12))
-    ones = sparse.csr_matrix(np.ones((len(unfiltered), 1)))
-    scaled = sparse.csr_matrix(sparse.hstack([features @ sparse.diags(1.0 / spread), ones]))
+    mean, variance = _mean(features), _variances(features)
+    # A word that every caption holds tells nothing: its coefficient is 0.
+    scale = np.divide(1.0, np.sqrt(np.abs(variance)), out=np.zeros_like(variance), where=variance > _LEAST_VARIANCE)
+    scaled = sparse.csr_matrix(features @ sparse.diags(scale))
+    # Features are centred within the products, so that they stay sparse: else a word in nearly every caption stands in
+    # for the intercept, and the fit ends far from its least.
+    middle = mean * scale
     filtered_side = scaled[~unfiltered]
-    target = np.asarray(scaled[unfiltered].mean(axis=0)).ravel()
-    ridge = np.append(np.full(features.shape[1], regularisation / len(unfiltered)), 0.0)
+    target = _mean(scaled[unfiltered]) - middle
+    ridge = regularisation / len(unfiltered)
 
     def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights = np.exp(np.minimum(filtered_side @ theta, _LOG_LIMIT))
-        gradient = filtered_side.T @ weights / len(weights) - target + ridge * theta
-        return float(weights.mean() - target @ theta + ridge @ theta**2 / 2), gradient
+        slope, intercept = theta[:-1], theta[-1]
+        odds = filtered_side @ slope + (intercept - middle @ slope)
+        weights = np.exp(np.minimum(odds, _LOG_LIMIT)) / filtered_side.shape[0]
+        total = weights.sum()
+        gradient = filtered_side.T @ weights - middle * total - target + ridge * slope
+        value = total - target @ slope - intercept + ridge * (slope @ slope) / 2
+        return float(value), np.append(gradient, total - 1.0)
 
-    start = np.zeros(scaled.shape[1])
-    theta = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", tol=1e-9).x
-    return Probe(theta[:-1] / spread, float(theta[-1]))
+    theta = optimize.minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B", tol=1e-9).x
+    coefficients = theta[:-1] * scale
+    return Probe(coefficients, float(theta[-1] - mean @ coefficients))
+
+
+def _mean(features: sparse.csr_matrix) -> NDArray[np.float64]:
+    return np.asarray(features.mean(axis=0), dtype=np.float64).ravel()
 
 
 def _variances(features: sparse.csr_matrix) -> NDArray[np.float64]:
-    mean = np.asarray(features.mean(axis=0)).ravel()
+    mean = _mean(features)
     square = np.asarray(features.multiply(features).mean(axis=0)).ravel()
     return np.asarray(square - mean**2, dtype=np.float64)
 

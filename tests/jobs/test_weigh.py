@@ -37,6 +37,18 @@ def test_weights_restore_the_mean_of_every_feature_even_where_one_nearly_tells_t
     assert np.average(every[kept], axis=0, weights=weights) == pytest.approx(every.mean(axis=0), rel=0.01)
 
 
+def test_words_in_all_or_nearly_all_captions_do_not_keep_the_fit_from_its_least() -> None:
+    draw = np.random.default_rng(2)
+    who = np.eye(3)[draw.choice(3, 40_000, p=[0.2, 0.2, 0.6])]
+    kept = draw.random(40_000) < who @ [0.774, 0.846, 0.96]
+    every = np.column_stack([who, np.ones(40_000), draw.random(40_000) < 0.9999])
+    features = sparse.csr_matrix(np.concatenate([every, every[kept]]))
+    fitted = probe.fit_probe(features, np.repeat([True, False], [40_000, int(kept.sum())]), regularisation=1.0)
+    weights = np.exp(fitted.log_odds(every[kept]))
+    assert fitted.coefficients[3] == 0.0
+    assert np.average(who[kept], axis=0, weights=weights) == pytest.approx(who.mean(axis=0), rel=0.003)
+
+
 def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
     generator = np.random.default_rng(0)
     cluster = generator.normal([5, 0, 0], 0.1, (200, 3))
@@ -172,6 +184,15 @@ def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, setti
     assert one == many
     totals = [row for row in one if row.keyword == -1 and row.resample == 0]
     assert (totals[0].unfiltered, totals[0].filtered, totals[0].weighted) == (500, 400, 500_000_000)
+
+
+def test_a_word_is_weighed_by_if_it_kept_its_share_whatever_the_filter_took_of_all(
+    spark: SparkSession, settings: config.Settings
+) -> None:
+    # Half of everything is dropped, of "slime" nine in ten.
+    rows = [(["slime" if i % 2 else "cat"], i % 20 in (1, 0, 2, 4, 6, 8, 10, 12, 14, 16)) for i in range(2000)]
+    frame = spark.createDataFrame(rows, "words array<string>, kept boolean")
+    assert weigh.vocabulary(frame, settings.weigh, kept=0.5) == ("cat",)
 
 
 def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest(job: Job, spark: SparkSession) -> None:
