@@ -9,7 +9,11 @@ import sys
 RUNS = (
     ["tests.bench.dedup", "--rows", "100000", "--distance", "31"],
     ["tests.bench.dedup", "--rows", "100000", "--distance", "54"],
+    ["tests.bench.dedup", "--rows", "1000000", "--distance", "31", "--queries", "50000"],
+    ["tests.bench.dedup", "--rows", "1000000", "--distance", "31", "--skew", "--no-faiss"],
+    ["tests.bench.dedup_peers"],
     ["tests.bench.calibration"],
+    ["tests.bench.weigh"],
     ["tests.bench.recall_round"],
     ["tests.bench.active_learning"],
 )
