@@ -155,12 +155,12 @@ def shift_sentence(row: Row) -> str:
 
 
 def notable(keywords: Sequence[Row]) -> list[Row]:
-    """The keywords that filtering moved beyond doubt, the largest shifts first.
+    """The keywords that filtering moved beyond doubt: the watched ones, then those found; the largest shifts first.
 
     Beyond doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
     """
     moved = [row for row in keywords if _leaves_out(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
-    return sorted(moved, key=lambda row: (-abs(row.shift), row.keyword))[:NOTABLE]
+    return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift), row.keyword))[:NOTABLE]
 
 
 def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:
