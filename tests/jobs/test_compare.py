@@ -35,8 +35,24 @@ def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
         tables.CURATED: [(i, 1.0, i, "s", i, b"", 1, 1, "PNG", "{}") for i in kept],
         tables.WEIGHT_QUALITY: [quality],
         tables.KEYWORD_SHIFT: [
-            ("same", 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, -0.01, -0.02, 0.01, 50),
-            (HOSTILE, 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, keyword, keyword - 0.01, keyword + 0.01, 50),
+            ("same", 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, -0.01, -0.02, 0.01, 50, "people", False, 0.001, 2),
+            (
+                HOSTILE,
+                0.1,
+                0.1,
+                0.1,
+                -0.1,
+                -0.2,
+                0.0,
+                keyword,
+                keyword - 0.01,
+                keyword + 0.01,
+                50,
+                "people",
+                False,
+                0.001,
+                2,
+            ),
         ],
     }
     for table, given in rows.items():
