@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
@@ -13,7 +10,7 @@ from jobs import thumbnails
 from jobs.config import Settings
 from jobs.job import Summary
 from jobs.lake import Lake
-from jobs.report import PICTURE_BYTES, clean, prose
+from jobs.report import PICTURE_BYTES, style, template
 from jobs.thumbnails import Thumbnail
 
 FILE = "regurgitation.html"
@@ -73,18 +70,4 @@ def render(name: str, pairs: tuple[Pair, ...], summary: Mapping[str, object]) ->
         pairs: Captions and names in them are data: they are escaped.
         summary: What the command found out, by name.
     """
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = clean
-    environment.filters["prose"] = prose
-    template = environment.get_template("regurgitation.html.jinja")
-    return template.render(name=name, pairs=pairs, summary=summary, style=Markup(_template("report.css")))
-
-
-def _template(name: str) -> str:
-    return resources.files("jobs").joinpath("templates", name).read_text("utf-8")
+    return template("regurgitation.html.jinja").render(name=name, pairs=pairs, summary=summary, style=style())
