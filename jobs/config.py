@@ -17,6 +17,7 @@ from models.errors import SettingsError
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 
+_SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
 
 
@@ -225,6 +226,8 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
         'pdq'
+        >>> load(overrides=["spark.conf.spark.executor.cores=4"]).spark.conf
+        {'spark.executor.cores': '4'}
     """
     tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
     for file in files:
@@ -283,6 +286,9 @@ def _override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {text!r} is not of the form section.key=value")
+    if key.strip().startswith(_SPARK_CONF):
+        # Spark's own names have dots in them, and its values are all text.
+        return {"spark": {"conf": {key.strip().removeprefix(_SPARK_CONF): value.strip()}}}
     try:
         tree: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

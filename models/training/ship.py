@@ -1,6 +1,6 @@
 """Trains the encoder that ships with Winnow, on drawn pictures only.
 
-winnow generate DIR --count 8000 --seed 1000
+winnow generate DIR --count 20000 --seed 1000
 python -m models.training.ship --pictures DIR --out models/encoder.onnx
 """
 
@@ -20,7 +20,9 @@ _NOISE_SEED = 100
 
 
 def drawings(folder: Path) -> Thumbs:
-    """The drawings of a generated picture set, without the copies planted among them.
+    """The drawings of a generated picture set, without the copies planted among them and one of each set of siblings.
+
+    Siblings differ in one detail. Whether they are the same is a matter of taste, so nothing is learned from them.
 
     Args:
         folder: What `winnow generate` wrote.
@@ -28,8 +30,12 @@ def drawings(folder: Path) -> Thumbs:
     Returns:
         uint8 of shape (n, 96, 96, 3), in the order of their names.
     """
-    truth = pq.read_table(folder / "truth.parquet", columns=["file_name", "original"])
-    names = sorted(truth.filter(pc.is_null(truth["original"]))["file_name"].to_pylist())
+    truth = pq.read_table(folder / "truth.parquet", columns=["file_name", "original", "sibling_group"])
+    drawn = truth.filter(pc.is_null(truth["original"])).sort_by("file_name").to_pylist()
+    first: dict[str, str] = {}
+    for row in drawn:
+        first.setdefault(row["sibling_group"] or row["file_name"], row["file_name"])
+    names = sorted(first.values())
     return np.stack([_thumbnail((folder / name).read_bytes()) for name in names])
 
 
@@ -41,8 +47,8 @@ def main() -> None:
     """Reads the command line, trains and writes the model."""
     parser = argparse.ArgumentParser(description="Train the encoder that ships with Winnow.")
     parser.add_argument("--pictures", type=Path, required=True, help="folder written by `winnow generate`")
-    parser.add_argument("--noise", type=int, default=12000, help="pictures of shapes and textures beside them")
-    parser.add_argument("--steps", type=int, default=1000, help="training batches")
+    parser.add_argument("--noise", type=int, default=20000, help="pictures of shapes and textures beside them")
+    parser.add_argument("--steps", type=int, default=3500, help="training batches")
     parser.add_argument("--batch", type=int, default=256, help="pictures in a batch")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """`score` against a bare Python loop over the same Parquet bytes: same decoding, hash, session and processes.
 
-python -m tests.bench.score --images FOLDER_OR_TAR... [--repeat 8] [--rounds 3]
+python -m tests.bench.score --images FOLDER_OR_TAR... [--repeat 8] [--rounds 3] [--set spark.conf.KEY=VALUE]
 """
 
 import argparse
@@ -89,8 +89,9 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", required=True)
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
-    settings = config.load(overrides=[f'spark.master="local[{CORES}]"'])
+    settings = config.load(overrides=[f'spark.master="local[{CORES}]"', *options.overrides])
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(Lake(get_session(settings.spark), f"{scratch}/lake"), settings, Progress())
         (Path(scratch) / "source").mkdir()
