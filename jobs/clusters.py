@@ -96,7 +96,7 @@ def found_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
     centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
-    matching = Matching(parameters.max_distance, _MAX_CLUSTER, parameters.seed)
+    matching = Matching(parameters.max_distance, _MAX_CLUSTER, parameters.seed, parameters.clusters)
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
 

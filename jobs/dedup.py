@@ -13,7 +13,7 @@ from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.pair_search import Search
 from jobs.score import current_encoder
-from jobs.search_recall import SearchRecall
+from jobs.search_recall import Look, Measured, SearchRecall
 from models.errors import LostRowsError, WinnowError
 from udfs.hashes import PDQ_DISTANCE
 
@@ -79,6 +79,7 @@ class Compared:
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
         hashes: Distinct hashes that can be compared.
         fresh: Those of them that are not known.
+        passed: Hashes whose best image passed the filter: their ranks come first.
     """
 
     nodes: DataFrame
@@ -86,6 +87,7 @@ class Compared:
     old_pairs: DataFrame | None
     hashes: int
     fresh: int
+    passed: int
 
 
 def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
@@ -100,12 +102,12 @@ def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
         everyone = placed(ordered, nodes).persist(StorageLevel.DISK_ONLY)
         known = dedup_history.known_nodes(nodes, everyone, history)
         old_pairs = dedup_history.known_pairs(everyone, history) if history else None
-        everyone.count()
+        passed = everyone.where("image_id = best_id").agg(F.count_if("passed")).collect()[0][0]
         ordered.unpersist()
         hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
     if fresh < hashes:
         job.progress.note(f"dedup: {hashes - fresh:,} hashes have been compared before, {fresh:,} are new")
-    return Compared(known, everyone, old_pairs, hashes, fresh)
+    return Compared(known, everyone, old_pairs, hashes, fresh, passed)
 
 
 def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Summary:
@@ -115,22 +117,26 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
     with job.progress.step(f"dedup: {search.words}"):
         found = pair_search.found_pairs(job, comparable, search, rule).persist(StorageLevel.DISK_ONLY)
         pairs = pair_search.united(found, compared.old_pairs).persist(StorageLevel.DISK_ONLY)
-        counts = pair_search.counts_of(found)
+        taken = pair_search.effort(found, search)
     with job.progress.step("dedup: who stays"):
-        losers = _losers(pairs, compared.nodes, settings.dedup.keep)
+        losers = _losers(pairs, compared.nodes, settings.dedup.keep).persist(StorageLevel.DISK_ONLY)
         gone = removed_images(compared, losers).persist(StorageLevel.DISK_ONLY)
         lake.replace(tables.PAIRS, image_pairs(compared, pairs), recipe)
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
     with job.progress.step(f"dedup: recall measured on {settings.dedup.sample} hashes"):
-        quality = search_recall.measure(comparable, pairs, settings.dedup.sample, rule.max_distance, _INTERVAL)
-        rows = pair_search.quality_rows(lake.spark, search, counts, quality, compared.hashes)
+        look = Look(settings.dedup.sample, rule.max_distance, _INTERVAL, compared.passed, search.clusterings)
+        measured = search_recall.measure(comparable, pairs, losers, look)
+        rows = pair_search.quality_rows(lake.spark, search, taken, measured, compared.hashes)
         lake.replace(tables.DEDUP_QUALITY, rows, recipe)
+        distances = lake.spark.createDataFrame(list(measured.distances), tables.DEDUP_DISTANCES.schema)
+        lake.replace(tables.DEDUP_DISTANCES, distances, recipe)
+        lake.replace(tables.NEAR_MISSES, near_misses(compared.nodes, measured), recipe)
     with job.progress.step("dedup: check and write"):
-        summary = _checked_summary(job, compared.images, gone, quality, counts.skipped)
+        summary = _checked_summary(job, compared.images, gone, measured.whole, taken.whole.skipped)
         _warn_of_far_members(job, gone, rule.max_distance)
         done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
         lake.replace(tables.DUPLICATES, gone.where("passed"), done)
-    for frame in (gone, pairs, found):
+    for frame in (gone, losers, pairs, found):
         frame.unpersist()
     return summary
 
@@ -228,6 +234,20 @@ def _across(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
 def _ordered_pairs(pairs: DataFrame) -> DataFrame:
     a, b = F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id")
     return pairs.select(a, b, "distance", "method")
+
+
+def near_misses(nodes: DataFrame, measured: Measured) -> DataFrame:
+    """Rows of the table near_misses.
+
+    Args:
+        nodes: rank, image_id.
+        measured: Its near misses, a bounded number.
+    """
+    named = nodes.sparkSession.createDataFrame(list(measured.near_misses), "a long, b long, distance int")
+    for end, name in (("a", "x"), ("b", "y")):
+        images = nodes.select(F.col("rank").alias(end), F.col("image_id").alias(name))
+        named = images.join(F.broadcast(named), end)
+    return named.select(F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id"), "distance")
 
 
 def _checked_summary(job: Job, images: DataFrame, gone: DataFrame, quality: SearchRecall, skipped: int) -> Summary:

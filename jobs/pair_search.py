@@ -1,6 +1,8 @@
 """The search for pairs that `dedup` makes: by MinHash bands, inside clusters, or both, into the same pairs."""
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,7 +13,7 @@ from jobs.clusters import ClusterParameters
 from jobs.config import Settings
 from jobs.hash_nodes import Rule
 from jobs.job import Job
-from jobs.search_recall import SearchRecall
+from jobs.search_recall import Measured, SearchRecall
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
 
@@ -46,6 +48,11 @@ class Search:
         )
 
     @property
+    def clusterings(self) -> int:
+        """How many clusterings are searched."""
+        return self.clusters.clusterings if self.clusters else 0
+
+    @property
     def words(self) -> str:
         """What is searched, for the progress display."""
         parts = []
@@ -60,8 +67,29 @@ class Search:
 class Counts:
     """What a search took: pairs compared, and pairs left out in overfull buckets."""
 
-    compared: int
-    skipped: int
+    compared: int = 0
+    skipped: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(self.compared + other.compared, self.skipped + other.skipped)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a search took: by the bands, and by each clustering."""
+
+    bands: Counts
+    clusterings: tuple[Counts, ...]
+
+    @property
+    def whole(self) -> Counts:
+        """All of it."""
+        return self.first(len(self.clusterings)).plus(self.bands)
+
+    def first(self, count: int) -> Counts:
+        """Of the first `count` clusterings."""
+        return reduce(Counts.plus, self.clusterings[:count], Counts())
 
 
 def found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> DataFrame:
@@ -86,32 +114,49 @@ def found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> Data
 
 
 def united(found: DataFrame, old: DataFrame | None) -> DataFrame:
-    """a, b, distance, method: each pair of ranks once (a < b), whoever found it.
+    """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
 
     Args:
         found: As `found_pairs` returns it.
         old: a, b, distance, method: pairs of an earlier run, if there was one.
     """
-    fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method")
-    every = fresh if old is None else fresh.unionByName(old)
-    pairs = every.groupBy("a", "b", "distance").agg(F.min("method").alias("method"))
-    return pairs.select("a", "b", "distance", "method")
+    fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method", "clustering")
+    every = fresh if old is None else fresh.unionByName(old, allowMissingColumns=True)
+    pairs = every.groupBy("a", "b", "distance").agg(
+        F.min("method").alias("method"), F.min("clustering").alias("clustering")
+    )
+    return pairs.select("a", "b", "distance", "method", "clustering")
 
 
-def counts_of(found: DataFrame) -> Counts:
+def effort(found: DataFrame, search: Search) -> Effort:
     """Sums of what the search took."""
-    counts = found.where(F.col("a").isNull())
-    row = counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped")).collect()[0]
-    return Counts(row.compared or 0, row.skipped or 0)
+    counts = found.where(F.col("a").isNull()).groupBy("clustering")
+    # A row for each clustering.
+    rows = counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped")).collect()
+    by_number = {row.clustering: Counts(row.compared, row.skipped) for row in rows}
+    return Effort(
+        by_number.get(None, Counts()), tuple(by_number.get(number, Counts()) for number in range(search.clusterings))
+    )
 
 
-def quality_rows(spark: SparkSession, search: Search, counts: Counts, recall: SearchRecall, hashes: int) -> DataFrame:
-    """The table dedup_quality: one row for the search as a whole."""
-    bands = search.lsh.bands if search.lsh else None
-    row = (
-        search.method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
-        recall.high, hashes, bands.bands if bands else None, bands.rows if bands else None, counts.compared,
-        counts.skipped, search.clusters.clusterings if search.clusters else None,
-        search.clusters.clusters if search.clusters else None,
-    )  # fmt: skip
-    return spark.createDataFrame([row], tables.DEDUP_QUALITY.schema)
+def quality_rows(spark: SparkSession, search: Search, taken: Effort, measured: Measured, hashes: int) -> DataFrame:
+    """The table dedup_quality: a row for each number of clusterings united, and one for the search as a whole."""
+
+    def row(method: str, recall: SearchRecall, counts: Counts, clusterings: int | None, whole: bool) -> tuple[Any, ...]:
+        bands = search.lsh.bands if search.lsh and whole else None
+        return (
+            method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
+            recall.high, hashes, bands.bands if bands else None, bands.rows if bands else None, counts.compared,
+            counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
+        )  # fmt: skip
+
+    united = [
+        row(CLUSTERS, recall, taken.first(count), count, False) for count, recall in enumerate(measured.united, start=1)
+    ]
+    whole = row(search.method, measured.whole, taken.whole, search.clusterings or None, True)
+    return spark.createDataFrame([*united, whole], tables.DEDUP_QUALITY.schema)
+
+
+def whole_search(quality: DataFrame) -> DataFrame:
+    """The row of the table dedup_quality for the search as a whole; an earlier version wrote no other."""
+    return quality.where(F.coalesce("whole", F.lit(True)))

@@ -7,7 +7,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import pair_search, tables
 from jobs.config import Settings
 from jobs.lake import Lake
 from jobs.tables import Table
@@ -323,7 +323,7 @@ def _duplicates(lake: Lake, settings: Settings) -> Duplicates:
     )
     farthest, largest, random = _distinct_groups(sizes, orders, share)
     members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
-    quality = lake.read(tables.DEDUP_QUALITY).collect()
+    quality = pair_search.whole_search(lake.read(tables.DEDUP_QUALITY)).collect()
     return Duplicates(
         removed=totals[1],
         groups=totals[0],

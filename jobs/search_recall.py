@@ -1,19 +1,43 @@
-"""The recall of the duplicate search, measured: a sample of hashes compared with every hash, against what was found."""
+"""The recall of the duplicate search, measured: a sample of hashes compared with every hash, against what was found.
 
-from collections.abc import Iterator
+The same pass looks some bits beyond the threshold, so that a user sees what a looser one would call the same.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from scipy import stats
 
-from udfs.matching import Entries, near_between, packed_entries
+from udfs.matching import Entries, entry_distances, near_between, packed_entries
 
-_NEIGHBOURS = T.StructType([T.StructField(name, kind) for name, kind in (("a", T.LongType()), ("b", T.LongType()))])
+BEYOND = 24
+"""Bits above the threshold that are looked at: three standard deviations of the distance of two random hashes (8 bits
+each), enough to see copies end and chance begin."""
+
+NEAR_MISSES = 200
+"""Pairs above the threshold that are kept to be shown."""
+
+SAMPLED = T.StructType(
+    [
+        T.StructField("a", T.LongType()),
+        T.StructField("b", T.LongType()),
+        T.StructField("distance", T.IntegerType()),
+        T.StructField("known", T.BooleanType()),
+        T.StructField("pairs", T.LongType()),
+    ]
+)
+"""A pair of ranks (a < b) within the threshold, or a near miss, which counts for no pair; or, where `a` is null, how
+many pairs of a batch lie at a distance above the threshold. `known` are pairs of which no end is new."""
+
+_SAMPLED_ARROW = pa.schema(
+    [("a", pa.int64()), ("b", pa.int64()), ("distance", pa.int32()), ("known", pa.bool_()), ("pairs", pa.int64())]
+)
 _COLUMNS = ("hash", "rank", "known")
 
 
@@ -37,50 +61,184 @@ class SearchRecall:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, sampled: int, exhaustive: int, found: int, confidence: float) -> "SearchRecall":
+        """The share found, with its interval (Clopper-Pearson, on pairs).
+
+        Examples:
+            >>> SearchRecall.of(10, 40, 40, 0.95).low > 0.9, SearchRecall.of(10, 0, 0, 0.95).recall
+            (True, 1.0)
+        """
+        interval = stats.binomtest(found, exhaustive).proportion_ci(confidence) if exhaustive else None
+        low, high = (interval.low, interval.high) if interval else (0.0, 1.0)
+        return cls(sampled, exhaustive, found, found / exhaustive if exhaustive else 1.0, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far a sample looks.
+
+    Attributes:
+        count: Hashes to sample; chosen by a hash of the hash, so that the sample is the same each time.
+        max_distance: Bits within which a pair counts.
+        confidence: Of the intervals.
+        passed: Ranks below this are of images that passed the filter.
+        clusterings: How many were searched; 0 where clusters are not used.
+    """
+
+    count: int
+    max_distance: int
+    confidence: float
+    passed: int
+    clusterings: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a sample saw.
+
+    Attributes:
+        whole: Recall of all that was searched.
+        united: For clusters, recall of the first, of the first two, … clusterings, over pairs that this run compared.
+        distances: distance, exhaustive pairs and those found: at most 257.
+        near_misses: a, b, distance of the nearest pairs above the threshold whose both ends stay, best first.
+    """
+
+    whole: SearchRecall
+    united: tuple[SearchRecall, ...]
+    distances: tuple[tuple[int, int, int], ...]
+    near_misses: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Hashes that are compared with all.
+
+    Attributes:
+        packed: uint64 of shape (n, 5), as `udfs.matching.packed_entries` makes them.
+        stays: bool of shape (n,): whether the image is kept.
+    """
+
+    packed: NDArray[np.uint64]
+    stays: NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Exhaustive:
     """Compares hashes with a bounded sample, all with all.
 
     Attributes:
-        sample: uint64 of shape (n, 5), as `udfs.matching.packed_entries` makes them.
+        sample: The sample.
         max_distance: Bits within which a pair counts.
+        beyond: Bits above it that are looked at as well.
+        most: Near misses of a batch that are kept, the nearest: the nearest of all are among them.
     """
 
-    sample: NDArray[np.uint64]
+    sample: Sample
     max_distance: int
+    beyond: int = BEYOND
+    most: int = NEAR_MISSES
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (hash, rank, known) to pairs with a sampled one: the function for `DataFrame.mapInArrow`."""
-        sample = Entries.unpacked(self.sample)
+        """Arrow batches of (hash, rank, known, stays) to `SAMPLED`: the function for `DataFrame.mapInArrow`."""
+        sample = Entries.unpacked(self.sample.packed)
         for batch in batches:
-            others = Entries.unpacked(packed_entries(*(batch.column(name) for name in _COLUMNS)))
-            left, right = near_between(sample.words, others.words, self.max_distance)
-            a, b = sample.ranks[left], others.ranks[right]
-            ends = pa.array(np.minimum(a, b)[a != b]), pa.array(np.maximum(a, b)[a != b])
-            yield pa.record_batch(list(ends), names=["a", "b"])
+            if batch.num_rows:
+                others = Entries.unpacked(packed_entries(*(batch.column(name) for name in _COLUMNS)))
+                stays = batch.column("stays").to_numpy(zero_copy_only=False)
+                yield from self._rows(sample, others, stays).to_batches()
+
+    def _rows(self, sample: Entries, others: Entries, stays: NDArray[np.bool_]) -> pa.Table:
+        left, right = near_between(sample.words, others.words, self.max_distance + self.beyond)
+        # A pair of two sampled hashes is met from both ends, and counts from the better one.
+        twice = np.isin(others.ranks, sample.ranks)[right]
+        once = np.where(twice, sample.ranks[left] < others.ranks[right], True)
+        left, right = left[once], right[once]
+        both = Entries(
+            np.concatenate([sample.words, others.words], axis=1), np.empty(0, np.int64), np.empty(0, np.bool_)
+        )
+        distance = entry_distances(both, left, right + len(sample)).astype(np.int32)
+        near = distance <= self.max_distance
+        miss = ~near & self.sample.stays[left] & stays[right]
+        ends = np.sort([sample.ranks[left], others.ranks[right]], axis=0)
+        known = sample.known[left] & others.known[right]
+        nearest = np.lexsort((ends[1][miss], ends[0][miss], distance[miss]))[: self.most]
+        return pa.concat_tables(
+            [
+                _pairs(ends[:, near], distance[near], known[near], 1),
+                _pairs(ends[:, miss][:, nearest], distance[miss][nearest], known[miss][nearest], 0),
+                _counted(distance[~near]),
+            ]
+        )
 
 
-def neighbours(hashes: DataFrame, sample: NDArray[np.uint64], max_distance: int) -> DataFrame:
-    """a, b: ranks of every pair within the threshold that a sampled hash takes part in, a < b, each once."""
-    return hashes.select(*_COLUMNS).mapInArrow(Exhaustive(sample, max_distance), _NEIGHBOURS).distinct()
+def _pairs(ends: NDArray[np.int64], distance: NDArray[np.int32], known: NDArray[np.bool_], count: int) -> pa.Table:
+    counts = np.full(len(distance), count, np.int64)
+    return pa.table([pa.array(ends[0]), pa.array(ends[1]), distance, known, counts], schema=_SAMPLED_ARROW)
 
 
-def measure(hashes: DataFrame, pairs: DataFrame, count: int, max_distance: int, confidence: float) -> SearchRecall:
-    """Estimates the share of pairs that a search found.
+def _counted(distance: NDArray[np.int32]) -> pa.Table:
+    values, counts = np.unique(distance, return_counts=True)
+    nulls = pa.nulls(len(values), pa.int64())
+    return pa.table([nulls, nulls, values, pa.nulls(len(values), pa.bool_()), counts], schema=_SAMPLED_ARROW)
+
+
+def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) -> Measured:
+    """Estimates the share of pairs that a search found, and looks at what it left apart.
 
     Args:
         hashes: hash, rank, known: every distinct hash that took part.
-        pairs: a, b: the pairs of ranks that the search found.
-        count: Hashes to sample; chosen by a hash of the hash, so that the sample is the same each time.
-        max_distance: Bits within which a pair counts.
-        confidence: Of the interval (Clopper-Pearson, on pairs).
+        pairs: a, b, clustering: the pairs of ranks that the search found, each with the first clustering that found it.
+        losers: removed: ranks that do not stay.
+        look: How large a sample, and how far it looks.
     """
-    chosen = hashes.select(*_COLUMNS).orderBy(F.xxhash64("hash"), "hash").limit(count).toArrow()
-    sample = packed_entries(*(chosen.column(name).combine_chunks() for name in _COLUMNS))
-    hit = pairs.select("a", "b", F.lit(1).alias("hit"))
-    exact = neighbours(hashes, sample, max_distance).join(hit, ["a", "b"], "left")
-    total, found = exact.agg(F.count("*"), F.count("hit")).collect()[0]
-    interval = stats.binomtest(found, total).proportion_ci(confidence) if total else None
-    low, high = (interval.low, interval.high) if interval else (0.0, 1.0)
-    return SearchRecall(len(sample), total, found, found / total if total else 1.0, float(low), float(high))
+    gone = losers.select(F.col("removed").alias("rank"), F.lit(True).alias("gone"))
+    sample = _sample(hashes, gone, look)
+    stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
+    marked = hashes.join(gone, "rank", "left").select(*_COLUMNS, stays)
+    seen = marked.mapInArrow(Exhaustive(sample, look.max_distance), SAMPLED).persist()
+    try:
+        hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
+        within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
+        # One row for each distance, clustering and kind at most.
+        counted = within.groupBy("distance", "known", "clustering").agg(
+            F.count("*").alias("pairs"), F.count("hit").alias("found")
+        )
+        above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
+        misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
+        near, distances = counted.collect(), [(row.distance, row.pairs, 0) for row in above.collect()]
+        return Measured(
+            _recall(len(sample.packed), near, look),
+            tuple(_recall_of_first(count, len(sample.packed), near, look) for count in range(1, look.clusterings + 1)),
+            (*_by_distance(near), *distances),
+            tuple((row.a, row.b, row.distance) for row in misses.collect()),
+        )
+    finally:
+        seen.unpersist()
+
+
+def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
+    chosen = hashes.select(*_COLUMNS).orderBy(F.xxhash64("hash"), "hash").limit(look.count).toArrow()
+    packed = packed_entries(*(chosen.column(name).combine_chunks() for name in _COLUMNS))
+    ranks = chosen.column("rank").to_numpy()
+    few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")
+    lost = [row.rank for row in gone.join(F.broadcast(few), "rank", "left_semi").collect()]
+    return Sample(packed, ~np.isin(ranks, lost) & (ranks < look.passed))
+
+
+def _recall(sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
+    pairs, found = (sum(row[name] for row in counted) for name in ("pairs", "found"))
+    return SearchRecall.of(sampled, pairs, found, look.confidence)
+
+
+def _recall_of_first(count: int, sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
+    """Of the first `count` clusterings, over pairs that this run compared."""
+    fresh = [row for row in counted if not row.known]
+    found = sum(row.found for row in fresh if row.clustering is not None and row.clustering < count)
+    return SearchRecall.of(sampled, sum(row.pairs for row in fresh), found, look.confidence)
+
+
+def _by_distance(counted: Sequence[Row]) -> Iterator[tuple[int, int, int]]:
+    for bits in sorted({row.distance for row in counted}):
+        rows = [row for row in counted if row.distance == bits]
+        yield bits, sum(row.pairs for row in rows), sum(row.found for row in rows)

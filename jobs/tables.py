@@ -103,8 +103,14 @@ DEDUP_QUALITY = _table(
     "dedup",
     "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
     "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
-    "compared long, skipped long, clusterings int, clusters int",
+    "compared long, skipped long, clusterings int, clusters int, whole boolean",
 )
+"""One row for the whole search (`whole`), and before it, where clusters are searched, one for the union of the first
+1, 2, … clusterings, over the pairs that this run compared."""
+DEDUP_DISTANCES = _table("dedup_distances", "dedup", "distance int, exhaustive_pairs long, found_pairs long")
+"""Pairs of the sampled hashes with all others, by distance, to some bits above the threshold."""
+NEAR_MISSES = _table("near_misses", "dedup", "a_id string, b_id string, distance int")
+"""The nearest pairs above the threshold that a sampled hash takes part in and whose both images are kept."""
 WEIGHTS = _table("weights", "weigh", "image_id string, weight double")
 WEIGHT_QUALITY = _table(
     "weight_quality",
@@ -139,6 +145,6 @@ REGURGITATION_FAULTS = _table(
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
-    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED,
-    KEYWORD_SHIFT, REGURGITATION, REGURGITATION_FAULTS,
+    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY,
+    RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_FAULTS,
 )  # fmt: skip

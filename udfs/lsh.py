@@ -90,17 +90,26 @@ class Matching:
         max_distance: Bits within which a pair counts.
         max_bucket: Hashes under one band key that are all compared with each other; see `_large`.
         seed: Of the permutations that split larger ones.
+        clusters: Where keys are clusters, how many each clustering has: those of clustering i begin at i · clusters.
     """
 
     max_distance: int
     max_bucket: int
     seed: int = 0
+    clusters: int | None = None
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
         """Pairs of a bucket (`PACKED`), as `FOUND`: the function for `DataFrame.groupBy("bucket").applyInArrow`."""
         keys = joined_bytes(bucket.column("keys")).view(np.uint32)
         packed = joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS)
-        return self.match(keys, Entries.unpacked(packed)).to_arrow()
+        if self.clusters is None:
+            return self.match(keys, Entries.unpacked(packed)).to_arrow()
+        clustering = keys // np.uint32(self.clusters)
+        parts = []
+        for number in np.unique(clustering).tolist():
+            own = clustering == number
+            parts.append(self.match(keys[own], Entries.unpacked(packed[own])).to_arrow(number))
+        return pa.concat_tables(parts)
 
     def match(self, keys: NDArray[np.uint32], entries: Entries, depth: int = 0) -> Found:
         """Verified pairs among entries that share a key.

@@ -22,9 +22,12 @@ FOUND = T.StructType(
         T.StructField("distance", T.IntegerType()),
         T.StructField("compared", T.LongType()),
         T.StructField("skipped", T.LongType()),
+        T.StructField("clustering", T.IntegerType()),
     ]
 )
-"""A verified pair of ranks (a < b); or, where `a` is null, how many pairs a bucket compared and left out."""
+"""A verified pair of ranks (a < b); or, where `a` is null, how many pairs a bucket compared and left out.
+
+`clustering` is the number of the clustering that brought them together, from 0; null for bands."""
 
 ENTRY_WORDS = HASH_WORDS + 1
 """Words of 64 bits in an entry: the hash, then twice the rank, plus one where the hash is known."""
@@ -36,10 +39,13 @@ _FOUND_ARROW = pa.schema(
         ("distance", pa.int32()),
         ("compared", pa.int64()),
         ("skipped", pa.int64()),
+        ("clustering", pa.int32()),
     ]
 )
 _HALF = HASH_WORDS // 2
 _SHORT_RUN = 48
+# Bits from which on so many unlike pairs pass by half of their bits that a pair is judged by all of them at once.
+_DENSE = 50
 _TILE_ROWS, _TILE_COLUMNS = 64, 2048
 
 Indices = NDArray[np.intp]
@@ -134,15 +140,20 @@ class Found:
         distance = np.concatenate([part.distance for part in parts])
         return cls(a, b, distance, sum(part.compared for part in parts), sum(part.skipped for part in parts))
 
-    def to_arrow(self) -> pa.Table:
-        """Rows of `FOUND`: the pairs, each once, and one row of counts."""
+    def to_arrow(self, clustering: int | None = None) -> pa.Table:
+        """Rows of `FOUND`: the pairs, each once, and one row of counts.
+
+        Args:
+            clustering: The clustering in which they were found; None for bands.
+        """
         order = np.lexsort((self.b, self.a))
         a, b, distance = self.a[order], self.b[order], self.distance[order]
         first = np.ones(len(a), dtype=np.bool_)
         first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
         nulls = pa.nulls(int(first.sum()), pa.int64())
-        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls], schema=_FOUND_ARROW)
-        counts = [{"compared": self.compared, "skipped": self.skipped}]
+        number = pa.array(np.full(len(nulls), clustering or 0, np.int32), mask=np.full(len(nulls), clustering is None))
+        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number], schema=_FOUND_ARROW)
+        counts = [{"compared": self.compared, "skipped": self.skipped, "clustering": clustering}]
         return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=_FOUND_ARROW)])
 
 
@@ -258,8 +269,10 @@ def _near_in_tile(
     left: NDArray[np.uint64], right: NDArray[np.uint64], row: int, column: int, max_distance: int
 ) -> NDArray[np.intp]:
     rows, columns = left[:, row : row + _TILE_ROWS], right[:, column : column + _TILE_COLUMNS]
+    judged = HASH_WORDS if max_distance >= _DENSE else _HALF
     apart = np.bitwise_count(rows[0][:, None] ^ columns[0][None])
-    for x, y in zip(rows[1:_HALF], columns[1:_HALF], strict=True):
+    # 256 bits wrap to 0 here, and are told apart below.
+    for x, y in zip(rows[1:judged], columns[1:judged], strict=True):
         apart += np.bitwise_count(x[:, None] ^ y[None])
     i, j = np.divmod(np.flatnonzero(apart <= max_distance), columns.shape[1])
     whole = sum(np.bitwise_count(x[i] ^ y[j]).astype(np.uint16) for x, y in zip(rows, columns, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import report_facts, tables
+from jobs import pair_search, report_facts, tables
 from jobs.lake import Commit, Lake
 
 _SOURCES = 50
@@ -40,7 +40,7 @@ def origin(lake: Lake) -> dict[str, Any]:
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
         "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
-        "dedup": _last(lake.read(tables.DEDUP_QUALITY)),
+        "dedup": _last(pair_search.whole_search(lake.read(tables.DEDUP_QUALITY))),
         "weights": _last(lake.read(tables.WEIGHT_QUALITY)),
         "keywords": _rows(_moved(lake.read(tables.KEYWORD_SHIFT))),
         "software": software(),

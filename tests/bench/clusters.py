@@ -1,11 +1,15 @@
 """Recall of the clusters' union against an exhaustive search, for one clustering, two, … and for more centroids each.
 
-python -m tests.bench.clusters --lake LAKE [--sample 5000]
+python -m tests.bench.clusters --lake LAKE [--clusterings 5] [--sample 5000] [--set dedup.hash=pdq]
 
-The lake is one that has been scored; its tables of duplicates are made anew in a copy of the settings' runs.
+The lake is one that has been scored; its duplicates are found anew, again and again, and in the end are those of the
+last search. Recall is of the pairs of the sampled hashes with all others; the clusterings of one row are united.
 """
 
 import argparse
+from collections.abc import Sequence
+
+from pyspark.sql import Row
 
 from jobs import config, dedup, tables
 from jobs.job import Job
@@ -13,27 +17,42 @@ from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.session import get_session
 
-RUNS = [("clusters", n, 1) for n in (1, 2, 3, 5)] + [("clusters", 1, n) for n in (2, 3, 5)] + [("lsh", 1, 1)]
+NEAREST = (2, 3, 5)
+HEADER = """\
+| method | clusterings | nearest centroids | clusters | recall | pairs compared |
+|---|---:|---:|---:|---:|---:|"""
+
+
+def searched(lake: Lake, overrides: Sequence[str]) -> list[Row]:
+    """The rows of dedup_quality that a search leaves, the whole last."""
+    dedup.run(Job(lake, config.load(overrides=overrides), Progress()))
+    return lake.read(tables.DEDUP_QUALITY).orderBy("whole", "clusterings").collect()
+
+
+def line(row: Row, nearest: int | None) -> str:
+    """One row of the table."""
+    found = f"{row.recall:.4f} [{row.recall_low:.4f}, {row.recall_high:.4f}] of {row.exhaustive_pairs:,}"
+    cells = (row.method, row.clusterings or "–", nearest or "–", row.clusters or "–", found, f"{row.compared:,}")
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lake", required=True, help="a scored lake; its duplicates are found anew, again and again")
+    parser.add_argument("--lake", required=True, help="a scored lake")
+    parser.add_argument("--clusterings", type=int, default=5)
     parser.add_argument("--sample", type=int, default=5000)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
-    spark = get_session(config.load().spark)
-    lines = []
-    for method, clusterings, nearest in RUNS:
-        choices = {"method": method, "clusterings": clusterings, "nearest": nearest, "sample": options.sample}
-        settings = config.load(overrides=[f"dedup.{key}={value}" for key, value in choices.items()])
-        lake = Lake(spark, options.lake)
-        dedup.run(Job(lake, settings, Progress()))
-        row = lake.read(tables.DEDUP_QUALITY).collect()[0]
-        found = f"{row.recall:.4f} [{row.recall_low:.4f}, {row.recall_high:.4f}] of {row.exhaustive_pairs:,}"
-        lines.append(f"| {method} | {clusterings} | {nearest} | {row.clusters or '–'} | {found} | {row.compared:,} |")
-    print("| method | clusterings | nearest centroids | clusters | recall | pairs compared |")
-    print("|---|---:|---:|---:|---:|---:|")
+    settings = [f"dedup.sample={options.sample}", *options.overrides]
+    lake = Lake(get_session(config.load(overrides=options.overrides).spark), options.lake)
+    several = ["dedup.method=clusters", f"dedup.clusterings={options.clusterings}", "dedup.nearest=1"]
+    lines = [line(row, 1) for row in searched(lake, [*settings, *several])[:-1]]
+    for nearest in NEAREST:
+        one = ["dedup.method=clusters", "dedup.clusterings=1", f"dedup.nearest={nearest}"]
+        lines.append(line(searched(lake, [*settings, *one])[-1], nearest))
+    lines.append(line(searched(lake, [*settings, "dedup.method=lsh"])[-1], None))
+    print(HEADER)
     print("\n".join(lines))
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import config, dedup, tables
+from jobs import config, dedup, pair_search, tables
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
@@ -158,7 +158,7 @@ def main() -> None:
         summary = dedup.run(job)
         seconds, peak = time.perf_counter() - started, memory.stop()
         rows = job.lake.read(tables.PAIRS).select("a_id", "b_id").toPandas()
-        quality = job.lake.read(tables.DEDUP_QUALITY).collect()[0]
+        quality = pair_search.whole_search(job.lake.read(tables.DEDUP_QUALITY)).collect()[0]
         job.lake.spark.stop()
     print(summary)
     print(HEADER)

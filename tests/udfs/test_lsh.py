@@ -4,8 +4,8 @@ import pytest
 from numpy.typing import NDArray
 
 from udfs.hamming import distances, words
-from udfs.lsh import Matching, Packing
-from udfs.matching import Entries, Found
+from udfs.lsh import Matching, Packing, packed_rows
+from udfs.matching import Entries, Found, near_between, packed_entries
 from udfs.minhash import Bands, band_keys, choose_bands, jaccard, signatures
 
 
@@ -113,6 +113,37 @@ def test_matching_finds_exactly_the_near_pairs_under_a_key(size: int, known: int
     assert np.array_equal(found.distance, distances(words(hashes[found.a]), words(hashes[found.b])))
 
 
+@pytest.mark.parametrize("limit", [31, 49, 50, 78, 255, 256])
+def test_all_pairs_between_two_lists_are_found_at_any_distance(limit: int) -> None:
+    left = random_hashes(70)
+    right = np.concatenate([flipped(left[:40], limit if limit < 256 else 256), random_hashes(2100, seed=9)])
+    i, j = near_between(np.ascontiguousarray(words(left).T), np.ascontiguousarray(words(right).T), limit)
+    near = distances(words(left)[:, None], words(right)[None]) <= limit
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(
+        zip(*map(np.ndarray.tolist, np.nonzero(near)), strict=True)
+    )
+    assert len(i) == near.sum() >= 40
+
+
+def test_pairs_know_the_clustering_that_brought_them_together() -> None:
+    hashes = np.repeat(random_hashes(2), 2, axis=0)
+    # Ten clusters in each: 0 and 1 meet in the first clustering, all four in the third.
+    keys = np.array([[3, 25], [3, 25], [4, 25], [5, 25]], np.uint32)
+    packed = packed_rows(keys, keys % np.uint32(1), packed_entries(*columns_of(hashes)))
+    rows = Matching(31, 100, clusters=10)(pa.Table.from_batches([packed])).to_pylist()
+    assert [(row["a"], row["b"], row["clustering"]) for row in rows if row["a"] is not None] == [
+        (0, 1, 0),
+        (0, 1, 2),
+        (2, 3, 2),
+    ]
+    assert [(row["compared"], row["clustering"]) for row in rows if row["a"] is None] == [(1, 0), (6, 2)]
+
+
+def columns_of(hashes: NDArray[np.uint8]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    count = len(hashes)
+    return pa.array([h.tobytes() for h in hashes]), pa.array(np.arange(count)), pa.array([False] * count)
+
+
 def test_a_hash_and_its_opposite_are_not_near() -> None:
     zeros_and_ones = np.concatenate([np.zeros((1, 32), np.uint8), np.full((1, 32), 255, np.uint8)])
     for copies in (1, 60):
@@ -126,7 +157,7 @@ def test_found_pairs_travel_once_with_a_row_of_counts() -> None:
     entries = entries_of(np.concatenate([hashes, hashes]))
     rows = Found.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
     assert len(rows) == 15 + 1
-    assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0}
+    assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0, "clustering": None}
 
 
 def test_a_pile_of_near_copies_is_settled_by_its_best_in_linear_time() -> None:
