@@ -413,6 +413,8 @@ def small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]
     wanted = {
         "spark.sql.files.maxPartitionBytes": str(settings.file_mb << 20),
         "spark.sql.parquet.compression.codec": "uncompressed",
+        # No two pictures are alike, so a dictionary of them would be filled, hashed and thrown away.
+        "parquet.enable.dictionary#image": "false",
         "parquet.block.size": str(_ROW_GROUP_BYTES),
         # A row group's size is looked at after so many rows; the default of 100 pictures can be a GB.
         "parquet.block.size.row.check.min": "10",

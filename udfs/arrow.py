@@ -1,4 +1,4 @@
-"""Arrow columns of fixed-width bytes as numpy arrays and back, without a Python object for each row."""
+"""Arrow columns of fixed-width cells as numpy arrays and back, without a Python object for each row."""
 
 import numpy as np
 import pyarrow as pa
@@ -42,3 +42,17 @@ def cells(rows: NDArray[np.uint8]) -> pa.Array:
     buffer = pa.py_buffer(np.ascontiguousarray(rows))
     fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, buffer])
     return fixed.cast(pa.binary())
+
+
+def lists(rows: NDArray[np.float32]) -> pa.Array:
+    """Rows of numbers as a list column.
+
+    Args:
+        rows: float32 of shape (n, width).
+
+    Examples:
+        >>> lists(np.array([[1, 2]], dtype=np.float32)).to_pylist()
+        [[1.0, 2.0]]
+    """
+    count, width = rows.shape
+    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, np.ascontiguousarray(rows).ravel())

@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark import SparkFiles
@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 from models import images, runtime
 from models.classifier import ImageModel, classify_each
 from models.encoder import Encoder
+from udfs.arrow import cells, lists
 from udfs.hashes import PDQ_SIDE, pdq_of
 
 SCORED = T.StructType(
@@ -56,24 +57,28 @@ class Scoring:
         """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
         for batch in batches:
             for begin in range(0, batch.num_rows, 4 * self.batch):
-                yield self._score(batch.slice(begin, 4 * self.batch))
+                yield from self._score(batch.slice(begin, 4 * self.batch))
 
-    def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _score(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         encoder = Encoder.open(SparkFiles.get(self.encoder), self.threads, self.providers, self.batch)
         size = (encoder.size, encoder.size)
         sizes = sorted({size, *(model.size for model in self.classifiers)})
+        ids = rows.column("image_id")
         pictures = [_read(data, sizes) for data in rows.column("image")]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
         thumbnails = {size: _stack([p.thumbnails[size] for p in good], size) for size in sizes}
-        results = zip(good, *encoder.encode(thumbnails[size]), self._classify(thumbnails), strict=True)
-        ids = rows.column("image_id").to_pylist()
-        table = [
-            _failed(image_id, picture)
-            if isinstance(picture, images.ImageFault)
-            else _succeeded(image_id, encoder.digest, *next(results))
-            for image_id, picture in zip(ids, pictures, strict=True)
-        ]
-        return pa.RecordBatch.from_pylist(table, schema=_ARROW)
+        embeddings, hashes = encoder.encode(thumbnails[size])
+        is_good = pa.array([isinstance(picture, _Picture) for picture in pictures])
+        signals = {
+            "encoder": pa.array([encoder.digest] * len(good)),
+            "embedding": lists(embeddings),
+            "embedding_hash": cells(hashes),
+            "scores": lists(self._classify(thumbnails)),
+        }
+        yield _succeeded(ids.filter(is_good), good, signals)
+        if len(good) < len(pictures):
+            faults = [picture for picture in pictures if isinstance(picture, images.ImageFault)]
+            yield _failed(ids.filter(pc.invert(is_good)), faults)
 
     def _classify(self, thumbnails: Mapping[tuple[int, int], NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Scores of shape (n, classifiers); classifiers that read one inference share it."""
@@ -120,28 +125,25 @@ def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np
     return np.stack(pixels) if pixels else np.zeros((0, *size, 3), dtype=np.uint8)
 
 
-def _succeeded(
-    image_id: str,
-    encoder: str,
-    picture: _Picture,
-    embedding: NDArray[np.float32],
-    bits: NDArray[np.uint8],
-    scores: NDArray[Any],
-) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "pdq": picture.pdq,
-        "pdq_quality": picture.quality,
-        "encoder": encoder,
-        "embedding": embedding,
-        "embedding_hash": bits.tobytes(),
-        "content": picture.content,
-        "scores": scores.tolist(),
+def _succeeded(ids: pa.Array, pictures: list[_Picture], signals: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    seen = {
+        "pdq": pa.array([picture.pdq for picture in pictures], pa.binary()),
+        "pdq_quality": pa.array([picture.quality for picture in pictures], pa.int32()),
+        "content": pa.array([picture.content for picture in pictures], pa.string()),
     }
+    return _batch({"image_id": ids, **seen, **signals})
 
 
-def _failed(image_id: str, fault: images.ImageFault) -> dict[str, Any]:
-    return {"image_id": image_id, "reason": fault.reason, "detail": fault.detail}
+def _failed(ids: pa.Array, faults: list[images.ImageFault]) -> pa.RecordBatch:
+    reasons = {"reason": [fault.reason for fault in faults], "detail": [fault.detail for fault in faults]}
+    return _batch({"image_id": ids, **{name: pa.array(texts, pa.string()) for name, texts in reasons.items()}})
+
+
+def _batch(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Rows of `SCORED` that hold the given columns, all others null: built by column, since objects cost time."""
+    count = len(columns["image_id"])
+    held = [columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in _ARROW]
+    return pa.RecordBatch.from_arrays(held, schema=_ARROW)
 
 
 _ARROW = pa.schema(
