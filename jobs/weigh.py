@@ -36,10 +36,12 @@ class Features:
     Attributes:
         words: Words whose presence is a feature.
         dims: Length of the embedding; 0 where it is not used.
+        chosen: Their kinds, as the setting `weigh.features` names them.
     """
 
     words: tuple[str, ...]
     dims: int
+    chosen: tuple[str, ...] = ()
 
     @cached_property
     def keywords(self) -> Keywords:
@@ -56,6 +58,46 @@ class Features:
         stacked = np.zeros((len(words), self.dims))
         stacked[there] = embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.dims)
         return sparse.hstack([found, sparse.csr_matrix(stacked)], format="csr")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is weighed.
+
+    Attributes:
+        rows: The unfiltered reference: image_id, kept, words (of the caption, each once).
+        signals: image_id, embedding, of the current encoder; larger than the rows, so that it is joined only where an
+            embedding is asked for.
+        total: Rows.
+        kept: Those of them that passed the filter.
+    """
+
+    rows: DataFrame
+    signals: DataFrame
+    total: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the raw weights.
+
+    Attributes:
+        total: Of the weights.
+        squares: Of their squares.
+        clipped: How many met the bound.
+        largest: The largest of them.
+    """
+
+    total: float
+    squares: float
+    clipped: int
+    largest: float
+
+    @property
+    def effective_sample_size(self) -> float:
+        """How many images of weight 1 the weighted ones are worth."""
+        return probe.effective_sample_size(self.total, self.squares)
 
 
 def run(job: Job) -> Summary:
@@ -79,49 +121,58 @@ def run(job: Job) -> Summary:
         reference = reference_of(
             images, lake.read(tables.VERDICTS), lake.read(tables.DUPLICATES), lake.read(tables.FILTERED_DUPLICATES)
         )
-        rows = with_embedding(reference, signals).persist(StorageLevel.DISK_ONLY)
+        rows = with_words(reference).persist(StorageLevel.DISK_ONLY)
         counts = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
     try:
-        return _weigh(job, rows, Features((), encoder.dims), (int(counts[0]), int(counts[1])), recipe)
+        return _weigh(job, Gathered(rows, signals, int(counts[0]), int(counts[1])), encoder.dims, recipe)
     finally:
         rows.unpersist()
 
 
-def _weigh(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int], recipe: Recipe) -> Summary:
+def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
     lake, settings = job.lake, job.settings.weigh
-    total, kept = counts
-    if kept == 0:
+    if data.kept == 0:
         raise WinnowError(
             "weigh: no image is kept, so there is nothing to weigh: lower the thresholds and filter again"
         )
-    chosen = settings.features if kept < total else []
-    words = vocabulary(rows, settings, kept / total) if "caption" in chosen else ()
-    if "caption" in chosen and not words:
-        job.progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
-    features = Features(words, features.dims if "embedding" in chosen else 0)
+    features = _features(job, data, dims)
+    shown = featured(data.rows, data.signals, features)
     with job.progress.step("weigh: fit the probe"):
-        probes, quality = _fit(job, rows, features, counts)
+        probes, quality = _fit(job, shown, features, data)
     with job.progress.step("weigh: look for removed images that nothing resembles"):
-        reach, lost = _beyond_reach(rows, settings, job.settings.seed)
+        reach, lost = _beyond_reach(data, settings, job.settings.seed)
     with job.progress.step("weigh: weigh the kept images"):
-        raw = raw_weights(rows.where("kept"), features, probes, settings, job.settings.seed).persist(
+        raw = raw_weights(shown.where("kept"), features, probes, settings, job.settings.seed).persist(
             StorageLevel.DISK_ONLY
         )
-        weights, facts = scaled_weights(raw, kept), _facts(raw, kept, settings)
-        lake.replace(tables.WEIGHTS, weights, recipe)
-        row = (kept, total, *facts, quality.auc, quality.calibration_error, reach, list(chosen))
+        sums = _sums(raw)
+        lake.replace(tables.WEIGHTS, scaled_weights(raw, data.kept / sums.total), recipe)
+        row = (
+            data.kept, data.total, sums.effective_sample_size, sums.clipped, sums.largest * data.kept / sums.total,
+            quality.auc, quality.calibration_error, reach, list(features.chosen),
+        )  # fmt: skip
         quality_row = lake.spark.createDataFrame([row], tables.WEIGHT_QUALITY.schema)
         lake.replace(tables.WEIGHT_QUALITY, quality_row, recipe)
         bins = [astuple(one) for one in quality.reliability]
         lake.replace(tables.RELIABILITY, lake.spark.createDataFrame(bins, tables.RELIABILITY.schema), recipe)
         lake.replace(tables.BEYOND_REACH, lake.spark.createDataFrame(lost, tables.BEYOND_REACH.schema), recipe)
-    summary = _checked_summary(job, kept, facts, reach)
+        raw.unpersist()
+    summary = _checked_summary(job, data.kept, sums, reach)
     with job.progress.step("weigh: write the curated set"):
         images = lake.read(tables.IMAGES)
         done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
         lake.replace(tables.CURATED, lake.read(tables.WEIGHTS).join(images, "image_id"), done)
-    raw.unpersist()
     return summary
+
+
+def _features(job: Job, data: Gathered, dims: int) -> Features:
+    """What the settings ask the probe to see; nothing where nothing was filtered."""
+    settings = job.settings.weigh
+    chosen = tuple(settings.features) if data.kept < data.total else ()
+    words = vocabulary(data.rows, settings, data.kept / data.total) if "caption" in chosen else ()
+    if "caption" in chosen and not words:
+        job.progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
+    return Features(words, dims if "embedding" in chosen else 0, chosen)
 
 
 # Transforms ---------------------------------------------------------------------------------------------------------
@@ -143,10 +194,16 @@ def reference_of(
     return judged.select("image_id", "caption", F.coalesce("kept", F.lit(True)).alias("kept"))
 
 
-def with_embedding(reference: DataFrame, signals: DataFrame) -> DataFrame:
-    """image_id, kept, words (of the caption, each once), embedding (null where there is none)."""
-    joined = reference.join(signals.select("image_id", "embedding"), "image_id", "left")
-    return joined.select("image_id", "kept", caption_words(F.col("caption")).alias("words"), "embedding")
+def with_words(reference: DataFrame) -> DataFrame:
+    """image_id, kept, words (of the caption, each once)."""
+    return reference.select("image_id", "kept", caption_words(F.col("caption")).alias("words"))
+
+
+def featured(rows: DataFrame, signals: DataFrame, features: Features) -> DataFrame:
+    """image_id, kept, words, embedding: null where there is none, and empty where the probe does not see it."""
+    if not features.dims:
+        return rows.withColumn("embedding", F.array().cast("array<float>"))
+    return rows.join(signals.select("image_id", "embedding"), "image_id", "left")
 
 
 def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[str, ...]:
@@ -195,32 +252,27 @@ def raw_weights(
             columns = [batch.column("image_id"), pa.array(raw), pa.array(odds > bound)]
             yield pa.record_batch(columns, names=["image_id", "raw", "clipped"])
 
-    shown = kept.select("image_id", "words", _embedding(features), fold_of(seed, settings.folds).alias("fold"))
+    shown = kept.select("image_id", "words", "embedding", fold_of(seed, settings.folds).alias("fold"))
     return shown.mapInArrow(weigh, "image_id string, raw long, clipped boolean")
 
 
-def _embedding(features: Features) -> Column:
-    return (F.col("embedding") if features.dims else F.array().cast("array<float>")).alias("embedding")
-
-
-def scaled_weights(raw: DataFrame, kept: int) -> DataFrame:
-    """image_id, weight: scaled to mean 1; summed as whole numbers, so that no order of rows shows in a weight."""
-    total = raw.agg(F.sum("raw")).collect()[0][0]
-    return raw.select("image_id", (F.col("raw").cast("double") * (kept / total)).alias("weight"))
+def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
+    """image_id, weight: the raw weights times `scale`, which makes their mean 1."""
+    return raw.select("image_id", (F.col("raw").cast("double") * scale).alias("weight"))
 
 
 # Parts of the job ---------------------------------------------------------------------------------------------------
 
 
-def _fit(job: Job, rows: DataFrame, features: Features, counts: tuple[int, int]) -> tuple[list[Probe], ProbeQuality]:
+def _fit(job: Job, shown: DataFrame, features: Features, data: Gathered) -> tuple[list[Probe], ProbeQuality]:
     """Cross-fitted probes; where there is no feature to weigh by, ones that weigh everything alike."""
     settings, seed = job.settings.weigh, job.settings.seed
     if not features.words and not features.dims:
         return [Probe(np.zeros(0), 0.0)] * settings.folds, ProbeQuality(0.5, 0.0)
     # Both sides about `sample` images, whatever the lake's size; an image that was kept is a sample of both.
-    in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in counts)
-    some = rows.where(in_all | (F.col("kept") & in_kept)).select(
-        "image_id", "words", _embedding(features), fold_of(seed, settings.folds).alias("fold"),
+    in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in (data.total, data.kept))
+    some = shown.where(in_all | (F.col("kept") & in_kept)).select(
+        "image_id", "words", "embedding", fold_of(seed, settings.folds).alias("fold"),
         in_all.alias("in_all"), (F.col("kept") & in_kept).alias("in_kept"),
     )  # fmt: skip
     # Sorted, so that sums come out the same to the last bit however the rows were spread.
@@ -237,24 +289,27 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _beyond_reach(rows: DataFrame, settings: WeighSettings, seed: int) -> tuple[float, list[tuple[str, str, float]]]:
+def _beyond_reach(data: Gathered, settings: WeighSettings, seed: int) -> tuple[float, list[tuple[str, str, float]]]:
     """`models.probe.beyond_reach` for bounded samples against all kept images.
 
     Returns:
         Share of the sampled removed images (nan where there is nothing to compare), and those that are least like any
         kept one: image_id, its nearest kept image, their similarity.
     """
-    order = F.xxhash64(F.lit(seed + 2), "image_id")
-    present = rows.where(F.col("embedding").isNotNull()).select("image_id", "embedding", "kept")
-    sides = [present.where(~F.col("kept")), present.where("kept")]
-    removed, kept = (side.orderBy(order, "image_id").limit(settings.reach_sample).collect() for side in sides)
+    order = F.xxhash64(F.lit(seed + 2), "image_id"), F.col("image_id")
+    embedded = data.signals.where(F.col("embedding").isNotNull()).select("image_id", "embedding")
+    sides = [data.rows.where(side).select("image_id") for side in (~F.col("kept"), F.col("kept"))]
+    # Few ids go to the embeddings, rather than all embeddings to the ids.
+    some = [F.broadcast(side.orderBy(*order).limit(settings.reach_sample)) for side in sides]
+    removed, kept = (embedded.join(ids, "image_id").orderBy(*order).collect() for ids in some)
     if not removed or len(kept) < 2:
         return float("nan"), []
     asked = [*removed, *kept]
     queries = np.asarray([row.embedding for row in asked], dtype=np.float32)
     nearest: dict[int, tuple[str, float]] = {}
     # A kept image is its own nearest: the next one counts.
-    for row in nearest_by_embedding(sides[1], queries, 2).orderBy("query", "rank").collect():
+    pool = embedded.join(sides[1], "image_id", "left_semi")
+    for row in nearest_by_embedding(pool, queries, 2).orderBy("query", "rank").collect():
         if row.image_id != asked[row.query].image_id:
             nearest.setdefault(row.query, (row.image_id, row.similarity))
     similarity = np.array([nearest[i][1] for i in range(len(asked))])
@@ -263,17 +318,14 @@ def _beyond_reach(rows: DataFrame, settings: WeighSettings, seed: int) -> tuple[
     return float(np.mean(lost)), [(removed[i].image_id, *nearest[i]) for i in least]
 
 
-def _facts(raw: DataFrame, kept: int, settings: WeighSettings) -> tuple[float, int, float]:
-    """Effective sample size, clipped images and the largest weight."""
+def _sums(raw: DataFrame) -> Sums:
+    """Sums of whole numbers, so that no order of rows shows in a weight."""
     square = F.col("raw").cast("decimal(19,0)") * F.col("raw").cast("decimal(19,0)")
-    total, squares, clipped, top = raw.agg(F.sum("raw"), F.sum(square), F.count_if("clipped"), F.max("raw")).collect()[
-        0
-    ]
-    size = probe.effective_sample_size(float(total), float(squares))
-    return size, int(clipped), float(top) * kept / float(total)
+    row = raw.agg(F.sum("raw"), F.sum(square), F.count_if("clipped"), F.max("raw")).collect()[0]
+    return Sums(float(row[0]), float(row[1]), int(row[2]), float(row[3]))
 
 
-def _checked_summary(job: Job, kept: int, facts: tuple[float, int, float], reach: float) -> Summary:
+def _checked_summary(job: Job, kept: int, sums: Sums, reach: float) -> Summary:
     lake = job.lake
     images = lake.read(tables.IMAGES).count()
     filtered = lake.read(tables.VERDICTS).where(~F.col("kept")).count()
@@ -283,7 +335,7 @@ def _checked_summary(job: Job, kept: int, facts: tuple[float, int, float], reach
             f"weigh: {images} images are not {kept} kept + {filtered} filtered + {duplicates} duplicates; "
             "run filter, dedup and weigh again"
         )
-    size, clipped, top = facts
+    size, clipped, top = sums.effective_sample_size, sums.clipped, sums.largest * kept / sums.total
     if reach > 0:
         job.progress.note(
             f"{reach:.0%} of the filtered images look like nothing that is kept: no weight can bring them back"
