@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from rich.table import Table
 
 from jobs import report, report_words, tables
-from jobs.charts import shift_chart
+from jobs.charts.intervals import shift_chart
 from jobs.exports.origin import origin
 from jobs.job import Job
 from jobs.lake import Lake

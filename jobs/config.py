@@ -163,6 +163,7 @@ class RegurgitationSettings(_Section):
 
     neighbours: Annotated[int, Field(ge=1, le=100)]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
+    min_likeness: Annotated[float, Field(ge=0, le=1)]
     confidence: Fraction
     pairs: Annotated[int, Field(ge=1, le=400)]
 

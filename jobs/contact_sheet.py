@@ -1,12 +1,13 @@
 """The contact sheet of `regurgitation`: generated images beside the ones they are nearest to, in one HTML file."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import thumbnails
+from jobs import tables, thumbnails
 from jobs.config import Settings
 from jobs.job import Summary
 from jobs.lake import Lake
@@ -56,6 +57,27 @@ def pairs_of(described: DataFrame, generated: DataFrame, images: DataFrame, sett
     return tuple(Pair(row, left[row.generated_id], right[row.image_id]) for row in rows)
 
 
+def stored(pairs: tuple[Pair, ...], spark: SparkSession) -> DataFrame:
+    """The pairs as rows of regurgitation_pairs: the lake keeps no generated image, and the report shows these.
+
+    Args:
+        pairs: In the order of the sheet.
+        spark: The session.
+    """
+    own = ("place", "generated_caption", "thumbnail")
+    names = [name for name in tables.REGURGITATION_PAIRS.schema.names if name not in own]
+    rows = [
+        {
+            "place": place,
+            "generated_caption": pair.generated.caption,
+            "thumbnail": _bytes(pair.generated.uri),
+            **{name: pair.facts[name] for name in names},
+        }
+        for place, pair in enumerate(pairs)
+    ]
+    return spark.createDataFrame(rows, tables.REGURGITATION_PAIRS.schema)
+
+
 def write(lake: Lake, pairs: tuple[Pair, ...], summary: Summary) -> str:
     """Writes the sheet below the lake and returns its address."""
     name = lake.uri.rstrip("/").rpartition("/")[2] or lake.uri
@@ -71,3 +93,7 @@ def render(name: str, pairs: tuple[Pair, ...], summary: Mapping[str, object]) ->
         summary: What the command found out, by name.
     """
     return template("regurgitation.html.jinja").render(name=name, pairs=pairs, summary=summary, style=style())
+
+
+def _bytes(uri: str | None) -> bytes | None:
+    return None if uri is None else base64.b64decode(uri.partition(",")[2])

@@ -2,6 +2,7 @@
 
 import json
 import posixpath
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from pyspark.sql import functions as F
 
 from jobs.tables import Table
 from models.errors import WinnowError
+
+_FEW_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class Commit:
         version: Delta's number of it.
         written_at: When it was committed, in UTC.
         recipe: How it was made; None when something other than Winnow wrote it.
+        seconds: From the command's start to this commit; None where it was not noted.
     """
 
     version: int
     written_at: datetime
     recipe: Recipe | None
+    seconds: float | None = None
 
 
 class Lake:
@@ -74,6 +79,11 @@ class Lake:
     def __init__(self, spark: SparkSession, uri: str) -> None:
         self.spark = spark
         self.uri = uri.rstrip("/")
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts the clock that commits tell their seconds by: a command begins."""
+        self._began = time.monotonic()
 
     # Tables ---------------------------------------------------------------------------------------------------------
 
@@ -145,6 +155,21 @@ class Lake:
         reader = self.spark.read.schema(table.schema).option("basePath", self.path(table.name))
         return reader.parquet(*[unquote(file) for file in files])
 
+    def rows_of(self, table: Table, wanted: DataFrame) -> DataFrame:
+        """Some of a table's rows; where few data files hold them, no others are opened.
+
+        Args:
+            table: Must hold its rows as they were written: with none deleted.
+            wanted: image_id; few enough to be sent to every executor.
+        """
+        few = F.broadcast(wanted.select("image_id").distinct())
+        named = self.read(table).select("image_id", F.col("_metadata.file_path").alias("file"))
+        files = named.join(few, "image_id", "left_semi").select("file").distinct().limit(_FEW_FILES + 1).collect()
+        if not files:
+            return self.read(table).limit(0)
+        rows = self.read(table) if len(files) > _FEW_FILES else self.read_files(table, [row.file for row in files])
+        return rows.join(few, "image_id", "left_semi")
+
     def append(self, table: Table, rows: DataFrame, recipe: Recipe) -> None:
         """Adds rows in one atomic commit."""
         self._write(table, rows, recipe, "append")
@@ -167,7 +192,7 @@ class Lake:
         equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
         merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
         # A merge takes its metadata from the session alone.
-        self.spark.conf.set(spoken_for, recipe.to_json())
+        self.spark.conf.set(spoken_for, self._metadata(recipe))
         try:
             merge.whenMatchedDelete().execute()
         finally:
@@ -177,16 +202,15 @@ class Lake:
         """How the table's newest version was made; None when it is not there or was written by something else."""
         if not self.exists(table):
             return None
-        metadata = self._last_commit(table)["userMetadata"]
-        return Recipe(**json.loads(metadata)) if metadata else None
+        return _told(self._last_commit(table)["userMetadata"])[0]
 
     def commit(self, table: Table) -> Commit | None:
         """The table's newest version, when it was written and how; None when it is not there."""
         if not self.exists(table):
             return None
         last = self._last_commit(table)
-        recipe = Recipe(**json.loads(last["userMetadata"])) if last["userMetadata"] else None
-        return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe)
+        recipe, seconds = _told(last["userMetadata"])
+        return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe, seconds)
 
     def rows_written(self, table: Table) -> int:
         """Rows that the table's newest commit wrote, as Delta counted them."""
@@ -199,11 +223,14 @@ class Lake:
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
-        writer = writer.format("delta").mode(mode).option("userMetadata", recipe.to_json())
+        writer = writer.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
         # A table that an earlier version wrote may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
         writer.save(self.path(table.name))
+
+    def _metadata(self, recipe: Recipe) -> str:
+        return json.dumps({**json.loads(recipe.to_json()), "seconds": round(time.monotonic() - self._began, 1)})
 
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
         history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
@@ -259,3 +286,12 @@ class Lake:
         """Removes a scratch folder or file below the lake, if it is there."""
         filesystem, path = self._hadoop(name)
         filesystem.delete(path, True)
+
+
+def _told(metadata: str | None) -> tuple[Recipe | None, float | None]:
+    """The recipe in a commit's metadata, and the seconds it took."""
+    if not metadata:
+        return None, None
+    parts = json.loads(metadata)
+    seconds = parts.pop("seconds", None)
+    return Recipe(**parts), seconds

@@ -24,11 +24,13 @@ from jobs.sources import files, rows
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError, WinnowError
 from models.thresholds import upper_bound
+from udfs.alignment import likenesses, thumbnails
 from udfs.hamming import HASH_BITS, hamming
 from udfs.nearest import inner_product
 from udfs.scoring import Scoring
 
 STAGING = "_staging/regurgitation"
+_TASKS_PER_CORE = 4
 _GENERATED_OF_A_PASS = 50_000  # their signals are on the driver, about 1 kB each
 
 
@@ -38,18 +40,26 @@ class Comparison:
 
     Attributes:
         rule: What counts as a duplicate; the hash and the encoder are its.
-        max_distance: Bits of 256 within which a generated image counts as a copy.
+        max_distance: Bits of 256 within which a generated image may be a copy.
+        min_likeness: Likeness to the original that it needs besides; 0 where the distance alone decides.
         neighbours: Nearest images looked for by each of the two distances.
     """
 
     rule: Rule
     max_distance: int
+    min_likeness: float
     neighbours: int
 
     @property
     def hash(self) -> str:
         """The column of the table signals that is compared."""
         return "pdq" if self.rule.hash == "pdq" else "embedding_hash"
+
+    @property
+    def words(self) -> str:
+        """What makes a copy."""
+        bits = f"{self.max_distance} bits of {HASH_BITS}"
+        return f"{bits}, and at least {self.min_likeness:g} alike once laid over it" if self.min_likeness else bits
 
 
 def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summary:
@@ -110,7 +120,7 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
             best = {row.generated_key: row for row in _described(lake, nearest_pairs(_pairs(lake))).collect()}
     finally:
         lake.delete(STAGING)
-    return [_answer(path, best.get(path), faults.get(path), comparison.max_distance) for path in paths]
+    return [_answer(path, best.get(path), faults.get(path), comparison) for path in paths]
 
 
 def is_question(paths: Sequence[str]) -> bool:
@@ -122,7 +132,7 @@ def comparison_for(job: Job) -> Comparison:
     """What the settings say; without a distance of its own, the one that makes a duplicate."""
     settings, rule = job.settings.regurgitation, rule_for(job)
     distance = rule.max_distance if settings.max_distance is None else settings.max_distance
-    return Comparison(rule, distance, settings.neighbours)
+    return Comparison(rule, distance, settings.min_likeness, settings.neighbours)
 
 
 # Transforms -----------------------------------------------------------------------------------------------------------
@@ -155,7 +165,7 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
 
 
 def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison: Comparison) -> DataFrame:
-    """Pairs with both their distances, and whether they are copies.
+    """Pairs with both their distances, and whether they may be copies.
 
     A picture too plain to hash is only a copy of the same bytes, as in `dedup`.
 
@@ -166,17 +176,52 @@ def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison:
         comparison: What counts as a copy.
 
     Returns:
-        generated_id and the columns of the table regurgitation; rank 1 is the most similar.
+        generated_id and the columns of the table regurgitation but for copy and likeness; rank 1 is the most similar;
+        same (whether both have the same bytes) and candidate (whether a look at both may show a copy).
     """
     image = pool.select("image_id", *[F.col(name).alias(f"image_{name}") for name in _SIGNALS])
     both = near.join(generated, "generated_id").join(image, "image_id")
     distance, similarity = hamming("hash", "image_hash"), inner_product(F.col("embedding"), F.col("image_embedding"))
-    comparable = ~F.col("plain") & ~F.col("image_plain")
-    copy = comparable & (F.col("distance") <= comparison.max_distance) | (F.col("content") == F.col("image_content"))
+    same = F.coalesce(F.col("content") == F.col("image_content"), F.lit(False))
+    close = ~F.col("plain") & ~F.col("image_plain") & (F.col("distance") <= comparison.max_distance)
     order = Window.partitionBy("generated_id").orderBy(F.desc("similarity"), "distance", "image_id")
     measured = both.withColumn("distance", distance).withColumn("similarity", similarity)
-    ranked = measured.withColumns({"copy": copy, "rank": F.row_number().over(order)})
-    return ranked.select("generated_id", *tables.REGURGITATION.schema.names)
+    told = {"same": same, "candidate": close & ~same, "rank": F.row_number().over(order)}
+    left = [name for name in tables.REGURGITATION.schema.names if name not in ("copy", "likeness")]
+    return measured.withColumns(told).select("generated_id", *left, "same", "candidate")
+
+
+def looked_at(candidates: DataFrame, generated: DataFrame, images: DataFrame) -> DataFrame:
+    """How alike the candidates are once laid over each other.
+
+    Args:
+        candidates: generated_id, image_id; few enough to be sent to every executor.
+        generated: generated_id, image.
+        images: image_id, image; may lack images, whose pairs then have no likeness.
+
+    Returns:
+        generated_id, image_id, likeness.
+    """
+    made, originals = _thumbnails(generated, "generated_id", candidates), _thumbnails(images, "image_id", candidates)
+    both = candidates.join(made, "generated_id").join(originals, "image_id", "left")
+    # A number of its own, since the rows are small and the work is not: else few tasks would do it all.
+    spread = both.repartition(_TASKS_PER_CORE * candidates.sparkSession.sparkContext.defaultParallelism, "generated_id")
+    likeness = likenesses(F.col("image_id_seen"), F.col("generated_id_seen")).alias("likeness")
+    return spread.select("generated_id", "image_id", likeness)
+
+
+def judged(pairs: DataFrame, looks: DataFrame, comparison: Comparison) -> DataFrame:
+    """generated_id and the columns of the table regurgitation: pairs with their likeness and whether they are copies.
+
+    Args:
+        pairs: As `compared` returns them.
+        looks: As `looked_at` returns them.
+        comparison: What counts as a copy.
+    """
+    seen = pairs.join(looks, ["generated_id", "image_id"], "left")
+    alike = F.coalesce(F.col("likeness") >= comparison.min_likeness, F.lit(comparison.min_likeness == 0))
+    copy = F.col("same") | (F.col("candidate") & alike)
+    return seen.withColumn("copy", copy).select("generated_id", *tables.REGURGITATION.schema.names)
 
 
 def nearest_pairs(pairs: DataFrame) -> DataFrame:
@@ -187,6 +232,12 @@ def nearest_pairs(pairs: DataFrame) -> DataFrame:
     """
     best = Window.partitionBy("generated_id").orderBy(F.desc("copy"), "rank")
     return pairs.withColumn("place", F.row_number().over(best)).where("place = 1").drop("place")
+
+
+def _thumbnails(rows: DataFrame, name: str, candidates: DataFrame) -> DataFrame:
+    """The name and, of those among the candidates, the thumbnail as `{name}_seen`: each picture is decoded once."""
+    few = F.broadcast(candidates.select(name).distinct())
+    return rows.join(few, name, "left_semi").select(name, thumbnails("image").alias(f"{name}_seen"))
 
 
 _SIGNALS = ("hash", "embedding", "plain", "content")
@@ -267,8 +318,16 @@ def _search(lake: Lake, pool: DataFrame, comparison: Comparison) -> None:
     share = F.pmod(F.xxhash64("generated_id"), F.lit(passes))
     for number in range(passes):
         near = neighbours(generated.where(share == number), pool, comparison.neighbours)
-        pairs = compared(near, generated, pool, comparison)
-        pairs.write.mode("append").parquet(lake.path(f"{STAGING}/pairs"))
+        pairs = lake.stage(f"{STAGING}/compared", compared(near, generated, pool, comparison))
+        looks = _looks(lake, pairs.where("candidate").select("generated_id", "image_id"), comparison)
+        judged(pairs, looks, comparison).write.mode("append").parquet(lake.path(f"{STAGING}/pairs"))
+
+
+def _looks(lake: Lake, candidates: DataFrame, comparison: Comparison) -> DataFrame:
+    if not comparison.min_likeness:
+        return candidates.select("*", F.lit(None).cast("float").alias("likeness"))
+    generated = _images(lake).select("generated_id", "image")
+    return looked_at(candidates, generated, lake.rows_of(tables.IMAGES, candidates.select("image_id")))
 
 
 def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
@@ -276,20 +335,22 @@ def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
     lake, settings = job.lake, job.settings.regurgitation
     pairs = _pairs(lake)
     with job.progress.step("regurgitation: count and write"):
-        summary = _summary(job, nearest_pairs(pairs), comparison)
+        summary = _summary(job, pairs, comparison)
         lake.replace(tables.REGURGITATION_FAULTS, _faults(lake), recipe)
         best = nearest_pairs(pairs).orderBy(F.desc("copy"), F.desc("similarity"), "generated_id").limit(settings.pairs)
-        shown = contact_sheet.pairs_of(_described(lake, best), _images(lake), lake.read(tables.IMAGES), job.settings)
+        originals = lake.rows_of(tables.IMAGES, best.select("image_id"))
+        shown = contact_sheet.pairs_of(_described(lake, best), _images(lake), originals, job.settings)
+        lake.replace(tables.REGURGITATION_PAIRS, contact_sheet.stored(shown, lake.spark), recipe)
         address = contact_sheet.write(lake, shown, summary)
         summary = {**summary, "contact sheet": address}
         lake.replace(tables.REGURGITATION, pairs, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
     return summary
 
 
-def _summary(job: Job, best: DataFrame, comparison: Comparison) -> Summary:
-    found, copies, own = best.agg(
-        F.count("*"), F.count_if("copy"), F.count_if(F.col("copy") & (F.col("prompt_id") == F.col("image_id")))
-    ).collect()[0]
+def _summary(job: Job, pairs: DataFrame, comparison: Comparison) -> Summary:
+    of_prompt = F.coalesce(F.col("copy") & (F.col("prompt_id") == F.col("image_id")), F.lit(False))
+    each = pairs.groupBy("generated_id").agg(F.max("copy").alias("copy"), F.max(of_prompt).alias("own"))
+    found, copies, own = each.agg(F.count("*"), F.count_if("copy"), F.count_if("own")).collect()[0]
     read, faults = _images(job.lake).count(), _faults(job.lake).count()
     searched = job.lake.read(tables.SIGNALS).where(F.col("encoder") == comparison.rule.encoder).count()
     if read != faults + found and searched:
@@ -303,7 +364,7 @@ def _summary(job: Job, best: DataFrame, comparison: Comparison) -> Summary:
         "images searched": searched,
         "copies": copies,
         "copies of the prompt's own image": own,
-        "a copy is within": f"{comparison.max_distance} bits of {HASH_BITS}",
+        "a copy is within": comparison.words,
         "true rate of copies": f"at most {100 * bound:.3g} % ({100 * confidence:g} % confidence)",
     }
 
@@ -352,11 +413,13 @@ def _file_row(path: str) -> Mapping[str, Any]:
     return {**vars(row), "stage": None}
 
 
-def _answer(path: str, best: Row | None, fault: str | None, max_distance: int) -> str:
+def _answer(path: str, best: Row | None, fault: str | None, comparison: Comparison) -> str:
     if best is None:
         return f"{path}: cannot be compared: {fault or 'the lake has no image'}"
     where = f"image {best.image_id}, {best.key} of {best.source} ({best.fate})"
     distance = f"{best.distance} bits of {HASH_BITS}, similarity {best.similarity:.3f}"
+    if best.likeness is not None:
+        distance += f", {best.likeness:.3f} alike once laid over it"
     if best.copy:
         return f"{path}: in the lake: {where}, at {distance}"
-    return f"{path}: no copy within {max_distance} bits; nearest is {where}, at {distance}"
+    return f"{path}: no copy within {comparison.words}; nearest is {where}, at {distance}"

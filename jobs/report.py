@@ -12,11 +12,13 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from jobs import charts, config, report_words, tables
+from jobs import config, report_words, tables
+from jobs.charts import histograms, intervals
 from jobs.config import CategorySettings, Settings
+from jobs.facts.duplicates import Group
 from jobs.job import Job, Summary
 from jobs.lake import Lake
-from jobs.report_facts import Facts, Group, gather
+from jobs.report_facts import Facts, gather
 from jobs.thumbnails import Thumbnail, fetch
 
 FILE = "report.html"
@@ -49,6 +51,7 @@ class Page:
         facts: What the tables say.
         pictures: Thumbnails by image_id.
         veiled: Whether pictures are blurred until someone asks to see them.
+        not_undone: The keywords that weighing leaves off, in a sentence; empty where there are none.
         settings: All settings; secrets are not shown.
         software: Name and version of what made the lake.
     """
@@ -59,6 +62,7 @@ class Page:
     facts: Facts
     pictures: Mapping[str, Thumbnail]
     veiled: bool
+    not_undone: str
     settings: tuple[Setting, ...]
     software: tuple[tuple[str, str], ...]
 
@@ -90,7 +94,8 @@ def render(page: Page) -> str:
         page=page,
         facts=page.facts,
         words=report_words,
-        charts=charts,
+        histograms=histograms,
+        intervals=intervals,
         tables=tables,
         style=style(),
         findings=_findings(page.facts),
@@ -187,6 +192,7 @@ def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> Page:
         facts=facts,
         pictures=pictures,
         veiled=bool(job.settings.categories or facts.categories),
+        not_undone=_not_undone(facts, job.settings),
         settings=flat_settings(job.settings),
         software=_software(),
     )
@@ -208,19 +214,34 @@ def _version(package: str) -> str:
 def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thumbnail]:
     side = settings.report.thumbnail * _PIXELS_PER_POINT
     wanted = list(dict.fromkeys(_image_ids(facts)))[:MAX_PICTURES]
-    return fetch(lake.read(tables.IMAGES), wanted, side, PICTURE_BYTES)
+    pairs = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others) if facts.regurgitation else ()
+    taken = sum(len(pair.picture or "") for pair in pairs)
+    return fetch(lake.read(tables.IMAGES), wanted, side, PICTURE_BYTES - taken)
 
 
 def _image_ids(facts: Facts) -> Iterator[str]:
     """The pictures that the page shows, those first that it can least do without."""
+    if facts.regurgitation:
+        shown = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others)
+        yield from (pair.row.image_id for pair in shown)
     for category in facts.categories:
         yield from (s.image_id for s in (*category.dropped_nearest, *category.kept_nearest))
     if facts.duplicates:
         for groups in (facts.duplicates.farthest, facts.duplicates.largest, facts.duplicates.random):
             for group in groups:
                 yield from _members(group)
+        yield from (i for row in facts.duplicates.misses for i in (row.a_id, row.b_id))
     if facts.weights:
         yield from (s.image_id for s in (*facts.weights.highest, *facts.weights.lowest))
+        yield from (i for lost in facts.weights.lost for i in (lost.image_id, lost.nearest_id))
+
+
+def _not_undone(facts: Facts, settings: Settings) -> str:
+    tolerance = settings.audit.tolerance
+    rows = facts.keywords.every if facts.keywords else ()
+    left = report_words.not_undone(rows, tolerance, settings.weigh.min_support)
+    sentence = report_words.not_undone_sentence(left, tolerance) if left else ""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _members(group: Group) -> Iterator[str]:
@@ -233,10 +254,12 @@ def _findings(facts: Facts) -> list[tuple[str, str, str]]:
     findings = [(f"category-{c.name}", c.name, report_words.recall_bound(c)) for c in facts.categories]
     if facts.duplicates and facts.duplicates.removed:
         findings.append(("duplicates", "Duplicates", report_words.search_recall(facts.duplicates)))
-    moved = report_words.notable(facts.keywords or ())
+    moved = report_words.notable(facts.keywords.every) if facts.keywords else []
     findings += [("keywords", "Keywords", report_words.shift_sentence(row) + ".") for row in moved[:2]]
     if facts.weights and facts.weights.quality:
         findings.append(("weights", "Weights", report_words.weights_worth(facts.weights)))
+    if facts.regurgitation:
+        findings.append(("regurgitation", "Regurgitation", report_words.regurgitated(facts.regurgitation)))
     return findings
 
 

@@ -5,7 +5,11 @@ from math import isfinite
 
 from pyspark.sql import Row
 
-from jobs.report_facts import Category, Duplicates, Funnel, Weights
+from jobs.facts.categories import Category
+from jobs.facts.duplicates import Duplicates
+from jobs.facts.funnel import Funnel
+from jobs.facts.regurgitated import Regurgitation
+from jobs.facts.weights import Weights
 
 NOTABLE = 6
 _DOUBT = 0.05
@@ -58,6 +62,18 @@ def shift(change: float | None, low: float | None, high: float | None) -> str:
         '−14.2 % [−15.0, −13.3]'
     """
     return f"{signed(change)} % [{signed(low)}, {signed(high)}]" if change is not None else _NONE
+
+
+def chance(share: float | None) -> str:
+    """How likely chance explains a find.
+
+    Examples:
+        >>> chance(0.0314), chance(1e-9), chance(None)
+        ('0.031', '< 0.001', '–')
+    """
+    if share is None or not isfinite(share):
+        return _NONE
+    return "< 0.001" if share < 0.001 else f"{share:.3f}"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
@@ -133,9 +149,38 @@ def weights_worth(weights: Weights) -> str:
     clipped = f"{plural(quality.clipped, 'weight was', 'weights were')} clipped"
     worth = f"The weighted set is worth {quality.effective_sample_size:,.0f} of its {quality.kept:,} pictures"
     text = f"{worth} ({percent(share, 0)}); {clipped}."
-    if quality.beyond_reach:
+    if quality.beyond_reach and isfinite(quality.beyond_reach):
         gone = f"{percent(quality.beyond_reach)} of the removed pictures have nothing like them among the kept"
         text += f" {gone}: no weight can bring these back."
+    return text
+
+
+def calibration(quality: Row) -> str:
+    """How far the probe's predictions are from what is observed, in one sentence.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> calibration(SimpleNamespace(calibration_error=0.0113, probe_auc=0.612))
+        'On average a predicted share is off by 1.1 % of the pictures (expected calibration error 0.011).'
+    """
+    error = quality.calibration_error
+    if error is None or not isfinite(error):
+        return ""
+    return (
+        f"On average a predicted share is off by {percent(error)} of the pictures "
+        f"(expected calibration error {number(round(error, 3))})."
+    )
+
+
+def regurgitated(found: Regurgitation) -> str:
+    """How many generated pictures are copies, and how many may be at most, in one or two sentences."""
+    if not found.compared:
+        return "No generated picture could be compared."
+    are = "is a copy of a picture" if found.copies == 1 else "are copies of pictures"
+    text = f"{found.copies:,} of {plural(found.compared, 'generated picture')} {are} of this lake: the true rate is at "
+    text += f"most {percent(found.bound, 2)} ({percent(found.confidence, 0)} confidence)."
+    if found.own:
+        text += f" {plural(found.own, 'copy is', 'copies are')} of the very picture whose caption was the prompt."
     return text
 
 
@@ -155,12 +200,13 @@ def shift_sentence(row: Row) -> str:
 
 
 def notable(keywords: Sequence[Row]) -> list[Row]:
-    """The keywords that filtering moved beyond doubt: the watched ones, then those found; the largest shifts first.
+    """The keywords that filtering moved beyond doubt: the watched ones, then those found.
 
-    Beyond doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
+    Of each kind those first whose shift is of most captions: a tenth of the women before a fifth of the nuns. Beyond
+    doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
     """
     moved = [row for row in keywords if _leaves_out(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
-    return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift), row.keyword))[:NOTABLE]
+    return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift) * row.unfiltered, row.keyword))[:NOTABLE]
 
 
 def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:

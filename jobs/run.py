@@ -27,6 +27,7 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
     total: Summary = {}
     for name, step in _steps(job, sources, format_, labels):
         job.progress.heading(name)
+        job.lake.begin()
         for key, value in step().items():
             total[f"{name}: {key}"] = value
     return total

@@ -137,7 +137,14 @@ REGURGITATION = _table(
     "regurgitation",
     "regurgitation",
     "generated_key string, image_id string, distance int, similarity float, rank int, copy boolean, "
-    "nearest_by string, generated_source string, prompt_id string",
+    "nearest_by string, generated_source string, prompt_id string, likeness float",
+)
+REGURGITATION_PAIRS = _table(
+    "regurgitation_pairs",
+    "regurgitation",
+    "place int, generated_key string, generated_source string, generated_caption string, thumbnail binary, "
+    "image_id string, key string, fate string, distance int, similarity float, copy boolean, prompt_id string, "
+    "likeness float",
 )
 REGURGITATION_FAULTS = _table(
     "regurgitation_faults", "regurgitation", "source string, key string, stage string, reason string, detail string"
@@ -146,5 +153,5 @@ REGURGITATION_FAULTS = _table(
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
     PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY,
-    RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_FAULTS,
+    RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import pair_search, report_facts, tables
+from jobs import pair_search, tables
+from jobs.facts.funnel import funnel
 from jobs.lake import Commit, Lake
 
 _SOURCES = 50
@@ -66,12 +67,12 @@ def made_from(commit: Commit) -> dict[str, Any]:
 def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     counted = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.WEIGHTS)
     rows = {table.name: lake.read(table).count() for table in counted if table.name in commits}
-    funnel = report_facts.funnel(lake, rows)
+    came = funnel(lake, rows)
     curated = lake.read(tables.CURATED).count()
-    if funnel is None:
+    if came is None:
         return {"curated": curated}
     names = ("rows_read", "repeats", "quarantined", "images", "filtered", "duplicates")
-    return {**{name: getattr(funnel, name) for name in names}, "curated": curated}
+    return {**{name: getattr(came, name) for name in names}, "curated": curated}
 
 
 def _by_reason(reasons: DataFrame) -> dict[str, int]:

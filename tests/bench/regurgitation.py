@@ -7,6 +7,7 @@ changed in one way.
 """
 
 import argparse
+import math
 import shutil
 import tempfile
 import time
@@ -22,6 +23,7 @@ from jobs.job import Job
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.session import get_session
+from models.encoder import HASH_BITS
 
 CORES = 2
 HEADER = """\
@@ -112,22 +114,30 @@ def main() -> None:
             int((some.own & (some["rank"] == 1)).sum()),
         )
         print(f"| {options.images:,} | {options.generated:,} | {kind} | {names} | {found} | {first} |")
-    report_by_distance(rows, planted, str(summary["a copy is within"]))
+    report_by_condition(rows, planted, int(str(summary["a copy is within"]).split()[0]))
     print(f"reading, scoring and searching the generated images took {seconds:.0f} s; {summary}")
 
 
-def report_by_distance(rows: pd.DataFrame, planted: pd.DataFrame, within: str) -> None:
-    """How many would be found, and how many others called copies, at other distances."""
+def report_by_condition(rows: pd.DataFrame, planted: pd.DataFrame, max_distance: int) -> None:
+    """How many copies other conditions would find, and how many others they would call copies."""
     others = rows[~rows.generated_source.str.endswith("copies")]
-    own = planted[planted.own].groupby("generated_key").distance.min()
-    nearest = others.groupby("generated_key").distance.min()
-    print(f"\nof {planted.generated_key.nunique()} copies and {len(nearest)} others, by distance (set: {within})")
-    print("| bits | copies found | others called copies |\n|---:|---:|---:|")
-    for bits in (24, 30, 36, 40, 44, 48, 54, 60):
-        print(f"| {bits} | {(own <= bits).sum()} | {(nearest <= bits).sum()} |")
-    false = others[others["copy"]].sort_values("distance")
-    print(false[["generated_key", "image_key", "distance", "similarity"]].to_string(index=False))
-    print(planted[planted.own].groupby("kind")[["distance", "similarity"]].describe().T.to_string())
+    own = planted[planted.own]
+    total = (planted.generated_key.nunique(), others.generated_key.nunique())
+    cosine = math.cos(math.pi * max_distance / HASH_BITS)
+    print(f"\n| condition | of {total[0]} copies | of {total[1]} others |\n|---|---:|---:|")
+    conditions = {
+        f"within {bits} bits": lambda t, bits=bits: t.distance <= bits for bits in (24, 30, 36, 42, 48, 54, 60)
+    }
+    near = lambda t: t.distance <= max_distance  # noqa: E731
+    conditions[f"within {max_distance}, cosine {cosine:.2f}"] = lambda t: near(t) & (t.similarity >= cosine)
+    for least in (0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
+        conditions[f"within {max_distance}, likeness {least}"] = lambda t, least=least: near(t) & (t.likeness >= least)
+    for name, passes in conditions.items():
+        counts = [table[passes(table)].generated_key.nunique() for table in (own, others)]
+        print(f"| {name} | {counts[0]} | {counts[1]} |")
+    closest = others[others.likeness.notna()].sort_values("likeness", ascending=False).head(5)
+    print(closest[["generated_key", "image_key", "distance", "similarity", "likeness"]].to_string(index=False))
+    print(own.groupby("kind")[["distance", "similarity", "likeness"]].describe().T.to_string())
 
 
 if __name__ == "__main__":

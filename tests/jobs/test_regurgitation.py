@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 from typer.testing import CliRunner
 
 from jobs import config, contact_sheet, ingest, prompts, regurgitation, score, tables
 from jobs.cli import app
 from jobs.config import Settings
 from jobs.contact_sheet import Pair
+from jobs.facts.regurgitated import regurgitation as regurgitation_facts
+from jobs.hash_nodes import Rule
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
@@ -89,6 +92,41 @@ def test_planted_copies_are_found_and_others_are_not_called_copies(job: Job, sum
     assert summary["true rate of copies"] == "at most 75.5 % (95 % confidence)"
 
 
+def test_a_copy_is_within_the_distance_and_alike_once_laid_over(job: Job, summary: dict[str, object]) -> None:
+    rows = job.lake.read(tables.REGURGITATION)
+    least = job.settings.regurgitation.min_likeness
+    assert {row.copy for row in rows.where(f"likeness >= {least}").collect()} == {True}
+    assert rows.where("copy").agg({"likeness": "min"}).first()[0] > 0.95
+    assert rows.where("likeness is not null").count() >= COPIES
+    assert rows.where("likeness is not null and distance > 54").count() == 0
+    assert "at least 0.9 alike" in str(summary["a copy is within"])
+
+
+def test_pairs_that_only_look_alike_are_no_copies(spark: SparkSession) -> None:
+    columns = "generated_id string, image_id string, distance int, rank int, same boolean, candidate boolean"
+    measured = spark.createDataFrame(
+        [
+            ("alike", "i", 20, 1, False, True),
+            ("looks", "i", 20, 1, False, True),
+            ("gone", "i", 20, 1, False, True),
+            ("bytes", "i", 0, 1, True, False),
+            ("far", "i", 90, 1, False, False),
+        ],
+        columns,
+    )
+    left = [f for f in tables.REGURGITATION.schema.fields if f.name not in (*measured.columns, "copy", "likeness")]
+    pairs = measured.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in left])
+    looks = spark.createDataFrame([("alike", "i", 0.97), ("looks", "i", 0.7), ("gone", "i", None)],
+                                  "generated_id string, image_id string, likeness float")  # fmt: skip
+
+    def copies(least: float) -> set[str]:
+        comparison = regurgitation.Comparison(Rule("embedding", "e", 54, 4), 54, least, 5)
+        return {row.generated_id for row in regurgitation.judged(pairs, looks, comparison).where("copy").collect()}
+
+    assert copies(0.9) == {"alike", "bytes"}
+    assert copies(0.0) == {"alike", "looks", "gone", "bytes"}
+
+
 def test_each_has_its_nearest_by_both_distances_most_similar_first(
     job: Job, summary: dict[str, object], settings: Settings
 ) -> None:
@@ -145,9 +183,24 @@ def test_the_sheet_is_written_and_veils_what_was_filtered(job: Job, summary: dic
     assert "<script" not in page
 
 
+def test_the_report_finds_the_pairs_in_the_lake(job: Job, summary: dict[str, object]) -> None:
+    pairs = job.lake.read(tables.REGURGITATION_PAIRS).orderBy("place").collect()
+    assert [pair.copy for pair in pairs] == [True] * COPIES + [False] * OTHERS
+    assert sorted(pair.generated_key for pair in pairs[:COPIES]) == [f"copy{seed}" for seed in range(COPIES)]
+    assert {Image.open(io.BytesIO(pair.thumbnail)).size for pair in pairs} == {(128, 128), (116, 116)}
+    given = regurgitation_facts(job.lake, job.settings)
+    assert (given.compared, given.copies, given.own, given.undecodable) == (COPIES + OTHERS, COPIES, 1, 1)
+    assert f"at most {100 * given.bound:.3g} %" in str(summary["true rate of copies"])
+
+
 def test_the_sheet_takes_captions_and_names_as_data() -> None:
     evil = "\"'><script>alert(1)</script>\x00"
-    values = dict.fromkeys(tables.REGURGITATION.schema.names, evil) | {"distance": 3, "similarity": 0.9, "copy": True}
+    values = dict.fromkeys(tables.REGURGITATION.schema.names, evil) | {
+        "distance": 3,
+        "similarity": 0.9,
+        "copy": True,
+        "likeness": 0.98,
+    }
     facts = Row(**values, key=evil, source=evil, fate="kept")
     picture = Thumbnail(None, evil, 8, 8)
     figures = ("copies", "compared", "images searched", "true rate of copies", "a copy is within")

@@ -16,10 +16,11 @@ from PIL import Image, ImageDraw
 
 from jobs import report, report_facts, tables
 from jobs.config import Settings, load
+from jobs.facts.funnel import Funnel
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from jobs.report_facts import Facts, Funnel
+from jobs.report_facts import Facts
 
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
@@ -86,18 +87,53 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
         tables.DEDUP_QUALITY: [("lsh", 50, 1000, 315, 312, 0.9905, 0.972, 0.998, 4410, 40, 14, 81234, 0)],
+        tables.DEDUP_DISTANCES: [(44, 30, 30), (50, 12, 11), (52, 9, 0), (60, 40, 0)],
+        tables.NEAR_MISSES: [(keepers[0], keepers[1], 53), (keepers[2], keepers[3], 51)],
         tables.WEIGHTS: weights,
         tables.WEIGHT_QUALITY: [
             (len(keepers), len(keepers), len(keepers) * 0.89, 2, 10.0, 0.612, 0.011, 0.042, ["caption"])
         ],
-        tables.KEYWORD_SHIFT: [
-            ("woman", 0.21, 0.18, 0.209, -0.142, -0.15, -0.133, -0.004, -0.013, 0.005, 812),
-            ("man", 0.2, 0.188, 0.2, -0.061, -0.071, -0.052, 0.002, -0.008, 0.011, 803),
-            ("child", 0.08, 0.082, 0.08, 0.021, 0.008, 0.034, 0.001, -0.012, 0.015, 301),
-            ("people", 0.05, 0.05, 0.05, 0.004, -0.013, 0.021, 0.0, -0.017, 0.018, 190),
-            ("<b>girl</b> on a bicycle", 0.01, 0.01, 0.01, -0.01, -0.06, 0.04, 0.0, -0.05, 0.05, 40),
-            ("zebra", 0.0, 0.0, 0.0, None, None, None, None, None, None, 0),
+        tables.RELIABILITY: [
+            (0.44, 0.48, 40, 0.47, 0.45), (0.48, 0.52, 41, 0.502, 0.49), (0.52, 0.6, 40, 0.55, 0.58)
         ],
+        tables.BEYOND_REACH: [(i, k, s) for i, k, s in zip(filtered, keepers, (0.31, 0.12, 0.2), strict=False)],
+        tables.KEYWORD_SHIFT: [
+            ("woman", 0.21, 0.18, 0.209, -0.142, -0.15, -0.133, -0.004, -0.013, 0.005, 812, "gender", False, 1e-9, 300),
+            ("man", 0.2, 0.188, 0.2, -0.061, -0.071, -0.052, 0.002, -0.008, 0.011, 803, "gender", False, 1e-6, 300),
+            ("child", 0.08, 0.082, 0.08, 0.021, 0.008, 0.034, 0.001, -0.012, 0.015, 301, "age", False, 0.02, 300),
+            ("people", 0.05, 0.05, 0.05, 0.004, -0.013, 0.021, 0.0, -0.017, 0.018, 190, "people", False, 0.9, 300),
+            ("<b>girl</b> car", 0.01, 0.01, 0.01, -0.01, -0.06, 0.04, 0.0, -0.05, 0.05, 40, "age", False, 1.0, 300),
+            ("zebra", 0.0, 0.0, 0.0, None, None, None, None, None, None, 0, "yours", False, None, 300),
+            ("kitchen", 0.04, 0.03, 0.04, -0.16, -0.2, -0.1, 0.08, 0.03, 0.13, 400, None, True, 0.0003, 300),
+            ("<i>sink</i>", 0.04, 0.02, 0.04, -0.19, -0.3, -0.1, 0.0, -0.1, 0.1, 400, None, True, 0.0012, 300),
+        ],
+        **regurgitated(ids, 40),
+    }  # fmt: skip
+
+
+def regurgitated(ids: list[str], count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
+    """Generated pictures with two neighbours each: every tenth is a copy, the first of its own prompt's picture."""
+    rows = []
+    for n in range(count):
+        copy = n % 10 == 0
+        prompt = ids[n] if n < 20 else None
+        rows += [
+            (f"g{n}", ids[n], 5 + n if copy else 70 + n, 0.95 - n / 100, 1, copy, "hash", "made", prompt),
+            (f"g{n}", ids[n + 1], 90, 0.2, 2, False, "hash", "made", prompt),
+        ]
+    small = io.BytesIO()
+    Image.new("RGB", (90, 60), "teal").save(small, "WEBP")
+    best = sorted((row for row in rows if row[4] == 1), key=lambda row: (not row[5], -row[3]))
+    pairs = [
+        (place, row[0], "made", HOSTILE[place % len(HOSTILE)], small.getvalue() if place else None, row[1], "key",
+         "kept", row[2], row[3], row[5], row[8], 0.97 if row[5] else None)
+        for place, row in enumerate(best)
+    ]  # fmt: skip
+    fault = ("made", "broken", "ingest", "truncated", "")
+    return {
+        tables.REGURGITATION: rows,
+        tables.REGURGITATION_PAIRS: pairs,
+        tables.REGURGITATION_FAULTS: [fault],
     }
 
 
@@ -160,7 +196,7 @@ def test_numbers_that_do_not_add_up_are_said() -> None:
 def test_every_section_copes_with_an_empty_lake(job: Job) -> None:
     html = html_of(job)
 
-    for command in ("ingest", "dedup", "weigh", "audit", "score"):
+    for command in ("ingest", "dedup", "weigh", "audit", "score", "regurgitation GENERATED"):
         assert f"<code>winnow {command}</code>" in html
     assert "<img" not in html
 
@@ -230,6 +266,63 @@ def test_groups_are_shown_once_and_hold_their_farthest(facts: Facts) -> None:
         assert group.members[0][1] == group.farthest
         assert group.size == len(group.members) + group.hidden
     assert sum(count for _, count in duplicates.pair_distances) == duplicates.removed == 12
+
+
+def test_watched_words_come_before_those_that_were_found(facts: Facts, page: str) -> None:
+    assert facts.keywords is not None
+    assert [row.keyword for row in facts.keywords.watched[:3]] == ["woman", "man", "child"]
+    assert {row.keyword for row in facts.keywords.movers} == {"kitchen", "<i>sink</i>"}
+    overview = page[page.index('class="findings"') : page.index('<section id="quarantine"')]
+    assert "“woman”" in overview and "“man”" in overview and "kitchen" not in overview
+    found = page[page.index("Movers found") : page.index('<section id="weights"')]
+    assert "kitchen" in found and "&lt;i&gt;sink&lt;/i&gt;" in found and "woman" not in found
+    assert "found among 300 frequent words" in found
+
+
+def test_what_weighing_does_not_undo_is_said(page: str) -> None:
+    assert "Weighing leaves 1 word off by more than 1\u00a0%: “kitchen” +8.0" in page
+
+
+def test_the_probe_is_shown_with_its_calibration(facts: Facts, page: str) -> None:
+    assert facts.weights is not None
+    low, high = facts.weights.reliability[0].interval
+    assert [one.images for one in facts.weights.reliability] == [40, 41, 40] and low < 18 / 40 < high
+    assert "expected calibration error 0.011" in page
+    assert page.count('class="after"><title>predicted') == 3
+
+
+def test_pictures_beyond_reach_stand_beside_their_nearest_least_alike_first(facts: Facts, page: str) -> None:
+    assert facts.weights is not None
+    assert [round(lost.similarity, 2) for lost in facts.weights.lost] == [0.12, 0.2, 0.31]
+    section = page[page.index("<h4>Beyond reach") : page.index('<section id="regurgitation"')]
+    assert section.count("<img") == 2 * len(facts.weights.lost)
+
+
+def test_generated_pictures_stand_beside_the_originals(facts: Facts, page: str) -> None:
+    given = facts.regurgitation
+    assert given is not None
+    assert (given.compared, given.copies, given.own, given.undecodable) == (40, 4, 2, 1)
+    assert given.bound == pytest.approx(0.2144, abs=1e-4)  # exact binomial, 4 of 40, 95 %
+    assert {one.distance: (one.copies, one.others) for one in given.nearest}[5] == (1, 0)
+    assert sum(one.others for one in given.nearest) == 36
+    section = page[page.index('<section id="regurgitation"') :]
+    assert "4 of 40 generated pictures are copies of pictures of this lake" in section
+    assert section.count("<article") == 4 + len(given.shown_others) == 16
+    assert section.count(">generated</figcaption>") == 16 and "no picture</span>" in section
+
+
+def test_every_chart_has_its_table(page: str) -> None:
+    charts = re.findall(r'<figure class="plot.*?</figure>\s*(.{0,40})', page, re.S)
+
+    assert len(charts) == 8
+    assert all(after.startswith("<details><summary>Table") for after in charts)
+
+
+def test_pairs_beyond_the_threshold_are_shown_nearest_first(facts: Facts, page: str) -> None:
+    assert facts.duplicates is not None
+    assert [row.distance for row in facts.duplicates.misses] == [51, 53]
+    section = page[page.index("Just beyond the threshold") : page.index("<h4>Largest groups")]
+    assert section.count("<img") == 4 and "51 bits" in section
 
 
 def test_a_lake_without_categories_shows_its_pictures(lake: Lake, settings: Settings) -> None:

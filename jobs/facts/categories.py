@@ -1,0 +1,100 @@
+"""Categories to filter out: their scores, thresholds and the pictures nearest to these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.config import Settings
+from jobs.facts.samples import Sample, top
+from jobs.lake import Lake
+
+SCORE_BINS = 50
+_NEAREST = 16
+
+
+@dataclass(frozen=True)
+class ScoreBin:
+    """Images whose score lies in [low, high): how many are below the threshold, and how many at or above it."""
+
+    low: float
+    high: float
+    kept: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of images to filter out."""
+
+    name: str
+    definition: str | None
+    threshold: Row | None
+    bins: tuple[ScoreBin, ...]
+    random_positives: int
+    random_negatives: int
+    dropped_nearest: tuple[Sample, ...]
+    kept_nearest: tuple[Sample, ...]
+
+    @property
+    def scored(self) -> int:
+        """Images with a score."""
+        return sum(b.kept + b.dropped for b in self.bins)
+
+    @property
+    def dropped(self) -> int:
+        """Images at or above the threshold."""
+        return sum(b.dropped for b in self.bins)
+
+
+def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
+    """Every category that the settings describe or that has a score or a threshold."""
+    thresholds = {row.category: row for row in lake.read(tables.THRESHOLDS).collect()}
+    scores = _judged_scores(lake.read(tables.SCORES), lake.read(tables.THRESHOLDS))
+    bins = _score_bins(scores)
+    labels = _random_labels(lake.read(tables.LABELS))
+    distance = F.abs(F.col("score") - F.col("threshold"))
+    judged = scores.where("threshold is not null")
+    nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _NEAREST)
+    samples = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
+    names = dict.fromkeys([*settings.categories, *sorted(bins), *sorted(thresholds)])
+    return tuple(
+        Category(
+            name=name,
+            definition=settings.categories[name].definition if name in settings.categories else None,
+            threshold=thresholds.get(name),
+            bins=bins.get(name, ()),
+            random_positives=labels.get((name, True), 0),
+            random_negatives=labels.get((name, False), 0),
+            dropped_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and s.dropped),
+            kept_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and not s.dropped),
+        )
+        for name in names
+    )
+
+
+def _judged_scores(scores: DataFrame, thresholds: DataFrame) -> DataFrame:
+    """Scores beside their thresholds; where a category has a threshold, only those of the model it was set for."""
+    limits = thresholds.select("category", F.col("model").alias("judge"), "threshold")
+    joined = scores.join(F.broadcast(limits), "category", "left").where("judge is null or judge = model")
+    dropped = F.coalesce(F.col("score") >= F.col("threshold"), F.lit(False)).alias("dropped")
+    return joined.select("image_id", "category", "score", "threshold", dropped)
+
+
+def _score_bins(scores: DataFrame) -> Mapping[str, tuple[ScoreBin, ...]]:
+    number = F.least(F.floor(F.col("score") * SCORE_BINS), F.lit(SCORE_BINS - 1)).alias("bin")
+    counts = scores.groupBy("category", number).agg(
+        F.count_if(~F.col("dropped")).alias("kept"), F.count_if("dropped").alias("dropped")
+    )
+    bins: dict[str, list[ScoreBin]] = {}
+    for row in counts.where("bin is not null").orderBy("category", "bin").collect():
+        made = ScoreBin(row.bin / SCORE_BINS, (row.bin + 1) / SCORE_BINS, row.kept, row.dropped)
+        bins.setdefault(row.category, []).append(made)
+    return {category: tuple(made) for category, made in bins.items()}
+
+
+def _random_labels(labels: DataFrame) -> Mapping[tuple[str, bool], int]:
+    counts = labels.where("origin = 'random'").groupBy("category", "label").agg(F.countDistinct("image_id").alias("n"))
+    return {(row.category, row.label): row.n for row in counts.collect()}

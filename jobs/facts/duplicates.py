@@ -1,0 +1,116 @@
+"""What deduplication found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs import pair_search, tables
+from jobs.config import Settings
+from jobs.facts.samples import top
+from jobs.lake import Lake
+
+_MEMBERS = 7
+_MISSES = 12
+
+
+@dataclass(frozen=True)
+class Group:
+    """A kept image and some of the duplicates it stands for: (image_id, distance in bits), the farthest first."""
+
+    kept_id: str
+    size: int
+    farthest: int
+    members: tuple[tuple[str, int], ...]
+
+    @property
+    def hidden(self) -> int:
+        """Duplicates that are not among the members."""
+        return self.size - len(self.members)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What deduplication found.
+
+    Attributes:
+        removed: Images that are left out.
+        groups: Images that they stand behind.
+        largest: Groups of most duplicates.
+        random: Groups by chance.
+        farthest: Groups with the farthest duplicates.
+        pair_distances: Distance in bits and number of pairs found.
+        quality: Row of dedup_quality for the whole search; None where it was not measured.
+        sampled: Rows of dedup_distances: pairs of sampled hashes, found or not, to some bits above the threshold.
+        misses: Rows of near_misses: the nearest pairs above the threshold, both of whose images are kept.
+    """
+
+    removed: int
+    groups: int
+    largest: tuple[Group, ...]
+    random: tuple[Group, ...]
+    farthest: tuple[Group, ...]
+    pair_distances: tuple[tuple[int, int], ...]
+    quality: Row | None
+    sampled: tuple[Row, ...] = ()
+    misses: tuple[Row, ...] = ()
+
+
+def duplicates(lake: Lake, settings: Settings) -> Duplicates:
+    """Counts, and three samples of groups: the farthest, the largest and some by chance."""
+    removed = lake.read(tables.DUPLICATES)
+    sizes = removed.groupBy("kept_id").agg(F.count("*").alias("size"), F.max("distance").alias("farthest"))
+    totals = sizes.agg(F.count("*"), F.coalesce(F.sum("size"), F.lit(0))).first()
+    assert totals is not None  # an aggregate of no rows is one row
+    share = -(-settings.report.groups // 3)
+    orders = (
+        (F.desc("farthest"), F.col("kept_id")),
+        (F.desc("size"), F.col("kept_id")),
+        (F.xxhash64(F.lit(settings.seed), "kept_id"), F.col("kept_id")),
+    )
+    farthest, largest, random = _distinct_groups(sizes, orders, share)
+    members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
+    quality = pair_search.whole_search(lake.read(tables.DEDUP_QUALITY)).collect()
+    return Duplicates(
+        removed=totals[1],
+        groups=totals[0],
+        largest=_groups(largest, members),
+        random=_groups(random, members),
+        farthest=_groups(farthest, members),
+        pair_distances=_pair_distances(lake.read(tables.PAIRS)),
+        quality=quality[-1] if quality else None,
+        sampled=tuple(lake.read(tables.DEDUP_DISTANCES).orderBy("distance").limit(257).collect()),
+        misses=tuple(lake.read(tables.NEAR_MISSES).orderBy("distance", "a_id", "b_id").limit(_MISSES).collect()),
+    )
+
+
+def _distinct_groups(sizes: DataFrame, orders: Sequence[Sequence[Column]], share: int) -> list[list[Row]]:
+    """The first groups in each order; one that an earlier order has shown already gives its place to the next."""
+    seen: set[str] = set()
+    chosen = []
+    for order in orders:
+        rows = sizes.orderBy(*order).limit(share + len(seen)).collect()
+        chosen.append([row for row in rows if row.kept_id not in seen][:share])
+        seen.update(row.kept_id for row in chosen[-1])
+    return chosen
+
+
+def _members(removed: DataFrame, kept_ids: Sequence[str]) -> Mapping[str, tuple[tuple[str, int], ...]]:
+    chosen = removed.where(F.col("kept_id").isin(*sorted(set(kept_ids)))) if kept_ids else removed.limit(0)
+    ranked = top(chosen, F.col("kept_id"), [F.desc("distance"), F.col("removed_id")], _MEMBERS)
+    members: dict[str, list[tuple[str, int]]] = {}
+    for row in ranked.orderBy("kept_id", "rank").select("kept_id", "removed_id", "distance").collect():
+        members.setdefault(row.kept_id, []).append((row.removed_id, row.distance))
+    return {kept_id: tuple(rows) for kept_id, rows in members.items()}
+
+
+def _groups(rows: Sequence[Row], members: Mapping[str, tuple[tuple[str, int], ...]]) -> tuple[Group, ...]:
+    return tuple(Group(row.kept_id, row.size, row.farthest, members[row.kept_id]) for row in rows)
+
+
+def _pair_distances(pairs: DataFrame) -> tuple[tuple[int, int], ...]:
+    # At most 257 rows: a distance is a number of bits of 256.
+    return tuple(
+        (row.distance, row["count"]) for row in pairs.groupBy("distance").count().orderBy("distance").collect()
+    )

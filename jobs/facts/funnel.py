@@ -1,0 +1,101 @@
+"""What came in and what became of it; what was quarantined and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.facts.samples import top
+from jobs.lake import Lake
+
+_REASONS = 30
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """What came in and what became of it; None where the command that decides has not run."""
+
+    rows_read: int
+    repeats: int
+    quarantined: int
+    images: int
+    judged: int | None
+    filtered: int | None
+    duplicates: int | None
+    weighed: int | None
+
+    @property
+    def after_filter(self) -> int:
+        """Images that the filter left."""
+        return self.images - (self.filtered or 0)
+
+    @property
+    def kept(self) -> int:
+        """Images that are left in the end."""
+        return self.after_filter - (self.duplicates or 0)
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What does not add up, in words; empty when all does."""
+        found = []
+        if self.rows_read != self.images + self.repeats + self.quarantined:
+            parts = f"{self.images:,} images, {self.repeats:,} repeats and {self.quarantined:,} quarantined"
+            found.append(f"{self.rows_read:,} rows were read, but there are {parts}")
+        if self.judged not in (None, self.images):
+            found.append(f"{self.judged:,} of {self.images:,} images have a verdict: run `winnow filter` again")
+        if self.weighed not in (None, self.kept):
+            found.append(f"{self.weighed:,} images have a weight, but {self.kept:,} are kept: run `winnow weigh` again")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One reason for quarantine, how often it came and a few examples (source, key, detail)."""
+
+    stage: str
+    reason: str
+    count: int
+    examples: tuple[tuple[str, str, str], ...]
+
+
+def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
+    """What came in and what became of it, from the number of rows of each table that is there."""
+    if tables.IMAGES.name not in rows:
+        return None
+    names = ("rows_read", "repeats", "quarantined")
+    read = lake.read(tables.SOURCES).agg(*[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in names]).first()
+    assert read is not None  # an aggregate of no rows is one row
+    judged = rows.get(tables.VERDICTS.name)
+    return Funnel(
+        rows_read=read.rows_read,
+        repeats=read.repeats,
+        quarantined=read.quarantined,
+        images=rows[tables.IMAGES.name],
+        judged=judged,
+        filtered=lake.read(tables.VERDICTS).where("not kept").count() if judged is not None else None,
+        duplicates=rows.get(tables.DUPLICATES.name),
+        weighed=rows.get(tables.WEIGHTS.name),
+    )
+
+
+def faults(quarantine: DataFrame) -> tuple[Fault, ...]:
+    """The reasons for quarantine, the most frequent first, each with a few examples."""
+    counts = quarantine.groupBy("stage", "reason").count().orderBy(F.desc("count"), "stage", "reason").limit(_REASONS)
+    most = counts.collect()
+    common = quarantine.join(F.broadcast(counts.select("stage", "reason")), ["stage", "reason"], "left_semi")
+    short = [F.substring(name, 1, 200).alias(name) for name in ("source", "key", "detail")]
+    order = [F.xxhash64("source", "key"), F.col("source"), F.col("key"), F.col("detail")]
+    chosen = top(common, F.struct("stage", "reason"), order, _EXAMPLES).select("stage", "reason", "rank", *short)
+    shown = sorted(chosen.collect(), key=lambda row: row["rank"])
+    return tuple(
+        Fault(
+            row.stage,
+            row.reason,
+            row["count"],
+            tuple((e.source, e.key, e.detail) for e in shown if (e.stage, e.reason) == (row.stage, row.reason)),
+        )
+        for row in most
+    )

@@ -1,0 +1,48 @@
+"""Which command made which version of which table, when and from what; which models were used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs.lake import Lake
+from jobs.tables import Table
+
+_MODELS = 40
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """One table: which command made which version of it, when, and in how many seconds since the command began."""
+
+    table: str
+    command: str
+    version: int
+    rows: int
+    written_at: datetime
+    inputs: Mapping[str, int | None]
+    seconds: float | None = None
+
+
+def provenance(lake: Lake, table: Table) -> Provenance | None:
+    """Of the table's newest version; None where it is not there."""
+    commit = lake.commit(table)
+    if commit is None:
+        return None
+    return Provenance(
+        table=table.name,
+        command=commit.recipe.command if commit.recipe else "",
+        version=commit.version,
+        rows=lake.read(table).count(),
+        written_at=commit.written_at,
+        inputs=commit.recipe.inputs if commit.recipe else {},
+        seconds=commit.seconds,
+    )
+
+
+def models_used(rows: DataFrame, *columns: str) -> tuple[Row, ...]:
+    """The models behind the rows of signals or scores, and how many images each saw."""
+    counts = rows.groupBy(*columns).agg(F.count("*").alias("images"))
+    return tuple(counts.orderBy(F.desc("images"), *columns).limit(_MODELS).collect())

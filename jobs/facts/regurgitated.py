@@ -1,0 +1,121 @@
+"""What a model gave back of its training set."""
+
+import base64
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.config import Settings
+from jobs.lake import Lake
+from models.thresholds import upper_bound
+
+_COPIES = 16
+_OTHERS = 12
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Generated images whose nearest image of the lake lies at one distance: copies and others.
+
+    Attributes:
+        distance: Bits of 256.
+        copies: Generated images that are copies of an image at this distance.
+        others: Generated images that are no copies and have nothing nearer.
+    """
+
+    distance: int
+    copies: int
+    others: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated image beside an image of the lake.
+
+    Attributes:
+        row: A row of the table regurgitation_pairs.
+        picture: The generated image, small, as a `data:` URI; None where there is none.
+    """
+
+    row: Row
+    picture: str | None
+
+
+@dataclass(frozen=True)
+class Regurgitation:
+    """Generated images against every image of the lake.
+
+    Attributes:
+        compared: Generated images that could be compared.
+        undecodable: Those that could not.
+        copies: Those that are copies.
+        own: Those that are copies of the very image whose caption was their prompt.
+        bound: The true rate of copies is at most this ...
+        confidence: ... with this confidence.
+        within: What makes a copy, in words; None where the table does not say.
+        max_distance: Bits of 256 within which an image can be a copy at all; None where the table does not say.
+        nearest: By distance.
+        shown_copies: Pairs to show, the most similar first.
+        shown_others: Pairs that come nearest without being copies.
+    """
+
+    compared: int
+    undecodable: int
+    copies: int
+    own: int
+    bound: float
+    confidence: float
+    within: str | None
+    max_distance: int | None
+    nearest: tuple[Nearest, ...]
+    shown_copies: tuple[Pair, ...]
+    shown_others: tuple[Pair, ...]
+
+
+def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
+    """Counts of the table regurgitation, and the pairs to show.
+
+    Args:
+        lake: Holds the table.
+        settings: For the confidence, where the table does not say it.
+    """
+    recipe = lake.recipe(tables.REGURGITATION)
+    confidence = float(recipe.settings.get("confidence", 0) if recipe else 0) or settings.regurgitation.confidence
+    best = _best(lake.read(tables.REGURGITATION))
+    counts = best.groupBy("distance").agg(
+        F.count_if("copy").alias("copies"), F.count_if(~F.col("copy")).alias("others"), F.count_if("own").alias("own")
+    )
+    rows = counts.orderBy("distance").collect()  # at most 257
+    copies, others = sum(row.copies for row in rows), sum(row.others for row in rows)
+    pairs = lake.read(tables.REGURGITATION_PAIRS).orderBy("place")
+    return Regurgitation(
+        compared=copies + others,
+        undecodable=lake.read(tables.REGURGITATION_FAULTS).count(),
+        copies=copies,
+        own=sum(row.own for row in rows),
+        bound=upper_bound(copies, copies + others, confidence) if copies + others else 1.0,
+        confidence=confidence,
+        within=str(recipe.result["a copy is within"]) if recipe and "a copy is within" in recipe.result else None,
+        max_distance=recipe.settings.get("max_distance") if recipe else None,
+        nearest=tuple(Nearest(row.distance, row.copies, row.others) for row in rows),
+        shown_copies=_pairs(pairs.where("copy").limit(_COPIES)),
+        shown_others=_pairs(pairs.where("not copy").limit(_OTHERS)),
+    )
+
+
+def _best(pairs: DataFrame) -> DataFrame:
+    """distance, copy, own: of each generated image its copy, or else the image that is nearest by hash."""
+    own = F.col("copy") & F.coalesce(F.col("prompt_id") == F.col("image_id"), F.lit(False))
+    nearest = F.min(F.struct((~F.col("copy")).alias("other"), "distance")).alias("best")
+    best = pairs.groupBy("generated_source", "generated_key").agg(nearest, F.max(own).alias("own"))
+    return best.select("best.distance", (~F.col("best.other")).alias("copy"), "own")
+
+
+def _pairs(rows: DataFrame) -> tuple[Pair, ...]:
+    return tuple(Pair(row, _uri(row.thumbnail)) for row in rows.collect())
+
+
+def _uri(thumbnail: bytes | None) -> str | None:
+    return None if thumbnail is None else "data:image/webp;base64," + base64.b64encode(thumbnail).decode("ascii")
