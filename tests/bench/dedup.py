@@ -75,6 +75,7 @@ def fill(lake: Lake, hashes: NDArray[np.uint8], encoder: str, folder: Path) -> N
     signals = rows.selectExpr(
         "image_id", "pdq", "100 as pdq_quality", f"'{encoder}' as encoder", blank.format("array<float>", "embedding"),
         "pdq as embedding_hash", "image_id as content",
+        blank.format("binary", "thumbnail"),
     )  # fmt: skip
     images = rows.selectExpr(
         "image_id", "image_id as key", "'bench' as source", "'a picture' as caption", blank.format("binary", "image"),
@@ -93,7 +94,9 @@ class PeakMemory(threading.Thread):
 
     def run(self) -> None:
         me = psutil.Process()
-        while not self._done.wait(0.5):
+        done = False
+        while not done:
+            done = self._done.wait(0.5)
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
