@@ -15,7 +15,16 @@ from pyspark.sql import types as T
 
 from udfs.arrow import joined_bytes
 from udfs.hamming import HASH_WORDS
-from udfs.matching import ENTRY_WORDS, Entries, Found, compare_runs, entry_distances, packed_entries, run_starts
+from udfs.matching import (
+    ENTRY_WORDS,
+    SHORT_RUN,
+    Entries,
+    Found,
+    compare_runs,
+    entry_distances,
+    packed_entries,
+    run_starts,
+)
 from udfs.minhash import Bands, band_keys
 
 PACKED = T.StructType(
@@ -28,6 +37,10 @@ PACKED = T.StructType(
 """A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.matching`)."""
 
 _LEADERS = 16
+# Pairs of longer runs that a task compares all, however few entries it has; 20 bytes each where all of them match.
+_PAIRS = 1_000_000
+# Share of a run that its best must match for the run to count as crowded.
+_CROWD = 1 / 8
 _SPLIT_ROWS = 4
 _MAX_SPLITS = 8
 
@@ -124,13 +137,26 @@ class Matching:
         keys, entries = keys[order], entries.take(order)
         starts = run_starts(keys)
         ends = np.append(starts[1:], len(keys))
-        small = ends - starts <= self.max_bucket
+        small = affordable(ends - starts, max(_PAIRS, len(keys)))
         parts = [compare_runs(entries, starts[small], ends[small], self.max_distance)]
-        parts += [
-            self._large(entries.take(np.arange(start, end)), depth)
-            for start, end in zip(starts[~small], ends[~small], strict=True)
-        ]
+        for start, end in zip(starts[~small], ends[~small], strict=True):
+            run = entries.take(np.arange(start, end))
+            parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._doubtful(run, depth))
         return Found.union(parts)
+
+    def _doubtful(self, run: Entries, depth: int) -> Found:
+        """A run in which all pairs may match, more than the task has room for.
+
+        Near-copies of one picture fall under very many keys, and each pair of them would be found again and again. So
+        where the best matches a good part of the run, those are settled by it; else few pairs match, and all are
+        compared.
+        """
+        settled = settle(run.take(np.argsort(run.ranks)), self.max_distance)
+        if len(settled.found.a) < _CROWD * len(run):
+            whole = np.zeros(1, np.intp), np.full(1, len(run), np.intp)
+            return compare_runs(run, *whole, self.max_distance)
+        rest = settled.rest
+        return Found.union([settled.found, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
 
     def _large(self, entries: Entries, depth: int) -> Found:
         """A bucket too large for all pairs: a popular picture's near-copies, or pictures that are all alike.
@@ -153,6 +179,24 @@ class Matching:
             split = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
             keys = band_keys(rest.hashes(), split)[:, 0].astype(np.uint32)
         return Found.union([*parts, self.match(keys, rest, depth + 1)])
+
+
+def affordable(sizes: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
+    """Which runs may be compared all with all: every short one, and the shortest of the others.
+
+    Args:
+        sizes: Entries of each run.
+        most: Pairs that those others may have together.
+
+    Examples:
+        >>> affordable(np.array([2, 100, 60, 5000]), 10_000)
+        array([ True,  True,  True, False])
+    """
+    pairs = np.where(sizes > SHORT_RUN, sizes * (sizes - 1) // 2, 0)
+    order = np.argsort(pairs, kind="stable")
+    fits = np.empty(len(sizes), dtype=np.bool_)
+    fits[order] = np.cumsum(pairs[order]) <= most
+    return fits
 
 
 @dataclass(frozen=True)

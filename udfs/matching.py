@@ -43,7 +43,9 @@ _FOUND_ARROW = pa.schema(
     ]
 )
 _HALF = HASH_WORDS // 2
-_SHORT_RUN = 48
+SHORT_RUN = 48
+"""Entries of a run up to which it is compared offset by offset, together with all others of its kind."""
+
 # Bits from which on so many unlike pairs pass by half of their bits that a pair is judged by all of them at once.
 _DENSE = 50
 _TILE_ROWS, _TILE_COLUMNS = 64, 2048
@@ -187,10 +189,10 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
         max_distance: Bits within which a pair counts.
     """
     lengths = ends - starts
-    short = (lengths > 1) & (lengths <= _SHORT_RUN)
+    short = (lengths > 1) & (lengths <= SHORT_RUN)
     parts = [_compare_short(entries, starts[short], ends[short], max_distance)]
     parts += [
-        _compare_long(entries, starts[run], ends[run], max_distance) for run in np.flatnonzero(lengths > _SHORT_RUN)
+        _compare_long(entries, starts[run], ends[run], max_distance) for run in np.flatnonzero(lengths > SHORT_RUN)
     ]
     return Found.union(parts)
 

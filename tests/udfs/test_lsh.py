@@ -174,3 +174,20 @@ def test_a_pile_of_unlike_hashes_is_split_and_still_finds_its_pairs() -> None:
     found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint32), entries_of(hashes))
     assert len(pairs_of(found)) > 1200
     assert found.compared < 3000 * 2999 // 4
+
+
+def test_a_crowd_of_near_copies_is_settled_by_its_best_instead_of_by_all_its_pairs() -> None:
+    crowds = [flipped(np.repeat(random_hashes(1, seed), 2000, axis=0), 3, seed) for seed in (1, 2)]
+    hashes = np.concatenate([*crowds, random_hashes(500, seed=3)])
+    found = Matching(max_distance=31, max_bucket=20_000).match(np.zeros(4500, np.uint32), entries_of(hashes))
+    assert pairs_of(found) == {(0, i) for i in range(1, 2000)} | {(2000, i) for i in range(2001, 4000)}
+    among = 2 * (1999 * 1998 // 2)
+    assert found.skipped == among + 1999 * 2500 + 1999 * 500
+    assert found.compared == 4499 + 2499 + 500 * 499 // 2
+
+
+def test_a_long_run_of_unlike_hashes_is_compared_all_with_all() -> None:
+    hashes = random_hashes(3000)
+    hashes[2999] = hashes[1]
+    found = Matching(max_distance=31, max_bucket=20_000).match(np.zeros(3000, np.uint32), entries_of(hashes))
+    assert pairs_of(found) == {(1, 2999)} and found.skipped == 0
