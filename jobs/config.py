@@ -8,17 +8,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from jobs import keyword_lists
 from models.classifier import ImageModel
 from models.errors import SettingsError
+from models.image_input import ImageInput
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 
 _SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
+_NAMED, _DESCRIBED = "named", "described"
 
 
 class _Section(BaseModel):
@@ -46,9 +48,12 @@ class IngestSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """Which perceptual encoder is used and how one is fitted."""
+    """Which perceptual encoder is used, by name or described, and how one is fitted."""
 
-    model: str
+    model: Annotated[
+        Annotated[str, Tag(_NAMED)] | Annotated[ImageInput, Tag(_DESCRIBED)],
+        Discriminator(lambda value: _NAMED if isinstance(value, str) else _DESCRIBED),
+    ]
     fit: bool
     images: Positive
     minutes: Annotated[float, Field(gt=0)]
@@ -60,7 +65,7 @@ class ScoreSettings(_Section):
 
     batch: Positive
     threads: Positive
-    providers: list[str]
+    providers: Annotated[list[str], Field(min_length=1)]
 
 
 class CategorySettings(_Section):
@@ -310,8 +315,9 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _faults(error: ValidationError) -> str:
     faults = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
+        # Which of two forms a setting has is not part of its name.
+        key = ".".join(str(part) for part in fault["loc"] if part not in (_NAMED, _DESCRIBED))
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             faults.append(f"{key}: there is no such setting")
         elif fault["type"] == "missing":
             faults.append(f"{key}: is missing")

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet, ingest, model_files, nearest, tables
+from jobs import contact_sheet, ingest, nearest, tables
 from jobs.config import fingerprint
 from jobs.dedup import rule_for
 from jobs.filter import undecodable
 from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
-from jobs.score import encoder_file, scored
+from jobs.score import scored, ship_encoder
 from jobs.sources import files, rows
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError, WinnowError
@@ -293,9 +293,8 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
             looked_at = ingest.inspected(source_rows, settings.ingest.max_megapixels)
             looked_at.write.parquet(lake.path(f"{STAGING}/images"))
         with job.progress.step("regurgitation: hash and embed them"):
-            encoder = model_files.ship(lake.spark, encoder_file(job))
             score = settings.score
-            scoring = Scoring(encoder, (), score.batch, score.threads, tuple(score.providers))
+            scoring = Scoring(ship_encoder(job), (), score.batch, score.threads, tuple(score.providers))
             good = (
                 _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
             )

@@ -16,6 +16,7 @@ from models.classifier import ImageModel
 from models.encoder import Encoder
 from models.errors import LostRowsError, WinnowError
 from models.head import Head
+from models.image_input import ImageInput
 from udfs.classify import head_scores
 from udfs.scoring import SCORED, Scoring
 
@@ -90,23 +91,31 @@ def run(job: Job) -> Summary:
 # Models -------------------------------------------------------------------------------------------------------------
 
 
-def encoder_file(job: Job) -> bytes:
-    """The ONNX file of the encoder that the settings name."""
-    choice = job.settings.encoder.model
-    if choice == "auto":
-        fitted = job.lake.has_file(encoder.FITTED)
-        return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
-    return encoder.shipped() if choice == "shipped" else model_files.read(choice)
-
-
 def current_encoder(job: Job) -> Encoder:
-    """The encoder that the settings name, loaded and checked.
+    """The encoder that the settings name or describe, loaded and checked.
 
     Raises:
         ModelError: It is no encoder.
     """
-    score = job.settings.score
-    return Encoder.load(encoder_file(job), score.threads, tuple(score.providers), score.batch)
+    score, choice = job.settings.score, job.settings.encoder.model
+    described = None if isinstance(choice, str) else choice
+    return Encoder.load(_encoder_file(job), score.threads, tuple(score.providers), score.batch, described)
+
+
+def ship_encoder(job: Job) -> str | ImageInput:
+    """Sends the encoder's file to the workers: its name there, or its description with that name as its path."""
+    choice, name = job.settings.encoder.model, model_files.ship(job.lake.spark, _encoder_file(job))
+    return name if isinstance(choice, str) else replace(choice, path=name)
+
+
+def _encoder_file(job: Job) -> bytes:
+    choice = job.settings.encoder.model
+    if choice == "auto":
+        fitted = job.lake.has_file(encoder.FITTED)
+        return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
+    if choice == "shipped":
+        return encoder.shipped()
+    return model_files.read(choice if isinstance(choice, str) else choice.path)
 
 
 def image_classifiers(job: Job) -> list[ImageClassifier]:
@@ -119,7 +128,8 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
     for category, settings in job.settings.categories.items():
         if settings.model is not None:
             data = model_files.read(settings.model.path)
-            session = runtime.start(data, job.settings.score.threads, job.settings.score.providers)
+            score = job.settings.score
+            session = runtime.start(data, score.threads, score.providers, settings.model.path)
             classifier.check(session, settings.model)
             found.append(ImageClassifier(category, settings.model, data))
     return found
@@ -160,7 +170,7 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
         signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
         done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine))
         counts = [row for row in missing_by_part(images, done).orderBy("part").collect() if row.missing]
-    scoring = _scoring(job.lake.spark, job.settings.score, current, classifiers, encoder_file(job))
+    scoring = _scoring(job.lake.spark, job.settings.score, classifiers, ship_encoder(job))
     score_part = _score_part if digests else _embed_part
     good = 0
     for number, row in enumerate(counts, 1):
@@ -175,11 +185,10 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
 
 
 def _scoring(
-    spark: SparkSession, settings: ScoreSettings, current: Encoder, found: list[ImageClassifier], encoder_data: bytes
+    spark: SparkSession, settings: ScoreSettings, found: list[ImageClassifier], shipped_encoder: str | ImageInput
 ) -> Scoring:
     shipped = tuple(replace(c.model, path=model_files.ship(spark, c.data)) for c in found)
-    name = model_files.ship(spark, encoder_data)
-    return Scoring(name, shipped, settings.batch, settings.threads, tuple(settings.providers))
+    return Scoring(shipped_encoder, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
 def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:

@@ -2,10 +2,13 @@
 
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+Fit = Literal["squeeze", "crop"]
 
 # Sizes are checked in `_open` against the user's own limit, before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -108,18 +111,31 @@ def decode(data: bytes, min_side: int) -> Image.Image:
     return _upright_rgb(_load(_open(data, float("inf")), min_side))
 
 
-def thumbnail(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image squeezed to a size, whatever its aspect, antialiased.
+def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -> NDArray[np.uint8]:
+    """An image made as small as a model wants it, antialiased.
 
     Args:
         image: 8-bit RGB.
         size: Height and width in pixels.
+        fit: `squeeze` shows all of it whatever its aspect; `crop` the largest part in the middle of the wanted aspect.
 
     Returns:
         uint8 of shape (height, width, 3).
+
+    Examples:
+        >>> flag = Image.new("RGB", (40, 10), "white")
+        >>> flag.paste("red", (0, 0, 10, 10))
+        >>> [int(thumbnail(flag, (8, 8), fit)[0, 0, 1]) for fit in ("squeeze", "crop")]
+        [0, 255]
     """
     height, width = size
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0), dtype=np.uint8)
+    box = None
+    if fit == "crop":
+        scale = min(image.width / width, image.height / height)
+        left, upper = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+        box = (left, upper, image.width - left, image.height - upper)
+    small = image.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=3.0)
+    return np.asarray(small, dtype=np.uint8)
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:

@@ -37,13 +37,16 @@ def read(path: str) -> bytes:
         raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error
 
 
-def start(model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU) -> ort.InferenceSession:
+def start(
+    model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU, name: str | None = None
+) -> ort.InferenceSession:
     """A session for a model.
 
     Args:
-        model: The ONNX file's bytes, or its local path (needed for models of more than 2 GB with external data).
+        model: The ONNX file's bytes, or its local path.
         threads: Threads inside one operator; Spark runs a worker for each core already.
         providers: ONNX Runtime execution providers, in order of preference.
+        name: What messages call the model.
 
     Raises:
         ModelError: ONNX Runtime cannot load it, or has not one of the providers.
@@ -59,12 +62,27 @@ def start(model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU) 
     # Spinning threads would burn the cores that Spark's own threads need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(model, options, providers=list(providers))
+        session = ort.InferenceSession(model, options, providers=list(providers))
     except Exception as error:
-        name = model if isinstance(model, str) else f"the model ({len(model)} bytes)"
+        called = name or (model if isinstance(model, str) else f"the model ({len(model)} bytes)")
+        raise ModelError(_why_not(called, str(error).splitlines()[0])) from error
+    # ONNX Runtime says nothing when a provider's libraries or devices are missing, and goes on with the CPU.
+    lost = [provider for provider in providers if provider not in session.get_providers()]
+    if lost:
         raise ModelError(
-            f"{name} is not an ONNX model that onnxruntime can load: {str(error).splitlines()[0]}"
-        ) from error
+            f"{', '.join(lost)} does not start on this machine: see to its libraries and devices, or "
+            "change score.providers"
+        )
+    return session
+
+
+def _why_not(name: str, error: str) -> str:
+    if "external" in error.lower():
+        return (
+            f"{name} keeps its weights in another file: make one file of it, by `onnx.save(onnx.load(...), ...)` or "
+            "by external_data=False when it is exported from torch"
+        )
+    return f"{name} is not an ONNX model that onnxruntime can load: {error}"
 
 
 @lru_cache(maxsize=32)
@@ -103,6 +121,9 @@ def run_in_batches(
         answers = session.run(list(outputs), {name: padded})
         for output, answer in zip(outputs, answers, strict=True):
             if np.shape(answer)[:1] != (batch,):
-                raise ModelError(f"output {output!r} has shape {np.shape(answer)} for {batch} rows of input")
+                raise ModelError(
+                    f"output {output!r} has shape {np.shape(answer)} for {batch} rows of input: export the model with "
+                    "one answer for each row, or with its batch fixed"
+                )
         parts.append([answer[: len(rows)] for answer in answers])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]

@@ -14,6 +14,7 @@ from pyspark.sql.types import FloatType
 from models import classifier, images, runtime
 from models.classifier import ImageModel
 from models.head import Head
+from udfs.hashes import PDQ_SIDE
 from udfs.shipping import ship
 
 ScoreUdf = Callable[[Column], Column]
@@ -44,7 +45,7 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
         Head.open(model)
         return head_scores(ship(spark, runtime.read(model)))
     data = runtime.read(model.path)
-    classifier.check(runtime.start(data, threads), model)
+    classifier.check(runtime.start(data, threads, name=model.path), model)
     return _image_scores(replace(model, path=ship(spark, data)), batch, threads)
 
 
@@ -79,6 +80,7 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
 
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
     try:
-        return images.thumbnail(images.decode(bytes(data or b""), max(model.size)), model.size)
+        # Decoded as the scoring pass does, so that both give the same score.
+        return images.thumbnail(images.decode(bytes(data or b""), max(PDQ_SIDE, *model.size)), *model.view)
     except images.ImageFault:
         return None

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 from models import images, runtime
 from models.classifier import ImageModel, classify_each
 from models.encoder import Encoder
+from models.image_input import ImageInput, View
 from udfs.arrow import cells, lists
 from udfs.hashes import PDQ_SIDE, pdq_of
 
@@ -40,14 +41,14 @@ class Scoring:
     """What the pass runs; model files are named as `SparkContext.addFile` shipped them.
 
     Attributes:
-        encoder: Name of the perceptual encoder's file.
+        encoder: Name of the perceptual encoder's file, or its description, the path being that name.
         classifiers: For each image classifier its description, the path being its shipped file's name.
         batch: Images in one inference.
         threads: ONNX Runtime threads.
         providers: ONNX Runtime execution providers.
     """
 
-    encoder: str
+    encoder: str | ImageInput
     classifiers: tuple[ImageModel, ...]
     batch: int
     threads: int
@@ -60,14 +61,13 @@ class Scoring:
                 yield from self._score(batch.slice(begin, 4 * self.batch))
 
     def _score(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        encoder = Encoder.open(SparkFiles.get(self.encoder), self.threads, self.providers, self.batch)
-        size = (encoder.size, encoder.size)
-        sizes = sorted({size, *(model.size for model in self.classifiers)})
+        encoder = Encoder.open(self._encoder_here(), self.threads, self.providers, self.batch)
+        views = sorted({encoder.input.view, *(model.view for model in self.classifiers)})
         ids = rows.column("image_id")
-        pictures = [_read(data, sizes) for data in rows.column("image")]
+        pictures = [_read(data, views) for data in rows.column("image")]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
-        thumbnails = {size: _stack([p.thumbnails[size] for p in good], size) for size in sizes}
-        embeddings, hashes = encoder.encode(thumbnails[size])
+        thumbnails = {view: _stack([p.thumbnails[view] for p in good], view[0]) for view in views}
+        embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])
         is_good = pa.array([isinstance(picture, _Picture) for picture in pictures])
         signals = {
             "encoder": pa.array([encoder.digest] * len(good)),
@@ -80,14 +80,20 @@ class Scoring:
             faults = [picture for picture in pictures if isinstance(picture, images.ImageFault)]
             yield _failed(ids.filter(pc.invert(is_good)), faults)
 
-    def _classify(self, thumbnails: Mapping[tuple[int, int], NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _encoder_here(self) -> str | ImageInput:
+        """The encoder with its file's path on this worker."""
+        if isinstance(self.encoder, str):
+            return str(SparkFiles.get(self.encoder))
+        return replace(self.encoder, path=SparkFiles.get(self.encoder.path))
+
+    def _classify(self, thumbnails: Mapping[View, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Scores of shape (n, classifiers); classifiers that read one inference share it."""
         scores = np.zeros((len(next(iter(thumbnails.values()))), len(self.classifiers)), np.float32)
         for inference in dict.fromkeys(model.inference for model in self.classifiers):
             places = [place for place, model in enumerate(self.classifiers) if model.inference == inference]
             session = runtime.session_of_file(SparkFiles.get(inference.path), self.threads, self.providers)
             models = [self.classifiers[place] for place in places]
-            scores[:, places] = classify_each(session, thumbnails[inference.size], models, self.batch)
+            scores[:, places] = classify_each(session, thumbnails[inference.view], models, self.batch)
         return scores
 
 
@@ -96,16 +102,16 @@ class _Picture:
     pdq: bytes
     quality: int
     content: str
-    thumbnails: Mapping[tuple[int, int], NDArray[np.uint8]]
+    thumbnails: Mapping[View, NDArray[np.uint8]]
 
 
-def _read(cell: pa.BinaryScalar, sizes: Iterable[tuple[int, int]]) -> _Picture | images.ImageFault:
+def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Picture | images.ImageFault:
     """Everything that one decode yields, or the reason why it failed."""
     data = cell.as_py() or b""
     try:
         image = images.decode(data, PDQ_SIDE)
         bits, quality = pdq_of(image)
-        thumbnails = {size: images.thumbnail(_at_least(image, data, size), size) for size in sizes}
+        thumbnails = {view: images.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
     except images.ImageFault as fault:
         return fault
     return _Picture(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)

@@ -55,7 +55,7 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int) -> Measured:
         thumbs: uint8 of shape (n, s, s, 3), RGB, larger than the encoder's own size, so that crops have detail.
         seed: Of the changes.
     """
-    augmenter = Augmenter(own.size, seed, torch.device("cpu"))
+    augmenter = Augmenter(own.size[0], seed, torch.device("cpu"))
     originals, mirrored = signs(own, thumbs), signs(own, np.ascontiguousarray(thumbs[:, :, ::-1]))
     copies = [_copy_distances(own, augmenter, thumbs, originals) for _ in range(COPIES)]
     lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
@@ -140,5 +140,5 @@ def _copy_distances(own: Encoder, augmenter: Augmenter, thumbs: Thumbs, original
 
 
 def _signs(own: Encoder, pixels: Tensor) -> Floats:
-    seen = reduced(pixels, own.size).permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+    seen = reduced(pixels, own.size[0]).permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
     return np.unpackbits(own.encode(seen)[1], axis=1).astype(np.float32) * 2 - 1

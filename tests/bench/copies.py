@@ -157,7 +157,7 @@ def methods(model: bytes) -> list[Method]:
     own = encoder.Encoder.load(model)
 
     def embed(pictures: list[Image.Image]) -> Bits:
-        thumbs = np.stack([images.thumbnail(picture, (own.size, own.size)) for picture in pictures])
+        thumbs = np.stack([images.thumbnail(picture, own.size) for picture in pictures])
         return np.unpackbits(own.encode(thumbs)[1], axis=1)
 
     def pdq(pictures: list[Image.Image]) -> Bits:

@@ -39,7 +39,7 @@ def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
 def hashes(files: list[Path], own: Encoder) -> NDArray[np.uint64]:
     """uint64 of shape (n, 4)."""
     with ProcessPoolExecutor() as pool:
-        thumbs = np.stack(list(pool.map(thumbnail, files, [own.size] * len(files), chunksize=64)))
+        thumbs = np.stack(list(pool.map(thumbnail, files, [own.size[0]] * len(files), chunksize=64)))
     return words(own.encode(thumbs)[1])
 
 

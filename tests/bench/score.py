@@ -30,7 +30,7 @@ BATCH = 32
 def bare_loop(pieces: list[tuple[str, int]]) -> int:
     """Decodes, hashes and embeds the images of some row groups; the number of images."""
     model, done = Encoder.load(encoder.shipped(), batch=BATCH), 0
-    size = (model.size, model.size)
+    size = model.size
     for path, group in pieces:
         cells = pq.ParquetFile(path).read_row_group(group, columns=["image"]).column("image")
         for begin in range(0, len(cells), BATCH):

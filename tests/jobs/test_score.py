@@ -1,6 +1,10 @@
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import TensorProto
+from PIL import Image
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
@@ -9,10 +13,12 @@ from jobs.job import Job
 from jobs.lake import Recipe
 from models import encoder, images, runtime
 from models.encoder import Encoder
-from models.errors import LostRowsError, ModelError
+from models.errors import LostRowsError, ModelError, SettingsError
+from tests import usual_models
 from tests.conftest import SPARK
 from tests.jobs.samples import Picture, encoded
 from tests.pictures import brightness_model, brightness_settings, channel_model
+from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
 from udfs.hashes import pdq_of
 from udfs.shipping import ship
 
@@ -45,6 +51,23 @@ def category(name: str, model: Path, index: int, output: str = "means") -> list[
     return [f'categories.{name}.definition="{name}"', f"categories.{name}.model={described}"]
 
 
+def table(name: str, model: dict[str, object]) -> str:
+    """A described model as TOML: of the encoder, or of a category of this name."""
+    head = (
+        "[encoder.model]" if name == "encoder" else f'[categories.{name}]\ndefinition = "d"\n[categories.{name}.model]'
+    )
+    lines = [
+        f"{field} = {value if isinstance(value, list | int) else repr(str(value))}" for field, value in model.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def found(job: Job, name: str) -> dict[str, float]:
     """Scores of a category, by key, two digits."""
     keys = job.lake.read(tables.IMAGES).select("image_id", "key")
@@ -65,7 +88,7 @@ def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(jo
     assert len(signals) == 5
     for picture in PICTURES:
         row, image = signals[picture.key.rjust(32, "0")], images.decode(picture.image, 256)
-        embedding, bits = model.encode(images.thumbnail(image, (model.size, model.size))[None])
+        embedding, bits = model.encode(images.thumbnail(image, model.size)[None])
         assert (bytes(row.pdq), row.pdq_quality) == pdq_of(image)
         assert (row.encoder, row.embedding, bytes(row.embedding_hash)) == (
             model.digest, embedding[0].tolist(), bits.tobytes(),
@@ -145,6 +168,78 @@ def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
     newest = score.current_models(changed)["reddish"]
     by_model = job.lake.read(tables.SCORES).where(F.col("model") == newest)
     assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)
+
+
+def test_models_as_people_export_them_score_and_embed_as_they_are_described(job, tmp_path):
+    noise = np.random.default_rng(3).integers(0, 256, (5, 64, 128, 3), dtype=np.uint8)
+    drawn = [Picture(f"p{n}", png(Image.fromarray(pixels)), "noise") for n, pixels in enumerate(noise)]
+    fill(job, drawn)
+    size, halves = list(usual_models.SIZE), [0.5, 0.5, 0.5]
+    clip = {"size": size, "mean": list(usual_models.CLIP_MEAN), "std": list(usual_models.CLIP_STD)}
+    made = {
+        "encoder": clip | {"path": image_tower(tmp_path / "tower.onnx", 1), "output": "image_embeds"},
+        "captioned": clip
+        | {"path": zero_shot(tmp_path / "z.onnx", 8), "fit": "crop", "index": 2, "activation": "softmax"},
+        "labelled": {
+            "path": sequence_classifier(tmp_path / "vit.onnx"),
+            "size": size,
+            "mean": halves,
+            "std": halves,
+            "output": 0,
+            "index": 1,
+            "activation": "sigmoid",
+        },
+        "greenish": {
+            "path": channel_model(tmp_path / "bgr.onnx", "NHWC", TensorProto.FLOAT16, 2),
+            "size": [4, 6],
+            "layout": "NHWC",
+            "channels": "BGR",
+            "dtype": "float16",
+            "output": "others",
+            "index": 1,
+        },
+    }
+    file = tmp_path / "own.toml"
+    file.write_text("\n".join(table(name, model) for name, model in made.items()))
+    own = Job(job.lake, config.load([file], SPARK), job.progress)
+
+    assert score.run(own)["images scored"] == 5
+
+    thumbs = np.stack([images.thumbnail(Image.fromarray(pixels), usual_models.SIZE) for pixels in noise])
+    seen = quarters(thumbs, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
+    cropped = np.stack([np.asarray(Image.fromarray(p[:, 16:112]).resize((48, 32), 2)) for p in noise])
+    middle = quarters(cropped, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
+    small = np.stack([images.thumbnail(Image.fromarray(pixels), (4, 6)) for pixels in noise])
+    expected = {
+        "captioned": usual_models.captions_likely(middle)[:, 2],
+        "labelled": 1 / (1 + np.exp(-quarters(thumbs, halves, halves)[:, 1])),
+        "greenish": 1 - small[..., 1].mean(axis=(1, 2)) / 255,
+    }
+    for name, values in expected.items():
+        got = found(own, name)
+        assert [got[f"p{n}"] for n in range(5)] == pytest.approx(values.tolist(), abs=6e-3), name
+    signals = rows(own, tables.SIGNALS)
+    embeddings = np.array([row.embedding for row in signals])
+    np.testing.assert_allclose(embeddings, seen / np.linalg.norm(seen, axis=1, keepdims=True), atol=1e-5)
+    assert {row.encoder for row in signals} == {score.current_encoder(own).digest}
+    assert score.run(own)["images scored"] == 0
+
+
+def test_a_described_encoder_is_checked_field_by_field_and_then_by_its_file(job, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('[encoder.model]\npath = "x.onnx"\nsise = [1, 1]\n')
+    with pytest.raises(
+        SettingsError, match=r"encoder\.model\.size: is missing; encoder\.model\.sise: there is no such"
+    ):
+        config.load([file])
+    file.write_text(table("encoder", {"path": image_tower(tmp_path / "t.onnx"), "size": [224, 224], "output": 1}))
+    fill(job, PICTURES)
+    wrong = Job(job.lake, config.load([file], SPARK), job.progress)
+    with pytest.raises(
+        ModelError, match=r"t\.onnx is no encoder as described: its input has shape .* \['N', 3, 224, 224"
+    ):
+        score.run(wrong)
+    assert not job.lake.exists(tables.SIGNALS)
 
 
 def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_path):

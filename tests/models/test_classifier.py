@@ -10,6 +10,8 @@ from onnx import TensorProto, helper
 from models import classifier, runtime
 from models.classifier import ImageModel
 from models.errors import ModelError
+from tests import usual_models
+from tests.models.test_encoder import blobs
 from tests.pictures import channel_model
 
 COLOURS = np.array([[255, 51, 0], [0, 102, 204], [255, 255, 255]], np.uint8)
@@ -100,7 +102,15 @@ def test_no_picture_gives_no_score(model):
         ({"dtype": "uint8"}, r"input is tensor\(float\), dtype says uint8"),
         ({"output": "logits"}, "no output 'logits', only means, others"),
         ({"index": 3}, "index 3 is beyond its 3 output columns"),
-        ({"scale": 1.0}, r"answered 128.0, not a score in \[0, 1\]: set activation"),
+        ({"output": 2}, r"no output number 2, only 2, counted from 0 \(means, others\)"),
+        ({"output": -1}, "no output number -1"),
+        ({"index": -1}, "index is -1, and columns are counted from 0"),
+        ({"size": (0, 6)}, r"size is \[0, 6\], and both sides must be 1 pixel at least"),
+        ({"std": (0.2, 0.0, 0.2)}, "scale, mean and std must be numbers, and std not 0"),
+        ({"scale": float("nan")}, "scale, mean and std must be numbers"),
+        ({"scale": 1.0}, r"answered 255.0, not a score in \[0, 1\]: set activation"),
+        # Black has logits in [0, 1]: one grey picture would have passed.
+        ({"scale": 1 / 200}, r"answered 1.27\d*, not a score"),
     ],
 )
 def test_a_description_that_does_not_fit_is_named(model, change, message):
@@ -114,12 +124,23 @@ def test_all_that_does_not_fit_is_named_at_once(model):
         classifier.check(runtime.start(model.path), replace(model, dtype="uint8", size=(1, 1), output="x"))
 
 
-def altered(model: ImageModel, *nodes: onnx.NodeProto, shape: list[int | str]) -> ImageModel:
-    """The model, its output `means` replaced by what nodes make of it."""
+def test_mean_and_std_of_a_uint8_model_are_not_silently_left_out(tmp_path):
+    path = channel_model(tmp_path / "m.onnx", dtype=TensorProto.UINT8)
+    model = ImageModel(str(path), (4, 6), dtype="uint8", mean=(0.5, 0.5, 0.5))
+    with pytest.raises(ModelError, match="mean and std are for float inputs"):
+        classifier.check(runtime.start(model.path), model)
+
+
+def altered(
+    model: ImageModel, *nodes: onnx.NodeProto, shape: list[int | str], dtype: int = TensorProto.FLOAT
+) -> ImageModel:
+    """The model, its outputs replaced by what nodes make of `means`, and `means` as the second."""
     proto = onnx.load(model.path)
     proto.graph.node.extend(nodes)
+    means = next(output for output in proto.graph.output if output.name == "means")
+    kept = [helper.make_tensor_value_info("changed", dtype, shape), means]
     del proto.graph.output[:]
-    proto.graph.output.append(helper.make_tensor_value_info("changed", TensorProto.FLOAT, shape))
+    proto.graph.output.extend(kept)
     onnx.save(proto, model.path)
     return model
 
@@ -130,6 +151,95 @@ def test_a_model_that_answers_nan_is_named(model):
     broken = altered(model, none, nan, shape=["n", 3])
     with pytest.raises(ModelError, match=f"{model.path} answered nan"):
         classifier.check(runtime.start(broken.path), broken)
+
+
+def test_a_model_that_answers_nan_to_white_alone_is_named(model):
+    none = helper.make_node("Sub", ["others", "others"], ["none"])
+    nan = helper.make_node("Div", ["none", "others"], ["changed"])
+    broken = altered(model, none, nan, shape=["n", 3])
+    with pytest.raises(ModelError, match="answered nan"):
+        classifier.check(runtime.start(broken.path), broken)
+
+
+def test_axes_of_length_one_do_not_count(model):
+    axes = helper.make_node("Constant", [], ["last"], value=helper.make_tensor("l", TensorProto.INT64, [2], [2, 3]))
+    wide = altered(model, axes, helper.make_node("Unsqueeze", ["means", "last"], ["changed"]), shape=["n", 3, 1, 1])
+    assert scores(replace(wide, index=2)) == pytest.approx(COLOURS[:, 2] / 255)
+
+
+def test_a_label_in_place_of_scores_is_named_and_the_scores_beside_it_are_read(model):
+    label = helper.make_node("ArgMax", ["means"], ["changed"], axis=1, keepdims=0)
+    both = altered(model, label, shape=["n"], dtype=TensorProto.INT64)
+    with pytest.raises(ModelError, match=r"'changed' is tensor\(int64\), .*: set output to one of changed, means"):
+        classifier.check(runtime.start(both.path), both)
+    assert scores(replace(both, output=1, index=1)) == pytest.approx(COLOURS[:, 1] / 255)
+
+
+def test_softmax_over_a_single_column_is_named(model):
+    one = helper.make_node("ReduceMean", ["means", "second"], ["changed"], keepdims=1)
+    second = helper.make_node("Constant", [], ["second"], value=helper.make_tensor("s", TensorProto.INT64, [1], [1]))
+    single = replace(altered(model, second, one, shape=["n", 1]), activation="softmax")
+    with pytest.raises(ModelError, match="softmax over one column is always 1: set activation to sigmoid"):
+        classifier.check(runtime.start(single.path), single)
+
+
+def test_a_column_that_only_a_run_can_miss_is_named(tmp_path):
+    path = usual_models.sequence_classifier(tmp_path / "m.onnx")
+    model = ImageModel(str(path), usual_models.SIZE, index=8, activation="softmax")
+    with pytest.raises(ModelError, match="index 8 is beyond its 8 output columns"):
+        classifier.check(runtime.start(model.path), model)
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 8])
+def test_a_clip_like_tower_with_captions_built_in_gives_their_probabilities(tmp_path, batch):
+    path = usual_models.zero_shot(tmp_path / "clip.onnx", batch)
+    model = ImageModel(
+        str(path),
+        usual_models.SIZE,
+        mean=usual_models.CLIP_MEAN,
+        std=usual_models.CLIP_STD,
+        index=1,
+        activation="softmax",
+    )
+    pixels = blobs(9, 48)[:, :32]
+    session = runtime.start(model.path)
+    classifier.check(session, model)
+    embeddings = usual_models.quarters(pixels, model.mean, model.std)
+    expected = usual_models.captions_likely(embeddings)[:, 1]
+    assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
+    assert expected.std() > 0.05
+
+
+def test_a_classifier_of_transformers_with_free_sides_gives_softmax_of_its_logits(tmp_path):
+    path = usual_models.sequence_classifier(tmp_path / "vit.onnx")
+    halves = (0.5, 0.5, 0.5)
+    model = ImageModel(
+        str(path), usual_models.SIZE, mean=halves, std=halves, output="logits", index=3, activation="softmax"
+    )
+    pixels = blobs(5, 48)[:, :32]
+    session = runtime.start(model.path)
+    classifier.check(session, model)
+    expected = usual_models.softmax(usual_models.quarters(pixels, halves, halves))[:, 3]
+    assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_in_a_file_of_their_own_are_named(tmp_path):
+    path = usual_models.zero_shot(tmp_path / "m.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ModelError, match=r"m\.onnx keeps its weights in another file: make one file of it"):
+        runtime.start(path.read_bytes(), name=str(path))
+
+
+def test_a_provider_that_does_not_start_is_named_and_not_passed_over(model, monkeypatch):
+    with pytest.raises(ModelError, match=r"this onnxruntime has no FancyExecutionProvider; it has .*CPUExecution"):
+        runtime.start(model.path, providers=("FancyExecutionProvider",))
+    known = (*runtime.ort.get_available_providers(), "CUDAExecutionProvider")
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: known)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ModelError, match="CUDAExecutionProvider does not start on this machine"),
+    ):
+        runtime.start(model.path, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
 def test_a_model_that_gives_one_answer_for_a_whole_batch_is_named(model):

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +11,8 @@ from PIL import Image
 from models import encoder, images, runtime
 from models.encoder import Encoder, projection
 from models.errors import ModelError
+from models.image_input import ImageInput
+from tests.usual_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
 
 MEGABYTES = 5
 
@@ -48,12 +53,12 @@ def shipped() -> Encoder:
 def test_shipped_is_small_and_says_what_it_is(shipped: Encoder) -> None:
     assert len(encoder.shipped()) <= MEGABYTES * 1_000_000
     assert shipped.digest == runtime.digest(encoder.shipped())
-    assert shipped.properties["size"] == str(shipped.size)
+    assert shipped.properties["size"] == str(shipped.size[0])
     assert 0 < shipped.strict_distance < shipped.max_distance < 100
 
 
 def test_embeddings_have_unit_length_and_hashes_32_bytes(shipped: Encoder) -> None:
-    embedding, hashes = shipped.encode(blobs(5, shipped.size))
+    embedding, hashes = shipped.encode(blobs(5, shipped.size[0]))
 
     assert embedding.shape == (5, shipped.dims) and embedding.dtype == np.float32
     assert hashes.shape == (5, 32) and hashes.dtype == np.uint8
@@ -61,14 +66,14 @@ def test_embeddings_have_unit_length_and_hashes_32_bytes(shipped: Encoder) -> No
 
 
 def test_no_pictures_give_no_rows(shipped: Encoder) -> None:
-    embedding, hashes = shipped.encode(blobs(1, shipped.size)[:0])
+    embedding, hashes = shipped.encode(blobs(1, shipped.size[0])[:0])
 
     assert embedding.shape == (0, shipped.dims) and hashes.shape == (0, 32)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 32])
 def test_a_result_depends_on_neither_neighbours_nor_place_nor_batch(shipped: Encoder, batch: int) -> None:
-    thumbs = blobs(70, shipped.size)
+    thumbs = blobs(70, shipped.size[0])
     together = shipped.encode(thumbs)
     other = Encoder.load(encoder.shipped(), batch=batch)
 
@@ -79,9 +84,9 @@ def test_a_result_depends_on_neither_neighbours_nor_place_nor_batch(shipped: Enc
 
 def test_a_crop_is_found_and_different_pictures_are_not(shipped: Encoder) -> None:
     large = blobs(40, 200)
-    whole = np.stack([images.thumbnail(Image.fromarray(p), (shipped.size, shipped.size)) for p in large])
+    whole = np.stack([images.thumbnail(Image.fromarray(p), shipped.size) for p in large])
     cropped = [Image.fromarray(p).crop((10, 6, 194, 198)) for p in large]
-    copies = np.stack([images.thumbnail(p, (shipped.size, shipped.size)) for p in cropped])
+    copies = np.stack([images.thumbnail(p, shipped.size) for p in cropped])
 
     hashes, of_copies = (np.unpackbits(shipped.encode(thumbs)[1], axis=1) for thumbs in (whole, copies))
 
@@ -94,7 +99,7 @@ def test_opened_from_a_file_it_is_the_same(shipped: Encoder, tmp_path: object) -
     path = f"{tmp_path}/encoder.onnx"
     with open(path, "wb") as file:  # noqa: PTH123
         file.write(encoder.shipped())
-    thumbs = blobs(3, shipped.size)
+    thumbs = blobs(3, shipped.size[0])
 
     opened = Encoder.open(path, 1, runtime.CPU, 32)
 
@@ -123,7 +128,7 @@ def test_projections_are_orthogonal_for_more_dimensions_than_bits() -> None:
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        (tiny(embedding="features"), "none is called embedding"),
+        (tiny(embedding="features"), r"no output 'embedding', only features: .* described under \[encoder\.model\]"),
         (tiny(hash_bits=64), r"hash has shape .*, not \[n, 256\]"),
         (tiny(dtype=TensorProto.FLOAT), r"input is tensor\(float\) .*, not uint8"),
         (b"no model", "can load"),
@@ -137,5 +142,65 @@ def test_what_is_no_encoder_is_refused_by_its_fault(model: bytes, fault: str) ->
 def test_several_faults_are_named_at_once() -> None:
     model = onnx.load_from_string(tiny(embedding="features", dtype=TensorProto.FLOAT)).SerializeToString()
 
-    with pytest.raises(ModelError, match=r"uint8.*; .*none is called embedding"):
+    with pytest.raises(ModelError, match=r"not uint8 .*, and its outputs are features"):
         Encoder.load(model)
+
+
+def described(path: Path, **fields: Any) -> ImageInput:
+    """An encoder with the image tower's normalisation, and fields of the test's own."""
+    whole: dict[str, Any] = {"mean": CLIP_MEAN, "std": CLIP_STD, "output": "image_embeds", **fields}
+    return ImageInput(str(path), SIZE, **whole)
+
+
+def loaded(model: ImageInput, batch: int = 4) -> Encoder:
+    return Encoder.load(Path(model.path).read_bytes(), batch=batch, described=model)
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 8])
+@pytest.mark.parametrize(("dtype", "name"), [(TensorProto.FLOAT, "float32"), (TensorProto.FLOAT16, "float16")])
+def test_a_described_image_tower_is_an_encoder(tmp_path: Path, batch: int | str, dtype: int, name: str) -> None:
+    model = described(image_tower(tmp_path / "clip.onnx", batch, dtype), dtype=name)
+    pictures = blobs(11, 48)[:, :32]
+
+    own = loaded(model)
+    embedding, hashes = own.encode(pictures)
+
+    expected = quarters(pictures, CLIP_MEAN, CLIP_STD)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert (own.size, own.dims, embedding.dtype) == (SIZE, 8, np.float32)
+    np.testing.assert_allclose(embedding, expected, atol=1e-5 if name == "float32" else 1e-2)
+    np.testing.assert_array_equal(hashes, np.packbits(embedding @ projection(8) > 0, axis=1))
+    opened = Encoder.open(model, 1, runtime.CPU, 4)
+    assert opened.digest == own.digest
+    np.testing.assert_array_equal(opened.encode(pictures)[0], embedding)
+
+
+def test_how_an_encoder_is_read_is_part_of_its_name(tmp_path: Path) -> None:
+    file = image_tower(tmp_path / "clip.onnx")
+
+    digests = [loaded(described(file, **fields)).digest for fields in ({}, {"channels": "BGR"}, {"mean": (0, 0, 0)})]
+
+    assert len({*digests, runtime.digest(file.read_bytes())}) == 4
+
+
+def test_sides_that_a_file_leaves_open_are_as_described(tmp_path: Path) -> None:
+    assert loaded(described(image_tower(tmp_path / "clip.onnx", size=("height", "width")))).size == SIZE
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"output": None}, "outputs are last_hidden_state, image_embeds, and none is called embedding: set output"),
+        ({"output": "pooled"}, "no output 'pooled', only last_hidden_state, image_embeds"),
+        ({"output": 0}, r"'last_hidden_state' has shape \['n', 3, 4\], not \[n, dims\]: set output to one of"),
+        ({"layout": "NHWC"}, r"shape \['batch', 3, 32, 48\], size and layout say \['N', 32, 48, 3\]"),
+        ({"dtype": "float16"}, r"input is tensor\(float\), dtype says float16"),
+        ({"scale": 1e38, "std": (1e-30,) * 3}, "the encoder answered nan or infinity"),
+    ],
+)
+def test_a_described_encoder_that_does_not_fit_is_refused_by_its_fault(
+    tmp_path: Path, fields: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ModelError, match=fault):
+        loaded(described(image_tower(tmp_path / "clip.onnx"), **fields))
