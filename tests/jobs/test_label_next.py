@@ -12,10 +12,12 @@ from rich.console import Console
 from jobs import config, label_next, label_sets, tables, train
 from jobs.job import Job
 from jobs.label_next import Request
+from jobs.label_strategies import pool, precision
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from models.encoder import projection
 from models.errors import WinnowError
+from models.image_input import ImageInput
 from udfs.hamming import distances, words
 
 SET = [
@@ -47,7 +49,7 @@ def embeddings():
 ENCODER = SimpleNamespace(
     digest="enc",
     dims=DIMS,
-    size=8,
+    input=ImageInput("enc.onnx", (8, 8)),
     max_distance=NEAR,
     encode=lambda pictures: (np.eye(DIMS, dtype=np.float32)[[1] * len(pictures)], None),
 )
@@ -112,11 +114,16 @@ def test_random_samples_never_overlap_and_are_queued_in_order(job):
 
 
 def test_a_random_sample_has_nothing_to_do_with_what_is_shown_or_how_it_is_stored(job):
-    pool = job.lake.read(tables.SIGNALS).select("image_id")
+    everything = job.lake.read(tables.SIGNALS).select("image_id")
 
     orders = [
-        [row.image_id for row in label_next.in_random_order(rows, seed, purpose).collect()]
-        for rows, seed, purpose in ((pool, 0, "a"), (pool.repartition(7), 0, "a"), (pool, 1, "a"), (pool, 0, "b"))
+        [row.image_id for row in pool.in_random_order(rows, seed, purpose).collect()]
+        for rows, seed, purpose in (
+            (everything, 0, "a"),
+            (everything.repartition(7), 0, "a"),
+            (everything, 1, "a"),
+            (everything, 0, "b"),
+        )
     ]
 
     assert orders[0] == orders[1] and orders[0] != orders[2] and orders[0] != orders[3]
@@ -141,10 +148,10 @@ def test_a_sample_over_all_scores_has_something_of_every_band(spark):
     rows = [(f"{i:04d}", 0.9 if i < 20 else 0.1) for i in range(2000)]
     scored = spark.createDataFrame(rows, "image_id string, score float")
 
-    found = [row.image_id for row in label_next.over_all_scores(scored, 0, 20).collect()]
+    found = [row.image_id for row in precision.over_all_scores(scored, 0, 20).collect()]
 
     assert len(found) == 20 and 5 <= sum(i < "0020" for i in found) <= 15
-    assert found == [row.image_id for row in label_next.over_all_scores(scored.repartition(5), 0, 20).collect()]
+    assert found == [row.image_id for row in precision.over_all_scores(scored.repartition(5), 0, 20).collect()]
 
 
 def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark):

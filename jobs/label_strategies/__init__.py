@@ -1,0 +1,1 @@
+"""How `label next` picks images: one module for each strategy, and what they share."""

@@ -1,0 +1,48 @@
+"""Neighbours of a few images in the whole pool, without copies of each other: what `seed --like` and `recall` share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import nearest
+from jobs.label_strategies.pool import hashes
+from jobs.label_strategies.request import Pick, Request
+from models import picks
+from models.encoder import Encoder
+
+# Neighbours looked at for each that is wanted, since some are near-duplicates of each other.
+_SPARE = 4
+_FEWEST, _MOST = 5, 200
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Images around which to look, the most important first.
+
+    Attributes:
+        embeddings: Of them, float32 of shape (q, dims).
+        reasons: Why each was chosen.
+    """
+
+    embeddings: NDArray[np.float32]
+    reasons: tuple[str, ...]
+
+
+def around(request: Request, pool: DataFrame, encoder: Encoder, queries: Queries) -> list[Pick]:
+    """The images nearest to each query in turn, no two of them near-duplicates."""
+    each = -(-_SPARE * request.count // len(queries.embeddings))
+    near = nearest.nearest_by_embedding(
+        pool.select("image_id", "embedding"), queries.embeddings, min(max(each, _FEWEST), _MOST)
+    )
+    hashed = pool.select("image_id", "embedding_hash").join(F.broadcast(near), "image_id")
+    # At most _MOST for each of at most label_next.queries: a bounded number, however large the pool.
+    rows = hashed.select("query", "rank", "similarity", "image_id", "embedding_hash").orderBy("rank", "query").toArrow()
+    ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
+    first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
+    found = hashes(rows["embedding_hash"])
+    chosen = picks.distinct(found, sorted(first.values()), request.count, encoder.max_distance)
+    similarity = rows["similarity"].to_numpy()
+    return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

@@ -1,0 +1,89 @@
+"""`precision`: what the present model calls positive, so that false positives are found."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import model_files, tables
+from jobs.job import Job
+from jobs.label_strategies.pool import hashes
+from jobs.label_strategies.request import Pick, Request
+from jobs.score import HEAD, current_models
+from models import picks
+from models.encoder import Encoder
+from models.errors import WinnowError
+from models.head import LOWEST_POSITIVE, Head
+from udfs.classify import head_scores
+
+_BANDS = 20
+
+
+def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+    """What the model calls positive at its high-recall threshold, over the whole range of scores above it."""
+    scored, digest = _scored(job, request.category, pool, encoder)
+    threshold, whence = _threshold(job, request.category, digest, encoder)
+    above = scored.where(F.col("score").cast("double") >= threshold)
+    rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
+    scores = rows["score"].to_numpy()
+    order = picks.strata(scores, request.count)
+    chosen = picks.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.max_distance)
+    ids = rows["image_id"].to_pylist()
+    return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {whence}") for i in chosen]
+
+
+def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
+    """A random sample in which every band of scores has about as many images as any other, if it has that many.
+
+    Args:
+        scored: image_id, embedding_hash, score.
+        seed: Of the sample.
+        count: Its size.
+
+    Returns:
+        The same columns, in the order of the draw.
+
+    Source:
+        Efraimidis and Spirakis, "Weighted random sampling with a reservoir", IPL 2006: the smallest -log(u) / weight,
+        the weight being one over the number of images in the band.
+    """
+    band = F.least(F.floor(F.col("score") * _BANDS), F.lit(_BANDS - 1)).cast("int")
+    sizes = {row.band: row["count"] for row in scored.groupBy(band.alias("band")).count().collect()}
+    if not sizes:
+        return scored
+    size = F.element_at(F.create_map(*[F.lit(n) for pair in sizes.items() for n in pair]), band)
+    chance = F.xxhash64(F.lit(f"{seed} precision"), F.col("image_id"))
+    uniform = (F.pmod(chance, F.lit(1 << 52)) + 0.5) / (1 << 52)
+    return scored.orderBy(-F.log(uniform) * size, "image_id").limit(count)
+
+
+def _scored(job: Job, category: str, pool: DataFrame, encoder: Encoder) -> tuple[DataFrame, str]:
+    """The pool with the score of the category's model: image_id, embedding_hash, score; and the model's digest."""
+    if job.settings.categories[category].model is not None:
+        digest = current_models(job)[category]
+        own = (F.col("category") == category) & (F.col("model") == digest)
+        scores = job.lake.read(tables.SCORES).where(own).groupBy("image_id").agg(F.max("score").alias("score"))
+        return pool.select("image_id", "embedding_hash").join(scores, "image_id"), digest
+    head = _head(job, category, encoder)
+    name = model_files.ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+    score = head_scores(name)(F.col("embedding")).alias("score")
+    return pool.select("image_id", "embedding_hash", score), head.digest
+
+
+def _head(job: Job, category: str, encoder: Encoder) -> Head:
+    file = HEAD.format(category)
+    if not job.lake.has_file(file):
+        raise WinnowError(f"{category} has no classifier yet: label some images, then run `winnow train {category}`")
+    return Head.load(job.lake.read_file(file), encoder.digest, encoder.dims)
+
+
+def _threshold(job: Job, category: str, digest: str, encoder: Encoder) -> tuple[float, str]:
+    """The model's high-recall threshold, and in words where it comes from."""
+    own = (F.col("category") == category) & (F.col("model") == digest)
+    calibrated = job.lake.read(tables.THRESHOLDS).where(own).select("threshold").collect()
+    if calibrated:
+        return float(calibrated[0].threshold), "its calibrated threshold"
+    if job.settings.categories[category].model is not None:
+        raise WinnowError(f"{category} has a model of its own but no threshold: run `winnow calibrate` first")
+    lowest = _head(job, category, encoder).session.get_modelmeta().custom_metadata_map.get(LOWEST_POSITIVE)
+    if lowest is None:
+        return 0.5, "the middle: it has too few labels to be tried on some that it did not see"
+    return float(lowest), "which every labelled positive reaches when it is held out"

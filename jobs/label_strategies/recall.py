@@ -1,0 +1,74 @@
+"""`recall`: around labelled positives that models miss which never saw them, what the whole pool has like them."""
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs import train
+from jobs.job import Job
+from jobs.label_strategies.around import Queries, around
+from jobs.label_strategies.request import Pick, Request
+from models.encoder import Encoder
+from models.errors import WinnowError
+from udfs.cross_validation import HELD_OUT, CrossValidation
+
+# Labels that cross-validation is run on; people make hundreds or thousands, of more a random part does.
+_MOST_LABELS = 20_000
+
+
+def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+    """Neighbours of labelled positives that cross-validated models miss."""
+    return around(request, pool, encoder, _misses(job, request.category, encoder))
+
+
+def missed_positives(held_out: DataFrame) -> DataFrame:
+    """How often the versions that never saw an example call it negative.
+
+    Args:
+        held_out: `udfs.cross_validation.HELD_OUT`.
+
+    Returns:
+        example, versions, missed (how many of them miss it), logit (their sum, in millionths).
+    """
+    # Whole numbers add up to the same in any order.
+    total = F.sum(F.round(F.col("logit") * 1e6).cast("long"))
+    return held_out.groupBy("example").agg(
+        F.count("*").alias("versions"), F.count_if(F.col("logit") < 0).alias("missed"), total.alias("logit")
+    )
+
+
+def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
+    """Labelled positives that models miss which never saw them; the hardest ones where none is missed."""
+    found = train.labelled_embeddings(job, category, encoder.digest, "label next")
+    embeddings, labels = found.embeddings[:_MOST_LABELS], found.labels[:_MOST_LABELS]
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if positives < 2 or negatives < 2:
+        raise WinnowError(
+            f"{category} has {positives} positive and {negatives} negative labels (random ones set apart), and recall "
+            f"needs two of each: `winnow label next {category} --strategy seed` finds images to label"
+        )
+    settings = job.settings.label_next
+    fit = CrossValidation(embeddings, labels, settings.folds, job.settings.train.weight_decay, job.settings.seed)
+    judged = _judged(job, fit)
+    hard = sorted(
+        (row for row in judged if labels[row.example]), key=lambda row: (-row.missed / row.versions, row.logit)
+    )
+    missed = [row for row in hard if row.missed]
+    if not missed:
+        job.progress.note(
+            f"label next: no labelled positive of {category} is missed, so the weakest tenth is looked at"
+        )
+        missed = hard[: -(-len(hard) // 10)]
+    missed = missed[: settings.queries]
+    reasons = tuple(
+        f"near {found.image_ids[row.example][:12]}, a positive that {row.missed} of {row.versions} models miss that "
+        "never saw it"
+        for row in missed
+    )
+    return Queries(embeddings[[row.example for row in missed]], reasons)
+
+
+def _judged(job: Job, fit: CrossValidation) -> list[Row]:
+    """`missed_positives` of all versions, fitted by one Spark job."""
+    count, spark = fit.folds * job.settings.label_next.repeats, job.lake.spark
+    numbers = spark.range(0, count, 1, min(count, 2 * spark.sparkContext.defaultParallelism))
+    return missed_positives(numbers.mapInArrow(fit, HELD_OUT)).collect()

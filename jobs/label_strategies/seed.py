@@ -1,0 +1,45 @@
+"""`seed`: something of everything there is, or what is nearest to given pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+
+from jobs.job import Job
+from jobs.label_strategies.around import Queries, around
+from jobs.label_strategies.pool import in_random_order, matrix
+from jobs.label_strategies.request import Pick, Request
+from models import images, picks
+from models.encoder import Encoder
+from models.errors import WinnowError
+from models.image_input import View
+from udfs.hashes import PDQ_SIDE
+
+
+def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+    """The middle of each group of the embedding space, or what is nearest to given pictures."""
+    if request.like:
+        pictures = np.stack([_thumbnail(file, encoder.input.view) for file in request.like])
+        queries, _ = encoder.encode(pictures)
+        return around(request, pool, encoder, Queries(queries, tuple(f"like {file}" for file in request.like)))
+    sample = in_random_order(pool, job.settings.seed, "seed").select("image_id", "embedding")
+    rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()
+    if not len(rows):
+        return []
+    places, shares = picks.centres(matrix(rows["embedding"]), min(request.count, len(rows)), job.settings.seed)
+    ids = rows["image_id"].to_pylist()
+    return [
+        Pick(ids[place], f"middle of a group of about {share:.2%} of the images")
+        for place, share in zip(places.tolist(), shares.tolist(), strict=True)
+    ]
+
+
+def _thumbnail(file: str, view: View) -> NDArray[np.uint8]:
+    try:
+        data = Path(file).expanduser().read_bytes()
+        return images.thumbnail(images.decode(data, max(PDQ_SIDE, *view[0])), *view)
+    except OSError as error:
+        raise WinnowError(f"image file {file} cannot be read: {error.strerror}") from error
+    except images.ImageFault as fault:
+        raise WinnowError(f"image file {file} cannot be decoded: {fault}") from fault
