@@ -283,6 +283,27 @@ def label_next_(
     _show("label next", picked.summary)
 
 
+@label_app.command("simulate")
+def label_simulate_(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
+    lake: LakeOption,
+    truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
+    errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the answers that err.")] = 0.0,
+    name: Annotated[str, typer.Option(help="Who labels; another name errs elsewhere.")] = "simulated",
+    conf: ConfOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Answer what is queued from a known truth, some answers wrong: for trying things out."""
+    from jobs import label_simulate as command
+    from udfs.simulated_labeller import SimulatedLabeller
+
+    with Invocation(lake, conf, set_, debug).open("label simulate") as job:
+        labeller = SimulatedLabeller(errors, job.settings.seed, name)
+        summary = command.run(job, command.Request(category, truth, labeller))
+    _show(f"label simulate {category}", summary)
+
+
 @app.command()
 def train(
     category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
@@ -425,6 +446,7 @@ def run(
 def demo(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder for the pictures and the lake.")] = ".demo",
     count: Annotated[int, typer.Option(min=500, help="Number of pictures.")] = 5000,
+    errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Share of the labels that err.")] = 0.0,
     conf: ConfOption = None,
     set_: SetOption = None,
     debug: DebugOption = False,
@@ -434,7 +456,7 @@ def demo(
 
     lake = str(Path(directory) / "lake")
     with Invocation(lake, command.settings_files(conf), set_, debug).open("demo") as job:
-        summary = command.run(job, directory, count)
+        summary = command.run(job, directory, count, errors)
     _show("demo", summary)
 
 

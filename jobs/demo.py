@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,6 +16,7 @@ from jobs import run as whole
 from jobs.job import Job, Summary
 from jobs.lake import Lake
 from models.errors import WinnowError
+from udfs.simulated_labeller import SimulatedLabeller
 
 RANDOM_SHARE = 0.8
 """Share of the pictures whose label is set apart for calibration: a bound on 95 % recall needs 59 random positives."""
@@ -26,50 +29,57 @@ def settings_files(own: Sequence[Path] | None) -> list[Path]:
     return [Path(str(resources.files("conf").joinpath("demo.toml"))), *(own or [])]
 
 
-def run(job: Job, directory: str, count: int) -> Summary:
+def run(job: Job, directory: str, count: int, errors: float = 0.0) -> Summary:
     """Draws pictures, takes labels from their truth, runs everything and compares the result with the truth.
 
     Args:
         job: Whose lake lies in the directory.
         directory: Folder for pictures, labels and lake; what is there already is used again.
         count: Number of pictures.
+        errors: Share of the labels that are wrong.
     """
     pictures, labels = Path(directory) / "pictures", Path(directory) / "labels.parquet"
     job.progress.heading("generate")
     generate.run(str(pictures), count, job.settings.seed, job.progress)
     truth = pd.read_parquet(pictures / "truth.parquet")
-    labels_of(truth, list(job.settings.categories), job.settings.seed).to_parquet(labels, index=False)
-    job.progress.note("the known truth of the pictures stands in for the person who would label them")
+    labeller = SimulatedLabeller(errors, job.settings.seed, "truth")
+    labels_of(truth, list(job.settings.categories), labeller).to_parquet(labels, index=False)
+    wrong = f", and errs in {errors:.1%} of all labels" if errors else ""
+    job.progress.note(f"the known truth of the pictures stands in for the person who would label them{wrong}")
     found = whole.run(job, [str(pictures)], "folder", [str(labels)])
     return {**outcome(job.lake, truth), "report": found["report: report"]}
 
 
-def labels_of(truth: pd.DataFrame, categories: Sequence[str], seed: int) -> pd.DataFrame:
-    """What a person who never errs would have labelled: a random part for calibration, the rest for training.
+def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: SimulatedLabeller) -> pd.DataFrame:
+    """What a person would have labelled: a random part for calibration, the rest for training.
 
     Args:
         truth: key, categories (list of names) for each picture.
         categories: Names of the categories.
-        seed: Of the choice.
+        labeller: Who answers; the choice of what is random depends on the seed alone.
 
     Returns:
         key, category, label, origin (`random` or `seed`), annotator.
     """
-    drawn = pd.util.hash_pandas_object(truth["key"], index=False, hash_key=f"winnow{seed:010d}"[:16])
+    drawn = pd.util.hash_pandas_object(truth["key"], index=False, hash_key=f"winnow{labeller.seed:010d}"[:16])
     origin = (drawn % _SLICES < RANDOM_SHARE * _SLICES).map({True: "random", False: "seed"})
     parts = [
         pd.DataFrame(
             {
                 "key": truth["key"],
                 "category": category,
-                "label": [category in names for names in truth["categories"]],
+                "label": labeller.answers(truth["key"].tolist(), _of(truth, category), category),
                 "origin": origin,
-                "annotator": "truth",
+                "annotator": labeller.name,
             }
         )
         for category in categories
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _of(truth: pd.DataFrame, category: str) -> NDArray[np.bool_]:
+    return np.array([category in names for names in truth["categories"]], dtype=bool)
 
 
 @dataclass(frozen=True)

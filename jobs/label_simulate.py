@@ -1,0 +1,94 @@
+"""`label simulate`: what is queued is answered from a known truth, for demos, tests and benchmarks."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.job import Job, Summary
+from jobs.label_page import store
+from jobs.lake import Recipe
+from models.errors import WinnowError
+from udfs.simulated_labeller import SimulatedLabeller, simulated_answers
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be answered, and by whom.
+
+    Attributes:
+        category: Whose queue.
+        truth: Parquet file with the columns key and categories (names, array of string), as `generate` writes it; the
+            workers must be able to read it.
+        labeller: Who answers, and how often wrongly.
+    """
+
+    category: str
+    truth: str
+    labeller: SimulatedLabeller
+
+
+def run(job: Job, request: Request) -> Summary:
+    """Labels what is queued for a category and not yet labelled by this labeller.
+
+    Raises:
+        WinnowError: The category is not in the settings, nothing is queued for it, or the truth cannot be read.
+    """
+    category, labeller = request.category, request.labeller
+    if category not in job.settings.categories:
+        raise WinnowError(f"no category '{category}' in the settings: add [categories.{category}]")
+    labels = job.lake.read(tables.LABELS)
+    queue = store.queue(job.lake.require(tables.LABEL_QUEUE), labels, category)
+    mine = labels.where((F.col("category") == category) & (F.col("annotator") == labeller.name))
+    keys = job.lake.require(tables.IMAGES).select("image_id", "key")
+    waiting = queue.join(mine.select("image_id"), "image_id", "left_anti").join(keys, "image_id")
+    with job.progress.step(f"label simulate: answer what is queued for {category}"):
+        # The queue that is served is bounded, and so are its answers.
+        made = answered(waiting, _truth(job, request), request, datetime.now(UTC)).localCheckpoint()
+        unknown = made.where(F.col("label").isNull()).count()
+        known = made.where(F.col("label").isNotNull())
+        given, yes = known.agg(F.count("*"), F.count_if("label")).collect()[0]
+        if given:
+            settings = {"category": category, "annotator": labeller.name, "errors": labeller.errors}
+            job.lake.append(tables.LABELS, known, Recipe("label simulate", settings=settings))
+    if unknown:
+        job.progress.warn(f"label simulate: {unknown:,} queued images are not in {request.truth} and stay unlabelled")
+    return {"labels added": given, "of them yes": yes, "without a known truth": unknown}
+
+
+def answered(waiting: DataFrame, truth: DataFrame, request: Request, now: datetime) -> DataFrame:
+    """What the labeller answers.
+
+    Args:
+        waiting: image_id, key, origin.
+        truth: key, categories.
+        request: The category and the labeller.
+        now: When it is answered.
+
+    Returns:
+        The columns of the table labels; label is null where the truth is not known.
+    """
+    known = truth.select("key", F.array_contains("categories", request.category).alias("true"))
+    joined = waiting.join(known.dropDuplicates(["key"]), "key", "left")
+    answer = simulated_answers(request.labeller, request.category)("key", F.coalesce("true", F.lit(False)))
+    columns = {
+        "category": F.lit(request.category),
+        "label": F.when(F.col("true").isNotNull(), answer),
+        "annotator": F.lit(request.labeller.name),
+        "labelled_at": F.lit(now),
+    }
+    return joined.select(*[columns.get(name, F.col(name)).alias(name) for name in tables.LABELS.schema.names])
+
+
+def _truth(job: Job, request: Request) -> DataFrame:
+    try:
+        rows = job.lake.spark.read.parquet(request.truth)
+        return rows.select("key", "categories")
+    except AnalysisException as error:
+        wanted = "a Parquet file with the columns key and categories, as `winnow generate` writes it"
+        raise WinnowError(
+            f"truth file {request.truth} cannot be used, {wanted}, is expected: {str(error).splitlines()[0]}"
+        ) from error

@@ -1,0 +1,89 @@
+import io
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from jobs import config, label_simulate, tables
+from jobs.job import Job
+from jobs.label_simulate import Request
+from jobs.lake import Recipe
+from jobs.progress import Progress
+from models.errors import WinnowError
+from tests.conftest import SPARK
+from udfs.simulated_labeller import SimulatedLabeller
+
+BOATS = {"a", "c", "e"}
+
+
+@pytest.fixture
+def job(lake):
+    """Five images a to e, of which a, c and e show boats; all are queued, c by chance too, and one that has gone."""
+    settings = config.load(overrides=[*SPARK, 'categories.boats.definition="b"', 'categories.cars.definition="c"'])
+    own = Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
+    images = [{"image_id": f"id-{key}", "key": key, "part": 0} for key in "abcdef"]
+    rows = [tuple(row.get(name) for name in tables.IMAGES.schema.names) for row in images]
+    lake.append(tables.IMAGES, lake.spark.createDataFrame(rows, tables.IMAGES.schema), Recipe("test"))
+    queue(own, "seed", "abcde")
+    queue(own, "random", "c")
+    return own
+
+
+def queue(job, strategy, keys, category="boats"):
+    now = datetime.now(UTC)
+    rows = [(f"id-{key}", category, strategy, "why", place, strategy, now) for place, key in enumerate(keys)]
+    made = job.lake.spark.createDataFrame(rows, tables.LABEL_QUEUE.schema)
+    job.lake.append(tables.LABEL_QUEUE, made, Recipe("test"))
+
+
+@pytest.fixture
+def truth(job, tmp_path):
+    path = str(tmp_path / "truth.parquet")
+    rows = [(key, ["boats", "trees"] if key in BOATS else []) for key in "abcde"]
+    job.lake.spark.createDataFrame(rows, "key string, categories array<string>").write.parquet(path)
+    return path
+
+
+def labels(job, annotator):
+    rows = job.lake.read(tables.LABELS).where(f"annotator = '{annotator}'").orderBy("image_id").collect()
+    assert all(row.category == "boats" and row.labelled_at is not None for row in rows)
+    return [(row.image_id[3:], row.label, row.origin) for row in rows]
+
+
+def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
+    always_right = Request("boats", truth, SimulatedLabeller())
+    expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]
+
+    assert label_simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
+    assert labels(job, "simulated") == expected
+    before = job.lake.version(tables.LABELS)
+    assert label_simulate.run(job, always_right)["labels added"] == 0
+    assert job.lake.version(tables.LABELS) == before
+
+    always_wrong = Request("boats", truth, SimulatedLabeller(1.0, name="fool"))
+    assert label_simulate.run(job, always_wrong)["of them yes"] == 2
+    assert labels(job, "fool") == [(key, not value, origin) for key, value, origin in expected]
+    assert labels(job, "simulated") == expected
+
+
+def test_an_image_without_a_known_truth_is_told_and_stays_queued(job, truth):
+    queue(job, "recall", "f")
+
+    summary = label_simulate.run(job, Request("boats", truth, SimulatedLabeller()))
+
+    assert summary == {"labels added": 5, "of them yes": 3, "without a known truth": 1}
+    assert "1 queued images are not in" in job.progress.console.file.getvalue()
+    assert "f" not in [key for key, *_ in labels(job, "simulated")]
+
+
+def test_what_cannot_be_answered_is_said_in_one_line(job, truth, tmp_path):
+    for category, file, message in (
+        ("planes", truth, "no category 'planes'"),
+        ("boats", str(tmp_path / "none.parquet"), r"none\.parquet cannot be used, a Parquet file with the columns key"),
+        ("boats", job.lake.path("images"), "cannot be used, a Parquet file"),
+    ):
+        with pytest.raises(WinnowError, match=message) as caught:
+            label_simulate.run(job, Request(category, file, SimulatedLabeller()))
+        assert "\n" not in str(caught.value)
+    assert label_simulate.run(job, Request("cars", truth, SimulatedLabeller()))["labels added"] == 0
+    assert not job.lake.exists(tables.LABELS)

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from udfs.simulated_labeller import SimulatedLabeller
+
+KEYS = [f"picture-{number}.png" for number in range(20_000)]
+TRUTH = np.arange(len(KEYS)) % 10 == 0
+
+
+def wrong(labeller: SimulatedLabeller, category: str = "boats") -> np.ndarray:
+    return labeller.answers(KEYS, TRUTH, category) != TRUTH
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.02, 0.3, 1.0])
+def test_as_many_answers_are_wrong_as_is_wanted_whatever_is_true(errors):
+    found = wrong(SimulatedLabeller(errors))
+    for of in (TRUTH, ~TRUTH):
+        assert abs(found[of].mean() - errors) <= 4 * np.sqrt(errors * (1 - errors) / of.sum())
+
+
+def test_a_labeller_errs_again_in_the_same_places_and_others_elsewhere():
+    first = wrong(SimulatedLabeller(0.2, 1, "ann"))
+    backwards = SimulatedLabeller(0.2, 1, "ann").answers(KEYS[::-1], TRUTH[::-1], "boats")[::-1]
+    assert np.array_equal(first, backwards != TRUTH)
+    others = [wrong(SimulatedLabeller(0.2, 1, "bob")), wrong(SimulatedLabeller(0.2, 2, "ann"))]
+    others.append(wrong(SimulatedLabeller(0.2, 1, "ann"), "cars"))
+    assert all(abs((first & other).mean() - 0.04) < 0.01 for other in others)
