@@ -39,6 +39,9 @@ IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
 _INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
 _ROW_GROUP_BYTES = 8 << 20
+BLOOM = "parquet.bloom.filter"
+"""Parquet's settings of Bloom filters: with one of the ids in each row group, few are read to find an image."""
+_MOST_IN_A_ROW_GROUP = 4_000
 
 
 @dataclass(frozen=True)
@@ -416,6 +419,8 @@ def small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]
         # No two pictures are alike, so a dictionary of them would be filled, hashed and thrown away.
         "parquet.enable.dictionary#image": "false",
         "parquet.block.size": str(_ROW_GROUP_BYTES),
+        f"{BLOOM}.enabled#image_id": "true",
+        f"{BLOOM}.expected.ndv#image_id": str(_MOST_IN_A_ROW_GROUP),
         # A row group's size is looked at after so many rows; the default of 100 pictures can be a GB.
         "parquet.block.size.row.check.min": "10",
         "parquet.page.size.row.check.min": "10",

@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
@@ -265,3 +266,16 @@ def test_json_fields_are_kept_to_the_letter(job: Job, tmp_path: Path) -> None:
 
     (row,) = images_of(job).values()
     assert row["caption"] == "in txt" and row["meta"] == json.dumps(fields)
+
+
+def test_row_groups_carry_a_filter_of_their_ids_and_of_nothing_else(job: Job, tmp_path: Path) -> None:
+    rows = [Picture(f"p{n}", encoded(f"#{n:06x}"), None) for n in range(40)]
+
+    ingest.run(job, [str(write_tars(tmp_path / "tars", rows, 1))], None)
+
+    file = next((tmp_path / "lake" / "images").rglob("*.parquet"))
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    columns = {group.column(n).path_in_schema: group.column(n).bloom_filter_offset for n in range(group.num_columns)}
+    assert columns.pop("image_id") is not None
+    assert set(columns.values()) == {None}
+    assert job.lake.spark.conf.get(f"{ingest.BLOOM}.enabled#image_id", None) is None

@@ -1,0 +1,76 @@
+"""What it costs to fetch a few pictures for the label page from a large table: `python -m tests.bench.label_pictures`.
+
+The table is written as `ingest` writes it, once with and once without a Bloom filter of the ids in each row group.
+Beside the seconds stand the bytes that the JVM read, which are what grows with pictures that are asked for one by one.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pyspark.sql import functions as F
+
+from jobs import config, ingest, tables
+from jobs.label_page.pictures import Pictures
+from jobs.lake import Lake, Recipe
+from jobs.session import get_session
+
+SIDE = 1400
+
+
+def picture(number: int) -> bytes:
+    """A JPEG of some 100 kB."""
+    noise = np.random.default_rng(number).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((640, 480)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def fill(lake: Lake, settings: config.Settings, count: int, bloom: bool) -> None:
+    """The table images, of 24 different pictures."""
+    pictures = lake.spark.createDataFrame([(n, picture(n)) for n in range(24)], "number long, image binary")
+    rows = lake.spark.range(0, count, 1, 8).withColumn("number", F.col("id") % 24).join(F.broadcast(pictures), "number")
+    made = {"image_id": "substr(sha2(cast(id as string), 256), 1, 32)", "key": "cast(id as string)", "image": "image"}
+    sizes = {"width": "640", "height": "480", "part": "0"}
+    columns = made | sizes | {name: "null" for name in tables.IMAGES.schema.names if name not in made | sizes}
+    with ingest.small_files(lake.spark, settings.ingest):
+        lake.spark.conf.set(f"{ingest.BLOOM}.enabled#image_id", str(bloom).lower())
+        lake.append(tables.IMAGES, rows.selectExpr(*[f"{sql} as {name}" for name, sql in columns.items()]), Recipe("b"))
+
+
+def bytes_read(pid: int) -> int:
+    """By a process since it began, from the disk or its cache."""
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+
+
+def main() -> None:
+    """Prints the table of docs/scaling.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--wanted", type=int, nargs="*", default=[1, 10, 50])
+    options = parser.parse_args()
+    settings = config.load(overrides=['spark.master="local[2]"', "spark.driver_memory=2g"])
+    spark = get_session(settings.spark, "winnow bench")
+    pid = int(spark._jvm.ProcessHandle.current().pid())
+    print("| images | Bloom filters | pictures fetched | seconds | MB read |\n|---:|---|---:|---:|---:|")
+    for bloom in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            lake = Lake(spark, f"{folder}/lake")
+            fill(lake, settings, options.images, bloom)
+            ids = [row.image_id for row in lake.read(tables.IMAGES).select("image_id").orderBy("image_id").collect()]
+            for wanted in (1, *options.wanted):
+                pictures, chosen = Pictures(lake, SIDE), ids[:: len(ids) // wanted][:wanted]
+                assert not pictures.locate(chosen)
+                before, started = bytes_read(pid), time.monotonic()
+                assert not pictures.fetch(chosen)
+                took, read = time.monotonic() - started, (bytes_read(pid) - before) / 1e6
+                print(f"| {options.images:,} | {bloom} | {wanted} | {took:.1f} | {read:.0f} |", flush=True)
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()
