@@ -16,6 +16,7 @@ RUNS = (
     ["tests.bench.weigh"],
     ["tests.bench.recall_round"],
     ["tests.bench.active_learning"],
+    ["tests.bench.label_page"],
 )
 
 

@@ -88,6 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decisions", type=int, default=200)
     decisions = parser.parse_args().decisions
+    if shutil.which("chromium") is None:
+        print("skipped: no program `chromium` on PATH, and the page is measured in a browser")
+        return
     overrides = ['spark.master="local[2]"', "spark.driver_memory=2g", 'categories.boats={definition="Boats."}']
     settings = config.load(overrides=overrides)
     spark = get_session(settings.spark, "winnow bench")
