@@ -242,6 +242,8 @@ def course(lake: Lake, name: str, world: World, seed: int, errors: float) -> Cou
         # First, so that it is a sample of all pictures.
         labeller.pick("random", CALIBRATION)
     points = tuple(curve(labeller, seed))
+    told = [f"{point.labels}: {point.precision:.3f} {point.recall:.4f} {point.rare}" for point in points]
+    job.progress.note(f"world {seed}, {name}: {'; '.join(told)}")
     return Course(points, calibrated(labeller) if name == "loop" else {})
 
 
@@ -329,13 +331,13 @@ def main() -> None:
         for module in (label_next, train, score):
             module.current_encoder = lambda job: encoder
         running = {
-            name: [
-                pool.submit(course, Lake(spark, f"{scratch}/{name}-{seed}"), name, world, seed, options.errors)
-                for seed, world in worlds.items()
-            ]
+            (name, seed): pool.submit(
+                course, Lake(spark, f"{scratch}/{name}-{seed}"), name, world, seed, options.errors
+            )
+            for seed, world in worlds.items()
             for name in options.only
         }
-        courses = {name: [one.result() for one in some] for name, some in running.items()}
+        courses = {name: [running[name, seed].result() for seed in worlds] for name in options.only}
         spark.stop()
     tell(courses)
     print(f"\n{time.monotonic() - started:.0f} s")
