@@ -55,7 +55,7 @@ def signals(files: list[bytes], own: Encoder) -> Signals:
     seen, pdq = [], []
     for data in files:
         image = images.decode(data, PDQ_SIDE)
-        seen.append(images.thumbnail(image, (own.size, own.size)))
+        seen.append(images.thumbnail(image, own.size))
         pdq.append(pdq_of(image))
     embeddings, hashes = own.encode(np.stack(seen))
     bits = np.stack([np.frombuffer(one, np.uint8) for one, _ in pdq])
