@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 
-from udfs.lsh import PACKED, Matching, Packing
+from udfs.lsh import PACKED, Matching, Packing, room_for_crowds
 from udfs.matching import FOUND
 from udfs.minhash import Bands, choose_bands
 
@@ -20,12 +20,14 @@ class LshParameters:
         max_distance: Bits of 256 within which a pair counts.
         max_bucket: Hashes under one band key beyond which a bucket is split.
         buckets: Shuffle buckets, so that no task holds more than about a million entries of 44 bytes.
+        crowd_pairs: Pairs that crowded runs of a bucket may make.
     """
 
     bands: Bands
     max_distance: int
     max_bucket: int
     buckets: int
+    crowd_pairs: int
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, recall: float, max_bucket: int, seed: int) -> "LshParameters":
@@ -38,7 +40,8 @@ class LshParameters:
             8
         """
         bands = choose_bands(1 << max(hashes - 1, 1).bit_length(), max_distance, recall, seed)
-        return cls(bands, max_distance, max_bucket, max(8, -(-hashes * bands.bands // _ENTRIES_PER_BUCKET)))
+        buckets = max(8, -(-hashes * bands.bands // _ENTRIES_PER_BUCKET))
+        return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
 
 def found_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
@@ -54,7 +57,7 @@ def found_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
     """
     packing = Packing(parameters.bands, parameters.buckets)
     packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
-    matching = Matching(parameters.max_distance, parameters.max_bucket, parameters.bands.seed)
+    matching = Matching(parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs, parameters.bands.seed)
     # A plain function: Spark asks for its signature.
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

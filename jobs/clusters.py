@@ -19,7 +19,7 @@ from jobs import tables
 from jobs.hash_nodes import Rule
 from jobs.job import Job
 from udfs.cluster import Assigning, hash_bits
-from udfs.lsh import PACKED, Matching
+from udfs.lsh import PACKED, Matching, room_for_crowds
 from udfs.matching import FOUND
 
 _ENTRIES_PER_BUCKET = 1_000_000
@@ -39,6 +39,7 @@ class ClusterParameters:
         max_distance: Bits of 256 within which a pair counts.
         seed: Of the subsets and of k-means.
         buckets: Shuffle buckets, so that no task holds more than about a million entries of 44 bytes.
+        crowd_pairs: Pairs that crowded clusters of a bucket may make.
     """
 
     clusters: int
@@ -47,6 +48,7 @@ class ClusterParameters:
     max_distance: int
     seed: int
     buckets: int
+    crowd_pairs: int
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, clusterings: int, nearest: int, seed: int) -> "ClusterParameters":
@@ -61,7 +63,9 @@ class ClusterParameters:
         """
         entries = hashes * clusterings * nearest
         clusters = max(2, round(sqrt(hashes) / 2))
-        return cls(clusters, clusterings, nearest, max_distance, seed, max(8, -(-entries // _ENTRIES_PER_BUCKET)))
+        buckets = max(8, -(-entries // _ENTRIES_PER_BUCKET))
+        room = room_for_crowds(hashes, buckets)
+        return cls(clusters, clusterings, nearest, max_distance, seed, buckets, room)
 
 
 def vectors(job: Job, hashes: DataFrame, rule: Rule) -> DataFrame:
@@ -96,7 +100,9 @@ def found_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
     centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
-    matching = Matching(parameters.max_distance, _MAX_CLUSTER, parameters.seed, parameters.clusters)
+    matching = Matching(
+        parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs, parameters.seed, parameters.clusters
+    )
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
 

@@ -20,6 +20,7 @@ from udfs.matching import (
     SHORT_RUN,
     Entries,
     Found,
+    Indices,
     compare_runs,
     entry_distances,
     packed_entries,
@@ -37,10 +38,10 @@ PACKED = T.StructType(
 """A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.matching`)."""
 
 _LEADERS = 16
-# Pairs of longer runs that a task compares all, however few entries it has; 20 bytes each where all of them match.
-_PAIRS = 1_000_000
-# Share of a run that its best must match for the run to count as crowded.
+# Share of a long run that its best must match for the run to count as crowded.
 _CROWD = 1 / 8
+# Pairs that all crowded runs may make: in a small lake every one, beyond that some for each hash.
+_CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH = 4_000_000, 4
 _SPLIT_ROWS = 4
 _MAX_SPLITS = 8
 
@@ -102,12 +103,14 @@ class Matching:
     Attributes:
         max_distance: Bits within which a pair counts.
         max_bucket: Hashes under one band key that are all compared with each other; see `_large`.
+        crowd_pairs: Pairs that crowded runs of a bucket may make; see `_settled`.
         seed: Of the permutations that split larger ones.
         clusters: Where keys are clusters, how many each clustering has: those of clustering i begin at i · clusters.
     """
 
     max_distance: int
     max_bucket: int
+    crowd_pairs: int = 1_000_000
     seed: int = 0
     clusters: int | None = None
 
@@ -137,24 +140,25 @@ class Matching:
         keys, entries = keys[order], entries.take(order)
         starts = run_starts(keys)
         ends = np.append(starts[1:], len(keys))
-        small = affordable(ends - starts, max(_PAIRS, len(keys)))
-        parts = [compare_runs(entries, starts[small], ends[small], self.max_distance)]
-        for start, end in zip(starts[~small], ends[~small], strict=True):
+        sizes = ends - starts
+        large, crowded = sizes > self.max_bucket, np.zeros(len(sizes), np.bool_)
+        long = np.flatnonzero((sizes > SHORT_RUN) & ~large)
+        dense = long[crowds(entries, starts[long], ends[long], self.max_distance)]
+        crowded[dense[~affordable(sizes[dense], self.crowd_pairs)]] = True
+        plain = ~large & ~crowded
+        parts = [compare_runs(entries, starts[plain], ends[plain], self.max_distance)]
+        for start, end in zip(starts[~plain], ends[~plain], strict=True):
             run = entries.take(np.arange(start, end))
-            parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._doubtful(run, depth))
+            parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._settled(run, depth))
         return Found.union(parts)
 
-    def _doubtful(self, run: Entries, depth: int) -> Found:
-        """A run in which all pairs may match, more than the task has room for.
+    def _settled(self, run: Entries, depth: int) -> Found:
+        """A crowded run, whose pairs are more than the task has room for.
 
         Near-copies of one picture fall under very many keys, and each pair of them would be found again and again. So
-        where the best matches a good part of the run, those are settled by it; else few pairs match, and all are
-        compared.
+        those that match the best are settled by it, and the rest is matched by itself.
         """
         settled = settle(run.take(np.argsort(run.ranks)), self.max_distance)
-        if len(settled.found.a) < _CROWD * len(run):
-            whole = np.zeros(1, np.intp), np.full(1, len(run), np.intp)
-            return compare_runs(run, *whole, self.max_distance)
         rest = settled.rest
         return Found.union([settled.found, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
 
@@ -181,18 +185,48 @@ class Matching:
         return Found.union([*parts, self.match(keys, rest, depth + 1)])
 
 
-def affordable(sizes: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
-    """Which runs may be compared all with all: every short one, and the shortest of the others.
+def room_for_crowds(hashes: int, buckets: int) -> int:
+    """Pairs that crowded runs of one bucket may make, so that all pairs stay proportional to the hashes.
 
     Args:
-        sizes: Entries of each run.
-        most: Pairs that those others may have together.
+        hashes: Distinct hashes that are compared.
+        buckets: Shuffle buckets among which their entries are spread.
 
     Examples:
-        >>> affordable(np.array([2, 100, 60, 5000]), 10_000)
-        array([ True,  True,  True, False])
+        >>> room_for_crowds(10_000, 8), room_for_crowds(10_000_000, 1000)
+        (500000, 40000)
     """
-    pairs = np.where(sizes > SHORT_RUN, sizes * (sizes - 1) // 2, 0)
+    return max(_CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH * hashes) // buckets
+
+
+def crowds(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> NDArray[np.bool_]:
+    """Which runs are full of near-copies: those whose best matches a good part of the others.
+
+    Args:
+        entries: Of all runs.
+        starts: Where each run begins, shape (runs,); none is empty.
+        ends: Where each run ends.
+        max_distance: Bits within which a pair counts.
+    """
+    if not len(starts):
+        return np.zeros(0, dtype=np.bool_)
+    sizes = ends - starts
+    begins = np.cumsum(sizes) - sizes
+    places = np.repeat(starts - begins, sizes) + np.arange(sizes.sum())
+    ranks = entries.ranks[places]
+    best = places[ranks == np.repeat(np.minimum.reduceat(ranks, begins), sizes)]
+    near = entry_distances(entries, np.repeat(best, sizes), places) <= max_distance
+    return np.asarray(np.add.reduceat(near.astype(np.intp), begins) - 1 >= _CROWD * sizes)
+
+
+def affordable(sizes: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
+    """Which runs may be compared all with all: the shortest, as long as their pairs add up to no more than `most`.
+
+    Examples:
+        >>> affordable(np.array([100, 60, 5000]), 10_000)
+        array([ True,  True, False])
+    """
+    pairs = sizes * (sizes - 1) // 2
     order = np.argsort(pairs, kind="stable")
     fits = np.empty(len(sizes), dtype=np.bool_)
     fits[order] = np.cumsum(pairs[order]) <= most
