@@ -117,6 +117,16 @@ def recall_bound(category: Category) -> str:
     return f"With {percent(limit.confidence, 0)} confidence, {caught}: {tried}; {cost}."
 
 
+def cost(category: Category) -> str:
+    """What escapes and what is dropped in error, as `calibrate` found; empty where it did not say."""
+    parts = []
+    if category.escaped:
+        parts.append(f"At most {category.escaped.replace('%', ' %')} are of this category and yet kept.")
+    if category.precision:
+        parts.append(f"Of what is dropped, a share of about {category.precision} is of this category.")
+    return " ".join(parts)
+
+
 def search_recall(duplicates: Duplicates) -> str:
     """How good the search for duplicates was, in one sentence."""
     quality = duplicates.quality

@@ -27,7 +27,20 @@ class ScoreBin:
 
 @dataclass(frozen=True)
 class Category:
-    """One category of images to filter out."""
+    """One category of images to filter out.
+
+    Attributes:
+        name: As the settings call it.
+        definition: What it is; None where the settings do not say.
+        threshold: Row of thresholds; None where none is set.
+        bins: Histogram of scores.
+        random_positives: Random labels that are positive.
+        random_negatives: Random labels that are negative.
+        dropped_nearest: Images just at or above the threshold.
+        kept_nearest: Images just below it.
+        escaped: What `calibrate` found to escape at most, in words; None where it did not say.
+        precision: The share of the dropped that it found to be of the category, in words; likewise.
+    """
 
     name: str
     definition: str | None
@@ -37,6 +50,8 @@ class Category:
     random_negatives: int
     dropped_nearest: tuple[Sample, ...]
     kept_nearest: tuple[Sample, ...]
+    escaped: str | None = None
+    precision: str | None = None
 
     @property
     def scored(self) -> int:
@@ -59,6 +74,8 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
     judged = scores.where("threshold is not null")
     nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _NEAREST)
     samples = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
+    recipe = lake.recipe(tables.THRESHOLDS)
+    said = recipe.result if recipe else {}
     names = dict.fromkeys([*settings.categories, *sorted(bins), *sorted(thresholds)])
     return tuple(
         Category(
@@ -70,6 +87,8 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
             random_negatives=labels.get((name, False), 0),
             dropped_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and s.dropped),
             kept_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and not s.dropped),
+            escaped=said.get(f"{name}: escapes at most"),
+            precision=said.get(f"{name}: precision about"),
         )
         for name in names
     )

@@ -140,7 +140,9 @@ def regurgitated(ids: list[str], count: int) -> dict[tables.Table, list[tuple[An
 def append(lake: Lake, table: tables.Table, rows: list[tuple[Any, ...]]) -> None:
     # Tables may gain columns: they stay empty here.
     padded = [row + (None,) * (len(table.schema) - len(row)) for row in rows]
-    lake.append(table, lake.spark.createDataFrame(padded, table.schema), Recipe(table.maker, {"images": 0}))
+    result = {"fireworks: escapes at most": "0.123% of all images", "fireworks: precision about": "0.9 (0.8 to 0.95)"}
+    recipe = Recipe(table.maker, {"images": 0}, result=result if table == tables.THRESHOLDS else {})
+    lake.append(table, lake.spark.createDataFrame(padded, table.schema), recipe)
 
 
 def write_lake(lake: Lake, count: int) -> None:
@@ -254,6 +256,16 @@ def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
     assert dropped == sorted(dropped) and min(dropped) >= 0.2954
     assert kept == sorted(kept, reverse=True) and max(kept) < 0.2954
     assert (category.random_positives, category.random_negatives) == (6, 14)
+
+
+def test_what_escapes_and_what_is_dropped_in_error_is_said(page: str) -> None:
+    assert "At most 0.123\u00a0% of all images are of this category and yet kept." in page
+    assert "a share of about 0.9 (0.8 to 0.95) is of this category" in page
+
+
+def test_the_time_that_a_table_took_is_told(facts: Facts, page: str) -> None:
+    assert all(one.seconds is not None and one.seconds >= 0 for one in facts.provenance)
+    assert '<th class="n">Seconds</th>' in page
 
 
 def test_groups_are_shown_once_and_hold_their_farthest(facts: Facts) -> None:
