@@ -16,6 +16,7 @@ from pyspark.sql.types import LongType, StructField, StructType
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from jobs.hash_nodes import hash_of
 from jobs.independent_set import FEW_EDGES
 from udfs.hamming import hamming
 
@@ -35,7 +36,7 @@ def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFra
     """
     lost = roots(pairs, few).where("node != root")
     for end, name in (("node", "x"), ("root", "y")):
-        lost = lost.join(nodes.select(F.col("rank").alias(end), F.col("node").alias(name)), end)
+        lost = lost.join(nodes.select(F.col("rank").alias(end), hash_of("node").alias(name)), end)
     distance = hamming(F.col("x"), F.col("y")).alias("distance")
     return lost.select(
         F.col("node").alias("removed"), F.col("root").alias("kept"), distance, F.lit("component").alias("method")

@@ -118,6 +118,7 @@ class DedupSettings(_Section):
 
     hash: Literal["embedding", "pdq"]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
+    strict: bool
     method: Literal["lsh", "clusters", "both"]
     recall: Fraction
     clusterings: Positive

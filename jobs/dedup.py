@@ -1,17 +1,17 @@
 """`dedup`: images that look the same found by their hashes, and the best of each kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, tables
+from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, second_look, tables
 from jobs.config import fingerprint
 from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
-from jobs.pair_search import Search
+from jobs.pair_search import Effort, Search
 from jobs.score import current_encoder
 from jobs.search_recall import Look, Measured, SearchRecall
 from models.errors import LostRowsError, WinnowError
@@ -40,11 +40,15 @@ def run(job: Job) -> Summary:
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("dedup: up to date")
         return dict(before.result)
+    if rule.strict:
+        second_look.check(lake.read(tables.SIGNALS), rule)
     compared = _gather(job, rule, recipe)
     try:
         return _deduplicate(job, compared, rule, recipe)
     finally:
         compared.images.unpersist()
+        if compared.old_pairs is not None:
+            compared.old_pairs.unpersist()
         hash_nodes.forget(lake)
 
 
@@ -65,7 +69,7 @@ def rule_for(job: Job) -> Rule:
     quality = settings.min_quality
     if quality is None:
         quality = PDQ_QUALITY if settings.hash == "pdq" else EMBEDDING_QUALITY
-    return Rule(settings.hash, encoder.digest, distance, quality)
+    return Rule(settings.hash, encoder.digest, distance, quality, settings.strict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
         nodes = hash_nodes.numbered(lake, hash_nodes.distinct_nodes(ordered))
         everyone = placed(ordered, nodes).persist(StorageLevel.DISK_ONLY)
         known = dedup_history.known_nodes(nodes, everyone, history)
-        old_pairs = dedup_history.known_pairs(everyone, history) if history else None
+        old_pairs = dedup_history.known_pairs(everyone, history).persist(StorageLevel.DISK_ONLY) if history else None
         passed = everyone.where("image_id = best_id").agg(F.count_if("passed")).collect()[0][0]
         ordered.unpersist()
         hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
@@ -112,20 +116,24 @@ def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
 
 def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Summary:
     lake, settings = job.lake, job.settings
-    comparable = compared.nodes.where("comparable").select("rank", F.col("node").alias("hash"), "known")
+    comparable = compared.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
     search = Search.for_data(compared.hashes, rule.max_distance, settings)
     with job.progress.step(f"dedup: {search.words}"):
         found = pair_search.found_pairs(job, comparable, search, rule).persist(StorageLevel.DISK_ONLY)
-        pairs = pair_search.united(found, compared.old_pairs).persist(StorageLevel.DISK_ONLY)
+        near = pair_search.united(found).persist(StorageLevel.DISK_ONLY)
         taken = pair_search.effort(found, search)
+    same, taken = _looked_at_again(job, compared, near, taken, rule) if rule.strict else (near, taken)
+    pairs = pair_search.with_old(same, compared.old_pairs)
     with job.progress.step("dedup: who stays"):
         losers = _losers(pairs, compared.nodes, settings.dedup.keep).persist(StorageLevel.DISK_ONLY)
         gone = removed_images(compared, losers).persist(StorageLevel.DISK_ONLY)
         lake.replace(tables.PAIRS, image_pairs(compared, pairs), recipe)
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
     with job.progress.step(f"dedup: recall measured on {settings.dedup.sample} hashes"):
-        look = Look(settings.dedup.sample, rule.max_distance, _INTERVAL, compared.passed, search.clusterings)
-        measured = search_recall.measure(comparable, pairs, losers, look)
+        look = Look(
+            settings.dedup.sample, rule.max_distance, _INTERVAL, compared.passed, search.clusterings, rule.strict
+        )
+        measured = search_recall.measure(comparable, pair_search.with_old(near, compared.old_pairs), losers, look)
         rows = pair_search.quality_rows(lake.spark, search, taken, measured, compared.hashes)
         lake.replace(tables.DEDUP_QUALITY, rows, recipe)
         distances = lake.spark.createDataFrame(list(measured.distances), tables.DEDUP_DISTANCES.schema)
@@ -136,9 +144,21 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
         _warn_of_far_members(job, gone, rule.max_distance)
         done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
         lake.replace(tables.DUPLICATES, gone.where("passed"), done)
-    for frame in (gone, losers, pairs, found):
+    for frame in (gone, losers, same, near, found):
         frame.unpersist()
     return summary
+
+
+def _looked_at_again(
+    job: Job, compared: Compared, near: DataFrame, taken: Effort, rule: Rule
+) -> tuple[DataFrame, Effort]:
+    """The pairs of near hashes whose pictures show the same, and how many do not."""
+    with job.progress.step("dedup: pairs looked at again"):
+        thumbnails = second_look.thumbnails(job.lake.read(tables.SIGNALS), compared.nodes, rule)
+        same = second_look.confirmed(near, thumbnails).persist(StorageLevel.DISK_ONLY)
+        told_apart = near.count() - same.count()
+    job.progress.note(f"dedup: {told_apart:,} pairs of near hashes differ in a detail")
+    return same, replace(taken, told_apart=told_apart)
 
 
 # Transforms ---------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from jobs.lake import Lake, Recipe
 
 # Settings under which pairs that were found once are still what a new search would find.
 _SEARCH = (
-    "hash", "encoder", "max_distance", "min_quality", "method", "recall", "max_bucket", "clusterings", "nearest",
-    "seed",
+    "hash", "encoder", "max_distance", "min_quality", "strict", "method", "recall", "max_bucket", "clusterings",
+    "nearest", "seed",
 )  # fmt: skip
 _RANK = ("rank", "keep")
 

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 from jobs.lake import Lake
+from udfs.hamming import HASH_BYTES
 from udfs.numbering import Numbering
 
 _STAGED = "_staging/dedup_nodes"
@@ -24,12 +25,14 @@ class Rule:
         encoder: Digest of the encoder whose signals are compared.
         max_distance: Bits of 256.
         min_quality: PDQ quality below which an image only matches the same bytes.
+        strict: Whether pictures of one hash may still differ: then only the same bytes make one node.
     """
 
     hash: str
     encoder: str
     max_distance: int
     min_quality: int
+    strict: bool = False
 
 
 def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule) -> DataFrame:
@@ -42,14 +45,16 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
         rule: What counts as a duplicate.
 
     Returns:
-        image_id, node (the hash, or for a plain image its content), comparable (whether it has a usable hash),
-        passed, resolution (pixels), caption (characters).
+        image_id, node (the hash, and if strict the content behind it; for a plain image its content alone),
+        comparable (whether it has a usable hash), passed, resolution (pixels), caption (characters).
     """
     chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
     comparable = F.col("pdq_quality") >= rule.min_quality
+    content = F.col("content").cast("binary")
+    node = F.concat(chosen, content) if rule.strict else F.col(chosen)
     hashed = signals.where(F.col("encoder") == rule.encoder).select(
         "image_id",
-        F.when(comparable, F.col(chosen)).otherwise(F.col("content").cast("binary")).alias("node"),
+        F.when(comparable, node).otherwise(content).alias("node"),
         comparable.alias("comparable"),
     )
     resolution = (F.col("width").cast("long") * F.col("height")).alias("resolution")
@@ -123,6 +128,15 @@ def numbered(lake: Lake, nodes: DataFrame) -> DataFrame:
     result = lake.stage(_STAGED, placed.mapInArrow(Numbering(offsets, "rank"), StructType(fields)))
     placed.unpersist()
     return result
+
+
+def hash_of(node: str) -> Column:
+    """The hash of a comparable node.
+
+    Args:
+        node: The node's column.
+    """
+    return F.substring(node, 1, HASH_BYTES)
 
 
 def forget(lake: Lake) -> None:

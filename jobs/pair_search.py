@@ -77,10 +77,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a search took: by the bands, and by each clustering."""
+    """What a search took: by the bands, and by each clustering.
+
+    Attributes:
+        bands: Of the bands.
+        clusterings: Of each clustering.
+        told_apart: Pairs that a second look told apart; None where there was none.
+    """
 
     bands: Counts
     clusterings: tuple[Counts, ...]
+    told_apart: int | None = None
 
     @property
     def whole(self) -> Counts:
@@ -113,19 +120,27 @@ def found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> Data
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
 
-def united(found: DataFrame, old: DataFrame | None) -> DataFrame:
+def united(found: DataFrame) -> DataFrame:
     """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
 
     Args:
         found: As `found_pairs` returns it.
-        old: a, b, distance, method: pairs of an earlier run, if there was one.
     """
     fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method", "clustering")
-    every = fresh if old is None else fresh.unionByName(old, allowMissingColumns=True)
-    pairs = every.groupBy("a", "b", "distance").agg(
+    pairs = fresh.groupBy("a", "b", "distance").agg(
         F.min("method").alias("method"), F.min("clustering").alias("clustering")
     )
     return pairs.select("a", "b", "distance", "method", "clustering")
+
+
+def with_old(pairs: DataFrame, old: DataFrame | None) -> DataFrame:
+    """Pairs with those of an earlier run, which compared what this one does not.
+
+    Args:
+        pairs: As `united` returns them.
+        old: a, b, distance, method, if there was an earlier run.
+    """
+    return pairs if old is None else pairs.unionByName(old, allowMissingColumns=True)
 
 
 def effort(found: DataFrame, search: Search) -> Effort:
@@ -148,6 +163,7 @@ def quality_rows(spark: SparkSession, search: Search, taken: Effort, measured: M
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
             recall.high, hashes, bands.bands if bands else None, bands.rows if bands else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
+            taken.told_apart if whole else None,
         )  # fmt: skip
 
     united = [

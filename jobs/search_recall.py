@@ -84,6 +84,7 @@ class Look:
         confidence: Of the intervals.
         passed: Ranks below this are of images that passed the filter.
         clusterings: How many were searched; 0 where clusters are not used.
+        strict: Whether found pairs were looked at again: then those that an earlier run found cannot tell its recall.
     """
 
     count: int
@@ -91,6 +92,7 @@ class Look:
     confidence: float
     passed: int
     clusterings: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
         )
         above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
         misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
+        if look.strict:
+            counted = counted.where("not known")
         near, distances = counted.collect(), [(row.distance, row.pairs, 0) for row in above.collect()]
         return Measured(
             _recall(len(sample.packed), near, look),
@@ -218,7 +222,7 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
 
 
 def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
-    chosen = hashes.select(*_COLUMNS).orderBy(F.xxhash64("hash"), "hash").limit(look.count).toArrow()
+    chosen = hashes.select(*_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(look.count).toArrow()
     packed = packed_entries(*(chosen.column(name).combine_chunks() for name in _COLUMNS))
     ranks = chosen.column("rank").to_numpy()
     few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")

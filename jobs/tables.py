@@ -62,7 +62,7 @@ SIGNALS = _table(
     "signals",
     "score",
     "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary, "
-    "content string",
+    "content string, thumbnail binary",
 )
 SCORES = _table("scores", "score", "image_id string, category string, model string, score float")
 LABELS = _table(
@@ -103,7 +103,7 @@ DEDUP_QUALITY = _table(
     "dedup",
     "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
     "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
-    "compared long, skipped long, clusterings int, clusters int, whole boolean",
+    "compared long, skipped long, clusterings int, clusters int, whole boolean, told_apart long",
 )
 """One row for the whole search (`whole`), and before it, where clusters are searched, one for the union of the first
 1, 2, … clusterings, over the pairs that this run compared."""

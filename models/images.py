@@ -35,6 +35,11 @@ _UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"jP  ", "JPEG
            (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "PSD"), (0, b"<svg", "SVG"))  # fmt: skip
 
 
+GREY_SIDE = 64
+"""Pixels a side of the grey thumbnail that `score` keeps: the hand of a clock that fills half of a picture is more than
+one pixel wide."""
+
+
 class ImageFault(Exception):  # noqa: N818 - a fault of the image, which costs its row, not an error of the program
     """Why an image cannot be used.
 
@@ -136,6 +141,24 @@ def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -
         box = (left, upper, image.width - left, image.height - upper)
     small = image.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=3.0)
     return np.asarray(small, dtype=np.uint8)
+
+
+def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of thumbnails (ITU-R BT.601).
+
+    Args:
+        thumbnails: RGB, uint8 of shape (n, height, width, 3).
+
+    Returns:
+        uint8 of shape (n, height, width).
+
+    Examples:
+        >>> grey(np.array([[[[255, 255, 255], [255, 0, 0]]]], np.uint8)).tolist()
+        [[[255, 77]]]
+    """
+    red, green, blue = (thumbnails[..., band].astype(np.uint16) for band in range(3))
+    # 77 + 150 + 29 = 256: no product leaves 16 bits.
+    return np.asarray((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:

@@ -28,12 +28,16 @@ SCORED = T.StructType(
         T.StructField("embedding", T.ArrayType(T.FloatType())),
         T.StructField("embedding_hash", T.BinaryType()),
         T.StructField("content", T.StringType()),
+        T.StructField("thumbnail", T.BinaryType()),
         T.StructField("scores", T.ArrayType(T.FloatType())),
         T.StructField("reason", T.StringType()),
         T.StructField("detail", T.StringType()),
     ]
 )
 """What the pass returns for each image: signals and scores, or a reason and its detail."""
+
+
+_GREY: View = ((images.GREY_SIDE, images.GREY_SIDE), "squeeze")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Scoring:
 
     def _score(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         encoder = Encoder.open(self._encoder_here(), self.threads, self.providers, self.batch)
-        views = sorted({encoder.input.view, *(model.view for model in self.classifiers)})
+        views = sorted({encoder.input.view, _GREY, *(model.view for model in self.classifiers)})
         ids = rows.column("image_id")
         pictures = [_read(data, views) for data in rows.column("image")]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
@@ -73,6 +77,7 @@ class Scoring:
             "encoder": pa.array([encoder.digest] * len(good)),
             "embedding": lists(embeddings),
             "embedding_hash": cells(hashes),
+            "thumbnail": cells(images.grey(thumbnails[_GREY]).reshape(len(good), images.GREY_SIDE**2)),
             "scores": lists(self._classify(thumbnails)),
         }
         yield _succeeded(ids.filter(is_good), good, signals)
@@ -161,6 +166,7 @@ _ARROW = pa.schema(
         ("embedding", pa.list_(pa.float32())),
         ("embedding_hash", pa.binary()),
         ("content", pa.string()),
+        ("thumbnail", pa.binary()),
         ("scores", pa.list_(pa.float32())),
         ("reason", pa.string()),
         ("detail", pa.string()),

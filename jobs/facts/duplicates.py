@@ -44,6 +44,7 @@ class Duplicates:
         quality: Row of dedup_quality for the whole search; None where it was not measured.
         sampled: Rows of dedup_distances: pairs of sampled hashes, found or not, to some bits above the threshold.
         misses: Rows of near_misses: the nearest pairs above the threshold, both of whose images are kept.
+        united: Rows of dedup_quality for the first clustering, the first two, …; none where clusters are not searched.
     """
 
     removed: int
@@ -55,6 +56,7 @@ class Duplicates:
     quality: Row | None
     sampled: tuple[Row, ...] = ()
     misses: tuple[Row, ...] = ()
+    united: tuple[Row, ...] = ()
 
 
 def duplicates(lake: Lake, settings: Settings) -> Duplicates:
@@ -71,7 +73,8 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     )
     farthest, largest, random = _distinct_groups(sizes, orders, share)
     members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
-    quality = pair_search.whole_search(lake.read(tables.DEDUP_QUALITY)).collect()
+    searches = lake.read(tables.DEDUP_QUALITY)
+    quality = pair_search.whole_search(searches).collect()
     return Duplicates(
         removed=totals[1],
         groups=totals[0],
@@ -82,6 +85,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         quality=quality[-1] if quality else None,
         sampled=tuple(lake.read(tables.DEDUP_DISTANCES).orderBy("distance").limit(257).collect()),
         misses=tuple(lake.read(tables.NEAR_MISSES).orderBy("distance", "a_id", "b_id").limit(_MISSES).collect()),
+        united=tuple(searches.where("not whole").orderBy("clusterings").collect()),
     )
 
 

@@ -11,6 +11,8 @@ from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.score import current_encoder
+from models.errors import WinnowError
+from models.images import GREY_SIDE as SIDE
 from udfs.hamming import distances, words
 
 LIMIT = 31
@@ -27,6 +29,7 @@ class Picture:
     quality: int = 100
     content: str | None = None
     passed: bool = True
+    thumbnail: bytes | None = None
 
     @property
     def image_id(self) -> str:
@@ -46,7 +49,8 @@ def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
 def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
     recipe, spark = Recipe("test"), lake.spark
     signals = [
-        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number)) for p in pictures
+        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail)
+        for p in pictures
     ]  # fmt: skip
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
     verdicts = [(p.image_id, p.passed, []) for p in pictures]
@@ -316,3 +320,49 @@ def test_whole_components_keep_one_image_of_a_chain_and_warn(lake: Lake, capsys:
     removed = run(lake, chain, "dedup.keep=component")
     assert removed == {p.image_id: (chain[0].image_id, 20 * i, "component") for i, p in enumerate(chain) if i}
     assert "2 images of 1 components lie farther than 31 bits" in capsys.readouterr().err.replace("\n", " ")
+
+
+def clock(hour: int, light: float = 1.0) -> bytes:
+    """A dial with one hand, as a thumbnail."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    dial = np.where(np.hypot(rows, columns) < 26, 230.0, 60.0)
+    turn = np.pi * hour / 6
+    along, across = np.sin(turn) * columns - np.cos(turn) * rows, np.cos(turn) * columns + np.sin(turn) * rows
+    dial[(along > 0) & (along < 22) & (np.abs(across) < 1.5)] = 20.0
+    return bytes((dial * light).astype(np.uint8).tobytes())
+
+
+def clocks() -> list[Picture]:
+    """A clock at one, a darker copy of it, one at two whose hash is near and one at three whose hash is the same."""
+    one = hashes(1)[0]
+    return [
+        Picture(1, one.tobytes(), width=400, thumbnail=clock(1)),
+        Picture(2, near(one, 20, 1).tobytes(), width=300, thumbnail=clock(1, light=0.6)),
+        Picture(3, near(one, 5, 2).tobytes(), width=200, thumbnail=clock(2)),
+        Picture(4, one.tobytes(), width=100, thumbnail=clock(3)),
+        Picture(5, one.tobytes(), width=50, thumbnail=clock(1), content="1"),  # the first, byte for byte
+    ]
+
+
+def test_strict_keeps_clocks_at_other_times_and_still_drops_copies(lake: Lake) -> None:
+    pictures = clocks()
+    ids = [picture.image_id for picture in pictures]
+    assert set(run(lake, pictures)) == set(ids[1:])
+    assert run(lake, pictures, "dedup.strict=true") == {ids[1]: (ids[0], 20, "lsh"), ids[4]: (ids[0], 0, "exact")}
+    whole = quality_rows(lake)[-1]
+    # Near hashes that differ in a detail are found by the search all the same.
+    assert whole.recall == 1.0 and whole.exhaustive_pairs == 6 and whole.told_apart == 5
+    # The darker copy matches the first and the first's exact repeat.
+    pairs = {(row.a_id, row.b_id) for row in lake.read(tables.PAIRS).collect()}
+    assert pairs == {(ids[0], ids[1]), (ids[0], ids[4]), (ids[1], ids[4])}
+
+
+def test_strict_over_a_lake_that_grew_gives_what_one_run_gives(lake: Lake) -> None:
+    pictures = clocks()
+    removed = in_two_goes(lake, pictures, "dedup.strict=true", "dedup.keep_kept=false")
+    assert removed == run(Lake(lake.spark, f"{lake.uri}/whole"), pictures, "dedup.strict=true") and len(removed) == 2
+
+
+def test_strict_says_when_pictures_have_no_thumbnail(lake: Lake) -> None:
+    with pytest.raises(WinnowError, match="1 images were scored by a version that kept none"):
+        run(lake, [*clocks(), Picture(6, bytes(32))], "dedup.strict=true")

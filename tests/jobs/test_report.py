@@ -86,7 +86,11 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.VERDICTS: [(i, i not in filtered, ["fireworks"] if i in filtered else []) for i in ids],
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
-        tables.DEDUP_QUALITY: [("lsh", 50, 1000, 315, 312, 0.9905, 0.972, 0.998, 4410, 40, 14, 81234, 0)],
+        tables.DEDUP_QUALITY: [
+            ("both", 50, 1000, 315, 312, 0.9905, 0.972, 0.998, 4410, 40, 14, 81234, 0, 2, 8, True, 7),
+            ("clusters", 50, 1000, 315, 291, 0.9238, 0.889, 0.95, 4410, None, None, 61234, 0, 2, 8, False),
+            ("clusters", 50, 1000, 315, 262, 0.8317, 0.786, 0.871, 4410, None, None, 31234, 0, 1, 8, False),
+        ],
         tables.DEDUP_DISTANCES: [(44, 30, 30), (50, 12, 11), (52, 9, 0), (60, 40, 0)],
         tables.NEAR_MISSES: [(keepers[0], keepers[1], 53), (keepers[2], keepers[3], 51)],
         tables.WEIGHTS: weights,
@@ -335,6 +339,15 @@ def test_pairs_beyond_the_threshold_are_shown_nearest_first(facts: Facts, page: 
     assert [row.distance for row in facts.duplicates.misses] == [51, 53]
     section = page[page.index("Just beyond the threshold") : page.index("<h4>Largest groups")]
     assert section.count("<img") == 4 and "51 bits" in section
+
+
+def test_clusterings_are_told_one_by_one_and_the_whole_search_by_itself(facts: Facts, page: str) -> None:
+    assert facts.duplicates is not None and facts.duplicates.quality is not None
+    assert facts.duplicates.quality.method == "both"
+    assert [row.found_pairs for row in facts.duplicates.united] == [262, 291]
+    section = page[page.index("Clusterings united") : page.index("Pairs of the sampled pictures")]
+    assert section.index("262 of 315") < section.index("291 of 315") and "92.4" in section
+    assert "Pairs told apart" in page
 
 
 def test_a_lake_without_categories_shows_its_pictures(lake: Lake, settings: Settings) -> None:

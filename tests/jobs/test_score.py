@@ -93,6 +93,8 @@ def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(jo
         assert (row.encoder, row.embedding, bytes(row.embedding_hash)) == (
             model.digest, embedding[0].tolist(), bits.tobytes(),
         )  # fmt: skip
+        small = images.thumbnail(image, (images.GREY_SIDE, images.GREY_SIDE))
+        assert bytes(row.thumbnail) == images.grey(small[None]).tobytes()
 
     before = versions(job)
     assert score.run(job)["images scored"] == 0

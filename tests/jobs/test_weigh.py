@@ -204,7 +204,8 @@ def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest
     east, north = ([1.0] + [0.0] * (encoder.dims - 1), [0.0, 1.0] + [0.0] * (encoder.dims - 2))
     # Every second woman of those that are filtered points where no kept image points.
     signals = [
-        (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "") for n in range(600)
+        (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "", None)
+        for n in range(600)
     ]
     job.lake.append(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), Recipe("test"))
     weigh.run(Job(job.lake, config.load(overrides=['weigh.features=["caption","embedding"]']), job.progress))

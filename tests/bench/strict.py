@@ -1,0 +1,119 @@
+"""What `dedup.strict` tells apart and what it loses: sibling pairs and copies of generated pictures, by change.
+
+python -m jobs generate DIR --count 10000 --seed 6 && python -m tests.bench.strict --pictures DIR [--limit 300]
+
+Siblings are drawings that differ in one detail: clocks at another time, signs with another number. A copy is found when
+its hash lies within the encoder's distance and, if strict, when its thumbnail shows the same as its original's.
+"""
+
+import argparse
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models import encoder, images
+from models.encoder import Encoder
+from udfs.hamming import distances, words
+from udfs.registration import ALIKE, largest_difference
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures, by key, and what makes them one."""
+
+    a: str
+    b: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a picture is compared by."""
+
+    hash: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
+
+
+def siblings(truth: Sequence[Mapping[str, Any]]) -> Iterator[Pair]:
+    """Every two drawings of one set of siblings."""
+    sets = defaultdict(list)
+    for row in truth:
+        if row["sibling_group"] and not row["original"]:
+            sets[row["sibling_group"]].append(row)
+    for members in sets.values():
+        for a, b in itertools.combinations(members, 2):
+            yield Pair(a["key"], b["key"], f"siblings: {a['kind']}s")
+
+
+def copies(truth: Sequence[Mapping[str, Any]], limit: int) -> Iterator[Pair]:
+    """Copies with their originals, at most so many of each change; two changes at once stand together."""
+    seen: dict[str, int] = defaultdict(int)
+    for row in truth:
+        if row["original"]:
+            kind = "two changes" if "+" in row["transform"] else row["transform"]
+            seen[kind] += 1
+            if seen[kind] <= limit:
+                yield Pair(row["original"], row["key"], kind)
+
+
+def look(model: Encoder, files: Mapping[str, Path], keys: Sequence[str]) -> dict[str, Seen]:
+    """What the scoring pass keeps of pictures."""
+    made = {}
+    for begin in range(0, len(keys), BATCH):
+        some = keys[begin : begin + BATCH]
+        pictures = [images.decode(files[key].read_bytes(), 256) for key in some]
+        small = np.stack([images.thumbnail(picture, (images.GREY_SIDE, images.GREY_SIDE)) for picture in pictures])
+        sized = np.stack([images.thumbnail(picture, *model.input.view) for picture in pictures])
+        hashes = model.encode(sized)[1]
+        made.update({key: Seen(*both) for key, *both in zip(some, hashes, images.grey(small), strict=True)})
+    return made
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, required=True, help="a folder that `generate` made")
+    parser.add_argument("--limit", type=int, default=300, help="copies of each change")
+    options = parser.parse_args()
+    truth = pq.read_table(options.pictures / "truth.parquet").to_pylist()
+    files = {row["key"]: options.pictures / row["file_name"] for row in truth}
+    pairs = [*siblings(truth), *copies(truth, options.limit)]
+    model = Encoder.load(encoder.shipped())
+    seen = look(model, files, sorted({key for pair in pairs for key in (pair.a, pair.b)}))
+    left, right = ([seen[key] for key in keys] for keys in ([p.a for p in pairs], [p.b for p in pairs]))
+    apart = distances(*(words(np.stack([one.hash for one in side])) for side in (left, right)))
+    started = time.process_time()
+    thumbnails = [np.stack([one.thumbnail for one in side]) for side in (left, right)]
+    blocks = [[side[i : i + BATCH] for side in thumbnails] for i in range(0, len(pairs), BATCH)]
+    difference = np.concatenate([largest_difference(*block) for block in blocks])
+    milliseconds = 1000 * (time.process_time() - started) / len(pairs)
+    assert model.max_distance is not None
+    near = apart <= model.max_distance
+    report([pair.kind for pair in pairs], near, difference)
+    told = np.array([pair.kind.startswith("siblings") for pair in pairs]) & near
+    print(f"\nsibling pairs within {model.max_distance} bits told apart: {(difference[told] > ALIKE).mean():.4f}")
+    print(f"the cut at which 95 % are: {np.quantile(difference[told], 0.05):.3f} (set: {ALIKE})")
+    print(f"{milliseconds:.1f} ms of one core for each pair, with a registration for all of them")
+
+
+def report(kinds: Sequence[str], near: NDArray[np.bool_], difference: NDArray[np.float32]) -> None:
+    """Prints the shares called the same by kind, siblings first."""
+    print("| pairs | number | strict off | strict on |\n|---|---:|---:|---:|")
+    for kind in sorted(set(kinds), key=lambda name: (not name.startswith("siblings"), name)):
+        own = np.array([name == kind for name in kinds])
+        off, on = near[own].mean(), (near & (difference <= ALIKE))[own].mean()
+        print(f"| {kind} | {own.sum():,} | {100 * off:.1f} % | {100 * on:.1f} % |")
+
+
+if __name__ == "__main__":
+    main()
