@@ -123,7 +123,7 @@ def cost(category: Category) -> str:
     if category.escaped:
         parts.append(f"At most {category.escaped.replace('%', ' %')} are of this category and yet kept.")
     if category.precision:
-        parts.append(f"Of what is dropped, a share of about {category.precision} is of this category.")
+        parts.append(f"Of what is dropped, about {category.precision.replace('%', ' %')} is of this category.")
     return " ".join(parts)
 
 

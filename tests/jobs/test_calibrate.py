@@ -102,7 +102,7 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
 
     assert first == second
     assert first["boats: recall at least"] == "0.5848 (confidence 0.8)"
-    assert first["boats: precision about"].startswith("1.000 (")
+    assert first["boats: precision about"].startswith("100.0% (")
     assert job.lake.version(tables.THRESHOLDS) == 0
 
 

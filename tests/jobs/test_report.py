@@ -144,7 +144,10 @@ def regurgitated(ids: list[str], count: int) -> dict[tables.Table, list[tuple[An
 def append(lake: Lake, table: tables.Table, rows: list[tuple[Any, ...]]) -> None:
     # Tables may gain columns: they stay empty here.
     padded = [row + (None,) * (len(table.schema) - len(row)) for row in rows]
-    result = {"fireworks: escapes at most": "0.123% of all images", "fireworks: precision about": "0.9 (0.8 to 0.95)"}
+    result = {
+        "fireworks: escapes at most": "0.123% of all images",
+        "fireworks: precision about": "90.0% (80.0% to 95.0%)",
+    }
     recipe = Recipe(table.maker, {"images": 0}, result=result if table == tables.THRESHOLDS else {})
     lake.append(table, lake.spark.createDataFrame(padded, table.schema), recipe)
 
@@ -264,7 +267,7 @@ def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
 
 def test_what_escapes_and_what_is_dropped_in_error_is_said(page: str) -> None:
     assert "At most 0.123\u00a0% of all images are of this category and yet kept." in page
-    assert "a share of about 0.9 (0.8 to 0.95) is of this category" in page
+    assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) is of this category" in page
 
 
 def test_the_time_that_a_table_took_is_told(facts: Facts, page: str) -> None:
