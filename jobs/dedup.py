@@ -308,4 +308,5 @@ def _warn_of_far_members(job: Job, gone: DataFrame, max_distance: int) -> None:
 def _recall_words(quality: SearchRecall) -> str:
     if not quality.exhaustive:
         return f"no pair among {quality.sampled} sampled hashes and all others"
-    return f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
+    interval = f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
+    return f"{interval}; of {quality.both_kept:,} of {quality.exhaustive:,} pairs both images are kept"

@@ -163,7 +163,7 @@ def quality_rows(spark: SparkSession, search: Search, taken: Effort, measured: M
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
             recall.high, hashes, bands.bands if bands else None, bands.rows if bands else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
-            taken.told_apart if whole else None,
+            taken.told_apart if whole else None, recall.both_kept if whole else None,
         )  # fmt: skip
 
     united = [

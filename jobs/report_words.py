@@ -137,7 +137,10 @@ def search_recall(duplicates: Duplicates) -> str:
         return f"Even {against} found no pair within {quality.max_distance} bits."
     interval = f"[{100 * quality.recall_low:.1f}, {100 * quality.recall_high:.1f}]"
     found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
-    return f"The search found {found}: a recall of {percent(quality.recall)} {interval}."
+    left = (
+        "" if quality.both_kept is None else f" Both pictures are kept of {plural(quality.both_kept, 'pair')} of these."
+    )
+    return f"The search found {found}: a recall of {percent(quality.recall)} {interval}.{left}"
 
 
 def search(quality: Row) -> str:

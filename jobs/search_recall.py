@@ -4,7 +4,7 @@ The same pass looks some bits beyond the threshold, so that a user sees what a l
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +23,36 @@ each), enough to see copies end and chance begin."""
 NEAR_MISSES = 200
 """Pairs above the threshold that are kept to be shown."""
 
+LOOKED_AT = 2_000_000
+"""Pairs within the threshold that recall is measured on, about: of more, which only near-copies of one picture in the
+hundred thousands make, a part is taken by a hash of the pair."""
+
+_FEW = 64  # One in so many hashes tells how many pairs there are.
+_PAIR_HASH = np.uint64(0x9E3779B97F4A7C15)
+
 SAMPLED = T.StructType(
     [
         T.StructField("a", T.LongType()),
         T.StructField("b", T.LongType()),
         T.StructField("distance", T.IntegerType()),
         T.StructField("known", T.BooleanType()),
+        T.StructField("stay", T.BooleanType()),
         T.StructField("pairs", T.LongType()),
     ]
 )
 """A pair of ranks (a < b) within the threshold, or a near miss, which counts for no pair; or, where `a` is null, how
-many pairs of a batch lie at a distance above the threshold. `known` are pairs of which no end is new."""
+many pairs of a batch lie at a distance above the threshold. `known` are pairs of which no end is new, `stay` those of
+which both images are kept."""
 
 _SAMPLED_ARROW = pa.schema(
-    [("a", pa.int64()), ("b", pa.int64()), ("distance", pa.int32()), ("known", pa.bool_()), ("pairs", pa.int64())]
+    [
+        ("a", pa.int64()),
+        ("b", pa.int64()),
+        ("distance", pa.int32()),
+        ("known", pa.bool_()),
+        ("stay", pa.bool_()),
+        ("pairs", pa.int64()),
+    ]
 )
 _COLUMNS = ("hash", "rank", "known")
 
@@ -52,6 +68,8 @@ class SearchRecall:
         recall: found / exhaustive; 1 where there was nothing to find.
         low: Lower end of its interval.
         high: Upper end.
+        both_kept: Pairs of which both images are kept: what the misses cost. A pair that was not found costs nothing
+            where one of the two lost to a third.
     """
 
     sampled: int
@@ -60,6 +78,7 @@ class SearchRecall:
     recall: float
     low: float
     high: float
+    both_kept: int = 0
 
     @classmethod
     def of(cls, sampled: int, exhaustive: int, found: int, confidence: float) -> "SearchRecall":
@@ -134,12 +153,14 @@ class Exhaustive:
         max_distance: Bits within which a pair counts.
         beyond: Bits above it that are looked at as well.
         most: Near misses of a batch that are kept, the nearest: the nearest of all are among them.
+        one_in: Of so many pairs within the threshold one is told, by a hash of the pair.
     """
 
     sample: Sample
     max_distance: int
     beyond: int = BEYOND
     most: int = NEAR_MISSES
+    one_in: int = 1
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Arrow batches of (hash, rank, known, stays) to `SAMPLED`: the function for `DataFrame.mapInArrow`."""
@@ -161,28 +182,51 @@ class Exhaustive:
         )
         distance = entry_distances(both, left, right + len(sample)).astype(np.int32)
         near = distance <= self.max_distance
-        miss = ~near & self.sample.stays[left] & stays[right]
+        stay = self.sample.stays[left] & stays[right]
+        miss = ~near & stay
         ends = np.sort([sample.ranks[left], others.ranks[right]], axis=0)
         known = sample.known[left] & others.known[right]
+        told = near & (pair_hash(ends) % np.uint64(self.one_in) == 0)
         nearest = np.lexsort((ends[1][miss], ends[0][miss], distance[miss]))[: self.most]
         return pa.concat_tables(
             [
-                _pairs(ends[:, near], distance[near], known[near], 1),
-                _pairs(ends[:, miss][:, nearest], distance[miss][nearest], known[miss][nearest], 0),
+                _pairs(ends[:, told], distance[told], (known[told], stay[told]), 1),
+                _pairs(
+                    ends[:, miss][:, nearest], distance[miss][nearest], (known[miss][nearest], stay[miss][nearest]), 0
+                ),
                 _counted(distance[~near]),
             ]
         )
 
 
-def _pairs(ends: NDArray[np.int64], distance: NDArray[np.int32], known: NDArray[np.bool_], count: int) -> pa.Table:
+def pair_hash(ends: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each pair of ranks that looks random, uint64 of shape (n,), for ends of shape (2, n).
+
+    Source:
+        The finisher of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+
+    Examples:
+        >>> numbers = pair_hash(np.array([np.zeros(8000, np.int64), np.arange(8000)]))
+        >>> len(np.unique(numbers)), bool(900 < (numbers % np.uint64(8) == 0).sum() < 1100)
+        (8000, True)
+    """
+    mixed = ends[0].astype(np.uint64) * _PAIR_HASH + ends[1].astype(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _pairs(
+    ends: NDArray[np.int64], distance: NDArray[np.int32], flags: tuple[NDArray[np.bool_], NDArray[np.bool_]], count: int
+) -> pa.Table:
     counts = np.full(len(distance), count, np.int64)
-    return pa.table([pa.array(ends[0]), pa.array(ends[1]), distance, known, counts], schema=_SAMPLED_ARROW)
+    return pa.table([pa.array(ends[0]), pa.array(ends[1]), distance, *flags, counts], schema=_SAMPLED_ARROW)
 
 
 def _counted(distance: NDArray[np.int32]) -> pa.Table:
     values, counts = np.unique(distance, return_counts=True)
-    nulls = pa.nulls(len(values), pa.int64())
-    return pa.table([nulls, nulls, values, pa.nulls(len(values), pa.bool_()), counts], schema=_SAMPLED_ARROW)
+    nulls, unsaid = pa.nulls(len(values), pa.int64()), pa.nulls(len(values), pa.bool_())
+    return pa.table([nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
 
 
 def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) -> Measured:
@@ -198,13 +242,14 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
     sample = _sample(hashes, gone, look)
     stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
     marked = hashes.join(gone, "rank", "left").select(*_COLUMNS, stays)
-    seen = marked.mapInArrow(Exhaustive(sample, look.max_distance), SAMPLED).persist()
+    exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look.max_distance))
+    seen = marked.mapInArrow(exhaustive, SAMPLED).persist()
     try:
         hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
         within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
         # One row for each distance, clustering and kind at most.
         counted = within.groupBy("distance", "known", "clustering").agg(
-            F.count("*").alias("pairs"), F.count("hit").alias("found")
+            F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if("stay").alias("stay")
         )
         above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
         misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
@@ -214,11 +259,18 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
         return Measured(
             _recall(len(sample.packed), near, look),
             tuple(_recall_of_first(count, len(sample.packed), near, look) for count in range(1, look.clusterings + 1)),
-            (*_by_distance(near), *distances),
+            (*_by_distance(near, exhaustive.one_in), *distances),
             tuple((row.a, row.b, row.distance) for row in misses.collect()),
         )
     finally:
         seen.unpersist()
+
+
+def _one_in(marked: DataFrame, sample: Sample, max_distance: int) -> int:
+    """Of how many pairs one is enough, by the pairs with a few of the hashes."""
+    few = marked.where(F.pmod(F.xxhash64("hash", F.lit(1)), F.lit(_FEW)) == 0)
+    found = few.mapInArrow(Exhaustive(sample, max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
+    return max(1, -(-_FEW * found // LOOKED_AT))
 
 
 def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
@@ -231,8 +283,8 @@ def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
 
 
 def _recall(sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
-    pairs, found = (sum(row[name] for row in counted) for name in ("pairs", "found"))
-    return SearchRecall.of(sampled, pairs, found, look.confidence)
+    pairs, found, stay = (sum(row[name] for row in counted) for name in ("pairs", "found", "stay"))
+    return replace(SearchRecall.of(sampled, pairs, found, look.confidence), both_kept=stay)
 
 
 def _recall_of_first(count: int, sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
@@ -242,7 +294,8 @@ def _recall_of_first(count: int, sampled: int, counted: Sequence[Row], look: Loo
     return SearchRecall.of(sampled, sum(row.pairs for row in fresh), found, look.confidence)
 
 
-def _by_distance(counted: Sequence[Row]) -> Iterator[tuple[int, int, int]]:
+def _by_distance(counted: Sequence[Row], one_in: int) -> Iterator[tuple[int, int, int]]:
+    """Each distance with its pairs and those found, reckoned up where one in so many was told."""
     for bits in sorted({row.distance for row in counted}):
         rows = [row for row in counted if row.distance == bits]
-        yield bits, sum(row.pairs for row in rows), sum(row.found for row in rows)
+        yield bits, one_in * sum(row.pairs for row in rows), one_in * sum(row.found for row in rows)

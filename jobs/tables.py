@@ -103,7 +103,8 @@ DEDUP_QUALITY = _table(
     "dedup",
     "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
     "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
-    "compared long, skipped long, clusterings int, clusters int, whole boolean, told_apart long",
+    "compared long, skipped long, clusterings int, clusters int, whole boolean, told_apart long, "
+    "both_kept long",
 )
 """One row for the whole search (`whole`), and before it, where clusters are searched, one for the union of the first
 1, 2, … clusterings, over the pairs that this run compared."""

@@ -119,6 +119,7 @@ def test_equals_the_plain_greedy_and_names_a_kept_image_within_the_threshold(lak
     assert not [row for row in pairs if row.a_id in kept and row.b_id in kept]
     quality = lake.read(tables.DEDUP_QUALITY).collect()[0]
     assert quality.exhaustive_pairs == quality.found_pairs > 50 and quality.recall == 1.0
+    assert quality.both_kept == 0
 
 
 def test_a_chain_does_not_pull_unlike_images_together(lake: Lake) -> None:

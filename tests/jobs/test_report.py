@@ -87,7 +87,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
         tables.DEDUP_QUALITY: [
-            ("both", 50, 1000, 315, 312, 0.9905, 0.972, 0.998, 4410, 40, 14, 81234, 0, 2, 8, True, 7),
+            ("both", 50, 1000, 315, 312, 0.9905, 0.972, 0.998, 4410, 40, 14, 81234, 0, 2, 8, True, 7, 2),
             ("clusters", 50, 1000, 315, 291, 0.9238, 0.889, 0.95, 4410, None, None, 61234, 0, 2, 8, False),
             ("clusters", 50, 1000, 315, 262, 0.8317, 0.786, 0.871, 4410, None, None, 31234, 0, 1, 8, False),
         ],
@@ -268,6 +268,10 @@ def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
 def test_what_escapes_and_what_is_dropped_in_error_is_said(page: str) -> None:
     assert "At most 0.123\u00a0% of all images are of this category and yet kept." in page
     assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) is of this category" in page
+
+
+def test_what_missed_duplicates_cost_is_told(page: str) -> None:
+    assert "Both pictures are kept of 2 pairs of these." in page
 
 
 def test_the_time_that_a_table_took_is_told(facts: Facts, page: str) -> None:

@@ -45,3 +45,24 @@ def test_near_misses_are_bounded_the_nearest_and_kept_at_both_ends() -> None:
     assert misses == [(0, 1, 5), (0, 3, 15), (0, 4, 20)]
     counted = {r["distance"]: r["pairs"] for r in found.to_pylist() if r["a"] is None}
     assert counted == dict.fromkeys(range(5, 40, 5), 1)
+
+
+def test_of_very_many_pairs_a_part_is_told_whatever_batches_they_come_in() -> None:
+    crowd = batch_of(np.zeros((400, 32), np.uint8), 0, [True] * 399 + [False])
+    sample = sample_of(crowd, 10)
+
+    def told(one_in: int, batches: list[pa.RecordBatch]) -> list[tuple[int, int]]:
+        found = pa.Table.from_batches(list(Exhaustive(sample, 5, one_in=one_in)(iter(batches)))).to_pylist()
+        return sorted((row["a"], row["b"]) for row in found if row["pairs"] == 1 and row["a"] is not None)
+
+    every = told(1, [crowd])
+    assert len(every) == 390 * 10 + 45
+    part = told(8, [crowd])
+    assert set(part) < set(every) and 380 < len(part) < 620
+    assert told(8, [crowd.slice(0, 150), crowd.slice(150)]) == part
+
+
+def test_pairs_of_which_both_images_stay_are_marked() -> None:
+    crowd = batch_of(np.zeros((4, 32), np.uint8), 0, [True, True, False, True])
+    (found,) = [pa.Table.from_batches(list(Exhaustive(sample_of(crowd, 1), 5)(iter([crowd]))))]
+    assert [(row["b"], row["stay"]) for row in found.to_pylist()] == [(1, True), (2, False), (3, True)]
