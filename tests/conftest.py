@@ -16,7 +16,9 @@ SPARK = [
     'spark.master="local[2]"',
     "spark.driver_memory=2g",
     "spark.shuffle_partitions=4",
-    'spark.conf={"spark.default.parallelism"="4"}',
+    "spark.conf.spark.default.parallelism=4",
+    # Tests run each query once or twice: compiling it well, and collecting garbage on all cores, costs more than it gives.
+    "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 ]
 
 
