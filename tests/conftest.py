@@ -17,7 +17,7 @@ SPARK = [
     "spark.driver_memory=2g",
     "spark.shuffle_partitions=4",
     "spark.conf.spark.default.parallelism=4",
-    # Tests run each query once or twice: compiling it well, and collecting garbage on all cores, costs more than it gives.
+    # A test runs a query once or twice: to compile it well, or to collect garbage on all cores, does not pay.
     "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 ]
 
