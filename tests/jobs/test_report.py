@@ -111,7 +111,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
             ("kitchen", 0.04, 0.03, 0.04, -0.16, -0.2, -0.1, 0.08, 0.03, 0.13, 400, None, True, 0.0003, 300),
             ("<i>sink</i>", 0.04, 0.02, 0.04, -0.19, -0.3, -0.1, 0.0, -0.1, 0.1, 400, None, True, 0.0012, 300),
         ],
-        **regurgitated(ids, 40),
+        **regurgitated(ids, min(40, count - 1)),
     }  # fmt: skip
 
 
