@@ -26,7 +26,7 @@ demo: $(READY)  ## Run all of Winnow on 5,000 generated pictures; ends with the 
 
 test: $(READY)  ## Run the tests
 	@$(PYTHON) scripts/preflight.py
-	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(READY)  ## Check format, lint and types
 	$(PY) -m ruff format --check .
