@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 from scipy import stats
 
 from udfs.matching import Entries, entry_distances, near_between, packed_entries
+from udfs.mixing import mixed
 
 BEYOND = 24
 """Bits above the threshold that are looked at: three standard deviations of the distance of two random hashes (8 bits
@@ -186,7 +187,8 @@ class Exhaustive:
         miss = ~near & stay
         ends = np.sort([sample.ranks[left], others.ranks[right]], axis=0)
         known = sample.known[left] & others.known[right]
-        told = near & (pair_hash(ends) % np.uint64(self.one_in) == 0)
+        better, worse = ends.astype(np.uint64)
+        told = near & (mixed(better * _PAIR_HASH + worse) % np.uint64(self.one_in) == 0)
         nearest = np.lexsort((ends[1][miss], ends[0][miss], distance[miss]))[: self.most]
         return pa.concat_tables(
             [
@@ -197,23 +199,6 @@ class Exhaustive:
                 _counted(distance[~near]),
             ]
         )
-
-
-def pair_hash(ends: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for each pair of ranks that looks random, uint64 of shape (n,), for ends of shape (2, n).
-
-    Source:
-        The finisher of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-
-    Examples:
-        >>> numbers = pair_hash(np.array([np.zeros(8000, np.int64), np.arange(8000)]))
-        >>> len(np.unique(numbers)), bool(900 < (numbers % np.uint64(8) == 0).sum() < 1100)
-        (8000, True)
-    """
-    mixed = ends[0].astype(np.uint64) * _PAIR_HASH + ends[1].astype(np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def _pairs(

@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 from scipy import sparse, stats
 
 from udfs.captions import Keywords
+from udfs.mixing import mixed
 
 WEIGHT_UNIT = 1_000_000
 """Weights are summed as whole millionths, so that sums do not depend on the order of rows."""
@@ -122,8 +123,8 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
     # Each hash is cut into four uniform numbers of 16 bits, which is all that a count of some units needs.
     hashes = -(-resamples // 4)
     streams = np.random.Generator(np.random.PCG64([seed, resamples])).integers(0, 2**63, hashes, dtype=np.uint64)
-    mixed = _mix(ids[:, None] ^ _mix(streams)[None, :])
-    return _poisson_table()[mixed.view(np.uint16)][:, :resamples]
+    numbers = mixed(ids[:, None] ^ mixed(streams)[None, :])
+    return _poisson_table()[numbers.view(np.uint16)][:, :resamples]
 
 
 @cache
@@ -131,12 +132,3 @@ def _poisson_table() -> NDArray[np.float64]:
     """The Poisson(1) count at each of the 65,536 levels of a uniform number."""
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
     return np.searchsorted(stats.poisson.cdf(np.arange(12), 1.0), levels, side="right").astype(np.float64)
-
-
-def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Two steps of SplitMix64's finisher: neighbouring ids give unrelated numbers."""
-    for _ in range(2):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        value = value ^ (value >> np.uint64(31))
-    return value
