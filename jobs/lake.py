@@ -105,7 +105,7 @@ class Lake:
         Columns that a table written by an earlier version lacks are null.
         """
         if not self.exists(table):
-            return self.spark.createDataFrame([], table.schema)
+            return self._nothing(table)
         found = self.spark.read.format("delta").load(self.path(table.name))
         added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
         return found.withColumns(added) if added else found
@@ -219,6 +219,10 @@ class Lake:
     def inputs(self, *tables: Table) -> dict[str, int | None]:
         """The present version of each table, for a `Recipe`."""
         return {table.name: self.version(table) for table in tables}
+
+    def _nothing(self, table: Table) -> DataFrame:
+        """No rows, in a way that Spark's optimiser sees, which drops joins with them."""
+        return self.spark.createDataFrame([], table.schema).limit(0)
 
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
