@@ -12,7 +12,7 @@ the difference.
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -26,6 +26,7 @@ from jobs import tables
 from jobs.config import IngestSettings
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
+from jobs.session import overridden
 from jobs.sources import delta, folder, parquet, rows, webdataset
 from jobs.sources.find import Source, find
 from models.errors import LostRowsError
@@ -410,8 +411,7 @@ def _staged(lake: Lake, run_id: str) -> DataFrame:
     return lake.spark.read.parquet(_staged_path(lake, run_id, "rows")).select("*", *place)
 
 
-@contextmanager
-def small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]:
+def small_files(spark: SparkSession, settings: IngestSettings) -> AbstractContextManager[None]:
     """Settings of the session for writing pictures: small row groups, which split well, and no second compression."""
     wanted = {
         "spark.sql.files.maxPartitionBytes": str(settings.file_mb << 20),
@@ -427,14 +427,4 @@ def small_files(spark: SparkSession, settings: IngestSettings) -> Iterator[None]
         # Else Spark sorts the pictures by part before it writes them.
         "spark.sql.maxConcurrentOutputFileWriters": "16",
     }
-    before = {name: spark.conf.get(name, None) for name in wanted}
-    try:
-        for name, value in wanted.items():
-            spark.conf.set(name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                spark.conf.unset(name)
-            else:
-                spark.conf.set(name, value)
+    return overridden(spark, wanted)

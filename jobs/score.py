@@ -1,6 +1,7 @@
 """`score`: one decode for each image gives signals (hashes, embedding) and a score for each category."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from pyspark import StorageLevel
@@ -11,6 +12,7 @@ from jobs import model_files, tables
 from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.session import overridden
 from models import classifier, encoder, runtime
 from models.classifier import ImageModel
 from models.encoder import Encoder
@@ -24,6 +26,7 @@ HEAD = "models/head-{}.onnx"
 
 
 _STAGE = "score"
+_TASKS_PER_CORE = 8
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,15 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
             # Ids of one part at most: bounded by the size of a part, never by the size of the lake.
             ids = todo.select("image_id").join(done, "image_id", "left_anti")
             todo = todo.join(F.broadcast(ids), "image_id", "left_semi")
-        with job.progress.step(f"score: part {number} of {len(counts)}"):
+        with job.progress.step(f"score: part {number} of {len(counts)}"), _fine_tasks(job.lake.spark):
             good += score_part(job, Part(todo, row.missing, scoring, current.digest, digests), recipe)
     return good, sum(row.missing for row in counts) - good
+
+
+def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
+    """Cuts a small lake into more tasks than Spark would, lest a core be idle while others decode."""
+    tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
+    return overridden(spark, {"spark.sql.files.minPartitionNum": str(tasks)})
 
 
 def _scoring(

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,8 +29,8 @@ _SPARK_CONF = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
     "spark.sql.parquet.enableVectorizedReader": "false",
-    # Two row groups of images to a task: with Spark's 128 MB a small lake is three tasks, and a core of two is idle.
-    "spark.sql.files.maxPartitionBytes": str(16 << 20),
+    # Half of Spark's own: a task of images takes seconds, and the last ones are waited for.
+    "spark.sql.files.maxPartitionBytes": str(64 << 20),
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.showConsoleProgress": "false",
 }
@@ -70,6 +70,22 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         session: SparkSession = builder.config(map=conf).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+@contextmanager
+def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session that hold for a while."""
+    before = {name: spark.conf.get(name, None) for name in conf}
+    try:
+        for name, value in conf.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, value)
 
 
 @contextmanager

@@ -136,15 +136,13 @@ def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
             "weigh: no image is kept, so there is nothing to weigh: lower the thresholds and filter again"
         )
     features = _features(job, data, dims)
-    shown = featured(data.rows, data.signals, features)
     with job.progress.step("weigh: fit the probe"):
-        probes, quality = _fit(job, shown, features, data)
+        probes, quality = _fit(job, features, data)
     with job.progress.step("weigh: look for removed images that nothing resembles"):
         reach, lost = _beyond_reach(data, settings, job.settings.seed)
     with job.progress.step("weigh: weigh the kept images"):
-        raw = raw_weights(shown.where("kept"), features, probes, settings, job.settings.seed).persist(
-            StorageLevel.DISK_ONLY
-        )
+        shown = featured(data.rows.where("kept"), data.signals, features)
+        raw = raw_weights(shown, features, probes, settings, job.settings.seed).persist(StorageLevel.DISK_ONLY)
         sums = _sums(raw)
         lake.replace(tables.WEIGHTS, scaled_weights(raw, data.kept / sums.total), recipe)
         row = (
@@ -264,14 +262,16 @@ def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
 # Parts of the job ---------------------------------------------------------------------------------------------------
 
 
-def _fit(job: Job, shown: DataFrame, features: Features, data: Gathered) -> tuple[list[Probe], ProbeQuality]:
+def _fit(job: Job, features: Features, data: Gathered) -> tuple[list[Probe], ProbeQuality]:
     """Cross-fitted probes; where there is no feature to weigh by, ones that weigh everything alike."""
     settings, seed = job.settings.weigh, job.settings.seed
     if not features.words and not features.dims:
         return [Probe(np.zeros(0), 0.0)] * settings.folds, ProbeQuality(0.5, 0.0)
     # Both sides about `sample` images, whatever the lake's size; an image that was kept is a sample of both.
     in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in (data.total, data.kept))
-    some = shown.where(in_all | (F.col("kept") & in_kept)).select(
+    rows = data.rows.where(in_all | (F.col("kept") & in_kept))
+    # Which embeddings may be asked for shows in the id: the join need not move the others.
+    some = featured(rows, data.signals.where(in_all | in_kept), features).select(
         "image_id", "words", "embedding", fold_of(seed, settings.folds).alias("fold"),
         in_all.alias("in_all"), (F.col("kept") & in_kept).alias("in_kept"),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from models import images, runtime
 from models.classifier import ImageModel, classify_each
 from models.encoder import Encoder
 from models.image_input import ImageInput, View
-from udfs.arrow import cells, lists
+from udfs.arrow import cells, in_batches_of, lists
 from udfs.hashes import PDQ_SIDE, pdq_of
 
 SCORED = T.StructType(
@@ -36,6 +36,9 @@ SCORED = T.StructType(
 )
 """What the pass returns for each image: signals and scores, or a reason and its detail."""
 
+
+# Inferences between two results: enough that building columns costs little, few enough that pixels take some MB.
+_RUNS = 4
 
 _GREY: View = ((images.GREY_SIDE, images.GREY_SIDE), "squeeze")
 
@@ -60,9 +63,9 @@ class Scoring:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
-        for batch in batches:
-            for begin in range(0, batch.num_rows, 4 * self.batch):
-                yield from self._score(batch.slice(begin, 4 * self.batch))
+        # A model runs on full batches, whatever they hold: only a task's last one is filled up.
+        for batch in in_batches_of(_RUNS * self.batch, batches):
+            yield from self._score(batch)
 
     def _score(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         encoder = Encoder.open(self._encoder_here(), self.threads, self.providers, self.batch)
