@@ -100,6 +100,7 @@ class Look:
 
     Attributes:
         count: Hashes to sample; chosen by a hash of the hash, so that the sample is the same each time.
+        hashes: How many there are.
         max_distance: Bits within which a pair counts.
         confidence: Of the intervals.
         passed: Ranks below this are of images that passed the filter.
@@ -108,6 +109,7 @@ class Look:
     """
 
     count: int
+    hashes: int
     max_distance: int
     confidence: float
     passed: int
@@ -227,7 +229,7 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
     sample = _sample(hashes, gone, look)
     stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
     marked = hashes.join(gone, "rank", "left").select(*_COLUMNS, stays)
-    exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look.max_distance))
+    exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look))
     seen = marked.mapInArrow(exhaustive, SAMPLED).persist()
     try:
         hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
@@ -251,10 +253,12 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
         seen.unpersist()
 
 
-def _one_in(marked: DataFrame, sample: Sample, max_distance: int) -> int:
+def _one_in(marked: DataFrame, sample: Sample, look: Look) -> int:
     """Of how many pairs one is enough, by the pairs with a few of the hashes."""
+    if len(sample.packed) * look.hashes <= LOOKED_AT:
+        return 1
     few = marked.where(F.pmod(F.xxhash64("hash", F.lit(1)), F.lit(_FEW)) == 0)
-    found = few.mapInArrow(Exhaustive(sample, max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
+    found = few.mapInArrow(Exhaustive(sample, look.max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
     return max(1, -(-_FEW * found // LOOKED_AT))
 
 

@@ -17,8 +17,9 @@ SPARK = [
     "spark.driver_memory=2g",
     "spark.shuffle_partitions=4",
     "spark.conf.spark.default.parallelism=4",
-    # A test runs a query once or twice: to compile it well, or to collect garbage on all cores, does not pay.
-    "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # A test runs a query once or twice on a few rows: it would be compiled for longer than it runs.
+    "spark.conf.spark.sql.codegen.wholeStage=false",
+    "spark.conf.spark.sql.codegen.factoryMode=NO_CODEGEN",
 ]
 
 

@@ -1,0 +1,124 @@
+"""Lakes of made-up hashes for the tests of `dedup`, and a plain implementation to compare it with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import Row
+
+from jobs import config, dedup, tables
+from jobs.job import Job
+from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
+from jobs.score import current_encoder
+from udfs.hamming import distances, words
+
+LIMIT = 31
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of signals with what dedup reads of images and verdicts."""
+
+    number: int
+    hash: bytes
+    width: int = 100
+    caption: str = "a picture"
+    quality: int = 100
+    content: str | None = None
+    passed: bool = True
+    thumbnail: bytes | None = None
+
+    @property
+    def image_id(self) -> str:
+        return f"{self.number:032x}"
+
+
+def hashes(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32), dtype=np.uint8)
+
+
+def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
+    flat = np.unpackbits(hash_)
+    flat[np.random.default_rng(seed).choice(256, bits, replace=False)] ^= 1
+    return np.packbits(flat)
+
+
+def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
+    recipe, spark = Recipe("test"), lake.spark
+    signals = [
+        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail)
+        for p in pictures
+    ]  # fmt: skip
+    images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
+    verdicts = [(p.image_id, p.passed, []) for p in pictures]
+    lake.replace(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), recipe)
+    lake.replace(tables.IMAGES, spark.createDataFrame(images, tables.IMAGES.schema), recipe)
+    lake.replace(tables.VERDICTS, spark.createDataFrame(verdicts, tables.VERDICTS.schema), recipe)
+
+
+def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
+    job = job_of(lake, *overrides)
+    fill(lake, pictures, current_encoder(job).digest)
+    dedup.run(job)
+    rows = lake.read(tables.DUPLICATES).collect()
+    assert len({row.removed_id for row in rows}) == len(rows)
+    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in rows}
+
+
+def plain_greedy(pictures: list[Picture]) -> set[str]:
+    """Best first; an image goes if it is within the limit of one kept before."""
+    ranked = sorted(pictures, key=lambda p: (not p.passed, -p.width * 100, -len(p.caption), p.image_id))
+    bits = words(np.stack([np.frombuffer(p.hash, np.uint8) for p in ranked]))
+    kept: list[int] = []
+    removed = set()
+    for place, picture in enumerate(ranked):
+        if kept and (distances(bits[place], bits[kept]) <= LIMIT).any():
+            removed.add(picture.image_id)
+        else:
+            kept.append(place)
+    return removed
+
+
+def mixture() -> list[Picture]:
+    """Groups of near-copies, exact repeats, chains and loners, with ranks that cross."""
+    generator = np.random.default_rng(5)
+    rows: list[bytes] = []
+    for group, base in enumerate(hashes(60, seed=1)):
+        rows.append(base.tobytes())
+        current = base
+        for step in range(int(generator.integers(0, 5))):
+            # Half of the groups are chains: each step is near the one before, not near the first.
+            current = near(current if group % 2 else base, int(generator.integers(0, 25)), seed=100 * group + step)
+            rows.append(current.tobytes())
+    rows += rows[:10]
+    widths = generator.integers(1, 6, len(rows))
+    return [
+        Picture(i, row, width=int(w), caption="x" * int(i % 3), passed=i % 7 > 0)
+        for i, (row, w) in enumerate(zip(rows, widths, strict=True))
+    ]
+
+
+def job_of(lake: Lake, *overrides: str) -> Job:
+    return Job(lake, config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999", *overrides]), Progress())
+
+
+def in_two_goes(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
+    """Half of the pictures first, then all."""
+    run(lake, pictures[::2], *overrides)
+    job, recipe = job_of(lake, *overrides), Recipe("test")
+    encoder = current_encoder(job).digest
+    rest = Lake(lake.spark, f"{lake.uri}/rest")
+    fill(rest, pictures[1::2], encoder)
+    for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS):
+        lake.append(table, rest.read(table), recipe)
+    dedup.run(job)
+    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in lake.read(tables.DUPLICATES).collect()}
+
+
+def pair_rows(lake: Lake) -> set[tuple[str, str, int]]:
+    return {(row.a_id, row.b_id, row.distance) for row in lake.read(tables.PAIRS).collect()}
+
+
+def quality_rows(lake: Lake) -> list[Row]:
+    return lake.read(tables.DEDUP_QUALITY).orderBy("whole", "clusterings").collect()

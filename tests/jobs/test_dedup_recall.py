@@ -1,0 +1,60 @@
+import numpy as np
+
+from jobs import tables
+from jobs.lake import Lake
+from tests.jobs.hashed import Picture, hashes, mixture, near, plain_greedy, quality_rows, run
+
+
+def test_clusters_find_what_exhaustive_search_finds_when_several_are_united(lake: Lake) -> None:
+    pictures = mixture()
+    removed = run(lake, pictures, "dedup.method=clusters", "dedup.clusterings=4")
+    *united, quality = quality_rows(lake)
+    assert quality.method == "clusters" and quality.clusterings == 4 and quality.bands is None
+    assert quality.recall > 0.9 and len(removed) > 50
+    assert {method for _, _, method in removed.values()} == {"clusters", "exact"}
+    assert [row.clusterings for row in united] == [1, 2, 3, 4] and not any(row.whole for row in united)
+    assert [row.found_pairs for row in united] == sorted(row.found_pairs for row in united)
+    assert (united[3].found_pairs, united[3].compared) == (quality.found_pairs, quality.compared)
+    both = run(lake, pictures, "dedup.method=both", "dedup.clusterings=2")
+    assert set(both) == {i for i in plain_greedy(pictures) if {p.image_id: p for p in pictures}[i].passed}
+    *again, whole = quality_rows(lake)
+    # The first of two clusterings is the first of four, and bands add to what two of them find.
+    assert [(row.found_pairs, row.compared) for row in again] == [(r.found_pairs, r.compared) for r in united[:2]]
+    assert whole.method == "both" and whole.recall == 1.0 and whole.compared > again[1].compared
+    run(lake, pictures, "dedup.method=clusters", "dedup.clusterings=1")
+    (one, alone) = quality_rows(lake)
+    assert one.found_pairs == alone.found_pairs == united[0].found_pairs < quality.found_pairs
+
+
+def test_what_lies_above_the_threshold_is_told(lake: Lake) -> None:
+    bases = hashes(30, seed=3)
+    pictures = [Picture(2 * i, base.tobytes(), width=200, passed=i > 2) for i, base in enumerate(bases)]
+    pictures += [Picture(2 * i + 1, near(base, 25 + i, seed=i).tobytes()) for i, base in enumerate(bases)]
+    removed = run(lake, pictures)
+    distances_seen = {row.distance: row for row in lake.read(tables.DEDUP_DISTANCES).collect()}
+    # 25 to 54 bits: within the threshold up to 31, looked at up to 55.
+    assert set(distances_seen) == set(range(25, 55))
+    assert all(row.exhaustive_pairs == 1 for row in distances_seen.values())
+    assert {bits for bits, row in distances_seen.items() if row.found_pairs} == set(range(25, 32))
+    misses = {(row.a_id, row.b_id, row.distance) for row in lake.read(tables.NEAR_MISSES).collect()}
+    assert misses == {(pictures[i].image_id, pictures[30 + i].image_id, 25 + i) for i in range(7, 30)}
+    assert not {end for a, b, _ in misses for end in (a, b)} & set(removed)
+
+
+def test_a_near_miss_has_two_ends_that_are_kept(lake: Lake) -> None:
+    first, other = hashes(2)
+    pictures = [
+        Picture(1, first.tobytes(), width=300),
+        Picture(2, near(first, 10, 1).tobytes(), width=200),  # a copy of the first
+        Picture(3, other.tobytes(), passed=False),
+        Picture(4, near(other, 40, 2).tobytes()),
+    ]
+    flat = np.unpackbits(first)
+    flat[np.flatnonzero(np.unpackbits(np.frombuffer(pictures[1].hash, np.uint8)) != flat)] ^= 1
+    flat[np.flatnonzero(np.unpackbits(first) == flat)[:40]] ^= 1
+    pictures.append(Picture(5, np.packbits(flat).tobytes(), width=100))  # 40 bits from the copy, 50 from the first
+    run(lake, pictures)
+    misses = [(row.a_id, row.b_id, row.distance) for row in lake.read(tables.NEAR_MISSES).collect()]
+    assert misses == [(pictures[0].image_id, pictures[4].image_id, 50)]
+    counted = {row.distance: row.exhaustive_pairs for row in lake.read(tables.DEDUP_DISTANCES).collect()}
+    assert counted == {10: 1, 40: 2, 50: 1}
