@@ -31,6 +31,9 @@ from udfs.scoring import Scoring
 
 STAGING = "_staging/regurgitation"
 _TASKS_PER_CORE = 4
+# Among 4 · 10^9 pairs of different pictures none came closer than this share of the distance (docs/decisions/0010).
+_CLOSE = 0.45
+_STRICTER_BEYOND = 5  # times: of what a pair may lack in likeness, once its hashes are not close
 _GENERATED_OF_A_PASS = 50_000  # their signals are on the driver, about 1 kB each
 
 
@@ -41,7 +44,8 @@ class Comparison:
     Attributes:
         rule: What counts as a duplicate; the hash and the encoder are its.
         max_distance: Bits of 256 within which a generated image may be a copy.
-        min_likeness: Likeness to the original that it needs besides; 0 where the distance alone decides.
+        min_likeness: Likeness to the original that it needs besides, where their hashes are close; 0 where the distance
+            alone decides.
         neighbours: Nearest images looked for by each of the two distances.
     """
 
@@ -56,10 +60,28 @@ class Comparison:
         return "pdq" if self.rule.hash == "pdq" else "embedding_hash"
 
     @property
+    def close(self) -> int:
+        """Bits within which `min_likeness` is enough."""
+        return int(_CLOSE * self.max_distance)
+
+    @property
+    def far_likeness(self) -> float:
+        """Likeness that a pair needs whose hashes are not close."""
+        return 1 - (1 - self.min_likeness) / _STRICTER_BEYOND if self.min_likeness else 0.0
+
+    @property
     def words(self) -> str:
         """What makes a copy."""
         bits = f"{self.max_distance} bits of {HASH_BITS}"
-        return f"{bits}, and at least {self.min_likeness:g} alike once laid over it" if self.min_likeness else bits
+        if not self.min_likeness:
+            return bits
+        likeness = f"{self.min_likeness:g} alike once laid over it ({self.far_likeness:g} beyond {self.close} bits)"
+        return f"{bits}, and at least {likeness}"
+
+    def alike(self, distance: Column, likeness: Column) -> Column:
+        """Whether a candidate shows the same: the farther apart its hashes are, the surer a look has to be."""
+        least = F.when(distance <= self.close, self.min_likeness).otherwise(self.far_likeness)
+        return F.coalesce(likeness >= least, F.lit(self.min_likeness == 0))
 
 
 def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summary:
@@ -219,8 +241,7 @@ def judged(pairs: DataFrame, looks: DataFrame, comparison: Comparison) -> DataFr
         comparison: What counts as a copy.
     """
     seen = pairs.join(looks, ["generated_id", "image_id"], "left")
-    alike = F.coalesce(F.col("likeness") >= comparison.min_likeness, F.lit(comparison.min_likeness == 0))
-    copy = F.col("same") | (F.col("candidate") & alike)
+    copy = F.col("same") | (F.col("candidate") & comparison.alike(F.col("distance"), F.col("likeness")))
     return seen.withColumn("copy", copy).select("generated_id", *tables.REGURGITATION.schema.names)
 
 
