@@ -23,6 +23,8 @@ from models.thresholds import Calibration, Target
 # Scores of labels are sorted in one process. Of more random labels a random part does, and the bound stays exact.
 _MOST_LABELS = 1_000_000
 
+_LEAST_SHOWN = 3
+
 _LACKS = "not calibrated"
 _RANDOM = "`winnow label next --strategy random`"
 
@@ -34,10 +36,33 @@ class Outcome:
     Attributes:
         calibration: Its threshold; none where labels are missing.
         lack: What is missing, as a sentence; none where it was calibrated.
+        least: The random positives that score least, on which the threshold rests: image_id and score.
     """
 
     calibration: Calibration | None = None
     lack: str | None = None
+    least: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredLabels:
+    """The random labels of a category with the scores of their images.
+
+    Attributes:
+        image_ids: str of shape (n,).
+        positive: bool of shape (n,).
+        scores: float64 of shape (n,).
+    """
+
+    image_ids: NDArray[np.str_]
+    positive: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+    def least(self) -> tuple[tuple[str, float], ...]:
+        """The few positives that score least, first the lowest: image_id and score."""
+        order = np.lexsort((self.image_ids, self.scores))
+        lowest = order[self.positive[order]][:_LEAST_SHOWN]
+        return tuple((str(self.image_ids[i]), float(self.scores[i])) for i in lowest)
 
 
 def run(job: Job) -> Summary:
@@ -126,16 +151,16 @@ def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
     label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
-        positive, scores = _scored(job, category, model)
+        found = _scored(job, category, model)
+    positive, scores = found.positive, found.scores
     target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
     calibration = thresholds.calibrate(scores[positive], scores[~positive], target)
     if calibration is None:
         return Outcome(lack=lacking(int(positive.sum()), int((~positive).sum()), target))
-    return Outcome(calibration)
+    return Outcome(calibration, least=found.least())
 
 
-def _scored(job: Job, category: str, model: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """The random labels of a category, bool of shape (n,), and the scores of their images."""
+def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     labels = label_sets.random_labels(job.lake.read(tables.LABELS), category, job.settings.labels.contradictions)
     rows = calibration_set(labels, job.lake.read(tables.SCORES), category, model)
     chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
@@ -149,7 +174,11 @@ def _scored(job: Job, category: str, model: str) -> tuple[NDArray[np.bool_], NDA
             f"{missing} of {len(found)} images with random labels for {category} have no score by model {model}: "
             "run `winnow score` first"
         )
-    return found["label"].to_numpy().astype(np.bool_), found["score"].to_numpy().astype(np.float64)
+    return ScoredLabels(
+        np.array(found["image_id"].to_pylist(), dtype=np.str_),
+        found["label"].to_numpy().astype(np.bool_),
+        found["score"].to_numpy().astype(np.float64),
+    )
 
 
 def kept_and_labelled_later(labels: DataFrame, scores: DataFrame, threshold: DataFrame, since: datetime) -> DataFrame:
@@ -203,6 +232,8 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
         summary[f"{category}: threshold"] = round(found.threshold, 6)
         summary[f"{category}: recall at least"] = f"{found.recall_lower:.4f} (confidence {found.confidence:g})"
         summary[f"{category}: random positives"] = f"{found.positives}, {found.missed} missed"
+        least = ", ".join(f"{image_id} ({score:.3g})" for image_id, score in outcome.least)
+        summary[f"{category}: random positives that score least"] = f"{least}: a wrong one here costs precision"
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
         summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
         summary[f"{category}: precision about"] = f"{share:.1%} ({low:.1%} to {high:.1%})"

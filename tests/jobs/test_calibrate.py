@@ -129,6 +129,8 @@ def test_random_labels_of_unknown_images_are_told_and_kept_aside(job, spark):
     found = calibrate.run(job_with(job.lake, CATEGORIES[:1]))
 
     assert found["boats: random positives"] == f"{NEEDED}, 0 missed"
+    least = "p0 (0.75), p1 (0.875), p2 (1): a wrong one here costs precision"
+    assert found["boats: random positives that score least"] == least
 
 
 def test_random_labels_without_a_score_are_named(job, monkeypatch):
