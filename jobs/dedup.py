@@ -130,8 +130,10 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
         lake.replace(tables.PAIRS, image_pairs(compared, pairs), recipe)
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
     with job.progress.step(f"dedup: recall measured on {settings.dedup.sample} hashes"):
-        count, passed = settings.dedup.sample, compared.passed
-        look = Look(count, compared.hashes, rule.max_distance, _INTERVAL, passed, search.clusterings, rule.strict)
+        look = Look(
+            settings.dedup.sample, compared.hashes, rule.max_distance, _INTERVAL, compared.passed,
+            search.clusterings, rule.strict,
+        )  # fmt: skip
         measured = search_recall.measure(comparable, pair_search.with_old(near, compared.old_pairs), losers, look)
         rows = pair_search.quality_rows(lake.spark, search, taken, measured, compared.hashes)
         lake.replace(tables.DEDUP_QUALITY, rows, recipe)

@@ -16,6 +16,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.session import overridden
 from jobs.tables import Table
 from models.errors import WinnowError
 
@@ -105,7 +106,8 @@ class Lake:
         Columns that a table written by an earlier version lacks are null.
         """
         if not self.exists(table):
-            return self._nothing(table)
+            # The limit shows Spark's optimiser that there are no rows, and it drops joins with them.
+            return self.spark.createDataFrame([], table.schema).limit(0)
         found = self.spark.read.format("delta").load(self.path(table.name))
         added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
         return found.withColumns(added) if added else found
@@ -192,11 +194,8 @@ class Lake:
         equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
         merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
         # A merge takes its metadata from the session alone.
-        self.spark.conf.set(spoken_for, self._metadata(recipe))
-        try:
+        with overridden(self.spark, {spoken_for: self._metadata(recipe)}):
             merge.whenMatchedDelete().execute()
-        finally:
-            self.spark.conf.unset(spoken_for)
 
     def recipe(self, table: Table) -> Recipe | None:
         """How the table's newest version was made; None when it is not there or was written by something else."""
@@ -219,10 +218,6 @@ class Lake:
     def inputs(self, *tables: Table) -> dict[str, int | None]:
         """The present version of each table, for a `Recipe`."""
         return {table.name: self.version(table) for table in tables}
-
-    def _nothing(self, table: Table) -> DataFrame:
-        """No rows, in a way that Spark's optimiser sees, which drops joins with them."""
-        return self.spark.createDataFrame([], table.schema).limit(0)
 
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]

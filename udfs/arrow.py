@@ -1,6 +1,4 @@
-"""Arrow columns as numpy arrays and back, without a Python object for each row; batches cut to one size."""
-
-from collections.abc import Iterable, Iterator
+"""Arrow columns of fixed-width cells as numpy arrays and back, without a Python object for each row."""
 
 import numpy as np
 import pyarrow as pa
@@ -58,33 +56,3 @@ def lists(rows: NDArray[np.float32]) -> pa.Array:
     """
     count, width = rows.shape
     return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, np.ascontiguousarray(rows).ravel())
-
-
-def in_batches_of(count: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of one size, the last of them smaller: Spark cuts by bytes, models want a number.
-
-    Args:
-        count: Rows of a batch.
-        batches: Of any sizes, all of one schema.
-
-    Examples:
-        >>> some = [pa.record_batch({"n": [1, 2]}), pa.record_batch({"n": [3]})]
-        >>> [batch.column("n").to_pylist() for batch in in_batches_of(2, some)]
-        [[1, 2], [3]]
-    """
-    held: list[pa.RecordBatch] = []
-    missing = count
-    for batch in batches:
-        rest = batch
-        while rest.num_rows >= missing:
-            yield _one([*held, rest.slice(0, missing)])
-            rest, held, missing = rest.slice(missing), [], count
-        if rest.num_rows:
-            held.append(rest)
-            missing -= rest.num_rows
-    if held:
-        yield _one(held)
-
-
-def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -1,8 +1,9 @@
 """The scoring pass: a single decode of each image feeds PDQ, the encoder and every image classifier."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from models import images, runtime
 from models.classifier import ImageModel, classify_each
 from models.encoder import Encoder
 from models.image_input import ImageInput, View
-from udfs.arrow import cells, in_batches_of, lists
+from udfs.arrow import cells, lists
 from udfs.hashes import PDQ_SIDE, pdq_of
 
 SCORED = T.StructType(
@@ -63,15 +64,21 @@ class Scoring:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
-        # A model runs on full batches, whatever they hold: only a task's last one is filled up.
-        for batch in in_batches_of(_RUNS * self.batch, batches):
-            yield from self._score(batch)
-
-    def _score(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         encoder = Encoder.open(self._encoder_here(), self.threads, self.providers, self.batch)
         views = sorted({encoder.input.view, _GREY, *(model.view for model in self.classifiers)})
-        ids = rows.column("image_id")
-        pictures = [_read(data, views) for data in rows.column("image")]
+        seen = (
+            (image_id.as_py(), _read(data, views))
+            for batch in batches
+            for image_id, data in zip(batch.column("image_id"), batch.column("image"), strict=True)
+        )
+        # Models run on full batches: of the pictures of a task, whatever Arrow's batches hold of them.
+        while some := list(islice(seen, _RUNS * self.batch)):
+            yield from self._score(encoder, views, some)
+
+    def _score(
+        self, encoder: Encoder, views: Sequence[View], seen: Sequence[tuple[str, "_Picture | images.ImageFault"]]
+    ) -> Iterator[pa.RecordBatch]:
+        ids, pictures = pa.array([image_id for image_id, _ in seen], pa.string()), [picture for _, picture in seen]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view[0]) for view in views}
         embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])

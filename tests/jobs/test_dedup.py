@@ -104,7 +104,8 @@ def test_neither_partitions_nor_adaptive_execution_nor_compiled_queries_change_a
         "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage",
         "spark.sql.codegen.factoryMode",
     )  # fmt: skip
-    for values in (("1", "true", "true", "FALLBACK"), ("7", "false", "false", "NO_CODEGEN")):
+    compiled, interpreted = ("true", "FALLBACK"), ("false", "NO_CODEGEN")
+    for values in (("1", "true", *compiled), ("7", "false", *interpreted), ("16", "true", *interpreted)):
         with overridden(lake.spark, dict(zip(names, values, strict=True))):
             assert run(lake, mixture()) == mixed.removed
     assert len(mixed.removed) > 50

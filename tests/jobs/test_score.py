@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from onnx import TensorProto
 from PIL import Image
@@ -20,6 +21,7 @@ from tests.jobs.samples import Picture, encoded
 from tests.pictures import brightness_model, brightness_settings, channel_model
 from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
 from udfs.hashes import pdq_of
+from udfs.scoring import Scoring
 from udfs.shipping import ship
 
 COLOURS = ("red", "lime", "blue", "white", "black")
@@ -130,6 +132,22 @@ def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job,
     assert score.run(judged)["images not decodable"] == 1
     assert [r.reason for r in job.lake.read(tables.QUARANTINE).collect()] == ["truncated"]
     assert job.lake.read(tables.SIGNALS).count() == len(found(judged, "bright")) == 5
+
+
+def test_how_arrow_cuts_the_images_changes_no_row(spark):
+    pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
+    whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
+    scoring = Scoring(ship(spark, encoder.shipped()), (), 2, 1, runtime.CPU)
+
+    def scored(*sizes: int) -> list[dict[str, object]]:
+        cut = [whole.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
+        found = [row for batch in scoring(iter(cut)) for row in batch.to_pylist()]
+        return sorted(found, key=lambda row: row["image_id"])
+
+    expected = scored(len(pictures))
+    assert [row["reason"] for row in expected] == [None] * 5 + ["truncated"] + [None] * 5
+    assert scored(*[1] * len(pictures)) == scored(3, 0, 7, 1) == scored(0, 11) == expected
+    assert scored() == []
 
 
 @pytest.mark.parametrize("classified", [False, True])
