@@ -6,7 +6,17 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, second_look, tables
+from jobs import (
+    components,
+    dedup_history,
+    hash_nodes,
+    independent_set,
+    pair_search,
+    popular,
+    search_recall,
+    second_look,
+    tables,
+)
 from jobs.config import fingerprint
 from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
@@ -119,7 +129,7 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
     comparable = compared.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
     search = Search.for_data(compared.hashes, rule.max_distance, settings)
     with job.progress.step(f"dedup: {search.words}"):
-        found = pair_search.found_pairs(job, comparable, search, rule).persist(StorageLevel.DISK_ONLY)
+        found = _found(job, comparable, compared.hashes, search, rule).persist(StorageLevel.DISK_ONLY)
         near = pair_search.united(found).persist(StorageLevel.DISK_ONLY)
         taken = pair_search.effort(found, search)
     same, taken = _looked_at_again(job, compared, near, taken, rule) if rule.strict else (near, taken)
@@ -148,6 +158,18 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
     for frame in (gone, losers, same, near, found):
         frame.unpersist()
     return summary
+
+
+def _found(job: Job, comparable: DataFrame, count: int, search: Search, rule: Rule) -> DataFrame:
+    """Verified pairs; where a match alone decides who goes, popular pictures settle what resembles them first."""
+    settings = job.settings.dedup
+    crowd = None
+    if settings.keep == "independent" and not rule.strict:
+        crowd = popular.parted(comparable, count, rule.max_distance, settings.max_bucket, bool(search.clusterings))
+    if crowd is None:
+        return pair_search.found_pairs(job, comparable, search, rule)
+    job.progress.note(f"dedup: {crowd.settled:,} hashes resemble {crowd.leaders:,} popular pictures and lose to them")
+    return crowd.found.unionByName(pair_search.found_pairs(job, crowd.rest, search, rule))
 
 
 def _looked_at_again(
@@ -282,7 +304,9 @@ def _checked_summary(job: Job, images: DataFrame, gone: DataFrame, quality: Sear
             "a stage was lost and recomputed differently; run it again"
         )
     if skipped:
-        job.progress.warn(f"dedup: {skipped:,} pairs in overfull buckets were settled by their best image or left out")
+        job.progress.warn(
+            f"dedup: {skipped:,} pairs among copies of popular pictures were settled by their best image or left out"
+        )
     return {
         "images compared": total,
         "passed the filter": passed,

@@ -10,13 +10,14 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.lake import Lake, Recipe
+from jobs.popular import POPULAR
 
 # Settings under which pairs that were found once are still what a new search would find.
 _SEARCH = (
-    "hash", "encoder", "max_distance", "min_quality", "strict", "method", "recall", "max_bucket", "clusterings",
+    "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
     "nearest", "seed",
 )  # fmt: skip
-_RANK = ("rank", "keep")
+_RANK = ("rank",)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def _alike(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:
 
 
 def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:
-    """Nodes with known: whether any of their images had been compared.
+    """Nodes with known: whether any of their images had been compared with all others.
+
+    Of those that a popular picture had settled no other pair was told, and it may not be the best any more.
 
     Args:
         nodes: As `jobs.hash_nodes.numbered` returns them.
@@ -69,7 +72,10 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     """
     if history is None:
         return nodes.withColumn("known", F.lit(False))
-    seen = images.join(history.compared, "image_id", "left_semi").select("rank").distinct()
+    by_leader = history.pairs.where(F.col("method") == POPULAR)
+    ends = by_leader.select(F.explode(F.array("a_id", "b_id")).alias("image_id")).distinct()
+    compared = history.compared.join(ends, "image_id", "left_anti")
+    seen = images.join(compared, "image_id", "left_semi").select("rank").distinct()
     marked = nodes.join(seen.withColumn("known", F.lit(True)), "rank", "left")
     return marked.withColumn("known", F.coalesce("known", F.lit(False)))
 

@@ -65,7 +65,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a search took: pairs compared, and pairs left out in overfull buckets."""
+    """What a search took: pairs compared, and pairs left out among copies of popular pictures."""
 
     compared: int = 0
     skipped: int = 0
@@ -134,13 +134,16 @@ def united(found: DataFrame) -> DataFrame:
 
 
 def with_old(pairs: DataFrame, old: DataFrame | None) -> DataFrame:
-    """Pairs with those of an earlier run, which compared what this one does not.
+    """Pairs with those of an earlier run that this one did not find again.
 
     Args:
         pairs: As `united` returns them.
         old: a, b, distance, method, if there was an earlier run.
     """
-    return pairs if old is None else pairs.unionByName(old, allowMissingColumns=True)
+    if old is None:
+        return pairs
+    other = old.join(pairs.select("a", "b"), ["a", "b"], "left_anti")
+    return pairs.unionByName(other, allowMissingColumns=True)
 
 
 def effort(found: DataFrame, search: Search) -> Effort:

@@ -1,0 +1,88 @@
+"""Popular pictures settle what resembles them, and nobody stays or goes who would not have without."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs import popular, tables
+from jobs.lake import Lake
+from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run
+from udfs.hamming import distances, words
+
+CROWD = 60
+
+
+def cloud(base: NDArray[np.uint8], count: int, bits: int) -> list[bytes]:
+    return [near(base, bits, seed=i).tobytes() for i in range(count)]
+
+
+def pictures() -> list[Picture]:
+    """Two narrow clouds, a wide one whose members are often too far from each other, and loners; ranks by chance."""
+    first, second, third, *loners = hashes(60, seed=3)
+    rows = [*cloud(first, 150, 6), *cloud(second, 100, 9), *cloud(third, 120, 16), *(row.tobytes() for row in loners)]
+    generator = np.random.default_rng(9)
+    order = generator.permutation(len(rows))
+    return [Picture(i, rows[place], int(generator.integers(1, 50)), passed=i % 9 > 0) for i, place in enumerate(order)]
+
+
+def frame(spark: SparkSession, rows: list[bytes], partitions: int) -> DataFrame:
+    listed = [(row, rank, False) for rank, row in enumerate(rows)]
+    return spark.createDataFrame(listed, "hash binary, rank long, known boolean").repartition(partitions)
+
+
+@pytest.mark.parametrize(("partitions", "clustered"), [(1, False), (5, True)])
+def test_leaders_have_no_better_match_and_whoever_matches_one_is_settled_by_it(
+    spark: SparkSession, partitions: int, clustered: bool
+) -> None:
+    rows = [picture.hash for picture in pictures()]
+    found = popular.parted(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered)
+    assert found is not None
+    pairs = {row.b: (row.a, row.distance) for row in found.found.where("a is not null").collect()}
+    rest = {row.rank for row in found.rest.collect()}
+    assert found.settled == len(pairs) > 300 and rest == set(range(len(rows))) - set(pairs)
+    bits = words(np.stack([np.frombuffer(row, np.uint8) for row in rows]))
+    apart = distances(bits[:, None], bits[None])
+    leaders = {leader for leader, _ in pairs.values()}
+    assert all(not (apart[leader, :leader] <= LIMIT).any() for leader in leaders)
+    for rank in range(len(rows)):
+        better = [leader for leader in sorted(leaders) if leader < rank and apart[leader, rank] <= LIMIT]
+        assert (rank in pairs) == bool(better)
+        if better:
+            assert pairs[rank] == (better[0], apart[better[0], rank])
+    (counts,) = found.found.where("a is null").collect()
+    followers = np.unique([leader for leader, _ in pairs.values()], return_counts=True)[1]
+    assert {row.clustering for row in found.found.collect()} == {0 if clustered else None}
+    assert counts.compared == len(rows) * found.leaders and counts.method == popular.POPULAR
+    assert counts.skipped == (followers * (followers - 1) // 2).sum()
+
+
+def test_without_a_crowd_nothing_is_parted(spark: SparkSession) -> None:
+    rows = [row.tobytes() for row in hashes(200)]
+    assert popular.parted(frame(spark, rows, 2), 200, LIMIT, CROWD, clustered=False) is None
+    assert popular.parted(frame(spark, rows, 2), 200, LIMIT, 1000, clustered=False) is None
+
+
+def test_who_stays_is_what_plain_greedy_says(lake: Lake) -> None:
+    removed = run(lake, pictures(), f"dedup.max_bucket={CROWD}")
+    passed = {p.image_id for p in pictures() if p.passed}
+    assert set(removed) == plain_greedy(pictures()) & passed
+    assert sum(by == popular.POPULAR for _, _, by in removed.values()) > 200
+    quality = lake.read(tables.DEDUP_QUALITY).where("whole").collect()[0]
+    assert quality.both_kept == 0 and quality.skipped > 10_000
+
+
+def test_a_leader_that_loses_to_a_new_picture_does_not_leave_its_followers_alone(lake: Lake) -> None:
+    base = hashes(1)[0]
+    followers = [Picture(2 * i, row, width=100) for i, row in enumerate(cloud(base, 150, 8))]
+    leader = Picture(300, base.tobytes(), width=500)
+    flat = np.unpackbits(base)
+    flat[:28] ^= 1
+    better = Picture(301, np.packbits(flat).tobytes(), width=900)
+    everyone = [p for pair in zip([*followers, leader], hashes(151, seed=8), strict=True) for p in (
+        pair[0], Picture(1001 + pair[0].number, pair[1].tobytes()))]  # fmt: skip
+    everyone[-1] = better
+    settings = ("dedup.keep_kept=false", f"dedup.max_bucket={CROWD}")
+    grown = in_two_goes(lake, everyone, *settings)
+    assert set(grown) == plain_greedy(everyone)
+    assert grown[leader.image_id][0] == better.image_id

@@ -1,0 +1,128 @@
+"""Pictures that very many others resemble, told from a sample, and the others settled by one comparison each.
+
+A *leader* is a hash that no better one matches. It is kept, whatever else is found, so all that match it go.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import types as T
+
+from udfs.arrow import cells
+from udfs.hamming import HASH_WORDS
+from udfs.matching import ENTRY_WORDS, Entries, Indices, entry_distances, near_between, packed_entries
+
+BEST = T.StructType(
+    [
+        T.StructField("place", T.IntegerType()),
+        T.StructField("rank", T.LongType()),
+        T.StructField("entry", T.BinaryType()),
+    ]
+)
+"""The best of some hashes near the centre at a place: its rank and its entry (40 bytes, `udfs.matching`)."""
+
+SETTLED = T.StructType(
+    [
+        T.StructField("hash", T.BinaryType()),
+        T.StructField("rank", T.LongType()),
+        T.StructField("known", T.BooleanType()),
+        T.StructField("leader", T.LongType()),
+        T.StructField("distance", T.IntegerType()),
+    ]
+)
+"""A hash with the rank of the best leader that it loses to and its distance; null where there is none."""
+
+_ROWS = 64
+_COLUMNS = ("hash", "rank", "known")
+
+
+@dataclass(frozen=True)
+class BestNear:
+    """The best hash within a distance of each of a few.
+
+    Attributes:
+        centres: uint64 of shape (m, 5), as `udfs.matching.packed_entries` makes them.
+        max_distance: Bits within which a hash counts.
+    """
+
+    centres: NDArray[np.uint64]
+    max_distance: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Arrow batches of (hash, rank, known) to `BEST`: the function for `DataFrame.mapInArrow`."""
+        centres = Entries.unpacked(self.centres)
+        best = np.zeros((0, ENTRY_WORDS), dtype=np.uint64)
+        places = np.zeros(0, dtype=np.intp)
+        for batch in batches:
+            packed = packed_entries(*(batch.column(name) for name in _COLUMNS))
+            near, own = near_between(centres.words, Entries.unpacked(packed).words, self.max_distance)
+            places, best = _best_of_each(np.concatenate([places, near]), np.concatenate([best, packed[own]]))
+        columns = [
+            pa.array(places.astype(np.int32)),
+            pa.array(Entries.unpacked(best).ranks),
+            cells(best.view(np.uint8)),
+        ]
+        yield pa.record_batch(columns, names=BEST.fieldNames())
+
+
+def _best_of_each(places: Indices, entries: NDArray[np.uint64]) -> tuple[Indices, NDArray[np.uint64]]:
+    order = np.lexsort((entries[:, HASH_WORDS], places))
+    found, first = np.unique(places[order], return_index=True)
+    return found, entries[order[first]]
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Each hash with the leader that it loses to.
+
+    Attributes:
+        leaders: uint64 of shape (m, 5), as `udfs.matching.packed_entries` makes them.
+        max_distance: Bits within which a hash loses.
+    """
+
+    leaders: NDArray[np.uint64]
+    max_distance: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Arrow batches of (hash, rank, known) to `SETTLED`: the function for `DataFrame.mapInArrow`."""
+        leaders = Entries.unpacked(self.leaders)
+        leaders = leaders.take(np.argsort(leaders.ranks))
+        for batch in batches:
+            entries = Entries.unpacked(packed_entries(*(batch.column(name) for name in _COLUMNS)))
+            left, right = near_between(leaders.words, entries.words, self.max_distance)
+            loses = leaders.ranks[left] < entries.ranks[right]
+            left, right = left[loses], right[loses]
+            best = np.full(len(entries), len(leaders), dtype=np.intp)
+            np.minimum.at(best, right, left)
+            none = best == len(leaders)
+            best[none] = 0
+            both = Entries(np.concatenate([leaders.words, entries.words], axis=1), leaders.ranks, leaders.known)
+            apart = entry_distances(both, best, np.arange(len(entries)) + len(leaders)).astype(np.int32)
+            lost_to = [pa.array(leaders.ranks[best], mask=none), pa.array(apart, mask=none)]
+            yield pa.record_batch([*(batch.column(name) for name in _COLUMNS), *lost_to], names=SETTLED.fieldNames())
+
+
+def crowded(sample: Entries, max_distance: int, needed: int, most: int) -> Indices:
+    """Places in a sample that many of it resemble, no two of them near each other, the most crowded first.
+
+    Args:
+        sample: Hashes, a bounded number.
+        max_distance: Bits within which one resembles another.
+        needed: Hashes of the sample, itself included, from which a place counts as crowded.
+        most: Places that are told.
+    """
+    counts = np.zeros(len(sample), dtype=np.intp)
+    for begin in range(0, len(sample), _ROWS):
+        near, _ = near_between(sample.words[:, begin : begin + _ROWS], sample.words, max_distance)
+        rows = counts[begin : begin + _ROWS]
+        rows += np.bincount(near, minlength=len(rows))
+    chosen: list[int] = []
+    for place in np.argsort(-counts, kind="stable"):
+        if counts[place] < needed or len(chosen) == most:
+            break
+        if not (entry_distances(sample, np.array(chosen, dtype=np.intp), place) <= max_distance).any():
+            chosen.append(int(place))
+    return np.array(chosen, dtype=np.intp)
