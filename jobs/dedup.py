@@ -6,17 +6,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import (
-    components,
-    dedup_history,
-    hash_nodes,
-    independent_set,
-    pair_search,
-    popular,
-    search_recall,
-    second_look,
-    tables,
-)
+from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, second_look, tables
 from jobs.config import fingerprint
 from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
@@ -129,7 +119,8 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
     comparable = compared.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
     search = Search.for_data(compared.hashes, rule.max_distance, settings)
     with job.progress.step(f"dedup: {search.words}"):
-        found = _found(job, comparable, compared.hashes, search, rule).persist(StorageLevel.DISK_ONLY)
+        searched = pair_search.searched(job, comparable, compared.hashes, search, rule)
+        found = searched.found.persist(StorageLevel.DISK_ONLY)
         near = pair_search.united(found).persist(StorageLevel.DISK_ONLY)
         taken = pair_search.effort(found, search)
     same, taken = _looked_at_again(job, compared, near, taken, rule) if rule.strict else (near, taken)
@@ -141,10 +132,10 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
         lake.replace(tables.FILTERED_DUPLICATES, gone.where(~F.col("passed")), recipe)
     with job.progress.step(f"dedup: recall measured on {settings.dedup.sample} hashes"):
         look = Look(
-            settings.dedup.sample, compared.hashes, rule.max_distance, _INTERVAL, compared.passed,
+            settings.dedup.sample, searched.count, rule.max_distance, _INTERVAL, compared.passed,
             search.clusterings, rule.strict,
         )  # fmt: skip
-        measured = search_recall.measure(comparable, pair_search.with_old(near, compared.old_pairs), losers, look)
+        measured = search_recall.measure(searched.hashes, pair_search.with_old(near, compared.old_pairs), losers, look)
         rows = pair_search.quality_rows(lake.spark, search, taken, measured, compared.hashes)
         lake.replace(tables.DEDUP_QUALITY, rows, recipe)
         distances = lake.spark.createDataFrame(list(measured.distances), tables.DEDUP_DISTANCES.schema)
@@ -157,19 +148,8 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
         lake.replace(tables.DUPLICATES, gone.where("passed"), done)
     for frame in (gone, losers, same, near, found):
         frame.unpersist()
+    searched.forget()
     return summary
-
-
-def _found(job: Job, comparable: DataFrame, count: int, search: Search, rule: Rule) -> DataFrame:
-    """Verified pairs; where a match alone decides who goes, popular pictures settle what resembles them first."""
-    settings = job.settings.dedup
-    crowd = None
-    if settings.keep == "independent" and not rule.strict:
-        crowd = popular.parted(comparable, count, rule.max_distance, settings.max_bucket, bool(search.clusterings))
-    if crowd is None:
-        return pair_search.found_pairs(job, comparable, search, rule)
-    job.progress.note(f"dedup: {crowd.settled:,} hashes resemble {crowd.leaders:,} popular pictures and lose to them")
-    return crowd.found.unionByName(pair_search.found_pairs(job, crowd.rest, search, rule))
 
 
 def _looked_at_again(

@@ -7,12 +7,13 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import candidates, clusters, tables
+from jobs import candidates, clusters, popular, tables
 from jobs.candidates import LshParameters
 from jobs.clusters import ClusterParameters
 from jobs.config import Settings
 from jobs.hash_nodes import Rule
 from jobs.job import Job
+from jobs.popular import Parted
 from jobs.search_recall import Measured, SearchRecall
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
@@ -99,18 +100,51 @@ class Effort:
         return reduce(Counts.plus, self.clusterings[:count], Counts())
 
 
-def found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> DataFrame:
-    """Runs the search.
+@dataclass(frozen=True)
+class Searched:
+    """What was searched, and what was found.
+
+    Attributes:
+        found: `udfs.matching.FOUND`, with method.
+        hashes: rank, hash, known: those that were searched, which are all but what popular pictures settled.
+        count: How many they are.
+        parted: What popular pictures settled, if anything.
+    """
+
+    found: DataFrame
+    hashes: DataFrame
+    count: int
+    parted: Parted | None
+
+    def forget(self) -> None:
+        """Frees what lies on the executors' disks."""
+        if self.parted is not None:
+            self.parted.judged.unpersist()
+
+
+def searched(job: Job, hashes: DataFrame, count: int, search: Search, rule: Rule) -> Searched:
+    """Runs the search; popular pictures settle what matches them first, where a match alone decides who goes.
 
     Args:
-        job: For the embeddings, where clusters need them.
+        job: For the settings, the embeddings, where clusters need them, and the progress.
         hashes: rank, hash, known.
+        count: How many there are.
         search: How.
         rule: Which embeddings.
-
-    Returns:
-        `udfs.matching.FOUND`, with method.
     """
+    settings = job.settings.dedup
+    parted = None
+    if settings.keep == "independent" and not rule.strict:
+        parted = popular.parted(hashes, count, rule.max_distance, settings.max_bucket, bool(search.clusterings))
+    if parted is None:
+        return Searched(_found_pairs(job, hashes, search, rule), hashes, count, None)
+    pictures = "a popular picture" if parted.popular == 1 else f"{parted.popular:,} popular pictures"
+    job.progress.note(f"dedup: {parted.settled:,} hashes match {pictures} and are not searched further")
+    found = parted.found.unionByName(_found_pairs(job, parted.rest, search, rule))
+    return Searched(found, parted.rest, count - parted.settled, parted)
+
+
+def _found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> DataFrame:
     parts = []
     if search.lsh:
         parts.append(candidates.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
@@ -124,7 +158,7 @@ def united(found: DataFrame) -> DataFrame:
     """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
 
     Args:
-        found: As `found_pairs` returns it.
+        found: `udfs.matching.FOUND`, with method.
     """
     fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method", "clustering")
     pairs = fresh.groupBy("a", "b", "distance").agg(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -29,23 +30,25 @@ Packed = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Popular:
+class Parted:
     """Hashes parted into those that popular pictures settle and the rest.
 
     Attributes:
-        leaders: Popular pictures.
+        popular: How many popular pictures there are.
         settled: How many hashes lose to one of them.
         found: `udfs.matching.FOUND` with method: each settled hash with its leader, and what that took.
         rest: hash, rank, known: all others, leaders included.
+        judged: What both are read from, on the executors' disks; to be unpersisted.
     """
 
-    leaders: int
+    popular: int
     settled: int
     found: DataFrame
     rest: DataFrame
+    judged: DataFrame
 
 
-def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool) -> Popular | None:
+def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool) -> Parted | None:
     """Looks for popular pictures and settles what resembles them; None where there is none.
 
     Who stays is what it would be without: a leader has no better match, so it is kept, and those that match it go. Only
@@ -61,7 +64,7 @@ def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, cluster
     leaders = _leaders(hashes, count, max_distance, crowd)
     if not len(leaders):
         return None
-    judged = hashes.mapInArrow(Settling(leaders, max_distance), SETTLED)
+    judged = hashes.mapInArrow(Settling(leaders, max_distance), SETTLED).persist(StorageLevel.DISK_ONLY)
     lost = judged.where("leader is not null")
     # A row for each leader.
     followers = [row["count"] for row in lost.groupBy("leader").count().collect()]
@@ -72,7 +75,7 @@ def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, cluster
     clustering = F.lit(0 if clustered else None).cast("int")
     rest = judged.where("leader is null").select("hash", "rank", "known")
     labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR)})
-    return Popular(len(leaders), sum(followers), labelled, rest)
+    return Parted(len(leaders), sum(followers), labelled, rest, judged)
 
 
 def _leaders(hashes: DataFrame, count: int, max_distance: int, crowd: int) -> Packed:
