@@ -83,8 +83,8 @@ class Lake:
         self.begin()
 
     def begin(self) -> None:
-        """Starts the clock that commits tell their seconds by: a command begins."""
-        self._began = time.monotonic()
+        """A command begins: the seconds of its commits count from here."""
+        self._began_ms = round(1000 * time.time())
 
     # Tables ---------------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,9 @@ class Lake:
         if not self.exists(table):
             return None
         last = self._last_commit(table)
-        recipe, seconds = _told(last["userMetadata"])
+        recipe, began_ms = _told(last["userMetadata"])
+        # The file system's clock may be another one.
+        seconds = None if began_ms is None else max(last["written_ms"] - began_ms, 0) / 1000
         return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe, seconds)
 
     def rows_written(self, table: Table) -> int:
@@ -229,7 +231,8 @@ class Lake:
         writer.save(self.path(table.name))
 
     def _metadata(self, recipe: Recipe) -> str:
-        return json.dumps({**json.loads(recipe.to_json()), "seconds": round(time.monotonic() - self._began, 1)})
+        # When the command began, and not how long it took: this is said before Delta does the work.
+        return json.dumps({**json.loads(recipe.to_json()), "began_ms": self._began_ms})
 
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
         history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
@@ -287,10 +290,11 @@ class Lake:
         filesystem.delete(path, True)
 
 
-def _told(metadata: str | None) -> tuple[Recipe | None, float | None]:
-    """The recipe in a commit's metadata, and the seconds it took."""
+def _told(metadata: str | None) -> tuple[Recipe | None, int | None]:
+    """The recipe in a commit's metadata, and when its command began, in milliseconds since 1970."""
     if not metadata:
         return None, None
     parts = json.loads(metadata)
-    seconds = parts.pop("seconds", None)
-    return Recipe(**parts), seconds
+    parts.pop("seconds", None)  # An earlier version said how long a command had taken before it wrote.
+    began_ms = parts.pop("began_ms", None)
+    return Recipe(**parts), began_ms

@@ -121,11 +121,6 @@ class Encoder:
         """Bits of 256 within which its hashes call two pictures near-duplicates; 31 when the file does not say."""
         return int(self.properties.get("max_distance", _ASSUMED_DISTANCE))
 
-    @property
-    def strict_distance(self) -> int:
-        """Bits of 256 within which two pictures are copies and not just alike; half as far when the file says none."""
-        return int(self.properties.get("strict_distance", self.max_distance // 2))
-
     @cached_property
     def _projection(self) -> NDArray[np.float32]:
         return projection(self.dims)

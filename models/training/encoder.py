@@ -96,7 +96,7 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     model = to_onnx(network, planes, properties)
     found = measure(Encoder.load(model), unseen, plan.seed)
     nearest = min(found.free_distance, int(np.quantile(found.copies, 0.999)))
-    return with_properties(model, {"max_distance": str(nearest), "strict_distance": str(nearest // 2)})
+    return with_properties(model, {"max_distance": str(nearest)})
 
 
 def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:

@@ -1,0 +1,54 @@
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from jobs import tables
+from jobs.lake import Lake, Recipe
+from models.errors import WinnowError
+
+VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]
+
+
+def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(lake: Lake) -> None:
+    def slowly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        time.sleep(2)
+        yield from batches
+
+    schema = tables.VERDICTS.schema
+    rows = lake.spark.createDataFrame(VERDICTS, schema).coalesce(1).mapInArrow(slowly, schema)
+    lake.begin()
+    lake.replace(tables.VERDICTS, rows, Recipe("filter", settings={"x": 1}))
+    told = lake.commit(tables.VERDICTS)
+    assert told is not None and told.recipe == Recipe("filter", settings={"x": 1})
+    assert told.seconds is not None and 2 <= told.seconds < 120
+
+
+def test_a_table_that_is_not_there_has_no_rows_and_names_the_command_that_makes_it(lake: Lake) -> None:
+    assert lake.read(tables.VERDICTS).columns == tables.VERDICTS.schema.names
+    assert lake.read(tables.VERDICTS).count() == 0
+    assert lake.version(tables.VERDICTS) is None and lake.commit(tables.VERDICTS) is None
+    with pytest.raises(WinnowError, match="holds no table 'verdicts': run `winnow filter` first"):
+        lake.require(tables.VERDICTS)
+
+
+def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
+    rows = lake.spark.createDataFrame(VERDICTS, tables.VERDICTS.schema)
+    lake.append(tables.VERDICTS, rows, Recipe("filter"))
+    lake.remove(tables.VERDICTS, rows.where("kept").select("image_id"), Recipe("undo"))
+    assert [row.image_id for row in lake.read(tables.VERDICTS).collect()] == ["b" * 32]
+    assert lake.recipe(tables.VERDICTS) == Recipe("undo")
+    first = lake.read_version(tables.VERDICTS, 0)
+    assert first is not None and first.count() == 2
+    assert lake.read_version(tables.VERDICTS, 99) is None
+
+
+def test_a_file_is_replaced_whole_and_a_missing_one_is_named(lake: Lake) -> None:
+    lake.write_file("models/a.bin", b"one")
+    lake.write_file("models/a.bin", b"\xfftwo")
+    assert lake.read_file("models/a.bin") == b"\xfftwo" and lake.has_file("models/a.bin")
+    assert not lake.has_file("models/a.bin.part")
+    lake.delete("models/a.bin")
+    with pytest.raises(WinnowError, match=r"models/a\.bin cannot be read"):
+        lake.read_file("models/a.bin")
