@@ -25,6 +25,7 @@ RECIPE = "models/encoder.json"
 FEWEST = 500
 """Images below which an encoder would learn them by heart."""
 
+_FETCHED = 32 << 20  # Bytes of pixels that the driver fetches at once.
 _THUMBNAILS = "image_id string, pixels binary"
 
 
@@ -79,7 +80,7 @@ def run(job: Job) -> Summary:
         return dict(before.result)
     training = _training()
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
-        thumbs = _thumbnails(rows, ids, training.SOURCE_SIDE)
+        thumbs = _thumbnails(rows, ids, len(chosen), training.SOURCE_SIDE)
     summary = _fit(job, training, thumbs)
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -130,11 +131,13 @@ def _training() -> ModuleType:
     return training
 
 
-def _thumbnails(rows: DataFrame, ids: DataFrame, side: int) -> NDArray[np.uint8]:
+def _thumbnails(rows: DataFrame, ids: DataFrame, count: int, side: int) -> NDArray[np.uint8]:
     """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
     small = rows.select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
-    found = small.mapInArrow(Thumbnails(side), _THUMBNAILS).toLocalIterator(prefetchPartitions=True)
-    # Fetched partition by partition, so that the JVM's heap holds but a few of them.
+    # Fetched partition by partition, and the JVM's heap holds two of them: a file of tiny images is a large one.
+    parts = -(-count * side * side * 3 // _FETCHED)
+    found = small.mapInArrow(Thumbnails(side), _THUMBNAILS).repartition(parts, "image_id")
+    found = found.toLocalIterator(prefetchPartitions=True)
     by_id = {row.image_id: np.frombuffer(bytes(row.pixels), np.uint8) for row in found}
     return np.stack([by_id[image_id] for image_id in sorted(by_id)]).reshape(-1, side, side, 3)
 

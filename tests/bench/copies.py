@@ -127,6 +127,9 @@ CHANGES: dict[str, Change] = {
     "sharpen": _filtered(ImageFilter.UnsharpMask(2, 200, 2)),
     "noise 12": _noisy,
     "rotate 2°": _rotated,
+    # Other pictures, not copies: these should not be found.
+    "mirrored": lambda image, rng: ImageOps.mirror(image),
+    "rotate 90°": lambda image, rng: image.transpose(Image.Transpose.ROTATE_90),
 }
 # Copies in the wild have seen more than one change; these stand for the pairs of them.
 GEOMETRY = ("crop 5 %", "crop 10 %", "shift 4 %", "border 4 %", "border 8 %", "rotate 2°", "resize 0.4")
