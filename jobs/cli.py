@@ -87,9 +87,9 @@ class Invocation:
 
     @contextmanager
     def open(self, name: str) -> Iterator[Job]:
-        """A job with its session; a `WinnowError` becomes one line and exit status 1."""
+        """A job with its session; a `WinnowError`, or Spark giving out, becomes one line and exit status 1."""
         from jobs.lake import Lake
-        from jobs.session import get_session
+        from jobs.session import failure, get_session, runs
 
         console = Console(file=sys.stderr)
         with _told(console, self.debug):
@@ -100,8 +100,16 @@ class Invocation:
             progress.context = spark.sparkContext
             try:
                 yield Job(Lake(spark, self.lake), settings, progress)
+            except Exception as error:
+                if (
+                    isinstance(_cause(error), WinnowError)
+                    or (found := failure(error, settings.spark, runs(spark))) is None
+                ):
+                    raise
+                raise found from error
             finally:
-                spark.stop()
+                if runs(spark):
+                    spark.stop()
 
 
 @contextmanager

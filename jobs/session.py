@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JError, Py4JNetworkError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.config import SparkSettings
@@ -20,6 +22,8 @@ JAVA_VERSIONS = (17, 21)
 
 # Spark's own 200 partitions are for clusters: on one machine most of them would be empty tasks.
 _PARTITIONS_PER_CORE = 4
+
+_OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast")
 
 _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -54,6 +58,8 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     if not submitted:
         check_java()
         logging.getLogger("py4j").setLevel(logging.ERROR)
+        # py4j logs a traceback where the JVM has ended; `failure` says it in a line.
+        logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf["spark.ui.enabled"] = "false"
@@ -98,7 +104,7 @@ def _quiet_launch(submitted: bool) -> Iterator[None]:
     if submitted or SparkSession.getActiveSession() is not None:
         yield
         return
-    log = Path(tempfile.gettempdir()) / f"winnow-spark-{os.getpid()}.log"
+    log = _log()
     sys.stderr.flush()
     terminal = os.dup(2)
     with log.open("wb") as file:
@@ -111,6 +117,57 @@ def _quiet_launch(submitted: bool) -> Iterator[None]:
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+def runs(spark: SparkSession) -> bool:
+    """Whether a session's JVM still answers."""
+    try:
+        spark.sparkContext._jvm.java.lang.System.nanoTime()
+    except (Py4JError, ConnectionError):
+        return False
+    return True
+
+
+def failure(error: BaseException, settings: SparkSettings, running: bool) -> WinnowError | None:
+    """What to tell where Spark itself gave out and not the work it was given; None for any other error.
+
+    Args:
+        error: What was raised while a session ran.
+        settings: The section `[spark]`.
+        running: Whether the JVM is still there.
+    """
+    raised = list(_chain(error))
+    if not any(isinstance(one, Py4JError | PySparkException | ConnectionError) for one in raised):
+        return None
+    log = _log()
+    printed = log.read_text(errors="replace") if log.exists() else ""
+    where = f"; what it printed is in {log}" if printed else ""
+    if any(sign in text for text in (printed, *map(_text, raised)) for sign in _OUT_OF_MEMORY):
+        return WinnowError(
+            f"Spark ran out of memory: set spark.driver_memory to more than {settings.driver_memory}, and on a cluster "
+            f"spark.executor.memory{where}"
+        )
+    if not running or any(isinstance(one, Py4JNetworkError) for one in raised):
+        return WinnowError(f"Spark's JVM has ended: the system may have killed it for want of memory{where}")
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from or while handling."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # An error of a JVM that has ended cannot be asked for its text.
+        return ""
+
+
+def _log() -> Path:
+    return Path(tempfile.gettempdir()) / f"winnow-spark-{os.getpid()}.log"
 
 
 def check_java() -> None:
