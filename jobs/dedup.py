@@ -6,14 +6,15 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import components, dedup_history, hash_nodes, independent_set, pair_search, search_recall, second_look, tables
+from jobs import tables
 from jobs.config import fingerprint
-from jobs.hash_nodes import Rule
+from jobs.duplicates import components, hash_nodes, history, independent_set, pair_search, search_recall, second_look
+from jobs.duplicates.hash_nodes import Rule
+from jobs.duplicates.pair_search import Effort, Search
+from jobs.duplicates.search_recall import Look, Measured, SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
-from jobs.pair_search import Effort, Search
 from jobs.score import current_encoder
-from jobs.search_recall import Look, Measured, SearchRecall
 from models.errors import LostRowsError, WinnowError
 from udfs.hashes import PDQ_DISTANCE
 
@@ -77,8 +78,8 @@ class Compared:
     """What a run compares.
 
     Attributes:
-        nodes: Distinct hashes, as `jobs.hash_nodes.numbered` returns them, with known: whether an earlier run has
-            compared them with each other.
+        nodes: Distinct hashes, as `jobs.duplicates.hash_nodes.numbered` returns them, with known: whether an earlier
+            run has compared them with each other.
         images: As `placed` returns them.
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
         hashes: Distinct hashes that can be compared.
@@ -97,15 +98,15 @@ class Compared:
 def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
     lake, settings = job.lake, job.settings.dedup
     with job.progress.step("dedup: gather hashes"):
-        history = dedup_history.latest(lake, recipe)
+        earlier = history.latest(lake, recipe)
         signals, images, verdicts = (lake.read(t) for t in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
         members = hash_nodes.members(signals, images, verdicts, rule)
-        stay = history.kept if history and settings.keep_kept else None
+        stay = earlier.kept if earlier and settings.keep_kept else None
         ordered = hash_nodes.ordered(members, settings.rank, stay).persist(StorageLevel.DISK_ONLY)
         nodes = hash_nodes.numbered(lake, hash_nodes.distinct_nodes(ordered))
         everyone = placed(ordered, nodes).persist(StorageLevel.DISK_ONLY)
-        known = dedup_history.known_nodes(nodes, everyone, history)
-        old_pairs = dedup_history.known_pairs(everyone, history).persist(StorageLevel.DISK_ONLY) if history else None
+        known = history.known_nodes(nodes, everyone, earlier)
+        old_pairs = history.known_pairs(everyone, earlier).persist(StorageLevel.DISK_ONLY) if earlier else None
         passed = everyone.where("image_id = best_id").agg(F.count_if("passed")).collect()[0][0]
         ordered.unpersist()
         hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
@@ -171,8 +172,8 @@ def placed(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
     """Every image with the rank of its hash.
 
     Args:
-        ordered: As `jobs.hash_nodes.ordered` returns them.
-        nodes: As `jobs.hash_nodes.numbered` returns them.
+        ordered: As `jobs.duplicates.hash_nodes.ordered` returns them.
+        nodes: As `jobs.duplicates.hash_nodes.numbered` returns them.
 
     Returns:
         image_id, passed, rank, best_id (the best image of the same hash), members (how many have it).

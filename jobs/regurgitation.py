@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from jobs import contact_sheet, ingest, nearest, tables
 from jobs.config import fingerprint
 from jobs.dedup import rule_for
+from jobs.duplicates.hash_nodes import Rule
 from jobs.filter import undecodable
-from jobs.hash_nodes import Rule
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.score import scored, ship_encoder

@@ -9,7 +9,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import pair_search, tables
+from jobs import tables
+from jobs.duplicates import pair_search
 from jobs.facts.funnel import funnel
 from jobs.lake import Commit, Lake
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import pair_search, tables
+from jobs import tables
 from jobs.config import Settings
+from jobs.duplicates import pair_search
 from jobs.facts.samples import top
 from jobs.lake import Lake
 

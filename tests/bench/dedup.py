@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import config, dedup, pair_search, tables
+from jobs import config, dedup, tables
+from jobs.duplicates import pair_search
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress

@@ -3,7 +3,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import components
+from jobs.duplicates import components
 
 Edge = tuple[int, int]
 

@@ -3,7 +3,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import independent_set
+from jobs.duplicates import independent_set
 
 Edge = tuple[int, int, int]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from jobs import dedup, tables, weigh
+from jobs.duplicates.search_recall import SearchRecall
 from jobs.lake import Recipe
-from jobs.search_recall import SearchRecall
 from models.errors import LostRowsError
 from tests.jobs.test_weigh import _fill
 

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs import popular, tables
+from jobs import tables
+from jobs.duplicates import popular
 from jobs.lake import Lake
 from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run
 from udfs.hamming import distances, words

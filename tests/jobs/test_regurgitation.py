@@ -16,8 +16,8 @@ from jobs import config, contact_sheet, ingest, prompts, regurgitation, score, t
 from jobs.cli import app
 from jobs.config import Settings
 from jobs.contact_sheet import Pair
+from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
-from jobs.hash_nodes import Rule
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.search_recall import Exhaustive, Sample
+from jobs.duplicates.search_recall import Exhaustive, Sample
 from udfs.matching import packed_entries
 
 

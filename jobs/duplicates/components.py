@@ -16,8 +16,8 @@ from pyspark.sql.types import LongType, StructField, StructType
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from jobs.hash_nodes import hash_of
-from jobs.independent_set import FEW_EDGES
+from jobs.duplicates.hash_nodes import hash_of
+from jobs.duplicates.independent_set import FEW_EDGES
 from udfs.hamming import hamming
 
 _ROOTED = StructType([StructField("node", LongType()), StructField("root", LongType())])

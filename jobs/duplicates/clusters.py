@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.hash_nodes import Rule
+from jobs.duplicates.hash_nodes import Rule
 from jobs.job import Job
 from udfs.cluster import Assigning, hash_bits
 from udfs.lsh import PACKED, Matching, room_for_crowds

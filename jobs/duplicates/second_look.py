@@ -7,7 +7,7 @@ distance tells them apart. The thumbnails do: see `udfs.registration`.
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.hash_nodes import Rule
+from jobs.duplicates.hash_nodes import Rule
 from models.errors import WinnowError
 from udfs.registration import looks_alike
 
@@ -17,7 +17,7 @@ def thumbnails(signals: DataFrame, nodes: DataFrame, rule: Rule) -> DataFrame:
 
     Args:
         signals: Table signals.
-        nodes: As `jobs.hash_nodes.numbered` returns them.
+        nodes: As `jobs.duplicates.hash_nodes.numbered` returns them.
         rule: Which signals count.
 
     Returns:

@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs import tables
+from jobs.duplicates.popular import POPULAR
 from jobs.lake import Lake, Recipe
-from jobs.popular import POPULAR
 
 # Settings under which pairs that were found once are still what a new search would find.
 _SEARCH = (
@@ -66,7 +66,7 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     Of those that a popular picture had settled no other pair was told, and it may not be the best any more.
 
     Args:
-        nodes: As `jobs.hash_nodes.numbered` returns them.
+        nodes: As `jobs.duplicates.hash_nodes.numbered` returns them.
         images: As `jobs.dedup.placed` returns them.
         history: The earlier run.
     """

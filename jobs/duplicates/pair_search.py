@@ -7,14 +7,15 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import candidates, clusters, popular, tables
-from jobs.candidates import LshParameters
-from jobs.clusters import ClusterParameters
+from jobs import tables
 from jobs.config import Settings
-from jobs.hash_nodes import Rule
+from jobs.duplicates import candidates, clusters, popular
+from jobs.duplicates.candidates import LshParameters
+from jobs.duplicates.clusters import ClusterParameters
+from jobs.duplicates.hash_nodes import Rule
+from jobs.duplicates.popular import Parted
+from jobs.duplicates.search_recall import Measured, SearchRecall
 from jobs.job import Job
-from jobs.popular import Parted
-from jobs.search_recall import Measured, SearchRecall
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
 
