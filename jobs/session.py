@@ -23,7 +23,8 @@ JAVA_VERSIONS = (17, 21)
 # Spark's own 200 partitions are for clusters: on one machine most of them would be empty tasks.
 _PARTITIONS_PER_CORE = 4
 
-_OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast")
+# Results that the driver's heap has no room for are lost, and only a log of lower level says why.
+_OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast", "TaskResultLost")
 
 _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

@@ -32,8 +32,9 @@ def test_a_jvm_that_was_killed_is_one_line(tmp_path: Path) -> None:
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
 
 
-def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said() -> None:
-    inner = Py4JError("org.apache.spark.SparkException: java.lang.OutOfMemoryError: Java heap space")
+@pytest.mark.parametrize("said", ["java.lang.OutOfMemoryError: Java heap space", "TaskResultLost (result lost ...)"])
+def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said: str) -> None:
+    inner = Py4JError(f"org.apache.spark.SparkException: {said}")
     outer = Py4JError("the job was stopped")
     outer.__cause__ = inner
     told = failure(outer, SETTINGS, running=True)
