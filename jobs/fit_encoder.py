@@ -134,7 +134,7 @@ def _training() -> ModuleType:
 def _thumbnails(rows: DataFrame, ids: DataFrame, count: int, side: int) -> NDArray[np.uint8]:
     """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
     small = rows.select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
-    # Fetched partition by partition, and the JVM's heap holds two of them: a file of tiny images is a large one.
+    # Fetched in parts of one size: a file of tiny images would be a very large one.
     parts = -(-count * side * side * 3 // _FETCHED)
     found = small.mapInArrow(Thumbnails(side), _THUMBNAILS).repartition(parts, "image_id")
     found = found.toLocalIterator(prefetchPartitions=True)

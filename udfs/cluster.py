@@ -12,7 +12,7 @@ from pyspark.sql.types import ArrayType, FloatType
 
 from udfs.hamming import unpack
 from udfs.lsh import packed_rows
-from udfs.matching import packed_entries
+from udfs.matching import entries_of_rows
 
 _BLOCK = 4096
 
@@ -80,7 +80,7 @@ class Assigning:
         """Packs Arrow batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.lsh.PACKED`."""
         for batch in batches:
             if batch.num_rows:
-                entries = packed_entries(*(batch.column(name) for name in ("hash", "rank", "known")))
+                entries = entries_of_rows(batch)
                 flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False).astype(np.float32)
                 keys = self.keys(flat.reshape(batch.num_rows, -1))
                 yield packed_rows(keys, keys % np.uint32(self.buckets), entries)

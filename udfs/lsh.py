@@ -22,8 +22,8 @@ from udfs.matching import (
     Found,
     Indices,
     compare_runs,
+    entries_of_rows,
     entry_distances,
-    packed_entries,
     run_starts,
 )
 from udfs.minhash import Bands, band_keys
@@ -62,7 +62,7 @@ class Packing:
         """Packs Arrow batches of (hash, rank, known): the function for `DataFrame.mapInArrow` with schema `PACKED`."""
         for batch in batches:
             if batch.num_rows:
-                yield self._pack(packed_entries(*(batch.column(name) for name in ("hash", "rank", "known"))))
+                yield self._pack(entries_of_rows(batch))
 
     def _pack(self, entries: NDArray[np.uint64]) -> pa.RecordBatch:
         keys = band_keys(np.ascontiguousarray(entries[:, :HASH_WORDS]).view(np.uint8), self.bands)

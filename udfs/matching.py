@@ -32,6 +32,9 @@ FOUND = T.StructType(
 ENTRY_WORDS = HASH_WORDS + 1
 """Words of 64 bits in an entry: the hash, then twice the rank, plus one where the hash is known."""
 
+ENTRY_COLUMNS = ("hash", "rank", "known")
+"""What an entry is made of."""
+
 _FOUND_ARROW = pa.schema(
     [
         ("a", pa.int64()),
@@ -102,6 +105,12 @@ def packed_entries(hashes: pa.Array, ranks: pa.Array, known: pa.Array) -> NDArra
     flag = known.to_numpy(zero_copy_only=False).astype(np.uint64)
     packed[:, HASH_WORDS] = (ranks.to_numpy(zero_copy_only=False).astype(np.uint64) << np.uint64(1)) | flag
     return packed
+
+
+def entries_of_rows(rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
+    """Rows of (hash, rank, known) and perhaps more as `packed_entries` makes them."""
+    columns = (rows.column(name) for name in ENTRY_COLUMNS)
+    return packed_entries(*(c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns))
 
 
 @dataclass(frozen=True)

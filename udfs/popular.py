@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from udfs.arrow import cells
 from udfs.hamming import HASH_WORDS
-from udfs.matching import ENTRY_WORDS, Entries, Indices, entry_distances, near_between, packed_entries
+from udfs.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, Indices, entries_of_rows, entry_distances, near_between
 
 BEST = T.StructType(
     [
@@ -36,7 +36,6 @@ SETTLED = T.StructType(
 """A hash with the rank of the best leader that it loses to and its distance; null where there is none."""
 
 _ROWS = 64
-_COLUMNS = ("hash", "rank", "known")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class BestNear:
         best = np.zeros((0, ENTRY_WORDS), dtype=np.uint64)
         places = np.zeros(0, dtype=np.intp)
         for batch in batches:
-            packed = packed_entries(*(batch.column(name) for name in _COLUMNS))
+            packed = entries_of_rows(batch)
             near, own = near_between(centres.words, Entries.unpacked(packed).words, self.max_distance)
             places, best = _best_of_each(np.concatenate([places, near]), np.concatenate([best, packed[own]]))
         columns = [
@@ -91,7 +90,7 @@ class Settling:
         leaders = Entries.unpacked(self.leaders)
         leaders = leaders.take(np.argsort(leaders.ranks))
         for batch in batches:
-            entries = Entries.unpacked(packed_entries(*(batch.column(name) for name in _COLUMNS)))
+            entries = Entries.unpacked(entries_of_rows(batch))
             left, right = near_between(leaders.words, entries.words, self.max_distance)
             loses = leaders.ranks[left] < entries.ranks[right]
             left, right = left[loses], right[loses]
@@ -102,7 +101,9 @@ class Settling:
             both = Entries(np.concatenate([leaders.words, entries.words], axis=1), leaders.ranks, leaders.known)
             apart = entry_distances(both, best, np.arange(len(entries)) + len(leaders)).astype(np.int32)
             lost_to = [pa.array(leaders.ranks[best], mask=none), pa.array(apart, mask=none)]
-            yield pa.record_batch([*(batch.column(name) for name in _COLUMNS), *lost_to], names=SETTLED.fieldNames())
+            yield pa.record_batch(
+                [*(batch.column(name) for name in ENTRY_COLUMNS), *lost_to], names=SETTLED.fieldNames()
+            )
 
 
 def crowded(sample: Entries, max_distance: int, needed: int, most: int) -> Indices:

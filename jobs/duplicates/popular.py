@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from udfs.hamming import HASH_WORDS
-from udfs.matching import ENTRY_WORDS, Entries, entry_distances, packed_entries
+from udfs.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, entries_of_rows, entry_distances
 from udfs.popular import BEST, SETTLED, BestNear, Settling, crowded
 
 POPULAR = "popular"
@@ -112,8 +112,7 @@ def _climbed(hashes: DataFrame, centres: Packed, max_distance: int) -> Packed:
 
 
 def _packed(hashes: DataFrame) -> Packed:
-    rows = hashes.select("hash", "rank", "known").toArrow()
-    return packed_entries(*(rows.column(name).combine_chunks() for name in ("hash", "rank", "known")))
+    return entries_of_rows(hashes.select(*ENTRY_COLUMNS).toArrow())
 
 
 def _unlike(hashes: Packed, leaders: Packed, max_distance: int) -> Packed:

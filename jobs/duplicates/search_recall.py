@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from scipy import stats
 
-from udfs.matching import Entries, entry_distances, near_between, packed_entries
+from udfs.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
 from udfs.mixing import mixed
 
 BEYOND = 24
@@ -55,7 +55,6 @@ _SAMPLED_ARROW = pa.schema(
         ("pairs", pa.int64()),
     ]
 )
-_COLUMNS = ("hash", "rank", "known")
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class Exhaustive:
         sample = Entries.unpacked(self.sample.packed)
         for batch in batches:
             if batch.num_rows:
-                others = Entries.unpacked(packed_entries(*(batch.column(name) for name in _COLUMNS)))
+                others = Entries.unpacked(entries_of_rows(batch))
                 stays = batch.column("stays").to_numpy(zero_copy_only=False)
                 yield from self._rows(sample, others, stays).to_batches()
 
@@ -228,7 +227,7 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
     gone = losers.select(F.col("removed").alias("rank"), F.lit(True).alias("gone"))
     sample = _sample(hashes, gone, look)
     stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
-    marked = hashes.join(gone, "rank", "left").select(*_COLUMNS, stays)
+    marked = hashes.join(gone, "rank", "left").select(*ENTRY_COLUMNS, stays)
     exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look))
     seen = marked.mapInArrow(exhaustive, SAMPLED).persist()
     try:
@@ -263,8 +262,8 @@ def _one_in(marked: DataFrame, sample: Sample, look: Look) -> int:
 
 
 def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
-    chosen = hashes.select(*_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(look.count).toArrow()
-    packed = packed_entries(*(chosen.column(name).combine_chunks() for name in _COLUMNS))
+    chosen = hashes.select(*ENTRY_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(look.count).toArrow()
+    packed = entries_of_rows(chosen)
     ranks = chosen.column("rank").to_numpy()
     few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")
     lost = [row.rank for row in gone.join(F.broadcast(few), "rank", "left_semi").collect()]
