@@ -16,11 +16,12 @@ from pyspark.sql import functions as F
 
 from jobs import config, tables
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import Lake, Recipe
 from models import encoder, images, runtime
 from models.errors import WinnowError
 
 RECIPE = "models/encoder.json"
+STAGING = "_staging/fit_encoder"
 
 FEWEST = 500
 """Images below which an encoder would learn them by heart."""
@@ -80,7 +81,7 @@ def run(job: Job) -> Summary:
         return dict(before.result)
     training = _training()
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
-        thumbs = _thumbnails(rows, ids, len(chosen), training.SOURCE_SIDE)
+        thumbs = _thumbnails(job.lake, ids, chosen, training.SOURCE_SIDE)
     summary = _fit(job, training, thumbs)
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -131,15 +132,20 @@ def _training() -> ModuleType:
     return training
 
 
-def _thumbnails(rows: DataFrame, ids: DataFrame, count: int, side: int) -> NDArray[np.uint8]:
+def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDArray[np.uint8]:
     """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
-    small = rows.select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
-    # Fetched in parts of one size: a file of tiny images would be a very large one.
-    parts = -(-count * side * side * 3 // _FETCHED)
-    found = small.mapInArrow(Thumbnails(side), _THUMBNAILS).repartition(parts, "image_id")
-    found = found.toLocalIterator(prefetchPartitions=True)
-    by_id = {row.image_id: np.frombuffer(bytes(row.pixels), np.uint8) for row in found}
-    return np.stack([by_id[image_id] for image_id in sorted(by_id)]).reshape(-1, side, side, 3)
+    rows = lake.read(tables.IMAGES).select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
+    parts = -(-len(chosen) * side * side * 3 // _FETCHED)
+    small = rows.mapInArrow(Thumbnails(side), _THUMBNAILS).repartition(parts, "image_id")
+    places = {image_id: place for place, image_id in enumerate(sorted(chosen))}
+    thumbs = np.empty((len(chosen), side, side, 3), np.uint8)
+    decoded = np.zeros(len(chosen), bool)
+    for part in lake.fetch(STAGING, small):
+        at = [places[image_id] for image_id in part["image_id"].to_pylist()]
+        pixels = [np.frombuffer(row.as_buffer(), np.uint8) for row in part["pixels"]]
+        thumbs[at] = np.stack(pixels).reshape(-1, side, side, 3)
+        decoded[at] = True
+    return thumbs if decoded.all() else thumbs[decoded]
 
 
 def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8]) -> Summary:

@@ -3,13 +3,14 @@
 import json
 import posixpath
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -130,6 +131,22 @@ class Lake:
         """Writes rows to a scratch folder below the lake and reads them back: whatever is lost, they stay the same."""
         rows.write.mode("overwrite").parquet(self.path(name))
         return self.spark.read.schema(rows.schema).parquet(self.path(name))
+
+    def fetch(self, name: str, rows: DataFrame) -> Iterator[pa.Table]:
+        """Rows brought to the driver, one partition after the other: memory holds one of them.
+
+        They go through a scratch folder, since `DataFrame.toLocalIterator` keeps what it has fetched from a shuffle in
+        the driver's heap until the last row.
+
+        Args:
+            name: The folder below the lake; gone in the end.
+            rows: In partitions that fit the driver.
+        """
+        try:
+            for file in sorted(self.stage(name, rows).inputFiles()):
+                yield self.spark.read.schema(rows.schema).parquet(unquote(file)).toArrow()
+        finally:
+            self.delete(name)
 
     def require(self, table: Table) -> DataFrame:
         """The table as it stands.

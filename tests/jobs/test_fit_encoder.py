@@ -10,7 +10,7 @@ from jobs import config, fit_encoder, tables
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from models import encoder, runtime
+from models import encoder, images, runtime
 from models.encoder import Encoder
 from models.errors import WinnowError
 from models.training import encoder as training
@@ -26,8 +26,9 @@ def png(index: int) -> bytes:
     return buffer.getvalue()
 
 
-def fill(lake: Lake, files: list[bytes]) -> None:
-    values = [(f"{i:032x}", str(i), "s", None, data, 100, 100, "PNG", "{}", 0) for i, data in enumerate(files)]
+def fill(lake: Lake, files: list[bytes], first: int = 0) -> None:
+    numbered = enumerate(files, first)
+    values = [(f"{i:032x}", str(i), "s", None, data, 100, 100, "PNG", "{}", 0) for i, data in numbered]
     lake.append(tables.IMAGES, lake.spark.createDataFrame(values, tables.IMAGES.schema).repartition(3), Recipe("test"))
 
 
@@ -82,6 +83,22 @@ def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, mo
 def fit_from_nothing(thumbs, plan, report, start):
     report(0.5, 1.0)
     return training.with_properties(start, {"max_distance": "33", "trained_on": str(len(thumbs))})
+
+
+def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(filled, monkeypatch):
+    fill(filled, [b"no image"], first=80)
+    seen = []
+    monkeypatch.setattr(
+        training, "fit", lambda thumbs, *others: seen.append(thumbs) or fit_from_nothing(thumbs, *others)
+    )
+    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+
+    summary = fit_encoder.run(job_on(filled, "encoder.images=90"))
+
+    size = (training.SOURCE_SIDE, training.SOURCE_SIDE)
+    expected = np.stack([images.thumbnail(images.decode(png(i), size[0]), size) for i in range(80)])
+    assert summary["images"] == 80
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 @pytest.mark.parametrize("change", ["encoder.images=70", "seed=5", "encoder.minutes=0.03"])

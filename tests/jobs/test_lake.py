@@ -44,6 +44,14 @@ def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
     assert lake.read_version(tables.VERDICTS, 99) is None
 
 
+def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: Lake) -> None:
+    odd = Lake(lake.spark, f"{lake.uri}/a lake of 100%")
+    parts = list(odd.fetch("_staging/x", lake.spark.range(100).repartition(3)))
+    assert len(parts) == 3 and all(part.num_rows for part in parts)
+    assert sorted(row for part in parts for row in part["id"].to_pylist()) == list(range(100))
+    assert not odd.has_file("_staging/x")
+
+
 def test_a_file_is_replaced_whole_and_a_missing_one_is_named(lake: Lake) -> None:
     lake.write_file("models/a.bin", b"one")
     lake.write_file("models/a.bin", b"\xfftwo")
