@@ -26,6 +26,9 @@ STAGING = "_staging/fit_encoder"
 FEWEST = 500
 """Images below which an encoder would learn them by heart."""
 
+STRANGERS = 0.001
+"""Images that may lie within an image's `max_distance` without being copies of it, on average."""
+
 _FETCHED = 32 << 20  # Bytes of pixels that the driver fetches at once.
 _THUMBNAILS = "image_id string, pixels binary"
 
@@ -82,7 +85,7 @@ def run(job: Job) -> Summary:
     training = _training()
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
         thumbs = _thumbnails(job.lake, ids, chosen, training.SOURCE_SIDE)
-    summary = _fit(job, training, thumbs)
+    summary = _fit(job, training, thumbs, rows.count())
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
     job.lake.write_file(RECIPE, json.dumps(kept, indent=1, sort_keys=True).encode())
@@ -148,18 +151,22 @@ def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDA
     return thumbs if decoded.all() else thumbs[decoded]
 
 
-def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8]) -> Summary:
-    wanted, seed, shipped = job.settings.encoder, job.settings.seed, encoder.shipped()
-    near = encoder.Encoder.load(shipped).max_distance
-    plan = training.Plan(minutes=wanted.minutes, batch=wanted.batch, seed=seed, same_within=near)
-    progress = job.progress
+def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8], images_in_lake: int) -> Summary:
+    wanted, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
+    plan = training.Plan(
+        minutes=wanted.minutes,
+        batch=wanted.batch,
+        seed=job.settings.seed,
+        same_within=encoder.Encoder.load(shipped).max_distance,
+        # Each image has as many strangers as the lake has images: the more there are, the nearer is the nearest.
+        collisions=min(training.COLLISIONS, STRANGERS / images_in_lake),
+    )
     with progress.step(f"fit-encoder: train for {wanted.minutes:g} minutes on {len(thumbs)} images"):
         fitted = training.fit(
             thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
         )
     with progress.step("fit-encoder: measure"):
-        unseen = training.split(thumbs, seed)[1]
-        own, given = (training.measure(encoder.Encoder.load(model), unseen, seed) for model in (fitted, shipped))
+        own, given = (training.measured(model, thumbs, plan) for model in (fitted, shipped))
     better = own.recall >= given.recall
     if not better:
         progress.warn("the fitted encoder finds fewer copies than the shipped one, which is kept: try more minutes")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _OVERLAYS = 384
+_MOST_CROPPED = 0.58  # Of a side that is 2 long: 29 %.
 _LETTERS = "abcdefghiklmnoprstuvwyABCDEHLMNRSTW   .:@0123456789"
 _GREY = (0.299, 0.587, 0.114)
 
@@ -134,12 +135,14 @@ def _frame(chance: Chance, count: int) -> Tensor:
     # A crop of 20 % leaves 0.8 of the side, the removed part split between the two edges at random.
     part = chance.uniform(0, 1, count, 2)
     split = torch.stack([part[:, 0], 1 - part[:, 0], part[:, 1], 1 - part[:, 1]], dim=1)
-    total = chance.uniform(0, 0.48, count, 2).repeat_interleave(2, dim=1)
-    crop = split * total * torch.where(chance.some(0.5, count)[:, None], torch.ones_like(total), total / 0.48)
+    total = chance.uniform(0, _MOST_CROPPED, count, 2).repeat_interleave(2, dim=1)
+    # Crops cost an encoder most, so they are most of the changes; some are made smaller, as most in the wild are.
+    smaller = torch.where(chance.some(0.3, count)[:, None], total / _MOST_CROPPED, torch.ones_like(total))
+    crop = split * total * smaller
     border = -chance.uniform(0, 0.24, count, 1) * chance.uniform(0.7, 1.0, count, 4)
     shift = (chance.uniform(-0.18, 0.18, count, 2).repeat_interleave(2, dim=1)) * inwards
     kind = chance.uniform(0, 1, count)[:, None]
-    change = torch.where(kind < 0.35, crop, torch.where(kind < 0.6, border, torch.where(kind < 0.92, shift, 0.0)))
+    change = torch.where(kind < 0.6, crop, torch.where(kind < 0.75, border, torch.where(kind < 0.95, shift, 0.0)))
     return whole + inwards * change
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.encoder import HASH_BITS, Encoder, projection
 from models.training import contrast
 from models.training.augment import Augmenter
-from models.training.measure import Thumbs, measure, planar, reduced, signs
+from models.training.measure import COLLISIONS, Measured, Thumbs, measure, planar, reduced, signs
 from models.training.network import Floats, Hyperplanes, Network, from_onnx, to_onnx
 
 SIDE = 64
@@ -45,6 +45,7 @@ class Plan:
         crowding: Weight of the term that keeps nearest pictures apart.
         same_within: Bits within which the hashes of the encoder to start from call two pictures copies, so that they do
             not count as different; None where no picture is in the set twice.
+        collisions: Share of the pairs of different pictures that may lie within the fitted encoder's `max_distance`.
     """
 
     minutes: float
@@ -56,6 +57,7 @@ class Plan:
     temperature: float = 0.07
     crowding: float = 2.0
     same_within: int | None = None
+    collisions: float = COLLISIONS
 
 
 Report = Callable[[float, float], None]
@@ -65,8 +67,8 @@ Report = Callable[[float, float], None]
 def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> bytes:
     """An encoder fitted to pictures.
 
-    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which one in
-    a million pairs of different pictures collide (see `models.training.measure`), or where 99.9 % of the changed copies
+    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which no more
+    pairs of different pictures collide than may (see `models.training.measure`), or where 99.9 % of the changed copies
     are found, if that is nearer.
 
     Args:
@@ -82,7 +84,7 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     Raises:
         ModelError: `start` is no encoder that training can start from.
     """
-    training, unseen = split(thumbs, plan.seed)
+    training, _ = split(thumbs, plan.seed)
     torch.manual_seed(plan.seed)
     network = from_onnx(start) if start is not None else Network(SIDE, plan.dims)
     codes = None
@@ -94,7 +96,7 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     planes = Hyperplanes(centre, projection(network.dims))
     properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
     model = to_onnx(network, planes, properties)
-    found = measure(Encoder.load(model), unseen, plan.seed)
+    found = measured(model, thumbs, plan)
     nearest = min(found.free_distance, int(np.quantile(found.copies, 0.999)))
     return with_properties(model, {"max_distance": str(nearest)})
 
@@ -104,6 +106,18 @@ def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:
     held_out = min(int(len(thumbs) * _HELD_OUT), _HELD_OUT_MOST)
     order = np.random.default_rng(seed).permutation(len(thumbs))
     return thumbs[order[held_out:]], thumbs[order[:held_out]]
+
+
+def measured(model: bytes, thumbs: Thumbs, plan: Plan) -> Measured:
+    """What an encoder does on the pictures that `fit` holds out, told from each other and from some it is fitted to.
+
+    Args:
+        model: The ONNX file.
+        thumbs: As given to `fit`.
+        plan: Likewise.
+    """
+    training, unseen = split(thumbs, plan.seed)
+    return measure(Encoder.load(model), unseen, plan.seed, training[:_HELD_OUT_MOST], plan.collisions)
 
 
 def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:

@@ -16,7 +16,7 @@ Thumbs = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 COLLISIONS = 1e-6
-"""Share of the pairs of different pictures that may lie within the measured distance."""
+"""Share of the pairs of different pictures at which encoders are compared."""
 
 COPIES = 4
 """Changed copies made of each picture."""
@@ -32,7 +32,7 @@ class Measured:
 
     Attributes:
         pictures: How many.
-        free_distance: Bits of 256 within which at most one in a million pairs of different pictures lie.
+        free_distance: Bits of 256 within which no larger share of the pairs of different pictures lie than may.
         recall: Share of changed copies that lie within `free_distance` of their originals.
         copies: Distances of the copies from their originals, bits, of shape (pictures × `COPIES`,).
     """
@@ -43,7 +43,7 @@ class Measured:
     copies: NDArray[np.int64] = field(repr=False)
 
 
-def measure(own: Encoder, thumbs: Thumbs, seed: int) -> Measured:
+def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions: float = COLLISIONS) -> Measured:
     """What an encoder finds of changed copies, at the distance where different pictures do not meet yet.
 
     Among a user's pictures there are copies that nobody marked, so two pictures may be one. A picture and the mirror
@@ -54,13 +54,17 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int) -> Measured:
         own: The encoder.
         thumbs: uint8 of shape (n, s, s, 3), RGB, larger than the encoder's own size, so that crops have detail.
         seed: Of the changes.
+        others: uint8 of shape (m, s, s, 3): what `thumbs` are told from as well, for few pictures make too few pairs.
+        collisions: Share of the pairs of different pictures that may lie within the measured distance.
     """
     augmenter = Augmenter(own.size[0], seed, torch.device("cpu"))
-    originals, mirrored = signs(own, thumbs), signs(own, np.ascontiguousarray(thumbs[:, :, ::-1]))
-    copies = [_copy_distances(own, augmenter, thumbs, originals) for _ in range(COPIES)]
+    everyone = np.concatenate([thumbs, others])
+    originals, mirrored = signs(own, everyone), signs(own, np.ascontiguousarray(everyone[:, :, ::-1]))
+    copies = [_copy_distances(own, augmenter, thumbs, originals[: len(thumbs)]) for _ in range(COPIES)]
     lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
-    pairs = (HASH_BITS - originals[lopsided] @ mirrored[lopsided].T) / 2
-    free = distance_at(pairs[~np.eye(len(pairs), dtype=bool)], COLLISIONS)
+    pairs = (HASH_BITS - originals[: len(thumbs)] @ mirrored.T) / 2
+    counted = lopsided[: len(thumbs), None] & lopsided & ~np.eye(len(thumbs), len(everyone), dtype=np.bool_)
+    free = distance_at(pairs[counted], collisions)
     found = np.concatenate(copies)
     return Measured(len(thumbs), free, float((found <= free).mean()), found)
 

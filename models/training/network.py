@@ -21,10 +21,11 @@ _QUIET = 12.0
 
 
 class Network(nn.Module):
-    """Six 3×3 convolutions, the last grid flattened, one linear layer to a vector of unit length.
+    """Six 3×3 convolutions, a residual block on the last grid, the grid flattened, one linear layer to a unit vector.
 
-    The grid is flattened and not averaged, since a copy has its things in the same places. Brightness and contrast of
-    the whole picture are taken out first.
+    The grid is flattened and not averaged, since a copy has its things in the same places. A crop moves them by up to
+    one cell of it: the residual block, two more 3×3 convolutions, lets each cell know of its neighbours. Brightness and
+    contrast of the whole picture are taken out first.
 
     Args:
         side: Width and height of the pictures, pixels; a multiple of 16.
@@ -40,10 +41,13 @@ class Network(nn.Module):
             nn.Conv2d(before, after, 3, stride, 1)
             for before, after, stride in zip(widths, widths[1:], STRIDES, strict=False)
         )
+        self.residual = nn.ModuleList(nn.Conv2d(CHANNELS[-1], CHANNELS[-1], 3, 1, 1) for _ in range(2))
         self.linear = nn.Linear(CHANNELS[-1] * (side // 16) ** 2, dims)
-        for layer in self.convolutions:
+        for layer in (*self.convolutions, *self.residual):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        # At first the block adds nothing, as in Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+        nn.init.zeros_(self.residual[1].weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The embedding of pictures.
@@ -60,6 +64,8 @@ class Network(nn.Module):
         values = values.contiguous(memory_format=torch.channels_last)
         for layer in self.convolutions:
             values = torch.relu(layer(values))
+        inner, outer = self.residual
+        values = torch.relu(values + outer(torch.relu(inner(values))))
         return nn.functional.normalize(self.linear(values.flatten(1)).float(), dim=1)
 
 
@@ -113,18 +119,22 @@ def to_onnx(network: Network, planes: Hyperplanes, properties: Mapping[str, str]
 def from_onnx(model: bytes) -> Network:
     """The network that `to_onnx` wrote, to train it further.
 
+    A file without a residual block, as the shipped one is, gets one that adds nothing yet.
+
     Args:
         model: The ONNX file.
 
     Raises:
         ModelError: The file holds another network.
     """
-    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(model).graph.initializer}
+    kept = onnx.load_from_string(model).graph.initializer
+    stored = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in kept}
     try:
-        dims, features = stored["linear.weight.half"].shape
+        dims, features = stored["linear.weight"].shape
         network = Network(side=16 * round((features / CHANNELS[-1]) ** 0.5), dims=dims)
-        state = {name: stored[name if name in stored else f"{name}.half"] for name in network.state_dict()}
-        network.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in state.items()})
+        given = network.state_dict()
+        wanted = [name for name in given if name in stored or not name.startswith("residual.")]
+        network.load_state_dict({**given, **{name: torch.from_numpy(stored[name]) for name in wanted}})
     except (KeyError, RuntimeError, ValueError) as error:
         raise ModelError("this encoder was not written by fit-encoder, so training cannot start from it") from error
     return network
@@ -151,16 +161,25 @@ def _nodes() -> list[onnx.NodeProto]:
         make("Div", ["centred", "scale"], ["values0"]),
     ]
     for i, stride in enumerate(STRIDES):
-        weights = [f"convolutions.{i}.weight", f"convolutions.{i}.bias"]
-        sizes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [stride, stride]}
-        nodes.append(make("Conv", [f"values{i}", *weights], [f"sums{i}"], **sizes))
+        nodes.append(_convolution(f"convolutions.{i}", f"values{i}", f"sums{i}", stride))
         nodes.append(make("Relu", [f"sums{i}"], [f"values{i + 1}"]))
+    grid = f"values{len(STRIDES)}"
     return [
         *nodes,
-        make("Flatten", [f"values{len(STRIDES)}"], ["features"]),
+        _convolution("residual.0", grid, "inner_sums", 1),
+        make("Relu", ["inner_sums"], ["inner"]),
+        _convolution("residual.1", "inner", "outer_sums", 1),
+        make("Add", [grid, "outer_sums"], ["grid_sums"]),
+        make("Relu", ["grid_sums"], ["grid"]),
+        make("Flatten", ["grid"], ["features"]),
         make("Gemm", ["features", "linear.weight", "linear.bias"], ["vector"], transB=1),
         make("ReduceL2", ["vector", "axis"], ["length"]),
         make("Div", ["vector", "length"], ["embedding"]),
         make("Sub", ["embedding", "centre"], ["from_centre"]),
         make("MatMul", ["from_centre", "planes"], ["hash"]),
     ]
+
+
+def _convolution(name: str, source: str, target: str, stride: int) -> onnx.NodeProto:
+    sizes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [stride, stride]}
+    return helper.make_node("Conv", [source, f"{name}.weight", f"{name}.bias"], [target], **sizes)

@@ -50,9 +50,8 @@ def filled(lake, monkeypatch):
 
 def recalls(monkeypatch, fitted: float, shipped: float) -> None:
     """Makes the measurement say so, whatever the encoders find."""
-    given = runtime.digest(encoder.shipped())
     found = SimpleNamespace(recall=fitted), SimpleNamespace(recall=shipped)
-    monkeypatch.setattr(training, "measure", lambda own, thumbs, seed: found[own.digest == given])
+    monkeypatch.setattr(training, "measured", lambda model, thumbs, plan: found[model == encoder.shipped()])
 
 
 def test_too_few_images_are_named_with_what_is_needed(lake):
@@ -99,6 +98,19 @@ def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(fille
     expected = np.stack([images.thumbnail(images.decode(png(i), size[0]), size) for i in range(80)])
     assert summary["images"] == 80
     np.testing.assert_array_equal(seen[0], expected)
+
+
+def test_the_larger_the_lake_the_fewer_pairs_may_collide(filled, monkeypatch):
+    plans = []
+    monkeypatch.setattr(training, "fit", lambda *args: plans.append(args[1]) or fit_from_nothing(*args))
+    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+
+    fit_encoder.run(job_on(filled))
+    monkeypatch.setattr(fit_encoder, "STRANGERS", 8e-7)
+    fit_encoder.run(job_on(filled, "seed=5"))
+
+    # 64 of the 80 images are looked at: the lake's size counts, not the sample's.
+    assert [plan.collisions for plan in plans] == [1e-6, pytest.approx(1e-8)]
 
 
 @pytest.mark.parametrize("change", ["encoder.images=70", "seed=5", "encoder.minutes=0.03"])

@@ -20,6 +20,7 @@ from jobs.job import Job
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.session import DELTA_JAR
+from tests.conftest import SMALL
 from tests.pictures import bright_or_dark, brightness_model, brightness_settings
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +81,7 @@ class Run:
 
     def arguments(self, lake: Path) -> list[str]:
         """The same command for another lake."""
-        settings = [part for text in self.overrides for part in ("--set", text)]
+        settings = [part for text in (*self.overrides, *SMALL) for part in ("--set", text)]
         return ["run", str(self.pictures), "--lake", str(lake), "--labels", str(self.labels), *settings]
 
 

@@ -106,6 +106,7 @@ def test_repeats_do_not_count_as_different() -> None:
 def test_onnx_gives_what_torch_gives(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     network = Network(64, 32)
+    torch.nn.init.normal_(network.residual[1].weight, std=0.05)
     seen = np.ascontiguousarray(pictures[:, 16:80, 16:80])
 
     embedding, hashes = Encoder.load(file_of(network)).encode(seen)
@@ -114,6 +115,16 @@ def test_onnx_gives_what_torch_gives(pictures: NDArray[np.uint8]) -> None:
         expected = network(torch.from_numpy(seen).permute(0, 3, 1, 2).float()).numpy()
     np.testing.assert_allclose(embedding, expected, atol=2e-3)
     assert (np.unpackbits(hashes, axis=1) == (expected @ projection(32) > 0)).mean() > 0.99
+
+
+def test_the_residual_block_adds_nothing_at_first() -> None:
+    network = Network(32, 16)
+    pixels = torch.rand(2, 3, 32, 32) * 255
+    before = network(pixels)
+
+    torch.nn.init.zeros_(network.residual[0].weight)
+
+    torch.testing.assert_close(network(pixels), before)
 
 
 def test_a_network_comes_back_from_its_file() -> None:
@@ -125,6 +136,17 @@ def test_a_network_comes_back_from_its_file() -> None:
     assert (again.side, again.dims) == (32, 16)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_a_file_without_a_residual_block_gets_one_that_adds_nothing(pictures: NDArray[np.uint8]) -> None:
+    given, seen = encoder.shipped(), np.ascontiguousarray(pictures[:, 16:80, 16:80])
+    assert b"residual" not in given
+
+    network = from_onnx(given)
+
+    with torch.inference_mode():
+        found = network(torch.from_numpy(seen).permute(0, 3, 1, 2).float()).numpy()
+    np.testing.assert_allclose(found, Encoder.load(given).encode(seen)[0], atol=2e-3)
 
 
 def test_another_file_is_refused() -> None:
@@ -156,7 +178,7 @@ def separation(model: bytes, pictures: NDArray[np.uint8]) -> float:
     own = Encoder.load(model)
     hashes = signs(own, pictures)
     different = (256 - hashes @ hashes.T)[~np.eye(len(hashes), dtype=bool)] / 2
-    return float(different.mean() - measure(own, pictures, seed=5).copies.mean())
+    return float(different.mean() - measure(own, pictures, 5, pictures[:0]).copies.mean())
 
 
 def test_fitting_sets_pictures_apart_from_copies_and_is_repeatable(pictures: NDArray[np.uint8]) -> None:
@@ -185,14 +207,16 @@ def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -
 def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDArray[np.uint8]) -> None:
     own = Encoder.load(encoder.shipped())
 
-    found = measure(own, pictures, seed=1)
+    found = measure(own, pictures[:60], 1, pictures[60:])
 
-    assert found.pictures == 80 and found.copies.shape == (320,)
+    assert found.pictures == 60 and found.copies.shape == (240,)
     assert found.recall == (found.copies <= found.free_distance).mean()
     hashes, mirrored = signs(own, pictures), signs(own, np.ascontiguousarray(pictures[:, :, ::-1]))
     lopsided = np.flatnonzero(distances(hashes, mirrored) > 96)
-    others = [distances(hashes[[i]], mirrored[[j]])[0] for i in lopsided for j in lopsided if i != j]
+    pairs = [(i, j) for i in lopsided for j in lopsided if i < 60 and i != j]
+    others = [distances(hashes[[i]], mirrored[[j]])[0] for i, j in pairs]
     assert found.free_distance == distance_at(np.array(others, np.float32), 1e-6) < min(others)
+    assert measure(own, pictures[:60], 1, pictures[60:], collisions=1e-8).free_distance < found.free_distance
 
 
 def test_few_pairs_do_not_make_the_threshold_optimistic() -> None:
