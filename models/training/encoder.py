@@ -34,7 +34,7 @@ class Plan:
     """How an encoder is trained.
 
     Attributes:
-        minutes: Time for training; the learning rate follows it.
+        minutes: Time for training and what it needs; the learning rate follows it.
         batch: Pictures in a batch, of which each gives two views.
         seed: Of everything random.
         dims: Length of an embedding.
@@ -84,21 +84,21 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     Raises:
         ModelError: `start` is no encoder that training can start from.
     """
+    schedule = _Schedule(plan)
     training, _ = split(thumbs, plan.seed)
     torch.manual_seed(plan.seed)
     network = from_onnx(start) if start is not None else Network(SIDE, plan.dims)
     codes = None
     if start is not None and plan.same_within is not None:
-        codes = signs(Encoder.load(start), training)
-    _train(network, _Pictures(torch.from_numpy(training), codes, plan.same_within or 0), plan, report)
+        codes = signs(Encoder.load(start, torch.get_num_threads()), training)
+    _train(network, _Pictures(torch.from_numpy(training), codes, plan.same_within or 0), plan, schedule, report)
     # Random hyperplanes: a rotation learned on these pictures (ITQ) gives fewer copies on others.
     centre = _embed(network, training[:_CENTRED_ON]).mean(axis=0)
     planes = Hyperplanes(centre, projection(network.dims))
     properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
     model = to_onnx(network, planes, properties)
     found = measured(model, thumbs, plan)
-    nearest = min(found.free_distance, int(np.quantile(found.copies, 0.999)))
-    return with_properties(model, {"max_distance": str(nearest)})
+    return with_properties(model, {"max_distance": str(found.max_distance)})
 
 
 def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:
@@ -117,7 +117,9 @@ def measured(model: bytes, thumbs: Thumbs, plan: Plan) -> Measured:
         plan: Likewise.
     """
     training, unseen = split(thumbs, plan.seed)
-    return measure(Encoder.load(model), unseen, plan.seed, training[:_HELD_OUT_MOST], plan.collisions)
+    return measure(
+        Encoder.load(model, torch.get_num_threads()), unseen, plan.seed, training[:_HELD_OUT_MOST], plan.collisions
+    )
 
 
 def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
@@ -146,14 +148,13 @@ class _Pictures:
         return same | torch.from_numpy(HASH_BITS - codes @ codes.T <= 2 * self.near)
 
 
-def _train(network: Network, pictures: _Pictures, plan: Plan, report: Report) -> None:
+def _train(network: Network, pictures: _Pictures, plan: Plan, schedule: "_Schedule", report: Report) -> None:
     """Trains the network in place."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device, memory_format=torch.channels_last).train()
     augmenter = Augmenter(network.side, plan.seed, device)
     optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=0.02)
     draws = torch.Generator().manual_seed(plan.seed)
-    schedule = _Schedule(plan)
     while (done := schedule.done()) < 1:
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * schedule.factor(done)

@@ -18,6 +18,13 @@ Floats = NDArray[np.float32]
 COLLISIONS = 1e-6
 """Share of the pairs of different pictures at which encoders are compared."""
 
+LEAST_DISTANCE = 31
+"""Bits that are always called copies, as of an encoder that says nothing: pictures of almost nothing, which collide
+nearer, should not set the distance of all others."""
+
+ENOUGH_COPIES = 0.999
+"""Share of the copies beyond which a larger distance finds little more."""
+
 COPIES = 4
 """Changed copies made of each picture."""
 
@@ -32,14 +39,16 @@ class Measured:
 
     Attributes:
         pictures: How many.
-        free_distance: Bits of 256 within which no larger share of the pairs of different pictures lie than may.
+        free_distance: Bits of 256 within which at most one in a million pairs of different pictures lie.
         recall: Share of changed copies that lie within `free_distance` of their originals.
+        max_distance: Bits within which to call pictures copies.
         copies: Distances of the copies from their originals, bits, of shape (pictures × `COPIES`,).
     """
 
     pictures: int
     free_distance: int
     recall: float
+    max_distance: int
     copies: NDArray[np.int64] = field(repr=False)
 
 
@@ -55,7 +64,8 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
         thumbs: uint8 of shape (n, s, s, 3), RGB, larger than the encoder's own size, so that crops have detail.
         seed: Of the changes.
         others: uint8 of shape (m, s, s, 3): what `thumbs` are told from as well, for few pictures make too few pairs.
-        collisions: Share of the pairs of different pictures that may lie within the measured distance.
+        collisions: Share of the pairs of different pictures that may lie within `max_distance`, unless even the nearest
+            `LEAST_DISTANCE` bits hold more.
     """
     augmenter = Augmenter(own.size[0], seed, torch.device("cpu"))
     everyone = np.concatenate([thumbs, others])
@@ -64,9 +74,11 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
     lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
     pairs = (HASH_BITS - originals[: len(thumbs)] @ mirrored.T) / 2
     counted = lopsided[: len(thumbs), None] & lopsided & ~np.eye(len(thumbs), len(everyone), dtype=np.bool_)
-    free = distance_at(pairs[counted], collisions)
-    found = np.concatenate(copies)
-    return Measured(len(thumbs), free, float((found <= free).mean()), found)
+    different, found = pairs[counted], np.concatenate(copies)
+    free = distance_at(different, COLLISIONS)
+    allowed = max(distance_at(different, collisions), LEAST_DISTANCE)
+    nearest = min(allowed, int(np.quantile(found, ENOUGH_COPIES)))
+    return Measured(len(thumbs), free, float((found <= free).mean()), nearest, found)
 
 
 def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
