@@ -144,10 +144,10 @@ def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDA
     thumbs = np.empty((len(chosen), side, side, 3), np.uint8)
     decoded = np.zeros(len(chosen), bool)
     for part in lake.fetch(STAGING, small):
-        at = [places[image_id] for image_id in part["image_id"].to_pylist()]
-        pixels = [np.frombuffer(row.as_buffer(), np.uint8) for row in part["pixels"]]
-        thumbs[at] = np.stack(pixels).reshape(-1, side, side, 3)
-        decoded[at] = True
+        for image_id, pixels in zip(part["image_id"].to_pylist(), part["pixels"], strict=True):
+            place = places[image_id]
+            thumbs[place] = np.frombuffer(pixels.as_buffer(), np.uint8).reshape(side, side, 3)
+            decoded[place] = True
     return thumbs if decoded.all() else thumbs[decoded]
 
 

@@ -20,7 +20,9 @@ FITTED = "models/encoder.onnx"
 """Where `fit-encoder` puts the encoder fitted to a lake, below the lake."""
 
 HASH_BITS = 256
-_ASSUMED_DISTANCE = 31
+ASSUMED_DISTANCE = 31
+"""Bits within which hashes are called near-duplicates where the encoder's file does not say."""
+
 _PROJECTION_SEED = 256
 _EMBEDDING, _HASH = "embedding", "hash"
 _DESCRIBE = "what it takes and gives can be described under [encoder.model]"
@@ -119,7 +121,7 @@ class Encoder:
     @property
     def max_distance(self) -> int:
         """Bits of 256 within which its hashes call two pictures near-duplicates; 31 when the file does not say."""
-        return int(self.properties.get("max_distance", _ASSUMED_DISTANCE))
+        return int(self.properties.get("max_distance", ASSUMED_DISTANCE))
 
     @cached_property
     def _projection(self) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder import HASH_BITS, Encoder
+from models.encoder import ASSUMED_DISTANCE, HASH_BITS, Encoder
 from models.training.augment import Augmenter
 
 Thumbs = NDArray[np.uint8]
@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 COLLISIONS = 1e-6
 """Share of the pairs of different pictures at which encoders are compared."""
 
-LEAST_DISTANCE = 31
+LEAST_DISTANCE = ASSUMED_DISTANCE
 """Bits that are always called copies, as of an encoder that says nothing: pictures of almost nothing, which collide
 nearer, should not set the distance of all others."""
 
