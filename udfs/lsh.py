@@ -42,6 +42,7 @@ _LEADERS = 16
 _CROWD = 1 / 8
 # Pairs that all crowded runs may make: in a small lake every one, beyond that some for each hash.
 _CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH = 4_000_000, 4
+_FEWEST_BUCKETS, _ENTRIES_PER_BUCKET = 8, 1_000_000
 _SPLIT_ROWS = 4
 _MAX_SPLITS = 8
 
@@ -183,6 +184,16 @@ class Matching:
             split = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
             keys = band_keys(rest.hashes(), split)[:, 0].astype(np.uint32)
         return Found.union([*parts, self.match(keys, rest, depth + 1)])
+
+
+def buckets_for(entries: int) -> int:
+    """Shuffle buckets among which entries are spread, so that no task holds many more than a million of 44 bytes.
+
+    Examples:
+        >>> buckets_for(1000), buckets_for(10_000_001)
+        (8, 11)
+    """
+    return max(_FEWEST_BUCKETS, -(-entries // _ENTRIES_PER_BUCKET))
 
 
 def room_for_crowds(hashes: int, buckets: int) -> int:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 
-from udfs.lsh import PACKED, Matching, Packing, room_for_crowds
+from udfs.lsh import PACKED, Matching, Packing, buckets_for, room_for_crowds
 from udfs.matching import FOUND
 from udfs.minhash import Bands, choose_bands
-
-_ENTRIES_PER_BUCKET = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class LshParameters:
         bands: MinHash bands and rows.
         max_distance: Bits of 256 within which a pair counts.
         max_bucket: Hashes under one band key beyond which a bucket is split.
-        buckets: Shuffle buckets, so that no task holds more than about a million entries of 44 bytes.
+        buckets: Shuffle buckets.
         crowd_pairs: Pairs that crowded runs of a bucket may make.
     """
 
@@ -40,7 +38,7 @@ class LshParameters:
             8
         """
         bands = choose_bands(1 << max(hashes - 1, 1).bit_length(), max_distance, recall, seed)
-        buckets = max(8, -(-hashes * bands.bands // _ENTRIES_PER_BUCKET))
+        buckets = buckets_for(hashes * bands.bands)
         return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
 

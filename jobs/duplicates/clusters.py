@@ -19,10 +19,9 @@ from jobs import tables
 from jobs.duplicates.hash_nodes import Rule
 from jobs.job import Job
 from udfs.cluster import Assigning, hash_bits
-from udfs.lsh import PACKED, Matching, room_for_crowds
+from udfs.lsh import PACKED, Matching, buckets_for, room_for_crowds
 from udfs.matching import FOUND
 
-_ENTRIES_PER_BUCKET = 1_000_000
 _MAX_CLUSTER = 50_000
 _MEMBERS_FITTED = 20
 _ITERATIONS = 5
@@ -38,7 +37,7 @@ class ClusterParameters:
         nearest: Centroids that each hash is assigned to in each clustering.
         max_distance: Bits of 256 within which a pair counts.
         seed: Of the subsets and of k-means.
-        buckets: Shuffle buckets, so that no task holds more than about a million entries of 44 bytes.
+        buckets: Shuffle buckets.
         crowd_pairs: Pairs that crowded clusters of a bucket may make.
     """
 
@@ -61,9 +60,8 @@ class ClusterParameters:
             >>> ClusterParameters.for_data(1_000_000, 31, 5, 1, seed=0).clusters
             500
         """
-        entries = hashes * clusterings * nearest
         clusters = max(2, round(sqrt(hashes) / 2))
-        buckets = max(8, -(-entries // _ENTRIES_PER_BUCKET))
+        buckets = buckets_for(hashes * clusterings * nearest)
         room = room_for_crowds(hashes, buckets)
         return cls(clusters, clusterings, nearest, max_distance, seed, buckets, room)
 

@@ -20,9 +20,7 @@ _NOISE_SEED = 100
 
 
 def drawings(folder: Path) -> Thumbs:
-    """The drawings of a generated picture set, without the copies planted among them and one of each set of siblings.
-
-    Siblings differ in one detail. Whether they are the same is a matter of taste, so nothing is learned from them.
+    """The different drawings of a generated picture set.
 
     Args:
         folder: What `winnow generate` wrote.
@@ -30,13 +28,26 @@ def drawings(folder: Path) -> Thumbs:
     Returns:
         uint8 of shape (n, 96, 96, 3), in the order of their names.
     """
+    return np.stack([_thumbnail(file.read_bytes()) for file in originals(folder)])
+
+
+def originals(folder: Path) -> list[Path]:
+    """Files of a generated picture set without the copies planted among them and with one of each set of siblings.
+
+    Siblings differ in one detail. Whether they are the same is a matter of taste, so nothing is learned from them.
+
+    Args:
+        folder: What `winnow generate` wrote.
+
+    Returns:
+        In the order of their names.
+    """
     truth = pq.read_table(folder / "truth.parquet", columns=["file_name", "original", "sibling_group"])
     drawn = truth.filter(pc.is_null(truth["original"])).sort_by("file_name").to_pylist()
     first: dict[str, str] = {}
     for row in drawn:
         first.setdefault(row["sibling_group"] or row["file_name"], row["file_name"])
-    names = sorted(first.values())
-    return np.stack([_thumbnail((folder / name).read_bytes()) for name in names])
+    return [folder / name for name in sorted(first.values())]
 
 
 def _thumbnail(data: bytes) -> Thumbs:

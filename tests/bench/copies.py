@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from models import encoder, images
 from models.training.measure import COLLISIONS, distance_at
+from models.training.ship import originals
 from udfs.hashes import PDQ_DISTANCE, pdq_of
 
 Rng = np.random.Generator
@@ -193,13 +194,16 @@ def distances(methods: list[Method], pictures: list[Image.Image]) -> Iterator[tu
 
 
 def load(places: list[Path], limit: int | None) -> list[Image.Image]:
-    """Pictures of folders and tar files, in the order of their names."""
+    """Pictures of folders and tar files, in the order of their names; of a generated set, the originals."""
     found = itertools.chain.from_iterable(_files(place) for place in places)
     return [images.decode(data, 512) for data in itertools.islice(found, limit)]
 
 
 def _files(place: Path) -> Iterator[bytes]:
     endings = (".jpg", ".jpeg", ".png", ".webp")
+    if (place / "truth.parquet").exists():
+        yield from (file.read_bytes() for file in originals(place))
+        return
     if place.is_dir():
         yield from (file.read_bytes() for file in sorted(place.rglob("*")) if file.suffix.lower() in endings)
         return
