@@ -165,12 +165,13 @@ def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8], images_in_la
         fitted = training.fit(
             thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
         )
-    with progress.step("fit-encoder: measure"):
-        own, given = (training.measured(model, thumbs, plan) for model in (fitted, shipped))
+    own = fitted.measured
+    with progress.step("fit-encoder: measure the shipped encoder"):
+        given = training.measured(shipped, thumbs, plan)
     better = own.recall >= given.recall
     if not better:
         progress.warn("the fitted encoder finds fewer copies than the shipped one, which is kept: try more minutes")
-    model = fitted if better else shipped
+    model = fitted.model if better else shipped
     return {
         "images": len(thumbs),
         "recall of copies, fitted": round(own.recall, 4),

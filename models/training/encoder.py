@@ -64,7 +64,20 @@ Report = Callable[[float, float], None]
 """Called now and then with the share of the training that is done, 0 to 1, and the loss."""
 
 
-def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> bytes:
+@dataclass(frozen=True)
+class Fitted:
+    """An encoder that was fitted to pictures.
+
+    Attributes:
+        model: The ONNX file.
+        measured: What it does on the pictures that were held out.
+    """
+
+    model: bytes
+    measured: Measured
+
+
+def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> Fitted:
     """An encoder fitted to pictures.
 
     Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which no more
@@ -77,9 +90,6 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
         report: Told of the progress.
         start: A fitted encoder whose weights to start from, and by whose hashes copies among the pictures are known.
             None starts from random weights and takes all as different.
-
-    Returns:
-        The ONNX file.
 
     Raises:
         ModelError: `start` is no encoder that training can start from.
@@ -98,7 +108,7 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
     model = to_onnx(network, planes, properties)
     found = measured(model, thumbs, plan)
-    return with_properties(model, {"max_distance": str(found.max_distance)})
+    return Fitted(with_properties(model, {"max_distance": str(found.max_distance)}), found)
 
 
 def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:

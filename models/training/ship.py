@@ -66,8 +66,8 @@ def main() -> None:
     shapes = noise.pictures(_NOISE_SEED, arguments.noise, SOURCE_SIDE)
     thumbs = np.concatenate([shapes, drawings(arguments.pictures)])
     plan = Plan(minutes=0, batch=arguments.batch, seed=0, steps=arguments.steps)
-    model = fit(thumbs, plan, lambda done, loss: print(f"{done:4.0%}  loss {loss:.3f}", flush=True))  # noqa: T201
-    arguments.out.write_bytes(model)
+    fitted = fit(thumbs, plan, lambda done, loss: print(f"{done:4.0%}  loss {loss:.3f}", flush=True))  # noqa: T201
+    arguments.out.write_bytes(fitted.model)
 
 
 if __name__ == "__main__":

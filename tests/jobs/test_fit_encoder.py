@@ -81,7 +81,8 @@ def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, mo
 
 def fit_from_nothing(thumbs, plan, report, start):
     report(0.5, 1.0)
-    return training.with_properties(start, {"max_distance": "33", "trained_on": str(len(thumbs))})
+    model = training.with_properties(start, {"max_distance": "33", "trained_on": str(len(thumbs))})
+    return training.Fitted(model, training.measured(model, thumbs, plan))
 
 
 def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(filled, monkeypatch):

@@ -9,7 +9,7 @@ from models.encoder import Encoder, projection
 from models.errors import ModelError
 from models.training import contrast, noise
 from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
-from models.training.encoder import Plan, fit, split, with_properties
+from models.training.encoder import Plan, fit, measured, split, with_properties
 from models.training.measure import distance_at, distances, measure, signs
 from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
 
@@ -187,18 +187,20 @@ def test_fitting_sets_pictures_apart_from_copies_and_is_repeatable(pictures: NDA
     plan = Plan(minutes=0, batch=24, seed=0, dims=64, steps=20)
     told: list[float] = []
 
-    model = fit(pictures[:-30], plan, lambda done, loss: told.append(done))
+    fitted = fit(pictures[:-30], plan, lambda done, loss: told.append(done))
 
-    assert separation(model, pictures[-30:]) > max(2 * untrained, 20)
+    assert separation(fitted.model, pictures[-30:]) > max(2 * untrained, 20)
     assert len(told) == 10 and told == sorted(told)
-    assert model == fit(pictures[:-30], plan, lambda done, loss: None)
+    assert fitted.model == fit(pictures[:-30], plan, lambda done, loss: None).model
+    assert Encoder.load(fitted.model).max_distance == fitted.measured.max_distance
+    assert fitted.measured.copies.tolist() == measured(fitted.model, pictures[:-30], plan).copies.tolist()
 
 
 def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     start = file_of(Network(64, 256))
 
-    model = fit(pictures[:40], Plan(minutes=0.02, batch=8, seed=0), lambda done, loss: None, start)
+    model = fit(pictures[:40], Plan(minutes=0.02, batch=8, seed=0), lambda done, loss: None, start).model
 
     assert model != start
     assert not np.array_equal(signs(Encoder.load(model), pictures[:10]), signs(Encoder.load(start), pictures[:10]))
