@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binom
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,6 +87,7 @@ def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
 
     With fewer than ten pairs in that share it is read from a line through the distances of the tenth and the hundredth
     nearest pair, over the logarithm of their rank: the nearest pair of a small sample is farther than those to come.
+    It is never farther than for hashes of independent bits, which no encoder surpasses.
 
     Args:
         different: Distances of pairs, bits, of any shape.
@@ -100,16 +102,20 @@ def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
         >>> spread = 60 + 10 * np.log10(np.arange(1, 1001, dtype=np.float32))
         >>> distance_at(spread, 0.01), distance_at(spread, 0.0001), distance_at(spread[:50], 0.01)
         (70, 49, 0)
+        >>> distance_at(np.full(1000, 128.0), 1e-6)
+        90
     """
     ordered = np.sort(different, axis=None)
     count = len(ordered)
     if count < _FAR:
         return 0
     if count * share >= _NEAR:
-        return max(int(np.ceil(ordered[int(count * share)])) - 1, 0)
-    near, far = float(ordered[_NEAR - 1]), float(ordered[_FAR - 1])
-    decades = np.log10(_NEAR / (count * share)) / np.log10(_FAR / _NEAR)
-    return max(int(np.ceil(near - (far - near) * decades)) - 1, 0)
+        found = float(ordered[int(count * share)])
+    else:
+        near, far = float(ordered[_NEAR - 1]), float(ordered[_FAR - 1])
+        found = near - (far - near) * np.log10(_NEAR / (count * share)) / np.log10(_FAR / _NEAR)
+    independent = binom.ppf(share, HASH_BITS, 0.5)
+    return int(np.clip(np.ceil(found) - 1, 0, independent))
 
 
 def signs(own: Encoder, thumbs: Thumbs) -> Floats:
