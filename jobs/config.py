@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from jobs import keyword_lists
 from models.classifier import ImageModel
@@ -21,6 +21,12 @@ Positive = Annotated[int, Field(ge=1)]
 _SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
 _NAMED, _DESCRIBED = "named", "described"
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names each once")
+    return names
 
 
 class _Section(BaseModel):
@@ -127,7 +133,7 @@ class DedupSettings(_Section):
     keep_kept: bool
     min_quality: Annotated[int, Field(ge=0, le=100)] | None = None
     max_bucket: Annotated[int, Field(ge=2)]
-    rank: list[Literal["resolution", "caption"]]
+    rank: Annotated[list[Literal["resolution", "caption"]], AfterValidator(_each_once)]
     sample: Annotated[int, Field(ge=0)]
 
 
@@ -201,7 +207,7 @@ class ExportSettings(_Section):
 class Settings(_Section):
     """All settings of a run."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     spark: SparkSettings
     ingest: IngestSettings
     encoder: EncoderSettings

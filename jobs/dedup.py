@@ -36,7 +36,8 @@ def run(job: Job) -> Summary:
     lake.require(tables.SIGNALS)
     rule = rule_for(job)
     inputs = lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
-    recipe = Recipe("dedup", inputs, {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed})
+    asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed}
+    recipe = Recipe("dedup", inputs, {**asked, "signals": lake.identity(tables.SIGNALS)})
     before = lake.recipe(tables.DUPLICATES)
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("dedup: up to date")
@@ -99,6 +100,11 @@ def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
     lake, settings = job.lake, job.settings.dedup
     with job.progress.step("dedup: gather hashes"):
         earlier = history.latest(lake, recipe)
+        if earlier is None and lake.exists(tables.DUPLICATES):
+            job.progress.note(
+                "dedup: other settings, other signals, or files of the run before are gone: all is compared anew, and "
+                "other images may be kept"
+            )
         signals, images, verdicts = (lake.read(t) for t in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
         members = hash_nodes.members(signals, images, verdicts, rule)
         stay = earlier.kept if earlier and settings.keep_kept else None

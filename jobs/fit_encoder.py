@@ -168,9 +168,9 @@ def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8], images_in_la
     own = fitted.measured
     with progress.step("fit-encoder: measure the shipped encoder"):
         given = training.measured(shipped, thumbs, plan)
-    better = own.recall >= given.recall
+    better = own.recall > given.recall
     if not better:
-        progress.warn("the fitted encoder finds fewer copies than the shipped one, which is kept: try more minutes")
+        progress.warn("the fitted encoder finds no more copies than the shipped one, which is kept: try more minutes")
     model = fitted.model if better else shipped
     return {
         "images": len(thumbs),

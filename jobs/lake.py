@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -118,9 +118,33 @@ class Lake:
         if version is None or not self.exists(table):
             return None
         try:
-            return self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table.name))
+            rows = self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table.name))
+            # The log tells which files there were, and not whether they are there still: each is opened.
+            rows.select(F.lit(1).alias("one")).agg(F.sum("one")).collect()
         except AnalysisException:
             return None
+        except (PySparkException, Py4JJavaError) as error:
+            if "FAILED_READ_FILE.FILE_NOT_EXIST" in str(error):
+                return None
+            raise
+        return rows
+
+    def read_made(self, table: Table, recipe: Recipe) -> DataFrame | None:
+        """The newest version of the table that was made by a recipe; None where there is none, or it is gone."""
+        if not self.exists(table):
+            return None
+        history = DeltaTable.forPath(self.spark, self.path(table.name)).history()
+        for commit in history.select("version", "userMetadata").orderBy(F.desc("version")).toLocalIterator():
+            if recipe.makes_the_same(_told(commit.userMetadata)[0]):
+                return self.read_version(table, commit.version)
+        return None
+
+    def identity(self, table: Table) -> str | None:
+        """Delta's id of the table: one that was removed and written anew has another. None when it is not there."""
+        if not self.exists(table):
+            return None
+        detail = DeltaTable.forPath(self.spark, self.path(table.name)).detail()
+        return str(detail.select("id").collect()[0].id)
 
     @property
     def shuffle_partitions(self) -> int:

@@ -98,6 +98,9 @@ class Assigning:
         blocks = []
         for begin in range(0, len(vectors), _BLOCK):
             block = vectors[begin : begin + _BLOCK]
+            rows = len(block)
+            # Always as many rows: a product of other shape rounds otherwise, and a vector half way goes elsewhere.
+            block = np.pad(block, ((0, _BLOCK - rows), (0, 0)))
             near = [nearest_centroids(block, self.centroids[i], self.nearest) + i * k for i in range(clusterings)]
-            blocks.append(np.concatenate(near, axis=1))
+            blocks.append(np.concatenate(near, axis=1)[:rows])
         return np.concatenate(blocks).astype(np.uint32)

@@ -199,6 +199,8 @@ def buckets_for(entries: int) -> int:
 def room_for_crowds(hashes: int, buckets: int) -> int:
     """Pairs that crowded runs of one bucket may make, so that all pairs stay proportional to the hashes.
 
+    A run that is split, or that its best have settled, is matched again in parts, each of which has this room anew.
+
     Args:
         hashes: Distinct hashes that are compared.
         buckets: Shuffle buckets among which their entries are spread.

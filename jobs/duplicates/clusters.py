@@ -63,7 +63,7 @@ class ClusterParameters:
         clusters = max(2, round(sqrt(hashes) / 2))
         buckets = buckets_for(hashes * clusterings * nearest)
         room = room_for_crowds(hashes, buckets)
-        return cls(clusters, clusterings, nearest, max_distance, seed, buckets, room)
+        return cls(clusters, clusterings, min(nearest, clusters), max_distance, seed, buckets, room)
 
 
 def vectors(job: Job, hashes: DataFrame, rule: Rule) -> DataFrame:

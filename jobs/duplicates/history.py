@@ -1,6 +1,7 @@
 """What an earlier `dedup` compared, found and kept, so that a lake that grew is not compared anew.
 
-Only the tables tell: `pairs` names the version of `signals` it was made from, and so which images had been compared.
+Only the tables tell: `duplicates`, which is written last, names the version of `signals` that it was made from, and so
+which images had been compared. What a killed run wrote after it is passed over.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jobs.lake import Lake, Recipe
 # Settings under which pairs that were found once are still what a new search would find.
 _SEARCH = (
     "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
-    "nearest", "seed",
+    "nearest", "seed", "signals",
 )  # fmt: skip
 _RANK = ("rank",)
 
@@ -36,24 +37,25 @@ class History:
 
 
 def latest(lake: Lake, recipe: Recipe) -> History | None:
-    """The run before, if it ended and searched with the same settings; else None.
+    """The last run that ended, if it searched the same table with the same settings and all of it is there; else None.
 
     Args:
         lake: Where it wrote.
         recipe: Of the run that is about to start.
     """
-    before, ended = lake.recipe(tables.PAIRS), lake.recipe(tables.DUPLICATES)
-    if before is None or ended is None or not ended.makes_the_same(before) or not _alike(before, recipe, _SEARCH):
+    before = lake.recipe(tables.DUPLICATES)
+    if before is None or not _alike(before, recipe, _SEARCH):
         return None
     signals = lake.read_version(tables.SIGNALS, before.inputs["signals"])
-    if signals is None:
+    pairs, filtered = (lake.read_made(table, before) for table in (tables.PAIRS, tables.FILTERED_DUPLICATES))
+    if signals is None or pairs is None or filtered is None:
         return None
     compared = signals.where(F.col("encoder") == recipe.settings["encoder"]).select("image_id")
     if not _alike(before, recipe, _RANK):
-        return History(compared, lake.read(tables.PAIRS), None)
-    gone = lake.read(tables.DUPLICATES).unionByName(lake.read(tables.FILTERED_DUPLICATES))
+        return History(compared, pairs, None)
+    gone = lake.read(tables.DUPLICATES).unionByName(filtered)
     kept = compared.join(gone.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
-    return History(compared, lake.read(tables.PAIRS), kept)
+    return History(compared, pairs, kept)
 
 
 def _alike(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:
@@ -74,8 +76,10 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
         return nodes.withColumn("known", F.lit(False))
     by_leader = history.pairs.where(F.col("method") == POPULAR)
     ends = by_leader.select(F.explode(F.array("a_id", "b_id")).alias("image_id")).distinct()
-    compared = history.compared.join(ends, "image_id", "left_anti")
-    seen = images.join(compared, "image_id", "left_semi").select("rank").distinct()
+    # By rank: where repeats are many, the pair names one image of each hash, and settled are all of them.
+    settled = images.join(ends, "image_id", "left_semi").select("rank").distinct()
+    seen = images.join(history.compared, "image_id", "left_semi").select("rank").distinct()
+    seen = seen.join(settled, "rank", "left_anti")
     marked = nodes.join(seen.withColumn("known", F.lit(True)), "rank", "left")
     return marked.withColumn("known", F.coalesce("known", F.lit(False)))
 

@@ -16,8 +16,10 @@ from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.popular import Parted
 from jobs.duplicates.search_recall import Measured, SearchRecall
 from jobs.job import Job
+from udfs.matching import FOUND
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
+_A_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,17 @@ def searched(job: Job, hashes: DataFrame, count: int, search: Search, rule: Rule
     if settings.keep == "independent" and not rule.strict:
         parted = popular.parted(hashes, count, rule.max_distance, settings.max_bucket, bool(search.clusterings))
     if parted is None:
-        return Searched(_found_pairs(job, hashes, search, rule), hashes, count, None)
+        return Searched(_found_pairs(job, hashes, count, search, rule), hashes, count, None)
     pictures = "a popular picture" if parted.popular == 1 else f"{parted.popular:,} popular pictures"
     job.progress.note(f"dedup: {parted.settled:,} hashes match {pictures} and are not searched further")
-    found = parted.found.unionByName(_found_pairs(job, parted.rest, search, rule))
-    return Searched(found, parted.rest, count - parted.settled, parted)
+    left = count - parted.settled
+    found = parted.found.unionByName(_found_pairs(job, parted.rest, left, search, rule))
+    return Searched(found, parted.rest, left, parted)
 
 
-def _found_pairs(job: Job, hashes: DataFrame, search: Search, rule: Rule) -> DataFrame:
+def _found_pairs(job: Job, hashes: DataFrame, count: int, search: Search, rule: Rule) -> DataFrame:
+    if count < _A_PAIR:  # k-means fails there.
+        return job.lake.spark.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     if search.lsh:
         parts.append(candidates.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))

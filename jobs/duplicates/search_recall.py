@@ -4,7 +4,7 @@ The same pass looks some bits beyond the threshold, so that a user sees what a l
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ SAMPLED = T.StructType(
     [
         T.StructField("a", T.LongType()),
         T.StructField("b", T.LongType()),
+        T.StructField("sampled", T.LongType()),
         T.StructField("distance", T.IntegerType()),
         T.StructField("known", T.BooleanType()),
         T.StructField("stay", T.BooleanType()),
@@ -42,13 +43,14 @@ SAMPLED = T.StructType(
     ]
 )
 """A pair of ranks (a < b) within the threshold, or a near miss, which counts for no pair; or, where `a` is null, how
-many pairs of a batch lie at a distance above the threshold. `known` are pairs of which no end is new, `stay` those of
-which both images are kept."""
+many pairs of a batch lie at a distance above the threshold. `sampled` is the end that is of the sample, `known` are
+pairs of which no end is new, `stay` those of which both images are kept."""
 
 _SAMPLED_ARROW = pa.schema(
     [
         ("a", pa.int64()),
         ("b", pa.int64()),
+        ("sampled", pa.int64()),
         ("distance", pa.int32()),
         ("known", pa.bool_()),
         ("stay", pa.bool_()),
@@ -81,16 +83,52 @@ class SearchRecall:
     both_kept: int = 0
 
     @classmethod
-    def of(cls, sampled: int, exhaustive: int, found: int, confidence: float) -> "SearchRecall":
-        """The share found, with its interval (Clopper-Pearson, on pairs).
+    def of(
+        cls, sampled: int, pairs: NDArray[np.int64], found: NDArray[np.int64], confidence: float, both_kept: int = 0
+    ) -> "SearchRecall":
+        """The share found, with its interval.
+
+        Hashes are sampled and not pairs, and the pairs of one hash of a large group come together. So the interval is
+        Clopper and Pearson's for as many pairs as would have told as much, had they been drawn one by one.
+
+        Args:
+            sampled: Hashes that were compared with all others.
+            pairs: int64 of shape (n,): pairs of each sampled hash that has any.
+            found: int64 of shape (n,): those that the search found.
+            confidence: Of the interval.
+            both_kept: See the attribute.
+
+        Source:
+            Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts
+            estimated from survey data", Survey Methodology 24 (1998).
 
         Examples:
-            >>> SearchRecall.of(10, 40, 40, 0.95).low > 0.9, SearchRecall.of(10, 0, 0, 0.95).recall
-            (True, 1.0)
+            >>> one, many = np.ones(40, np.int64), np.full(4, 10)
+            >>> SearchRecall.of(50, one, one, 0.95).low > 0.9 > SearchRecall.of(50, many, many, 0.95).low
+            True
+            >>> SearchRecall.of(10, one[:0], one[:0], 0.95).recall
+            1.0
         """
-        interval = stats.binomtest(found, exhaustive).proportion_ci(confidence) if exhaustive else None
-        low, high = (interval.low, interval.high) if interval else (0.0, 1.0)
-        return cls(sampled, exhaustive, found, found / exhaustive if exhaustive else 1.0, float(low), float(high))
+        total, hits = int(pairs.sum()), int(found.sum())
+        if not total:
+            return cls(sampled, 0, 0, 1.0, 0.0, 1.0, both_kept)
+        share, tail = hits / total, (1 - confidence) / 2
+        drawn = _drawn_alone(pairs, found)
+        good, bad = share * drawn, (1 - share) * drawn
+        low = float(stats.beta.ppf(tail, good, bad + 1)) if hits else 0.0
+        high = float(stats.beta.isf(tail, good + 1, bad)) if hits < total else 1.0
+        return cls(sampled, total, hits, share, low, high, both_kept)
+
+
+def _drawn_alone(pairs: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+    """Pairs that, drawn one by one, would tell as much as those of sampled hashes."""
+    total, share = pairs.sum(), found.sum() / pairs.sum()
+    # The variance of a ratio of sums over hashes (Cochran, "Sampling Techniques", 1977, section 6.3).
+    variance = ((found - share * pairs) ** 2).sum() / total**2
+    if variance == 0:
+        # All or none is found: as if the pairs of a hash stood and fell together.
+        return float(total**2 / (pairs**2).sum())
+    return float(min(share * (1 - share) / variance, total))
 
 
 @dataclass(frozen=True)
@@ -193,9 +231,13 @@ class Exhaustive:
         nearest = np.lexsort((ends[1][miss], ends[0][miss], distance[miss]))[: self.most]
         return pa.concat_tables(
             [
-                _pairs(ends[:, told], distance[told], (known[told], stay[told]), 1),
+                _pairs(ends[:, told], sample.ranks[left][told], distance[told], (known[told], stay[told]), 1),
                 _pairs(
-                    ends[:, miss][:, nearest], distance[miss][nearest], (known[miss][nearest], stay[miss][nearest]), 0
+                    ends[:, miss][:, nearest],
+                    sample.ranks[left][miss][nearest],
+                    distance[miss][nearest],
+                    (known[miss][nearest], stay[miss][nearest]),
+                    0,
                 ),
                 _counted(distance[~near]),
             ]
@@ -203,16 +245,20 @@ class Exhaustive:
 
 
 def _pairs(
-    ends: NDArray[np.int64], distance: NDArray[np.int32], flags: tuple[NDArray[np.bool_], NDArray[np.bool_]], count: int
+    ends: NDArray[np.int64],
+    sampled: NDArray[np.int64],
+    distance: NDArray[np.int32],
+    flags: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    count: int,
 ) -> pa.Table:
     counts = np.full(len(distance), count, np.int64)
-    return pa.table([pa.array(ends[0]), pa.array(ends[1]), distance, *flags, counts], schema=_SAMPLED_ARROW)
+    return pa.table([pa.array(ends[0]), pa.array(ends[1]), sampled, distance, *flags, counts], schema=_SAMPLED_ARROW)
 
 
 def _counted(distance: NDArray[np.int32]) -> pa.Table:
     values, counts = np.unique(distance, return_counts=True)
     nulls, unsaid = pa.nulls(len(values), pa.int64()), pa.nulls(len(values), pa.bool_())
-    return pa.table([nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
+    return pa.table([nulls, nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
 
 
 def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) -> Measured:
@@ -233,19 +279,25 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
     try:
         hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
         within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
-        # One row for each distance, clustering and kind at most.
-        counted = within.groupBy("distance", "known", "clustering").agg(
-            F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if("stay").alias("stay")
-        )
+        if look.strict:
+            within = within.where("not known")
+        # A pair that a second look told apart was found, and both are kept.
+        missed = F.col("stay") & F.col("hit").isNull()
+        sums = F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if(missed).alias("stay")
+        # Some rows for each sampled hash, some hundred distances.
+        by_hash = within.groupBy("sampled", "known", "clustering").agg(*sums).collect()
+        near = within.groupBy("distance").agg(*sums).orderBy("distance").collect()
         above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
         misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
-        if look.strict:
-            counted = counted.where("not known")
-        near, distances = counted.collect(), [(row.distance, row.pairs, 0) for row in above.collect()]
+        sampled, one_in = len(sample.packed), exhaustive.one_in
         return Measured(
-            _recall(len(sample.packed), near, look),
-            tuple(_recall_of_first(count, len(sample.packed), near, look) for count in range(1, look.clusterings + 1)),
-            (*_by_distance(near, exhaustive.one_in), *distances),
+            _recall(sampled, by_hash, look),
+            tuple(_recall_of_first(count, sampled, by_hash, look) for count in range(1, look.clusterings + 1)),
+            # Reckoned up where one pair in so many was told.
+            (
+                *((row.distance, one_in * row.pairs, one_in * row.found) for row in near),
+                *((row.distance, row.pairs, 0) for row in above.collect()),
+            ),
             tuple((row.a, row.b, row.distance) for row in misses.collect()),
         )
     finally:
@@ -270,20 +322,24 @@ def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
     return Sample(packed, ~np.isin(ranks, lost) & (ranks < look.passed))
 
 
-def _recall(sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
-    pairs, found, stay = (sum(row[name] for row in counted) for name in ("pairs", "found", "stay"))
-    return replace(SearchRecall.of(sampled, pairs, found, look.confidence), both_kept=stay)
+def _recall(sampled: int, by_hash: Sequence[Row], look: Look) -> SearchRecall:
+    stay = sum(row.stay for row in by_hash)
+    return _of_hashes(sampled, [(row.sampled, row.pairs, row.found) for row in by_hash], look, stay)
 
 
-def _recall_of_first(count: int, sampled: int, counted: Sequence[Row], look: Look) -> SearchRecall:
+def _recall_of_first(count: int, sampled: int, by_hash: Sequence[Row], look: Look) -> SearchRecall:
     """Of the first `count` clusterings, over pairs that this run compared."""
-    fresh = [row for row in counted if not row.known]
-    found = sum(row.found for row in fresh if row.clustering is not None and row.clustering < count)
-    return SearchRecall.of(sampled, sum(row.pairs for row in fresh), found, look.confidence)
+    fresh = [row for row in by_hash if not row.known]
+    sums = [
+        (row.sampled, row.pairs, row.found if row.clustering is not None and row.clustering < count else 0)
+        for row in fresh
+    ]
+    return _of_hashes(sampled, sums, look)
 
 
-def _by_distance(counted: Sequence[Row], one_in: int) -> Iterator[tuple[int, int, int]]:
-    """Each distance with its pairs and those found, reckoned up where one in so many was told."""
-    for bits in sorted({row.distance for row in counted}):
-        rows = [row for row in counted if row.distance == bits]
-        yield bits, one_in * sum(row.pairs for row in rows), one_in * sum(row.found for row in rows)
+def _of_hashes(sampled: int, sums: Sequence[tuple[int, int, int]], look: Look, both_kept: int = 0) -> SearchRecall:
+    """From pairs and found ones of sampled hashes, each hash perhaps in several rows."""
+    ranks, pairs, found = np.array(sums, np.int64).reshape(-1, 3).T
+    _, place = np.unique(ranks, return_inverse=True)
+    of_hash = [np.bincount(place, values).astype(np.int64) for values in (pairs, found)]
+    return SearchRecall.of(sampled, of_hash[0], of_hash[1], look.confidence, both_kept)

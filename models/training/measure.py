@@ -41,7 +41,8 @@ class Measured:
     Attributes:
         pictures: How many.
         free_distance: Bits of 256 within which at most one in a million pairs of different pictures lie.
-        recall: Share of changed copies that lie within `free_distance` of their originals.
+        recall: Share of changed copies that lie within `free_distance` of their originals; 0 where there are
+            too few pairs to know it.
         max_distance: Bits within which to call pictures copies.
         copies: Distances of the copies from their originals, bits, of shape (pictures × `COPIES`,).
     """
@@ -77,9 +78,9 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
     counted = lopsided[: len(thumbs), None] & lopsided & ~np.eye(len(thumbs), len(everyone), dtype=np.bool_)
     different, found = pairs[counted], np.concatenate(copies)
     free = distance_at(different, COLLISIONS)
-    allowed = max(distance_at(different, collisions), LEAST_DISTANCE)
-    nearest = min(allowed, int(np.quantile(found, ENOUGH_COPIES)))
-    return Measured(len(thumbs), free, float((found <= free).mean()), nearest, found)
+    nearest = min(distance_at(different, collisions), int(np.quantile(found, ENOUGH_COPIES)))
+    recall = float((found <= free).mean()) if len(different) >= _FAR else 0.0
+    return Measured(len(thumbs), free, recall, max(nearest, LEAST_DISTANCE), found)
 
 
 def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:

@@ -106,13 +106,21 @@ def job_of(lake: Lake, *overrides: str) -> Job:
 def in_two_goes(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
     """Half of the pictures first, then all."""
     run(lake, pictures[::2], *overrides)
-    job, recipe = job_of(lake, *overrides), Recipe("test")
-    encoder = current_encoder(job).digest
+    dedup.run(grown(lake, pictures[1::2], *overrides))
+    return removed(lake)
+
+
+def grown(lake: Lake, pictures: list[Picture], *overrides: str) -> Job:
+    """A job on a lake to which pictures were added."""
+    job = job_of(lake, *overrides)
     rest = Lake(lake.spark, f"{lake.uri}/rest")
-    fill(rest, pictures[1::2], encoder)
+    fill(rest, pictures, current_encoder(job).digest)
     for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS):
-        lake.append(table, rest.read(table), recipe)
-    dedup.run(job)
+        lake.append(table, rest.read(table), Recipe("test"))
+    return job
+
+
+def removed(lake: Lake) -> dict[str, tuple[str, int, str]]:
     return {row.removed_id: (row.kept_id, row.distance, row.method) for row in lake.read(tables.DUPLICATES).collect()}
 
 

@@ -1,14 +1,31 @@
+from typing import Any
+
+import pytest
+
 from jobs import dedup, tables
-from jobs.lake import Lake
-from tests.jobs.hashed import Picture, hashes, in_two_goes, job_of, mixture, near, pair_rows, plain_greedy, run
+from jobs.lake import Lake, Recipe, Table
+from tests.jobs.hashed import (
+    Picture,
+    grown,
+    hashes,
+    in_two_goes,
+    job_of,
+    mixture,
+    near,
+    pair_rows,
+    plain_greedy,
+    quality_rows,
+    removed,
+    run,
+)
 
 
 def test_a_lake_that_grew_gives_what_one_run_over_everything_gives(lake: Lake) -> None:
     pictures = mixture()
-    grown = in_two_goes(lake, pictures, "dedup.keep_kept=false")
+    in_two = in_two_goes(lake, pictures, "dedup.keep_kept=false")
     pairs, compared = pair_rows(lake), lake.read(tables.DEDUP_QUALITY).collect()[0].compared
     other = Lake(lake.spark, f"{lake.uri}/whole")
-    assert grown == run(other, pictures, "dedup.keep_kept=false") and len(grown) > 50
+    assert in_two == run(other, pictures, "dedup.keep_kept=false") and len(in_two) > 50
     assert pairs == pair_rows(other)
     # Old is not compared with old again.
     assert 0 < compared < 0.9 * other.read(tables.DEDUP_QUALITY).collect()[0].compared
@@ -31,3 +48,66 @@ def test_another_threshold_compares_everything_anew(lake: Lake) -> None:
     dedup.run(job)
     wide = {row.removed_id for row in lake.read(tables.DUPLICATES).collect()}
     assert wide == {i for i in plain_greedy(pictures) if {p.image_id: p for p in pictures}[i].passed}
+
+
+def one_and_a_better_one() -> list[Picture]:
+    base = hashes(2)
+    old, better = Picture(1, base[0].tobytes(), 100), Picture(2, near(base[0], 5, 1).tobytes(), 900)
+    return [old, Picture(3, base[1].tobytes(), 100), better]
+
+
+def test_what_was_kept_stays_though_the_run_was_killed_before_its_last_table(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, other, better = one_and_a_better_one()
+    run(lake, [old, other])
+    job, replace = grown(lake, [better]), lake.replace
+
+    def replace_until(table: Table, *others: Any) -> None:
+        if table == tables.DUPLICATES:
+            raise KeyboardInterrupt
+        replace(table, *others)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(lake, "replace", replace_until)
+        with pytest.raises(KeyboardInterrupt):
+            dedup.run(job)
+
+    dedup.run(job)
+
+    assert removed(lake) == {better.image_id: (old.image_id, 5, "lsh")}
+
+
+def test_a_table_of_signals_that_was_removed_and_made_anew_is_compared_anew(lake: Lake) -> None:
+    pictures = mixture()
+    run(lake, pictures[::2])
+    encoder = lake.read(tables.SIGNALS).first().encoder
+    lake.delete(tables.SIGNALS.name)
+    job = grown(lake, pictures[1::2])
+    before = {picture.image_id: picture for picture in pictures[::2]}
+    again = [(p.image_id, p.hash, 100, encoder, [1.0], p.hash, str(p.number), None) for p in before.values()]
+    lake.append(tables.SIGNALS, lake.spark.createDataFrame(again, tables.SIGNALS.schema), Recipe("test"))
+
+    dedup.run(job)
+
+    gone = plain_greedy(pictures) & {picture.image_id for picture in pictures if picture.passed}
+    assert set(removed(lake)) == gone and quality_rows(lake)[-1].recall == 1.0
+
+
+def test_what_a_popular_picture_had_settled_is_compared_when_it_is_filtered_later(lake: Lake) -> None:
+    # So many repeats that one pair of images stands for those of the picture and what is near it.
+    base, crowd = hashes(1)[0], 80
+
+    def pictures(passed: bool) -> list[Picture]:
+        repeats = [Picture(i, base.tobytes(), width=500, passed=passed) for i in range(501)]
+        copies = [near(base, 22, seed=i // 2).tobytes() for i in range(2 * crowd)]
+        return repeats + [Picture(1000 + i, copy) for i, copy in enumerate(copies)]
+
+    run(lake, pictures(passed=True), "dedup.max_bucket=60")
+    verdicts = [(p.image_id, p.passed, []) for p in pictures(passed=False)]
+    lake.replace(tables.VERDICTS, lake.spark.createDataFrame(verdicts, tables.VERDICTS.schema), Recipe("filter"))
+
+    dedup.run(job_of(lake, "dedup.max_bucket=60"))
+
+    gone = plain_greedy(pictures(passed=False)) & {p.image_id for p in pictures(passed=False) if p.passed}
+    assert set(removed(lake)) == gone

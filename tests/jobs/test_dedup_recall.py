@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
+from scipy import stats
 
 from jobs import tables
+from jobs.duplicates.search_recall import SearchRecall
 from jobs.lake import Lake
 from tests.jobs.hashed import Picture, hashes, mixture, near, plain_greedy, quality_rows, run
 
@@ -58,3 +61,27 @@ def test_a_near_miss_has_two_ends_that_are_kept(lake: Lake) -> None:
     assert misses == [(pictures[0].image_id, pictures[4].image_id, 50)]
     counted = {row.distance: row.exhaustive_pairs for row in lake.read(tables.DEDUP_DISTANCES).collect()}
     assert counted == {10: 1, 40: 2, 50: 1}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_clusters_of_almost_nothing_find_what_there_is(lake: Lake, count: int) -> None:
+    pictures = [Picture(i, bytes([i]) + bytes(31)) for i in range(count)]
+    plain = [Picture(10 + i, bytes(32), quality=0) for i in range(3)]
+
+    found = run(lake, pictures + plain, "dedup.method=clusters", "dedup.nearest=5")
+
+    assert set(found) == {picture.image_id for picture in pictures[1:]}
+
+
+def test_the_interval_of_recall_holds_where_pairs_come_in_groups() -> None:
+    generator = np.random.default_rng(0)
+    # Hashes with many pairs, of which those of some hashes are missed more often.
+    pairs = np.minimum(generator.zipf(1.8, 20_000), 100)
+    found = generator.binomial(pairs, np.where(generator.random(20_000) < 0.1, 0.9, 1.0))
+    true = found.sum() / pairs.sum()
+    samples = [generator.choice(20_000, 1000, replace=False) for _ in range(400)]
+    measured = [SearchRecall.of(1000, pairs[chosen], found[chosen], 0.95) for chosen in samples]
+    alone = [stats.binomtest(m.found, m.exhaustive).proportion_ci(0.95) for m in measured]
+
+    assert np.mean([m.low <= true <= m.high for m in measured]) > 0.88
+    assert np.mean([ci.low <= true <= ci.high for ci in alone]) < 0.7

@@ -3,12 +3,19 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame
 
 from jobs import tables
 from jobs.lake import Lake, Recipe
+from jobs.session import overridden
 from models.errors import WinnowError
 
 VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]
+
+
+def rows(lake: Lake, image_id: str) -> DataFrame:
+    return lake.spark.createDataFrame([(image_id, True, [])], tables.VERDICTS.schema)
 
 
 def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(lake: Lake) -> None:
@@ -17,9 +24,9 @@ def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(l
         yield from batches
 
     schema = tables.VERDICTS.schema
-    rows = lake.spark.createDataFrame(VERDICTS, schema).coalesce(1).mapInArrow(slowly, schema)
+    slow = lake.spark.createDataFrame(VERDICTS, schema).coalesce(1).mapInArrow(slowly, schema)
     lake.begin()
-    lake.replace(tables.VERDICTS, rows, Recipe("filter", settings={"x": 1}))
+    lake.replace(tables.VERDICTS, slow, Recipe("filter", settings={"x": 1}))
     told = lake.commit(tables.VERDICTS)
     assert told is not None and told.recipe == Recipe("filter", settings={"x": 1})
     assert told.seconds is not None and 2 <= told.seconds < 120
@@ -34,14 +41,39 @@ def test_a_table_that_is_not_there_has_no_rows_and_names_the_command_that_makes_
 
 
 def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
-    rows = lake.spark.createDataFrame(VERDICTS, tables.VERDICTS.schema)
-    lake.append(tables.VERDICTS, rows, Recipe("filter"))
-    lake.remove(tables.VERDICTS, rows.where("kept").select("image_id"), Recipe("undo"))
+    both = lake.spark.createDataFrame(VERDICTS, tables.VERDICTS.schema)
+    lake.append(tables.VERDICTS, both, Recipe("filter"))
+    lake.remove(tables.VERDICTS, both.where("kept").select("image_id"), Recipe("undo"))
     assert [row.image_id for row in lake.read(tables.VERDICTS).collect()] == ["b" * 32]
     assert lake.recipe(tables.VERDICTS) == Recipe("undo")
     first = lake.read_version(tables.VERDICTS, 0)
     assert first is not None and first.count() == 2
     assert lake.read_version(tables.VERDICTS, 99) is None
+    undone = lake.read_made(tables.VERDICTS, Recipe("undo"))
+    assert undone is not None and undone.count() == 1
+    assert lake.read_made(tables.VERDICTS, Recipe("another")) is None
+
+
+def test_a_version_whose_files_were_vacuumed_is_gone(lake: Lake) -> None:
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
+    lake.replace(tables.VERDICTS, rows(lake, "b" * 32), Recipe("two"))
+    checked = "spark.databricks.delta.retentionDurationCheck.enabled"
+    with overridden(lake.spark, {checked: "false"}):
+        DeltaTable.forPath(lake.spark, lake.path(tables.VERDICTS.name)).vacuum(0)
+
+    assert lake.read_version(tables.VERDICTS, 0) is None and lake.read_made(tables.VERDICTS, Recipe("one")) is None
+    assert lake.read_version(tables.VERDICTS, 1) is not None
+
+
+def test_a_table_that_was_made_anew_has_another_identity(lake: Lake) -> None:
+    assert lake.identity(tables.VERDICTS) is None
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
+    first = lake.identity(tables.VERDICTS)
+    lake.replace(tables.VERDICTS, rows(lake, "b" * 32), Recipe("two"))
+    assert first == lake.identity(tables.VERDICTS) is not None
+    lake.delete(tables.VERDICTS.name)
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
+    assert lake.identity(tables.VERDICTS) != first
 
 
 def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: Lake) -> None:

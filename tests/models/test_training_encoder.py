@@ -10,7 +10,7 @@ from models.errors import ModelError
 from models.training import contrast, noise
 from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
 from models.training.encoder import Plan, fit, measured, split, with_properties
-from models.training.measure import distance_at, distances, measure, signs
+from models.training.measure import LEAST_DISTANCE, distance_at, distances, measure, signs
 from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
 
 CPU = torch.device("cpu")
@@ -204,6 +204,16 @@ def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -
 
     assert model != start
     assert not np.array_equal(signs(Encoder.load(model), pictures[:10]), signs(Encoder.load(start), pictures[:10]))
+
+
+def test_an_encoder_that_tells_nothing_apart_finds_nothing(pictures: NDArray[np.uint8]) -> None:
+    blind = Network(64, 64)
+    torch.nn.init.zeros_(blind.linear.weight)
+    torch.nn.init.ones_(blind.linear.bias)
+
+    found = measure(Encoder.load(file_of(blind)), pictures[:60], 1, pictures[60:])
+
+    assert found.copies.max() == 0 and found.recall == 0 and found.max_distance == LEAST_DISTANCE
 
 
 def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDArray[np.uint8]) -> None:
