@@ -25,7 +25,7 @@ _NAMED, _DESCRIBED = "named", "described"
 
 def _each_once(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("names each once")
+        raise ValueError("each name may stand there once")
     return names
 
 

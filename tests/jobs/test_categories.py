@@ -48,6 +48,21 @@ def test_wrong_files_name_themselves_and_all_their_faults(tmp_path):
     assert all(key in text for key in ("definition: is missing", "recall = 2", "colour: there is no such setting"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("seed=-1", "seed = -1: input should be greater than or equal to 0"),
+        (
+            'dedup.rank=["caption", "resolution", "caption"]',
+            "dedup.rank = .*: value error, each name may stand there once",
+        ),
+    ],
+)
+def test_a_setting_out_of_its_limits_is_named(setting, fault):
+    with pytest.raises(SettingsError, match=fault):
+        config.load(overrides=[setting])
+
+
 def test_a_folder_without_a_category_is_told(tmp_path):
     with pytest.raises(SettingsError, match="holds no category: copy"):
         config.load([write(tmp_path / "categories", _example='definition = "x"')])
