@@ -13,7 +13,7 @@ from jobs import tables
 from jobs.duplicates.popular import POPULAR
 from jobs.lake import Lake, Recipe
 
-# Settings under which pairs that were found once are still what a new search would find.
+# Settings, and the table, with which pairs that were found once are still what a new search would find.
 _SEARCH = (
     "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
     "nearest", "seed", "signals",

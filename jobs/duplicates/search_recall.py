@@ -5,6 +5,7 @@ The same pass looks some bits beyond the threshold, so that a user sees what a l
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -223,36 +224,19 @@ class Exhaustive:
         distance = entry_distances(both, left, right + len(sample)).astype(np.int32)
         near = distance <= self.max_distance
         stay = self.sample.stays[left] & stays[right]
-        miss = ~near & stay
         ends = np.sort([sample.ranks[left], others.ranks[right]], axis=0)
-        known = sample.known[left] & others.known[right]
         better, worse = ends.astype(np.uint64)
-        told = near & (mixed(better * _PAIR_HASH + worse) % np.uint64(self.one_in) == 0)
-        nearest = np.lexsort((ends[1][miss], ends[0][miss], distance[miss]))[: self.most]
-        return pa.concat_tables(
-            [
-                _pairs(ends[:, told], sample.ranks[left][told], distance[told], (known[told], stay[told]), 1),
-                _pairs(
-                    ends[:, miss][:, nearest],
-                    sample.ranks[left][miss][nearest],
-                    distance[miss][nearest],
-                    (known[miss][nearest], stay[miss][nearest]),
-                    0,
-                ),
-                _counted(distance[~near]),
-            ]
-        )
+        told = np.flatnonzero(near & (mixed(better * _PAIR_HASH + worse) % np.uint64(self.one_in) == 0))
+        misses = np.flatnonzero(~near & stay)
+        nearest = misses[np.lexsort((ends[1][misses], ends[0][misses], distance[misses]))[: self.most]]
+        known = sample.known[left] & others.known[right]
+        columns = (*ends, sample.ranks[left], distance, known, stay)
+        return pa.concat_tables([_pairs(columns, told, 1), _pairs(columns, nearest, 0), _counted(distance[~near])])
 
 
-def _pairs(
-    ends: NDArray[np.int64],
-    sampled: NDArray[np.int64],
-    distance: NDArray[np.int32],
-    flags: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    count: int,
-) -> pa.Table:
-    counts = np.full(len(distance), count, np.int64)
-    return pa.table([pa.array(ends[0]), pa.array(ends[1]), sampled, distance, *flags, counts], schema=_SAMPLED_ARROW)
+def _pairs(columns: Sequence[NDArray[Any]], places: NDArray[np.intp], count: int) -> pa.Table:
+    counts = np.full(len(places), count, np.int64)
+    return pa.table([*(column[places] for column in columns), counts], schema=_SAMPLED_ARROW)
 
 
 def _counted(distance: NDArray[np.int32]) -> pa.Table:

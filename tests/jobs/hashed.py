@@ -61,9 +61,7 @@ def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple
     job = job_of(lake, *overrides)
     fill(lake, pictures, current_encoder(job).digest)
     dedup.run(job)
-    rows = lake.read(tables.DUPLICATES).collect()
-    assert len({row.removed_id for row in rows}) == len(rows)
-    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in rows}
+    return removed(lake)
 
 
 def plain_greedy(pictures: list[Picture]) -> set[str]:
@@ -121,7 +119,9 @@ def grown(lake: Lake, pictures: list[Picture], *overrides: str) -> Job:
 
 
 def removed(lake: Lake) -> dict[str, tuple[str, int, str]]:
-    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in lake.read(tables.DUPLICATES).collect()}
+    rows = lake.read(tables.DUPLICATES).collect()
+    assert len({row.removed_id for row in rows}) == len(rows)
+    return {row.removed_id: (row.kept_id, row.distance, row.method) for row in rows}
 
 
 def pair_rows(lake: Lake) -> set[tuple[str, str, int]]:

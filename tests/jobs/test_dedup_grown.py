@@ -81,12 +81,10 @@ def test_what_was_kept_stays_though_the_run_was_killed_before_its_last_table(
 def test_a_table_of_signals_that_was_removed_and_made_anew_is_compared_anew(lake: Lake) -> None:
     pictures = mixture()
     run(lake, pictures[::2])
-    encoder = lake.read(tables.SIGNALS).first().encoder
+    scored = lake.read(tables.SIGNALS).collect()
     lake.delete(tables.SIGNALS.name)
     job = grown(lake, pictures[1::2])
-    before = {picture.image_id: picture for picture in pictures[::2]}
-    again = [(p.image_id, p.hash, 100, encoder, [1.0], p.hash, str(p.number), None) for p in before.values()]
-    lake.append(tables.SIGNALS, lake.spark.createDataFrame(again, tables.SIGNALS.schema), Recipe("test"))
+    lake.append(tables.SIGNALS, lake.spark.createDataFrame(scored, tables.SIGNALS.schema), Recipe("test"))
 
     dedup.run(job)
 
