@@ -61,19 +61,20 @@ class Augmenter:
         self.chance = Chance(torch.Generator(device).manual_seed(seed))
         self._overlays = torch.from_numpy(_draw_overlays(side, seed)).to(device)
 
-    def turned(self, images: Tensor) -> Tensor:
+    def turned(self, images: Tensor, groups: Tensor) -> Tensor:
         """Pictures mirrored or turned by quarters at random: other pictures, not copies, so before the views are made.
 
         Args:
             images: uint8 of shape (n, s, s, 3).
+            groups: int64 of shape (n,), each below n; pictures of one group are turned alike.
 
         Returns:
             float32 of shape (n, 3, s, s), 0 to 255.
         """
         pixels = images.permute(0, 3, 1, 2).contiguous().float()
-        mirrored = self.chance.some(0.5, len(pixels)).nonzero()[:, 0]
+        mirrored = self.chance.some(0.5, len(pixels))[groups].nonzero()[:, 0]
         pixels[mirrored] = pixels[mirrored].flip(3)
-        transposed = self.chance.some(0.25, len(pixels)).nonzero()[:, 0]
+        transposed = self.chance.some(0.25, len(pixels))[groups].nonzero()[:, 0]
         pixels[transposed] = pixels[transposed].transpose(2, 3)
         return pixels
 

@@ -10,9 +10,10 @@ import torch
 from onnx import helper
 from torch import Tensor
 
-from models.encoder import HASH_BITS, Encoder, projection
+from models.encoder import Encoder, projection
 from models.training import contrast
 from models.training.augment import Augmenter
+from models.training.batches import Batches
 from models.training.measure import COLLISIONS, Measured, Thumbs, measure, planar, reduced, signs
 from models.training.network import Floats, Hyperplanes, Network, from_onnx, to_onnx
 
@@ -43,8 +44,10 @@ class Plan:
         rate: Highest learning rate of AdamW.
         temperature: Of InfoNCE.
         crowding: Weight of the term that keeps nearest pictures apart.
+        near: Share of a batch that is groups of pictures which the encoder to start from finds near each other.
         same_within: Bits within which the hashes of the encoder to start from call two pictures copies, so that they do
-            not count as different; None where no picture is in the set twice.
+            not count as different, and beyond which they are near and worth telling apart; None where no picture is in
+            the set twice.
         collisions: Share of the pairs of different pictures that may lie within the fitted encoder's `max_distance`.
     """
 
@@ -56,6 +59,7 @@ class Plan:
     rate: float = 2e-3
     temperature: float = 0.07
     crowding: float = 2.0
+    near: float = 0.5
     same_within: int | None = None
     collisions: float = COLLISIONS
 
@@ -101,7 +105,9 @@ def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) 
     codes = None
     if start is not None and plan.same_within is not None:
         codes = signs(Encoder.load(start, torch.get_num_threads()), training)
-    _train(network, _Pictures(torch.from_numpy(training), codes, plan.same_within or 0), plan, schedule, report)
+    draws = torch.Generator().manual_seed(plan.seed)
+    batches = Batches(len(training), plan.batch, plan.near, draws, codes, plan.same_within or 0)
+    _train(network, torch.from_numpy(training), batches, plan, schedule, report)
     # Random hyperplanes: a rotation learned on these pictures (ITQ) gives fewer copies on others.
     centre = _embed(network, training[:_CENTRED_ON]).mean(axis=0)
     planes = Hyperplanes(centre, projection(network.dims))
@@ -141,39 +147,23 @@ def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
     return bytes(loaded.SerializeToString())
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """What is trained on; `codes` tell copies among them by lying within `near` bits, where they are known."""
-
-    pixels: Tensor
-    codes: Floats | None
-    near: int
-
-    def repeats(self, chosen: Tensor) -> Tensor:
-        """Bool of shape (n, n): which of the chosen pictures are one picture, or copies of one."""
-        same = chosen[:, None] == chosen[None]
-        if self.codes is None:
-            return same
-        codes = self.codes[chosen.numpy()]
-        return same | torch.from_numpy(HASH_BITS - codes @ codes.T <= 2 * self.near)
-
-
-def _train(network: Network, pictures: _Pictures, plan: Plan, schedule: "_Schedule", report: Report) -> None:
+def _train(
+    network: Network, pictures: Tensor, batches: Batches, plan: Plan, schedule: "_Schedule", report: Report
+) -> None:
     """Trains the network in place."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device, memory_format=torch.channels_last).train()
     augmenter = Augmenter(network.side, plan.seed, device)
     optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=0.02)
-    draws = torch.Generator().manual_seed(plan.seed)
     while (done := schedule.done()) < 1:
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * schedule.factor(done)
-        chosen = torch.randint(len(pictures.pixels), (plan.batch,), generator=draws)
-        sources = augmenter.turned(pictures.pixels[chosen].to(device))
+        batch = batches.draw()
+        sources = augmenter.turned(pictures[batch.chosen].to(device), batch.groups.to(device))
         pixels = torch.cat([augmenter.view(sources), augmenter.view(sources)])
         with torch.autocast(device.type, torch.bfloat16, enabled=_has_fast_bfloat16(device)):
             views = network(pixels)
-        loss = _loss(views, pictures.repeats(chosen).to(device), plan)
+        loss = _loss(views, batch.repeats.to(device), plan)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -195,11 +195,11 @@ def distances(methods: list[Method], pictures: list[Image.Image]) -> Iterator[tu
 
 def load(places: list[Path], limit: int | None) -> list[Image.Image]:
     """Pictures of folders and tar files, in the order of their names; of a generated set, the originals."""
-    found = itertools.chain.from_iterable(_files(place) for place in places)
+    found = itertools.chain.from_iterable(files(place) for place in places)
     return [images.decode(data, 512) for data in itertools.islice(found, limit)]
 
 
-def _files(place: Path) -> Iterator[bytes]:
+def files(place: Path) -> Iterator[bytes]:
     endings = (".jpg", ".jpeg", ".png", ".webp")
     if (place / "truth.parquet").exists():
         yield from (file.read_bytes() for file in originals(place))

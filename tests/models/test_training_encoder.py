@@ -62,12 +62,20 @@ def test_views_follow_from_the_seed(planar: torch.Tensor) -> None:
 
 
 def test_turned_pictures_hold_the_same_pixels(pictures: NDArray[np.uint8]) -> None:
-    turned = Augmenter(64, 0, CPU).turned(torch.from_numpy(pictures))
+    turned = Augmenter(64, 0, CPU).turned(torch.from_numpy(pictures), torch.arange(len(pictures)))
 
     plain = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     assert torch.equal(turned.sum(dim=(1, 2, 3)), plain.sum(dim=(1, 2, 3)))
     moved_ones = (turned != plain).any(dim=3).any(dim=2).any(dim=1).float().mean()
     assert 0.4 < moved_ones < 0.9
+
+
+def test_pictures_of_a_group_are_turned_alike(pictures: NDArray[np.uint8]) -> None:
+    same = torch.from_numpy(pictures[:1]).expand(40, -1, -1, -1)
+    turned = Augmenter(64, 0, CPU).turned(same, torch.arange(20).repeat_interleave(2))
+
+    assert torch.equal(turned[::2], turned[1::2])
+    assert not all(torch.equal(one, turned[0]) for one in turned)
 
 
 @pytest.mark.parametrize("change", [recoloured, refocused, grained])

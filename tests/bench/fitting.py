@@ -1,0 +1,58 @@
+"""What near pictures in a batch do for fitting: the same number of batches with and without them.
+
+    python -m tests.bench.fitting --images FOLDER_OR_FILE... [--batches 80]
+
+The encoder that ships is fitted to nine tenths of the pictures. Printed is what it finds of the copies of the others,
+at the distance where one in a million pairs of different pictures collide.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models import encoder, images
+from models.training.encoder import SOURCE_SIDE, Plan, fit, measured
+from models.training.measure import Measured, Thumbs
+from tests.bench import copies
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def load(places: list[Path]) -> Thumbs:
+    """Small pictures of folders, tar files and image files, uint8 of shape (n, 96, 96, 3)."""
+    side = (SOURCE_SIDE, SOURCE_SIDE)
+    files = (data for place in places for data in _files(place))
+    return np.stack([images.thumbnail(images.decode(data, SOURCE_SIDE), side) for data in files])
+
+
+def _files(place: Path) -> Iterator[bytes]:
+    if place.suffix == ".tar":
+        yield from copies.files(place)
+    found = [place] if place.is_file() else sorted(place.rglob("*"))
+    yield from (file.read_bytes() for file in found if file.suffix.lower() in ENDINGS)
+
+
+def told(name: str, found: Measured) -> str:
+    return f"| {name} | {found.free_distance} | {100 * found.recall:.1f} % | {found.max_distance} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fitting with and without near pictures in a batch.")
+    parser.add_argument("--images", nargs="+", type=Path, required=True, help="folders, tar files or image files")
+    parser.add_argument("--batches", type=int, default=80, help="to train for")
+    arguments = parser.parse_args()
+    thumbs, shipped = load(arguments.images), encoder.shipped()
+    same = encoder.Encoder.load(shipped).max_distance
+    print(f"{len(thumbs)} pictures, {arguments.batches} batches")
+    print("| encoder | bits at one in a million | copies found | its own distance |\n|---|---:|---:|---:|")
+    plan = Plan(minutes=0, batch=256, seed=0, steps=arguments.batches, same_within=same)
+    print(told("shipped", measured(shipped, thumbs, plan)), flush=True)
+    for name, near in (("fitted, by chance", 0.0), ("fitted, half near", 0.5)):
+        plan = Plan(minutes=0, batch=256, seed=0, steps=arguments.batches, same_within=same, near=near)
+        print(told(name, fit(thumbs, plan, lambda done, loss: None, shipped).measured), flush=True)
+
+
+if __name__ == "__main__":
+    main()
