@@ -1,6 +1,6 @@
 """`make bench`: the benchmarks that need no data of the user's; each prints a table for docs/benchmarks.md.
 
-`tests.bench.score`, `tests.bench.copies` and `tests.bench.fitting` need pictures: give them `--images FOLDER_OR_TAR...`.
+`tests.bench.score`, `.copies` and `.fitting` need pictures: give them `--images FOLDER_OR_TAR...`.
 """
 
 import subprocess
