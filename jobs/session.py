@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,11 @@ _PARTITIONS_PER_CORE = 4
 
 # Results that the driver's heap has no room for are lost, and only a log of lower level says why.
 _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast", "TaskResultLost")
+
+# What Ivy prints where a registry did not give what Spark asked for: not there, or cut off on the way.
+_NOT_FETCHED = ("UNRESOLVED DEPENDENCIES", "FAILED DOWNLOADS")
+_TRIES = 3
+_PAUSE = 5.0  # Seconds.
 
 _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -51,7 +57,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         name: Application name, as the cluster's pages show it.
 
     Raises:
-        WinnowError: Java is missing or of a version that Spark does not run on.
+        WinnowError: Java is missing or of a version that Spark does not run on, or Delta's jars cannot be fetched.
     """
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName(name)
@@ -74,9 +80,21 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
     conf.update(settings.conf)
     with _quiet_launch(submitted):
-        session: SparkSession = builder.config(map=conf).getOrCreate()
+        session = _started(builder.config(map=conf))
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """The session, tried again where a registry cut off the jars that a first start fetches: those it gave are kept."""
+    for _ in range(_TRIES - 1):
+        try:
+            return builder.getOrCreate()
+        except PySparkException:
+            if not _not_fetched(_printed()):
+                raise
+            time.sleep(_PAUSE)
+    return builder.getOrCreate()
 
 
 @contextmanager
@@ -113,8 +131,11 @@ def _quiet_launch(submitted: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise WinnowError(f"Spark did not start: {' '.join(last) or error}; all it printed is in {log}") from error
+        printed = _printed()
+        said = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
+        if _not_fetched(printed):
+            said = [f"{DELTA_JAR} or what it needs could not be fetched from Maven Central, as a first start must"]
+        raise WinnowError(f"Spark did not start: {' '.join(said) or error}; all it printed is in {log}") from error
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
@@ -140,9 +161,8 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
     raised = list(_chain(error))
     if not any(isinstance(one, Py4JError | PySparkException | ConnectionError) for one in raised):
         return None
-    log = _log()
-    printed = log.read_text(errors="replace") if log.exists() else ""
-    where = f"; what it printed is in {log}" if printed else ""
+    printed = _printed()
+    where = f"; what it printed is in {_log()}" if printed else ""
     if any(sign in text for text in (printed, *map(_text, raised)) for sign in _OUT_OF_MEMORY):
         return WinnowError(
             f"Spark ran out of memory: set spark.driver_memory to more than {settings.driver_memory}, and on a cluster "
@@ -169,6 +189,16 @@ def _text(error: BaseException) -> str:
 
 def _log() -> Path:
     return Path(tempfile.gettempdir()) / f"winnow-spark-{os.getpid()}.log"
+
+
+def _printed() -> str:
+    """What the JVM has printed so far."""
+    log = _log()
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
+def _not_fetched(printed: str) -> bool:
+    return any(sign in printed for sign in _NOT_FETCHED)
 
 
 def check_java() -> None:

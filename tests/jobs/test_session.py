@@ -32,6 +32,27 @@ def test_a_jvm_that_was_killed_is_one_line(tmp_path: Path) -> None:
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
 
 
+def test_packages_that_are_not_there_are_asked_for_again_and_then_one_line(tmp_path: Path) -> None:
+    setting = "spark.conf.spark.jars.packages=io.delta:nothing-of-this-name:0"
+    command = [
+        sys.executable,
+        "-m",
+        "jobs",
+        "ingest",
+        str(tmp_path),
+        "--lake",
+        str(tmp_path / "lake"),
+        "--set",
+        setting,
+    ]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error")]
+    assert "could not be fetched from Maven Central" in line
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    log = Path(line.rsplit(" ", 1)[-1]).read_text(errors="replace")
+    assert log.count(":: resolving dependencies") == 3
+
+
 @pytest.mark.parametrize("said", ["java.lang.OutOfMemoryError: Java heap space", "TaskResultLost (result lost ...)"])
 def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said: str) -> None:
     inner = Py4JError(f"org.apache.spark.SparkException: {said}")
