@@ -28,7 +28,7 @@ def drawings(folder: Path) -> Thumbs:
     Returns:
         uint8 of shape (n, 96, 96, 3), in the order of their names.
     """
-    return np.stack([_thumbnail(file.read_bytes()) for file in originals(folder)])
+    return np.stack([thumbnail(file.read_bytes()) for file in originals(folder)])
 
 
 def originals(folder: Path) -> list[Path]:
@@ -50,7 +50,8 @@ def originals(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(first.values())]
 
 
-def _thumbnail(data: bytes) -> Thumbs:
+def thumbnail(data: bytes) -> Thumbs:
+    """What training sees of an image file, uint8 of shape (96, 96, 3)."""
     return images.thumbnail(images.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
 
 

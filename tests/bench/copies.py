@@ -28,6 +28,7 @@ Rng = np.random.Generator
 Change = Callable[[Image.Image, Rng], Image.Image]
 Bits = NDArray[np.uint8]
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 PHASH_DISTANCE = 10
 """imagededup's and fastdup's usual threshold for the 64 bits of pHash."""
 
@@ -200,15 +201,14 @@ def load(places: list[Path], limit: int | None) -> list[Image.Image]:
 
 
 def files(place: Path) -> Iterator[bytes]:
-    endings = (".jpg", ".jpeg", ".png", ".webp")
     if (place / "truth.parquet").exists():
         yield from (file.read_bytes() for file in originals(place))
         return
     if place.is_dir():
-        yield from (file.read_bytes() for file in sorted(place.rglob("*")) if file.suffix.lower() in endings)
+        yield from (file.read_bytes() for file in sorted(place.rglob("*")) if file.suffix.lower() in ENDINGS)
         return
     with tarfile.open(place) as tar:
-        members = sorted((m for m in tar.getmembers() if m.name.lower().endswith(endings)), key=lambda m: m.name)
+        members = sorted((m for m in tar.getmembers() if m.name.lower().endswith(ENDINGS)), key=lambda m: m.name)
         for member in members:
             file = tar.extractfile(member)
             if file is not None:

@@ -13,26 +13,23 @@ from pathlib import Path
 
 import numpy as np
 
-from models import encoder, images
-from models.training.encoder import SOURCE_SIDE, Plan, fit, measured
+from models import encoder
+from models.training.encoder import Plan, fit, measured
 from models.training.measure import Measured, Thumbs
+from models.training.ship import thumbnail
 from tests.bench import copies
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def load(places: list[Path]) -> Thumbs:
     """Small pictures of folders, tar files and image files, uint8 of shape (n, 96, 96, 3)."""
-    side = (SOURCE_SIDE, SOURCE_SIDE)
-    files = (data for place in places for data in _files(place))
-    return np.stack([images.thumbnail(images.decode(data, SOURCE_SIDE), side) for data in files])
+    return np.stack([thumbnail(data) for place in places for data in _files(place)])
 
 
 def _files(place: Path) -> Iterator[bytes]:
     if place.suffix == ".tar":
         yield from copies.files(place)
     found = [place] if place.is_file() else sorted(place.rglob("*"))
-    yield from (file.read_bytes() for file in found if file.suffix.lower() in ENDINGS)
+    yield from (file.read_bytes() for file in found if file.suffix.lower() in copies.ENDINGS)
 
 
 def told(name: str, found: Measured) -> str:
