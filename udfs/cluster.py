@@ -55,8 +55,11 @@ def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float3
         >>> nearest_centroids(np.array([[1.9]], np.float32), line, 1)
         array([[2]])
     """
-    # |v - c|² but for |v|², which is the same for all centroids.
-    apart = (centroids**2).sum(axis=1) - 2 * (vectors @ centroids.T)
+    # |v - c|² but for |v|², which is the same for all centroids. In double precision: a product of single precision
+    # rounds otherwise at other places of a batch, and a vector half way between two centroids would change sides. Bits
+    # as ±1 times float32 add up in it without any rounding.
+    centroids = centroids.astype(np.float64)
+    apart = (centroids**2).sum(axis=1) - 2 * (vectors.astype(np.float64) @ centroids.T)
     if count == 1:
         return apart.argmin(axis=1)[:, None]
     return np.argpartition(apart, count - 1, axis=1)[:, :count]
@@ -98,9 +101,6 @@ class Assigning:
         blocks = []
         for begin in range(0, len(vectors), _BLOCK):
             block = vectors[begin : begin + _BLOCK]
-            rows = len(block)
-            # Always as many rows: a product of other shape rounds otherwise, and a vector half way goes elsewhere.
-            block = np.pad(block, ((0, _BLOCK - rows), (0, 0)))
             near = [nearest_centroids(block, self.centroids[i], self.nearest) + i * k for i in range(clusterings)]
-            blocks.append(np.concatenate(near, axis=1)[:rows])
+            blocks.append(np.concatenate(near, axis=1))
         return np.concatenate(blocks).astype(np.uint32)
