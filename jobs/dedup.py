@@ -37,7 +37,7 @@ def run(job: Job) -> Summary:
     rule = rule_for(job)
     inputs = lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
     asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed}
-    recipe = Recipe("dedup", inputs, {**asked, "signals": lake.identity(tables.SIGNALS)})
+    recipe = Recipe("dedup", inputs, asked)
     before = lake.recipe(tables.DUPLICATES)
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("dedup: up to date")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -24,6 +24,20 @@ from models.errors import WinnowError
 _FEW_FILES = 1000
 
 
+class Version(TypedDict):
+    """Which rows of a table were read.
+
+    A version's number alone does not say it: a table that was removed and written anew counts from 0 again.
+
+    Attributes:
+        version: Delta's number of it.
+        id: Delta's id of the table; None where an earlier version of Winnow did not note it.
+    """
+
+    version: int
+    id: str | None
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a table was made from; kept in the table's own commit, so that data and provenance cannot part.
@@ -36,7 +50,7 @@ class Recipe:
     """
 
     command: str
-    inputs: Mapping[str, int | None] = field(default_factory=dict)
+    inputs: Mapping[str, Version | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
 
@@ -138,13 +152,6 @@ class Lake:
             if recipe.makes_the_same(_told(commit.userMetadata)[0]):
                 return self.read_version(table, commit.version)
         return None
-
-    def identity(self, table: Table) -> str | None:
-        """Delta's id of the table: one that was removed and written anew has another. None when it is not there."""
-        if not self.exists(table):
-            return None
-        detail = DeltaTable.forPath(self.spark, self.path(table.name)).detail()
-        return str(detail.select("id").collect()[0].id)
 
     @property
     def shuffle_partitions(self) -> int:
@@ -258,9 +265,16 @@ class Lake:
         """Rows that the table's newest commit wrote, as Delta counted them."""
         return int(self._last_commit(table)["operationMetrics"].get("numOutputRows", 0))
 
-    def inputs(self, *tables: Table) -> dict[str, int | None]:
+    def inputs(self, *tables: Table) -> dict[str, Version | None]:
         """The present version of each table, for a `Recipe`."""
-        return {table.name: self.version(table) for table in tables}
+        return {table.name: self._present(table) for table in tables}
+
+    def _present(self, table: Table) -> Version | None:
+        version = self.version(table)
+        if version is None:
+            return None
+        detail = DeltaTable.forPath(self.spark, self.path(table.name)).detail()
+        return Version(version=version, id=str(detail.select("id").collect()[0].id))
 
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
@@ -338,4 +352,6 @@ def _told(metadata: str | None) -> tuple[Recipe | None, int | None]:
     parts = json.loads(metadata)
     parts.pop("seconds", None)  # An earlier version said how long a command had taken before it wrote.
     began_ms = parts.pop("began_ms", None)
-    return Recipe(**parts), began_ms
+    # An earlier version noted numbers alone.
+    read = {name: Version(version=of, id=None) if isinstance(of, int) else of for name, of in parts["inputs"].items()}
+    return Recipe(**{**parts, "inputs": read}), began_ms

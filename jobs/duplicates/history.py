@@ -13,10 +13,10 @@ from jobs import tables
 from jobs.duplicates.popular import POPULAR
 from jobs.lake import Lake, Recipe
 
-# Settings, and the table, with which pairs that were found once are still what a new search would find.
+# Settings with which pairs that were found once are still what a new search would find.
 _SEARCH = (
     "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
-    "nearest", "seed", "signals",
+    "nearest", "seed",
 )  # fmt: skip
 _RANK = ("rank",)
 
@@ -46,7 +46,10 @@ def latest(lake: Lake, recipe: Recipe) -> History | None:
     before = lake.recipe(tables.DUPLICATES)
     if before is None or not _alike(before, recipe, _SEARCH):
         return None
-    signals = lake.read_version(tables.SIGNALS, before.inputs["signals"])
+    then, now = before.inputs["signals"], recipe.inputs["signals"]
+    if then is None or now is None or then["id"] != now["id"]:
+        return None
+    signals = lake.read_version(tables.SIGNALS, then["version"])
     pairs, filtered = (lake.read_made(table, before) for table in (tables.PAIRS, tables.FILTERED_DUPLICATES))
     if signals is None or pairs is None or filtered is None:
         return None

@@ -7,7 +7,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.lake import Lake
+from jobs.lake import Lake, Version
 from jobs.tables import Table
 
 _MODELS = 40
@@ -22,7 +22,7 @@ class Provenance:
     version: int
     rows: int
     written_at: datetime
-    inputs: Mapping[str, int | None]
+    inputs: Mapping[str, Version | None]
     seconds: float | None = None
 
 

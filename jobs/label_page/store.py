@@ -10,7 +10,7 @@ from jobs import tables
 from jobs.job import Job
 from jobs.label_page.desk import RANDOM, Queued
 from jobs.label_page.journal import Batch, Decision
-from jobs.lake import Recipe
+from jobs.lake import Recipe, Version
 
 # People label thousands. Of a longer queue the first unlabelled ones are served, the rest at the next start.
 MOST_QUEUED = 20_000
@@ -81,7 +81,7 @@ class Store:
     def __init__(self, job: Job, category: str) -> None:
         self._lake = job.lake
         self._category = category
-        self._read_at: dict[str, int | None] = {}
+        self._read_at: dict[str, Version | None] = {}
 
     def changed(self) -> bool:
         """Whether the queue is another than when `queue` read it."""

@@ -1,6 +1,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from pyspark.sql import DataFrame
 
 from jobs import tables
-from jobs.lake import Lake, Recipe
+from jobs.lake import Lake, Recipe, Version
 from models.errors import WinnowError
 
 VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]
@@ -66,15 +67,34 @@ def test_a_version_whose_files_are_gone_is_gone(lake: Lake) -> None:
     assert lake.read_version(tables.VERDICTS, 1) is not None
 
 
-def test_a_table_that_was_made_anew_has_another_identity(lake: Lake) -> None:
-    assert lake.identity(tables.VERDICTS) is None
+def read_verdicts(lake: Lake) -> Recipe:
+    return Recipe("dedup", lake.inputs(tables.VERDICTS))
+
+
+def test_a_table_that_was_removed_and_made_anew_is_another_input(lake: Lake) -> None:
+    missing = read_verdicts(lake)
+    assert missing.inputs == {"verdicts": None}
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
-    first = lake.identity(tables.VERDICTS)
-    lake.replace(tables.VERDICTS, rows(lake, "b" * 32), Recipe("two"))
-    assert first == lake.identity(tables.VERDICTS) is not None
+    first = read_verdicts(lake)
+    assert not first.makes_the_same(missing) and first.makes_the_same(read_verdicts(lake))
+
     lake.delete(tables.VERDICTS.name)
+    lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("one"))
+
+    before, now = first.inputs["verdicts"], read_verdicts(lake).inputs["verdicts"]
+    assert before and now and before["version"] == now["version"] == 0
+    assert not first.makes_the_same(read_verdicts(lake))
+
+
+def test_inputs_that_an_earlier_version_noted_as_numbers_are_read_and_are_others(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
-    assert lake.identity(tables.VERDICTS) != first
+    noted: dict[str, Any] = {"verdicts": 0, "weights": None}
+    lake.append(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", noted))
+
+    told = lake.recipe(tables.DUPLICATES)
+
+    assert told and told.inputs == {"verdicts": Version(version=0, id=None), "weights": None}
+    assert not told.makes_the_same(Recipe("dedup", lake.inputs(tables.VERDICTS, tables.WEIGHTS)))
 
 
 def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: Lake) -> None:

@@ -18,7 +18,7 @@ from jobs import report, report_facts, tables
 from jobs.config import Settings, load
 from jobs.facts.funnel import Funnel
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import Lake, Recipe, Version
 from jobs.progress import Progress
 from jobs.report_facts import Facts
 
@@ -148,7 +148,9 @@ def append(lake: Lake, table: tables.Table, rows: list[tuple[Any, ...]]) -> None
         "fireworks: escapes at most": "0.123% of all images",
         "fireworks: precision about": "90.0% (80.0% to 95.0%)",
     }
-    recipe = Recipe(table.maker, {"images": 0}, result=result if table == tables.THRESHOLDS else {})
+    recipe = Recipe(
+        table.maker, {"images": Version(version=0, id="an-id")}, result=result if table == tables.THRESHOLDS else {}
+    )
     lake.append(table, lake.spark.createDataFrame(padded, table.schema), recipe)
 
 
