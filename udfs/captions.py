@@ -22,7 +22,7 @@ WORD = rf"{_LETTERS}(?:-{_LETTERS})*"
 """A word: letters, marks and digits of any script, joined by hyphens. An apostrophe parts words, so that "woman's" and
 "l'homme" hold "woman" and "homme". Scripts that put no space between words give one long word: see README.md."""
 
-_PARTS = re.compile(r"[\s'’]+")
+_JOINED = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 
 
 def fold(text: str) -> str:
@@ -51,6 +51,20 @@ def caption_words(caption: Column) -> Column:
     return F.array_distinct(caption_tokens(caption))
 
 
+def keyword_words(keyword: str) -> list[str]:
+    """A keyword's words, cut as `caption_tokens` cuts a caption; none where no letter, mark or digit is in it.
+
+    Examples:
+        >>> keyword_words("AT&T"), keyword_words("St. Patrick"), keyword_words("Grand-mère")
+        (['at', 't'], ['st', 'patrick'], ['grand-mère'])
+        >>> keyword_words("🙂 & –")
+        []
+    """
+    # Python's regular expressions do not know the classes of `WORD`: what is in none of them becomes a space.
+    kept = (c if c == "-" or unicodedata.category(c)[0] in "LMN" else " " for c in fold(keyword))
+    return _JOINED.findall("".join(kept))
+
+
 @dataclass(frozen=True)
 class Keywords:
     """Words and phrases to look for by whole words, whatever their case.
@@ -65,20 +79,20 @@ class Keywords:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Keywords":
-        """The keywords without those that say the same as an earlier one.
+        """The keywords without those that say the same as an earlier one, or have no word in them.
 
         Examples:
             >>> Keywords.of(["Woman", "woman", "old  man"]).names
             ('Woman', 'old  man')
         """
-        first = {" ".join(_words(name)): name for name in reversed(list(names)) if _words(name)}
+        first = {" ".join(keyword_words(name)): name for name in reversed(list(names)) if keyword_words(name)}
         kept = set(first.values())
         return cls(tuple(dict.fromkeys(name for name in names if name in kept)))
 
     @cached_property
     def spellings(self) -> tuple[str, ...]:
         """Each keyword folded, its words parted by one space."""
-        return tuple(" ".join(_words(name)) for name in self.names)
+        return tuple(" ".join(keyword_words(name)) for name in self.names)
 
     def places(self, tokens: pa.ListArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which keywords captions hold; each counts once a caption.
@@ -121,8 +135,8 @@ class Keywords:
         """For each number of words the spellings of that length and the keyword that each stands for."""
         spellings: dict[int, dict[str, int]] = {}
         for place, name in enumerate(self.names):
-            words = _words(name)
-            for spelling in (words, ["-".join(words)]):
+            parts = keyword_words(name)
+            for spelling in (parts, ["-".join(parts)]):
                 spellings.setdefault(len(spelling), {}).setdefault(" ".join(spelling), place)
         return {
             size: (pa.array(list(found), pa.string()), np.array(list(found.values()), dtype=np.int64))
@@ -135,8 +149,3 @@ class Keywords:
             size: pa.array(sorted({gram.split(" ")[0] for gram in grams.to_pylist()}), pa.string())
             for size, (grams, _) in self._by_size.items()
         }
-
-
-def _words(keyword: str) -> list[str]:
-    """A keyword's words, cut as `caption_tokens` cuts them."""
-    return [word for word in _PARTS.split(fold(keyword)) if word]

@@ -3,9 +3,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from udfs.captions import Keywords, caption_tokens, caption_words
+from udfs.captions import Keywords, caption_tokens, caption_words, keyword_words
 
-KEYWORDS = Keywords(("woman", "man", "mann", "old man", "grand-mère", "homme", "African American", "strasse"))
+KEYWORDS = Keywords(("woman", "man", "mann", "old man", "grand-mère", "homme", "African American", "strasse", "U.S.",
+                     "AT&T", "St. Patrick", "mother/father"))  # fmt: skip
 CAPTIONS = [
     ("A Woman, a woman's hat", ["a", "woman", "s", "hat"], ["woman"]),
     ("mailman and WOMAN.", ["mailman", "and", "woman"], ["woman"]),
@@ -17,6 +18,10 @@ CAPTIONS = [
     ("ｗｏｍａｎ, MA\u0308NN", ["woman", "männ"], ["woman"]),
     ("старая женщина", ["старая", "женщина"], []),
     ("हिन्दी", ["हिन्दी"], []),
+    ("The U.S. flag, us", ["the", "u", "s", "flag", "us"], ["U.S."]),
+    ("AT&T, St. Patrick's", ["at", "t", "st", "patrick", "s"], ["AT&T", "St. Patrick"]),
+    ("mother/father--son", ["mother", "father", "son"], ["mother/father"]),
+    ("-five_stars-", ["five", "stars"], []),
     (None, [], []),
     ("", [], []),
 ]
@@ -30,6 +35,8 @@ def test_words_and_keywords(spark: SparkSession) -> None:
     caption, keyword = KEYWORDS.places(pa.array([row.tokens for row in rows], pa.list_(pa.string())))
     found = [[KEYWORDS.names[k] for k in keyword[caption == i]] for i in range(len(CAPTIONS))]
     assert found == [keywords for _, _, keywords in CAPTIONS]
+    # A keyword is cut as a caption is.
+    assert [keyword_words(caption or "") for caption, _, _ in CAPTIONS] == [list(row.tokens) for row in rows]
 
 
 def test_a_phrase_does_not_reach_from_one_caption_into_the_next_nor_past_a_slice() -> None:
