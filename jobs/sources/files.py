@@ -5,6 +5,7 @@ pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials 
 (environment, instance role), not in Hadoop's configuration.
 """
 
+import errno
 import os
 import posixpath
 import re
@@ -23,6 +24,7 @@ from pyarrow import fs
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
 _GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,22 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         yield copy
 
 
+def is_of_file(path: str, error: OSError) -> bool:
+    """Whether an error lies in the file and costs its rows.
+
+    A full disk or a lost network may pass: the task must fail then, or the source would be taken for read.
+
+    Examples:
+        >>> is_of_file("/data/a.jpg", OSError(errno.EIO, "")), is_of_file("/data/a.jpg", OSError(errno.ENOSPC, ""))
+        (True, False)
+        >>> is_of_file("s3a://bucket/a.jpg", OSError("no connection"))
+        False
+    """
+    if is_local(path):
+        return error.errno not in _OF_THE_MACHINE
+    return isinstance(error, FileNotFoundError | PermissionError)
+
+
 def read(path: str) -> bytes:
     """The bytes of a file."""
     with _stream(path) as stream:
@@ -181,12 +199,19 @@ def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
     if is_local(folder):
         with os.scandir(folder) as found:
             for item in found:
-                yield item.name, None if item.is_dir() else _local_entry(item)
+                yield item.name, None if _is_folder(item) else _local_entry(item)
         return
     filesystem, inner = filesystem_of(folder)
     for info in filesystem.get_file_info(fs.FileSelector(inner)):
         name = info.base_name
         yield name, None if info.type == fs.FileType.Directory else Entry(name, info.size or 0, info.mtime_ns or 0)
+
+
+def _is_folder(item: "os.DirEntry[str]") -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself: reading it will say so
+        return False
 
 
 def _local_entry(item: "os.DirEntry[str]") -> Entry:

@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import METADATA_NAMES, Source, is_image
-from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, printable, text, to_json
+from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, json_object, printable, text, to_json
 from models.errors import WinnowError
 
 _TEXT, _TRUTH = pa.string(), pa.bool_()
@@ -83,12 +83,12 @@ def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | 
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            yield number, f"not JSON: {error}"
-            continue
-        yield number, record if isinstance(record, dict) else "not a JSON object"
+        fields, faults = json_object(line)
+        if fields is not None:
+            yield number, fields | faults
+        else:
+            fault = faults.get("json_fault")
+            yield number, f"not readable as JSON: {fault}" if fault else "not a JSON object"
 
 
 def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -201,9 +201,11 @@ def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
     try:
         caption, meta = _beside(place, fields, meta, settings)
         return Row(root, key, caption, files.read(place), meta)
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
+        if not files.is_of_file(place, error):
+            raise
         reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
-        return Row(root, key, fields["caption"], None, meta, reason, f"{path}: {error.strerror}")
+        return Row(root, key, fields["caption"], None, meta, reason, f"{path}: {error.strerror or error}")
 
 
 def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
@@ -215,7 +217,8 @@ def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSe
     extra: dict[str, Any] = {}
     if fields["has_json"]:
         content, _ = text(files.read(f"{stem}.json"))
-        extra = _object(content)
+        beside, faults = json_object(content)
+        extra = (beside or {}) | faults
     if fields["has_txt"]:
         content, replaced = text(files.read(f"{stem}.txt"))
         if caption is None:
@@ -226,11 +229,3 @@ def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSe
     if caption is None:
         caption = first_text(extra, settings.caption_columns)[1]
     return caption, to_json({**extra, **json.loads(meta)})
-
-
-def _object(content: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        return {"json": content, "json_fault": str(error)}
-    return value if isinstance(value, dict) else {"json": content}

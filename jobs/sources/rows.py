@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,11 @@ MAX_IMAGE_BYTES = 1 << 29
 """Files beyond this (512 MB) are not read: Spark's rows and Arrow's columns end at 2 GB, and no picture is so large."""
 
 READ_STAGE = "read"
+
+# Escapes of JSON: a backslash or a whole surrogate pair, which stay; or half a pair.
+_ESCAPE = re.compile(r"(\\\\|\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2}))|\\u(?i:d[89a-f][0-9a-f]{2})")
+# Python reads and writes JSON to a depth of some 1,000, less what was called before: what one can read, another cannot.
+_DEEPEST = 200
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,33 @@ def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str | N
     return None, None
 
 
+def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    r"""The object that a JSON text holds, and what meta has to say of it.
+
+    Half a surrogate pair, as JavaScript leaves it where it cuts an emoji, becomes the replacement character: it has no
+    form in UTF-8.
+
+    Returns:
+        The object, and `json_fault` where something was replaced; or None, the text as `json`, and as `json_fault` why
+        it cannot be read, if that is so.
+
+    Examples:
+        >>> json_object(r'{"caption": "\ud83d\ude00 \ud83d"}')
+        ({'caption': '😀 �'}, {'json_fault': 'halves of surrogate pairs were replaced'})
+        >>> json_object("[1]")
+        (None, {'json': '[1]'})
+    """
+    whole = _ESCAPE.sub(lambda found: found[1] or "�", content)
+    try:
+        value = json.loads(whole)
+        _check_depth(value)
+    except (ValueError, RecursionError) as error:
+        return None, {"json": content, "json_fault": str(error)}
+    if not isinstance(value, dict):
+        return None, {"json": content}
+    return value, {} if whole == content else {"json_fault": "halves of surrogate pairs were replaced"}
+
+
 def to_json(value: Any) -> str:
     """Any value of an input record as JSON; bytes become base64, dates and what JSON has no number for their text.
 
@@ -119,6 +152,26 @@ def to_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
     except ValueError:
         return json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+
+
+def _check_depth(value: Any) -> None:
+    """Refuses lists and objects that lie too deep in each other.
+
+    Raises:
+        RecursionError: As Python's parser does, only sooner.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise RecursionError(f"more than {_DEEPEST} lists and objects in each other")
+
+
+def _inside(value: Any) -> list[Any]:
+    """The lists and objects of a list or an object."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [inner for inner in inside if isinstance(inner, dict | list)]
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """WebDataset tar shards: `KEY.jpg`, `KEY.txt`, `KEY.json` of one sample share the name up to the first dot."""
 
-import json
 import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import IMAGE_ENDINGS, Source
-from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, printable, text, to_json
+from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, json_object, printable, text, to_json
 
 CUT = "truncated shard"
 
@@ -90,13 +89,14 @@ class _Index:
             if member is None:
                 return None
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header, a kilobyte each
-            key, ending = _split(printable(member.name))
+            name = printable(member.name)
+            key, ending = _split(name)
             if not member.isreg() or not key or not ending:
                 continue
             if member.offset_data + member.size > size:
                 self._forget(key)
                 missing = member.offset_data + member.size - size
-                return Row("", key, reason=CUT, detail=f"{member.name}: its last {missing} bytes are missing")
+                return Row("", key, reason=CUT, detail=f"{name}: its last {missing} bytes are missing")
             self._add(key, ending, (member.offset_data, member.size))
 
     def without_rest(self, fault: Row | None) -> Row | None:
@@ -150,8 +150,10 @@ def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
             whole, fault = samples(shard)
             for sample in whole:
                 yield _row(path, sample, shard, settings)
-    except (PermissionError, FileNotFoundError) as error:
-        fault = Row("", "", reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror}")
+    except OSError as error:
+        if not files.is_of_file(path, error):
+            raise
+        fault = Row("", "", reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
     if fault is not None:
         yield Row(path, fault.key or posixpath.basename(path), reason=fault.reason, detail=fault.detail)
 
@@ -201,12 +203,7 @@ def _json_fields(data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, s
     """The object in a `.json` member; or what to keep of it when it is none."""
     if data is None:
         return None, {}
-    content, _ = text(data)
-    try:
-        fields = json.loads(content)
-    except ValueError as error:
-        return None, {"json": content, "json_fault": str(error)}
-    return (fields, {}) if isinstance(fields, dict) else (None, {"json": content})
+    return json_object(text(data)[0])
 
 
 def _value(data: bytes) -> str | bytes:

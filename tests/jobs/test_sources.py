@@ -1,6 +1,7 @@
 """Finding sources, mapping columns, and each reader on its own."""
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -18,7 +19,7 @@ from pyspark.sql import types as T
 
 from jobs import config
 from jobs.sources import columns, delta, files, find, folder, parquet, webdataset
-from jobs.sources.rows import Row, batches
+from jobs.sources.rows import Row, batches, json_object, to_json
 from models.errors import WinnowError
 from tests.jobs.samples import (
     CAPTIONS,
@@ -116,6 +117,12 @@ def test_links_back_do_not_lead_in_circles(tmp_path: Path) -> None:
     assert [e.name for _, entries in files.walk(str(tmp_path / "in")) for e in entries] == ["a.png"]
 
 
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+
+    assert [list(entries) for _, entries in files.walk(str(tmp_path))] == [[files.Entry("a.png", 0, 0)]]
+
+
 # Columns --------------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +148,10 @@ def test_a_table_without_pictures_lists_its_columns() -> None:
 
 
 # Image folders --------------------------------------------------------------------------------------------------------
+
+
+HALF = "half \ud83d"
+DEEP = "[" * 100_000
 
 
 def write_metadata(path: Path, records: list[dict[str, Any]]) -> None:
@@ -226,6 +237,51 @@ def test_captions_beside_the_picture(spark: SparkSession, settings: config.Setti
     assert "UTF-8" in json.loads(got["latin"]["meta"])["caption_fault"]
 
 
+def test_half_an_emoji_and_json_without_end_cost_no_other_row(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    for name in ("line", "beside", "deep", "good"):
+        (tmp_path / f"{name}.png").write_bytes(encoded("red"))
+    lines = [{"file_name": "line.png", "text": HALF}, {"file_name": "good.png", "text": "\N{FOX FACE}"}]
+    lines = [json.dumps(line) for line in lines]
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, '{"file_name":' + DEEP, "[1]", "{"]))
+    (tmp_path / "beside.json").write_text(json.dumps({"caption": "kept", "other": HALF}))
+    (tmp_path / "deep.json").write_text(DEEP)
+
+    got = by_key(read(spark, settings, tmp_path))
+
+    assert (got["line"]["caption"], got["good"]["caption"]) == ("half �", "\N{FOX FACE}")
+    assert (got["beside"]["caption"], json.loads(got["beside"]["meta"])["other"]) == ("kept", "half �")
+    assert "surrogate" in json.loads(got["line"]["meta"])["json_fault"]
+    assert json.loads(got["good"]["meta"]) == {"file_name": "good.png"}
+    assert json.loads(got["deep"]["meta"])["json"] == DEEP and got["deep"]["image"] is not None
+    faults = [got[f"metadata.jsonl:{number}"] for number in (3, 4, 5)]
+    assert {row["reason"] for row in faults} == {"bad metadata"}
+    assert [row["detail"][:22] for row in faults] == [
+        "not readable as JSON: ",
+        "not a JSON object",
+        "not readable as JSON: ",
+    ]
+
+
+def test_only_what_lies_in_the_file_costs_its_row(
+    settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+    listed = dict.fromkeys(["caption", "meta", "key", "detail", "has_txt", "has_json"])
+    listed |= {"root": str(tmp_path), "path": "a.png", "size": 0}
+
+    row = folder._row(listed, settings.ingest)
+    assert (row.key, row.reason, row.detail) == ("a", "unreadable file", "a.png: Too many levels of symbolic links")
+
+    def full(_: str) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(files, "read", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        folder._row(listed, settings.ingest)
+
+
 def test_metadata_without_file_names_stops_the_job(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
@@ -271,6 +327,39 @@ def test_samples_of_a_shard(spark: SparkSession, settings: config.Settings, tmp_
     assert got["c"]["source"] == str(tmp_path / "0.tar") and got["c"]["stage"] == "read"
 
 
+def test_half_an_emoji_in_a_shard_costs_a_character(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    image = encoded("red")
+    fields = {"caption": HALF, "n": 1.0}
+    members = {
+        "a.png": image, "a.json": json.dumps(fields).encode(),
+        "b.png": image, "b.json": json.dumps({"url": HALF}).encode(), "b.txt": b"whole",
+        "c.png": image, "c.json": json.dumps({"url": HALF}).encode(), "c.cls": b"7",
+        "d.png": image, "d.json": DEEP.encode(), "d.txt": b"deep",
+        "e.png": image, "e.json": rb'{"caption": "\ud83e\udd8a \\ud83d"}',
+    }  # fmt: skip
+
+    got = by_key(read(spark, settings, write_tar(tmp_path / "0.tar", members)))
+
+    captions = {key: (row["caption"], row["reason"]) for key, row in got.items()}
+    assert captions == {
+        "a": ("half �", None), "b": ("whole", None), "c": (None, None), "d": ("deep", None), "e": (r"🦊 \ud83d", None)
+    }  # fmt: skip
+    assert [json.loads(got[key]["meta"])["url"] for key in "bc"] == ["half �"] * 2
+    assert "surrogate" in json.loads(got["a"]["meta"])["json_fault"]
+    assert json.loads(got["d"]["meta"])["json"] == DEEP
+    assert got["e"]["meta"] == members["e.json"].decode()
+
+
+@pytest.mark.parametrize("depth", [199, 200, 985, 1500])
+def test_json_that_can_be_read_can_be_written(depth: int) -> None:
+    fields, faults = json_object('{"nan": NaN, "deep": ' + "[" * depth + "]" * depth + "}")
+
+    assert (fields is not None) == (depth < 200)
+    assert json.loads(to_json({**(fields or {}), **faults, "more": 1}))["more"] == 1
+
+
 def keys_and_fault(data: bytes) -> tuple[list[str], tuple[str, str] | None]:
     whole, fault = webdataset.samples(io.BytesIO(data))
     return [sample.key for sample in whole], (fault.key, fault.reason) if fault else None
@@ -291,6 +380,14 @@ def test_a_cut_shard_keeps_what_is_whole() -> None:
     assert keys_and_fault(b"no tar" * 300) == ([], ("", "corrupt shard"))
     damaged = whole[:first] + b"\xff" * 512 + whole[first + 512 :]
     assert keys_and_fault(damaged) == (["a"], ("", "corrupt shard"))
+
+
+def test_a_cut_sample_with_an_odd_name_can_be_told() -> None:
+    data = tar_bytes({"\udce9.png": b"x" * 600})
+
+    _, fault = webdataset.samples(io.BytesIO(data[: 512 + 300]))
+
+    assert fault is not None and fault.detail == "�.png: its last 300 bytes are missing"
 
 
 def test_same_names_in_joined_shards_are_samples_of_their_own() -> None:
