@@ -126,6 +126,12 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         yield copy
 
 
+def random_access(path: str) -> Any:
+    """A file open for reading at any place, wherever it is; only what is read travels."""
+    filesystem, inner = filesystem_of(path)
+    return filesystem.open_input_file(inner)
+
+
 def is_of_file(path: str, error: OSError) -> bool:
     """Whether an error lies in the file and costs its rows.
 

@@ -32,15 +32,16 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
         WinnowError: There is no column of pictures, or a column has different types in two files.
     """
     paths = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), 200))
-    broken = spark.createDataFrame(paths, "path string").mapInArrow(_broken, SCHEMA)
-    # The list of broken files comes to the driver: Spark must not be asked to open them.
-    faulty = {row["source"] for row in broken.select("source").collect()}
+    # The list of broken files comes to the driver: Spark must not be asked to open them, and one look decides.
+    broken = spark.createDataFrame(paths, "path string").mapInArrow(_broken, SCHEMA).collect()
+    faulty = {row["source"] for row in broken}
     roots: dict[str, list[str]] = {}
     for source in sources:
         if source.path not in faulty:
             roots.setdefault(source.root, []).append(source.path)
-    parts = [_read_root(spark, root, paths, settings) for root, paths in sorted(roots.items())]
-    return reduce(DataFrame.unionByName, parts, broken)
+    parts = [spark.createDataFrame(broken, SCHEMA)] if broken else []
+    parts += [_read_root(spark, root, paths, settings) for root, paths in sorted(roots.items())]
+    return reduce(DataFrame.unionByName, parts)
 
 
 def _read_root(spark: SparkSession, root: str, paths: Sequence[str], settings: IngestSettings) -> DataFrame:
@@ -65,9 +66,16 @@ def _broken(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _fault(path: str) -> Iterator[Row]:
-    """A row for a file whose footer cannot be read."""
+    """A row for a file that cannot be opened, or whose footer cannot be read."""
     key = path.rpartition("/")[2]
-    with files.opened(path) as file:
+    try:
+        file = files.random_access(path)
+    except OSError as error:
+        if not files.is_of_file(path, error):
+            raise
+        yield Row(path, key, reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
+        return
+    with file:
         try:
             pq.read_metadata(file)
         except (pa.ArrowException, OSError) as error:

@@ -457,6 +457,58 @@ def test_a_broken_parquet_file_costs_one_row(spark: SparkSession, settings: conf
     assert [(row["key"], row["reason"]) for row in got] == [("b.parquet", "corrupt file"), ("p0", None), ("p1", None)]
 
 
+def test_a_parquet_file_that_cannot_be_opened_costs_one_row(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "a.parquet", pictures()[:1])
+    (tmp_path / "b.parquet").symlink_to(tmp_path / "gone.parquet")
+    (tmp_path / "c.parquet").symlink_to(tmp_path / "c.parquet")
+
+    got = read(spark, settings, tmp_path)
+
+    assert [(row["key"], row["reason"]) for row in got] == [
+        ("b.parquet", "unreadable file"), ("c.parquet", "unreadable file"), ("p0", None)
+    ]  # fmt: skip
+    assert got[0]["detail"].startswith("FileNotFoundError: ")
+
+
+def test_a_parquet_file_is_looked_at_once(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", pictures()[:1])
+    write_parquet(tmp_path / "b.parquet", pictures()[1:2])
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[:-1])
+
+    rows = parquet.read(spark, found(spark, settings, tmp_path), settings.ingest)
+    (tmp_path / "b.parquet").write_bytes(whole)
+
+    # A second look would find the file whole, and its row and all that it holds would be missing.
+    assert {(row["key"], row["reason"]) for row in rows.collect()} == {("p0", None), ("b.parquet", "corrupt file")}
+
+
+def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"jpg": [bytes([n]) * 4 for n in range(200)] * 5000}), tmp_path / "a.parquet",
+                   compression="none", use_dictionary=False)  # fmt: skip
+    travelled = []
+
+    class Remote(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(-1 if size is None else size)
+            travelled.append(len(data))
+            return data
+
+    class Store:
+        def open_input_file(self, path: str) -> io.FileIO:
+            return Remote(path)
+
+        def open_input_stream(self, path: str) -> io.FileIO:
+            return Remote(path)
+
+    monkeypatch.setattr(files, "filesystem_of", lambda _: (Store(), str(tmp_path / "a.parquet")))
+
+    assert list(parquet._fault("s3a://bucket/a.parquet")) == []
+    assert (tmp_path / "a.parquet").stat().st_size > 1 << 22 and sum(travelled) < 1 << 17
+
+
 def test_parquet_files_may_differ_in_columns_but_not_in_types(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
