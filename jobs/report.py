@@ -216,7 +216,11 @@ def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thum
     wanted = list(dict.fromkeys(_image_ids(facts)))[:MAX_PICTURES]
     pairs = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others) if facts.regurgitation else ()
     taken = sum(len(pair.picture or "") for pair in pairs)
-    return fetch(lake.read(tables.IMAGES), wanted, side, PICTURE_BYTES - taken)
+    if not wanted or not lake.exists(tables.IMAGES):
+        return {}
+    # Without their files by name, all pictures of the lake would be read for these few.
+    ids = lake.spark.createDataFrame([(image_id,) for image_id in wanted], "image_id string")
+    return fetch(lake.rows_of(tables.IMAGES, ids), wanted, side, PICTURE_BYTES - taken)
 
 
 def _image_ids(facts: Facts) -> Iterator[str]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
+from pyspark.sql import functions as F
 
-from jobs import report, report_facts, tables
+from jobs import report, report_facts, tables, thumbnails
 from jobs.config import Settings, load
 from jobs.facts.funnel import Funnel
 from jobs.job import Job
@@ -379,6 +380,29 @@ def test_a_broken_picture_costs_its_place_only(lake: Lake, settings: Settings) -
     html = html_of(with_category(lake))
 
     assert "no picture</span>" in html and "data:image/webp" in html
+
+
+def test_only_files_with_pictures_of_the_page_are_opened(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = plausible_rows(40)
+    append(lake, tables.DUPLICATES, rows[tables.DUPLICATES])
+    shown = {image_id for row in rows[tables.DUPLICATES] for image_id in row[:2]}
+    for some in (True, False):
+        append(lake, tables.IMAGES, [row for row in rows[tables.IMAGES] if (row[0] in shown) is some])
+    opened: list[str] = []
+
+    def fetch(images: Any, *rest: Any) -> Any:
+        opened.extend(images.inputFiles())
+        return thumbnails.fetch(images, *rest)
+
+    monkeypatch.setattr(report, "fetch", fetch)
+    html = html_of(Job(lake, settings, Progress()))
+
+    unshown = lake.read(tables.IMAGES).where(~F.col("image_id").isin(list(shown)))
+    named = {row.file for row in unshown.select(F.col("_metadata.file_path").alias("file")).distinct().collect()}
+    assert opened and named and not named & set(opened)
+    assert html.count("data:image/webp") >= len(shown)
 
 
 @pytest.fixture(scope="module")
