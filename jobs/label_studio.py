@@ -20,6 +20,8 @@ from models.errors import WinnowError
 PICTURE = 640
 """Longest side in pixels of a picture that travels inside the file."""
 
+STAGING = "_staging/label_studio"
+
 # Where no threshold has been calibrated yet.
 _EVEN = 0.5
 _TO_NAME = "image"
@@ -49,11 +51,9 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Queue:
-    """The tables that tasks come from: label_queue, labels, images, scores and thresholds."""
+class Known:
+    """What is known of images that wait: rows of images, of these at least; the tables scores and thresholds."""
 
-    queue: DataFrame
-    labels: DataFrame
     images: DataFrame
     scores: DataFrame
     thresholds: DataFrame
@@ -78,11 +78,13 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
         have = f"the settings have {', '.join(known)}" if known else "the settings have none"
         raise WinnowError(f"tasks for Label Studio are of one category, not of {category}: {have}, give --category")
     lake.require(tables.IMAGES)
-    needed = (tables.LABEL_QUEUE, tables.LABELS, tables.IMAGES, tables.SCORES, tables.THRESHOLDS)
-    rows = tasks(Queue(*[lake.read(table) for table in needed]), category, pictures)
+    queued = waiting(lake.read(tables.LABEL_QUEUE), lake.read(tables.LABELS), category)
     with job.progress.step(f"label: export tasks of {category} to {file}"):
+        images = lake.rows_of(tables.IMAGES, queued)
+        rows = tasks(queued, Known(images, lake.read(tables.SCORES), lake.read(tables.THRESHOLDS)), category, pictures)
         # Partition by partition: the driver never holds all pictures.
-        found = write((row.asDict(recursive=True) for row in rows.toLocalIterator()), file, category, known[category])
+        made = (row for part in lake.fetch(STAGING, rows) for row in part.to_pylist())
+        found = write(made, file, category, known[category])
     if not found.tasks:
         raise WinnowError(f"no image waits for a label of {category}: run `winnow label next {category}` first")
     if found.without_picture:
@@ -90,27 +92,43 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
     return {"tasks exported": found.tasks, "file": file, "labelling interface": found.interface}
 
 
-def tasks(source: Queue, category: str, pictures: Pictures) -> DataFrame:
-    """The images that wait for a label of a category, as Label Studio's tasks.
+def waiting(queue: DataFrame, labels: DataFrame, category: str) -> DataFrame:
+    """The images that wait for a label of a category: a random one until it has a random label, others until any.
 
     Args:
-        source: Where they come from.
+        queue: Table label_queue.
+        labels: Table labels.
+        category: Whose.
+
+    Returns:
+        As `store.queue`: image_id, origin, reason, turn; a bounded number.
+    """
+    own = labels.where(F.col("category") == category).select("image_id", F.col("origin").alias("given"))
+    queued = store.queue(queue, labels, category)
+    counts = (queued["image_id"] == own["image_id"]) & ((F.col("origin") != "random") | (F.col("given") == "random"))
+    return queued.join(own, counts, "left_anti")
+
+
+def tasks(queued: DataFrame, known: Known, category: str, pictures: Pictures) -> DataFrame:
+    """Images that wait for a label of a category, as Label Studio's tasks.
+
+    Args:
+        queued: Which, as `waiting` gives them.
+        known: What is known of them.
         category: Whose.
         pictures: How a task leads to its picture.
 
     Returns:
         image_id, key, caption, origin, reason, image string (address), predictions array of structures of model,
-        score and yes (at or above the model's threshold), in the order of the queue. A random image waits until it
-        has a random label, any other until it has one.
+        score and yes (at or above the model's threshold), in the order of the queue.
     """
-    own = source.labels.where(F.col("category") == category).select("image_id", F.col("origin").alias("given"))
-    queued = store.queue(source.queue, source.labels, category)
-    counts = (queued["image_id"] == own["image_id"]) & ((F.col("origin") != "random") | (F.col("given") == "random"))
-    waiting = queued.join(own, counts, "left_anti")
-    seen = source.images.select("image_id", "key", "caption", pictures.column().alias("image"))
-    predicted = predictions(source.scores, source.thresholds, category)
-    joined = waiting.join(seen, "image_id").join(predicted, "image_id", "left").orderBy("turn")
-    return joined.select("image_id", "key", "caption", "origin", "reason", "image", "predictions")
+    few = F.broadcast(queued)
+    scores = known.scores.join(few, "image_id", "left_semi")
+    seen = known.images.select("image_id", "key", "caption", "image").join(few, "image_id")
+    joined = seen.join(predictions(scores, known.thresholds, category), "image_id", "left").orderBy("turn")
+    # Pictures are made after the sort: Spark runs what lies before one twice, first to find out where to divide it.
+    shown = pictures.column().alias("image")
+    return joined.select("image_id", "key", "caption", "origin", "reason", shown, "predictions")
 
 
 def predictions(scores: DataFrame, thresholds: DataFrame, category: str) -> DataFrame:

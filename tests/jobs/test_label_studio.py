@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from PIL import Image
+from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs import config, label, label_studio, tables
@@ -39,9 +42,9 @@ def append(lake: Lake, table: tables.Table, *rows: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def job(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Six images, all queued: two labelled, one of them only by another strategy than chance; one not decodable."""
+    """Six images queued: two labelled, one of them only by another strategy than chance; one not decodable. One not."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("studio") / "lake"))
-    images = [{"image_id": f"id{n}", "key": f"a b/{n}+.jpg", "caption": f"<b>{n}</b>", "part": 0} for n in range(6)]
+    images = [{"image_id": f"id{n}", "key": f"a b/{n}+.jpg", "caption": f"<b>{n}</b>", "part": 0} for n in range(7)]
     for n, row in enumerate(images):
         row["image"] = b"broken" if n == 5 else encoded("red", "JPEG", (400, 100))
     own = {"category": "boats", "batch": "b", "queued_at": NOW}
@@ -92,6 +95,27 @@ def test_the_interface_has_the_definition_and_the_controls_of_the_predictions(jo
     heads = [head.get("value") for head in view.findall("Header")]
     assert heads == ['boats: Pictures of "boats" & ships.', "Counts: Canoes.", "Does not count: Drawings."]
     assert tasks_of(tmp_path / "t.json")["id3"]["data"]["image"] == "http://127.0.0.1:1/a%20b/3%2B.jpg"
+
+
+def test_only_pictures_that_wait_are_read_and_each_is_made_small_once(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+
+    def data_uris(side: int) -> Any:
+        def convert(image: pd.Series) -> pd.Series:
+            (log / f"{uuid.uuid4()}").write_text("\n" * len(image))
+            return image.map(lambda _: "data:,")
+
+        return F.pandas_udf(convert, "string")  # type: ignore[call-overload]
+
+    monkeypatch.setattr(label_studio, "data_uris", data_uris)
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+
+    # id0 has its label; id6 was never queued.
+    assert list(tasks_of(tmp_path / "t.json")) == ["id5", "id4", "id3", "id2", "id1"]
+    assert sum(len(file.read_text()) for file in log.iterdir()) == 5
 
 
 def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Path) -> None:
