@@ -164,12 +164,14 @@ def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
         and key is the image, whatever order they came in.
     """
     faulty = _reason().isNotNull()
-    slim = staged.select("source", "key", "image_id", "meta", "file", "row", faulty.alias("faulty"))
-    order = Window.partitionBy("image_id", "faulty").orderBy("source", "key", "meta", "file", "row")
-    ranked = slim.withColumn("rank", F.row_number().over(order)).drop("meta", "key")
+    place = ("source", "file", "row")
+    # Unranked: most have no image and so one id, null, which would bring them all into one task.
+    quarantined = staged.where(faulty).select(*place, F.lit("quarantined").alias("fate"))
+    order = Window.partitionBy("image_id").orderBy("source", "key", "meta", "file", "row")
+    ranked = staged.where(~faulty).select(*place, "image_id", F.row_number().over(order).alias("rank"))
     there = known.select("image_id").distinct().withColumn("is_known", F.lit(True))
-    fate = F.when(F.col("faulty"), "quarantined").when((F.col("rank") > 1) | F.col("is_known"), "repeat")
-    return ranked.join(there, "image_id", "left").select("source", "file", "row", fate.otherwise("image").alias("fate"))
+    fate = F.when((F.col("rank") > 1) | F.col("is_known"), "repeat").otherwise("image")
+    return ranked.join(there, "image_id", "left").select(*place, fate.alias("fate")).unionByName(quarantined)
 
 
 def images(staged: DataFrame, part: Column) -> DataFrame:

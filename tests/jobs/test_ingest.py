@@ -73,7 +73,7 @@ def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     moved = ingest.run(job, [str(write_folder(tmp_path / "folder", rows))], None)
     assert (moved["images"], moved["repeats"], moved["quarantined"]) == (0, len(CAPTIONS), 1)
     assert len(images_of(job)) == len(CAPTIONS)
-    assert job.lake.version(tables.IMAGES) == versions["images"]
+    assert job.lake.inputs(tables.IMAGES) == {"images": versions["images"]}
 
 
 def test_a_changed_source_adds_what_is_new_and_its_faults_do_not_pile_up(job: Job, tmp_path: Path) -> None:
@@ -117,6 +117,23 @@ def test_of_repeats_the_first_by_source_and_key_stays(job: Job, tmp_path: Path) 
     assert (summary["rows_read"], summary["images"], summary["repeats"]) == (3, 1, 2)
     (row,) = images_of(job).values()
     assert (row["source"], row["key"]) == (str(tmp_path / "t" / "a.tar"), "y")
+
+
+def test_rows_without_an_image_do_not_meet_in_one_task(job: Job, tmp_path: Path) -> None:
+    spark = job.lake.spark
+    schema = "source string, key string, image_id string, meta string, reason string, info struct<reason: string>"
+    lost = [("s", f"k{n}", None, "{}", "no image", None) for n in range(40)]
+    good = [("s", key, "i", "{}", None, (None,)) for key in ("b", "a")]
+    broken = [("s", key, "j", "{}", None, ("corrupt",)) for key in ("c", "d")]
+    place = (F.lit("part-0").alias("file"), F.monotonically_increasing_id().alias("row"))
+    staged = spark.createDataFrame([*lost, *good, *broken], schema).repartition(4).select("*", *place)
+    known = spark.createDataFrame([("j",)], "image_id string")
+
+    found = ingest.fates(staged, known).withColumn("task", F.spark_partition_id()).collect()
+
+    fates = sorted(row["fate"] for row in found)
+    assert fates == ["image"] + ["quarantined"] * 42 + ["repeat"]
+    assert len({row["task"] for row in found if row["fate"] == "quarantined"}) == 4
 
 
 def test_same_bytes_with_another_caption_are_another_image(job: Job, tmp_path: Path) -> None:
