@@ -190,9 +190,7 @@ def _missing(folder: Folder, manifest: Mapping[str, Any]) -> bool:
 
 
 def _warn_if_stale(job: Job) -> None:
-    recipe = job.lake.recipe(tables.CURATED)
-    now = job.lake.inputs(*[table for table in tables.ALL if recipe and table.name in recipe.inputs])
-    newer = [name for name, version in now.items() if recipe and recipe.inputs[name] != version]
+    newer = job.lake.newer(tables.CURATED)
     if newer:
         job.progress.warn(f"curated is older than {', '.join(newer)}: run `winnow weigh` to bring it up to date")
 

@@ -18,10 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.session import overridden
-from jobs.tables import Table
+from jobs.tables import ALL, Table
 from models.errors import WinnowError
 
 _FEW_FILES = 1000
+
+# What Delta calls commits that lay a table's rows out anew or tidy its files, and change no row.
+_UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "FSCK")
 
 
 class Version(TypedDict):
@@ -276,6 +279,38 @@ class Lake:
         detail = DeltaTable.forPath(self.spark, self.path(table.name)).detail()
         return Version(version=version, id=str(detail.select("id").collect()[0].id))
 
+    def made_by(self, recipe: Recipe, *tables: Table) -> Recipe | None:
+        """How the last of a command's tables was made, with its result, if a recipe makes all of them; else None.
+
+        The last one alone does not tell: a run with other settings that was stopped has replaced those before it.
+        """
+        found = [self.recipe(table) for table in tables]
+        return found[-1] if all(recipe.makes_the_same(one) for one in found) else None
+
+    def newer(self, table: Table, *inputs: Table) -> list[str]:
+        """Names of the tables that are not what they were when another was made from them.
+
+        Args:
+            table: What was made; nothing is newer where it is not there, or was written by something else.
+            inputs: The tables to look at; all that it was made from if none are named.
+        """
+        made = self.recipe(table)
+        if made is None:
+            return []
+        looked_at = [one for one in inputs or ALL if one.name in made.inputs]
+        return [name for name, version in self.inputs(*looked_at).items() if made.inputs[name] != version]
+
+    def require_current(self, table: Table, *inputs: Table) -> None:
+        """Makes sure that a table was made from others as they are now.
+
+        Raises:
+            WinnowError: It was not; the message names the command that makes it anew.
+        """
+        newer = self.newer(table, *inputs)
+        if newer:
+            older = f"table '{table.name}' is older than {', '.join(newer)}"
+            raise WinnowError(f"{older}: run `winnow {table.maker}` first")
+
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
@@ -290,12 +325,15 @@ class Lake:
         return json.dumps({**json.loads(recipe.to_json()), "began_ms": self._began_ms})
 
     def _last_commit(self, table: Table) -> Mapping[str, Any]:
-        history = DeltaTable.forPath(self.spark, self.path(table.name)).history(1)
-        written = F.unix_millis("timestamp").alias("written_ms")
-        commit: dict[str, Any] = (
-            history.select("version", "userMetadata", "operationMetrics", written).collect()[0].asDict()
-        )
-        return commit
+        """The newest commit that may have changed rows."""
+        delta, written = DeltaTable.forPath(self.spark, self.path(table.name)), F.unix_millis("timestamp")
+        wanted = "version", "operation", "userMetadata", "operationMetrics", written.alias("written_ms")
+        last: dict[str, Any] = delta.history(1).select(*wanted).collect()[0].asDict()
+        if last["operation"] not in _UPKEEP:
+            return last
+        changes = delta.history().where(~F.col("operation").isin(*_UPKEEP))
+        before = changes.orderBy(F.desc("version")).select(*wanted).take(1)
+        return before[0].asDict() if before else last
 
     # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------
 
@@ -346,10 +384,13 @@ class Lake:
 
 
 def _told(metadata: str | None) -> tuple[Recipe | None, int | None]:
-    """The recipe in a commit's metadata, and when its command began, in milliseconds since 1970."""
-    if not metadata:
+    """The recipe in a commit's metadata, and when its command began, in ms since 1970; None if it is not Winnow's."""
+    try:
+        parts = json.loads(metadata or "")
+    except ValueError:
         return None, None
-    parts = json.loads(metadata)
+    if not isinstance(parts, dict) or not {"command", "inputs", "settings"} <= parts.keys():
+        return None, None
     parts.pop("seconds", None)  # An earlier version said how long a command had taken before it wrote.
     began_ms = parts.pop("began_ms", None)
     # An earlier version noted numbers alone.

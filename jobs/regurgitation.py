@@ -16,13 +16,13 @@ from jobs import contact_sheet, ingest, nearest, tables
 from jobs.config import fingerprint
 from jobs.dedup import rule_for
 from jobs.duplicates.hash_nodes import Rule
-from jobs.filter import undecodable
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.score import scored, ship_encoder
+from jobs.score_gaps import require_signals
 from jobs.sources import files, rows
 from jobs.sources.find import Source, find, is_image
-from models.errors import LostRowsError, WinnowError
+from models.errors import LostRowsError
 from models.thresholds import upper_bound
 from udfs.alignment import likenesses, thumbnails
 from udfs.hamming import HASH_BITS, hamming
@@ -105,8 +105,8 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
     comparison = comparison_for(job)
     found = find(lake.spark, generated, format, job.settings.ingest)
     recipe = _recipe(job, comparison, found)
-    before = lake.recipe(tables.REGURGITATION)
-    if before is not None and before.makes_the_same(recipe) and lake.has_file(contact_sheet.FILE):
+    before = lake.made_by(recipe, tables.REGURGITATION_FAULTS, tables.REGURGITATION_PAIRS, tables.REGURGITATION)
+    if before is not None and lake.has_file(contact_sheet.FILE):
         job.progress.note("regurgitation: up to date")
         return dict(before.result)
     pool = _pool(job, comparison)
@@ -292,16 +292,11 @@ def _pool(job: Job, comparison: Comparison) -> DataFrame:
     Raises:
         WinnowError: Images have no signals of the present encoder, so that a search would not be of all of them.
     """
-    images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
-    present = signals.where(F.col("encoder") == comparison.rule.encoder)
-    broken = undecodable(images, quarantine, present)
+    encoder = comparison.rule.encoder
+    present = job.lake.read(tables.SIGNALS).where(F.col("encoder") == encoder)
     with job.progress.step("regurgitation: look for images without signals"):
-        missing = images.join(present, "image_id", "left_anti").join(broken, "image_id", "left_anti").count()
-    if missing:
-        raise WinnowError(
-            f"{missing} images have no signals of encoder {comparison.rule.encoder}, and all are to be searched: "
-            "run `winnow score` first"
-        )
+        images = job.lake.read(tables.IMAGES).select("image_id")
+        require_signals(job, encoder, images.join(present, "image_id", "left_semi").count())
     return present.select("image_id", *_signals(comparison))
 
 

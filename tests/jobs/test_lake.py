@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from jobs import tables
@@ -95,6 +96,54 @@ def test_inputs_that_an_earlier_version_noted_as_numbers_are_read_and_are_others
 
     assert told and told.inputs == {"verdicts": Version(version=0, id=None), "weights": None}
     assert not told.makes_the_same(Recipe("dedup", lake.inputs(tables.VERDICTS, tables.WEIGHTS)))
+
+
+def test_what_was_made_from_another_version_is_told_with_the_command_that_makes_it_anew(lake: Lake) -> None:
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
+    nothing = lake.read(tables.DUPLICATES)
+    lake.require_current(tables.DUPLICATES)
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS, tables.IMAGES)))
+    lake.require_current(tables.DUPLICATES)
+
+    lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
+
+    lake.require_current(tables.DUPLICATES, tables.IMAGES)
+    assert lake.newer(tables.DUPLICATES) == ["verdicts"]
+    with pytest.raises(WinnowError, match="'duplicates' is older than verdicts: run `winnow dedup` first"):
+        lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
+
+
+def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake: Lake) -> None:
+    nothing = {table: lake.read(table) for table in (tables.PAIRS, tables.DUPLICATES)}
+    wanted, other = (Recipe("dedup", settings={"max_distance": bits}) for bits in (31, 20))
+    for table in (tables.PAIRS, tables.DUPLICATES):
+        lake.replace(table, nothing[table], Recipe("dedup", settings={"max_distance": 31}, result={"kept": 3}))
+    made = lake.made_by(wanted, tables.PAIRS, tables.DUPLICATES)
+    assert made and made.result == {"kept": 3} and not lake.made_by(other, tables.PAIRS, tables.DUPLICATES)
+
+    lake.replace(tables.PAIRS, nothing[tables.PAIRS], other)
+
+    assert lake.made_by(wanted, tables.PAIRS, tables.DUPLICATES) is None
+    assert lake.made_by(wanted, tables.DUPLICATES) and not lake.made_by(wanted, tables.DUPLICATES, tables.NEAR_MISSES)
+
+
+def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have_no_recipe(lake: Lake) -> None:
+    for image_id in "ab":
+        lake.append(tables.VERDICTS, rows(lake, image_id * 32), Recipe("filter", settings={"x": 1}))
+    before = lake.inputs(tables.VERDICTS)
+    delta = DeltaTable.forPath(lake.spark, lake.path("verdicts"))
+
+    delta.optimize().executeCompaction()
+
+    assert delta.history(1).select("operation").collect()[0][0] == "OPTIMIZE"
+    assert lake.recipe(tables.VERDICTS) == Recipe("filter", settings={"x": 1})
+    assert lake.inputs(tables.VERDICTS) == before and lake.rows_written(tables.VERDICTS) == 1
+    for metadata in ("mended by hand", '{"who": "ann"}', "[1]"):
+        writer = rows(lake, "c" * 32).write.format("delta").mode("append").option("userMetadata", metadata)
+        writer.save(lake.path("verdicts"))
+        assert lake.recipe(tables.VERDICTS) is None
+    commit = lake.commit(tables.VERDICTS)
+    assert commit and commit.recipe is None and commit.seconds is None
 
 
 def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: Lake) -> None:

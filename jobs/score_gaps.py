@@ -1,0 +1,67 @@
+"""Which images scoring has not got to, and which it had to give up."""
+
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.job import Job
+from models.errors import WinnowError
+
+
+def require_signals(job: Job, encoder: str, found: int) -> None:
+    """Makes sure that every image which can be decoded has a signal.
+
+    Args:
+        job: The command at work.
+        encoder: Digest of the encoder in use.
+        found: Images that have one. Where these are all, nothing more is looked at.
+
+    Raises:
+        WinnowError: Some have none, so that they would not be compared with the others.
+    """
+    images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
+    total = images.count()
+    if found == total:
+        return
+    present = signals.where(F.col("encoder") == encoder)
+    missing = total - found - undecodable(images, quarantine, present).count()
+    if missing:
+        raise WinnowError(f"{missing} of {total} images have no signals of encoder {encoder}: run `winnow score` first")
+
+
+def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) -> DataFrame:
+    """Images that scoring could not decode: quarantined by it, and without signals.
+
+    Args:
+        images: Table images.
+        quarantine: Table quarantine.
+        signals: Table signals.
+
+    Returns:
+        image_id, reason.
+    """
+    failed = quarantine.where(F.col("stage") == "score").groupBy("source", "key").agg(F.min("reason").alias("reason"))
+    named = images.select("image_id", "source", "key").join(failed, ["source", "key"])
+    return named.join(signals.select("image_id"), "image_id", "left_anti").select("image_id", "reason")
+
+
+def unscored(images: DataFrame, broken: DataFrame, scores: DataFrame, models: Mapping[str, str]) -> DataFrame:
+    """How many images lack the score of a category's present model.
+
+    Args:
+        images: Table images.
+        broken: image_id of images that cannot be scored.
+        scores: Table scores.
+        models: Digest of each category's present model.
+
+    Returns:
+        category, missing: only categories that miss some.
+    """
+    spark = images.sparkSession
+    present = spark.createDataFrame(list(models.items()), "category string, model string")
+    wanted = images.select("image_id").join(broken, "image_id", "left_anti").crossJoin(F.broadcast(present))
+    done = scores.where(F.col("score").isNotNull()).select("image_id", "category", "model")
+    absent = wanted.join(done, ["image_id", "category", "model"], "left_anti")
+    return absent.groupBy("category").agg(F.count("*").alias("missing"))
