@@ -15,6 +15,7 @@ from jobs.duplicates.search_recall import Look, Measured, SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_encoder
+from jobs.score_gaps import require_signals
 from models.errors import LostRowsError, WinnowError
 from udfs.hashes import PDQ_DISTANCE
 
@@ -25,27 +26,39 @@ _INTERVAL = 0.95
 # Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
 _SPELLED_OUT = 1000
 
+# Raised where other pairs would be found, or others stay, than by the version before: what that wrote is made anew.
+_REVISION = 2
+
+# In the order in which they are written.
+_WRITTEN = (
+    tables.PAIRS, tables.FILTERED_DUPLICATES, tables.DEDUP_QUALITY, tables.DEDUP_DISTANCES, tables.NEAR_MISSES,
+    tables.DUPLICATES,
+)  # fmt: skip
+
 
 def run(job: Job) -> Summary:
     """Finds pairs, decides who stays, and writes pairs, dedup_quality and duplicates.
 
     Raises:
+        WinnowError: Images have not been scored, or not judged by the filter that the others passed.
         LostRowsError: The result breaks a promise; nothing is taken for whole.
     """
     lake, settings = job.lake, job.settings
     lake.require(tables.SIGNALS)
+    lake.require_current(tables.VERDICTS, tables.IMAGES)
     rule = rule_for(job)
     inputs = lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
-    asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed}
+    asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
     recipe = Recipe("dedup", inputs, asked)
-    before = lake.recipe(tables.DUPLICATES)
-    if before is not None and before.makes_the_same(recipe):
+    before = lake.made_by(recipe, *_WRITTEN)
+    if before is not None:
         job.progress.note("dedup: up to date")
         return dict(before.result)
     if rule.strict:
         second_look.check(lake.read(tables.SIGNALS), rule)
     compared = _gather(job, rule, recipe)
     try:
+        require_signals(job, rule.encoder, compared.total)
         return _deduplicate(job, compared, rule, recipe)
     finally:
         compared.images.unpersist()
@@ -86,6 +99,7 @@ class Compared:
         hashes: Distinct hashes that can be compared.
         fresh: Those of them that are not known.
         passed: Hashes whose best image passed the filter: their ranks come first.
+        total: Images.
     """
 
     nodes: DataFrame
@@ -94,6 +108,7 @@ class Compared:
     hashes: int
     fresh: int
     passed: int
+    total: int
 
 
 def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
@@ -113,12 +128,13 @@ def _gather(job: Job, rule: Rule, recipe: Recipe) -> Compared:
         everyone = placed(ordered, nodes).persist(StorageLevel.DISK_ONLY)
         known = history.known_nodes(nodes, everyone, earlier)
         old_pairs = history.known_pairs(everyone, earlier).persist(StorageLevel.DISK_ONLY) if earlier else None
-        passed = everyone.where("image_id = best_id").agg(F.count_if("passed")).collect()[0][0]
+        best_passed = F.count_if((F.col("image_id") == F.col("best_id")) & F.col("passed"))
+        total, passed = everyone.agg(F.count("*"), best_passed).collect()[0]
         ordered.unpersist()
         hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
     if fresh < hashes:
         job.progress.note(f"dedup: {hashes - fresh:,} hashes have been compared before, {fresh:,} are new")
-    return Compared(known, everyone, old_pairs, hashes, fresh, passed)
+    return Compared(known, everyone, old_pairs, hashes, fresh, passed, total)
 
 
 def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Summary:

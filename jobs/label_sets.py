@@ -4,8 +4,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs import label, tables
-from jobs.filter import undecodable
 from jobs.job import Job
+from jobs.score_gaps import undecodable
 
 _EXAMPLES = 3
 

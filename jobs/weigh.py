@@ -28,6 +28,12 @@ _LEAST_CAPTIONS = 50
 _LOST_SHOWN = 48
 _SLOTS = 1 << 40
 
+# Raised where other weights would come out than by the version before: what that wrote is made anew.
+_REVISION = 2
+
+# In the order in which they are written.
+_WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
+
 
 @dataclass(frozen=True)
 class Features:
@@ -104,16 +110,21 @@ def run(job: Job) -> Summary:
     """Weighs the kept images and writes weights, weight_quality and curated.
 
     Raises:
+        WinnowError: Images came, or were judged anew, after the filter or the search for duplicates.
         LostRowsError: Images are not the sum of kept, filtered and duplicates.
     """
     lake, settings = job.lake, job.settings.weigh
     images = lake.require(tables.IMAGES)
     lake.require(tables.DUPLICATES)
+    lake.require_current(tables.VERDICTS, tables.IMAGES)
+    lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
     inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
     encoder = current_encoder(job)
-    recipe = Recipe("weigh", inputs, {**fingerprint(settings), "encoder": encoder.digest, "seed": job.settings.seed})
-    before = lake.recipe(tables.CURATED)
-    if before is not None and before.makes_the_same(recipe):
+    _check_compared(job, encoder.digest)
+    asked = {**fingerprint(settings), "encoder": encoder.digest, "seed": job.settings.seed, "revision": _REVISION}
+    recipe = Recipe("weigh", inputs, asked)
+    before = lake.made_by(recipe, *_WRITTEN)
+    if before is not None:
         job.progress.note("weigh: up to date")
         return dict(before.result)
     signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder.digest)
@@ -127,6 +138,17 @@ def run(job: Job) -> Summary:
         return _weigh(job, Gathered(rows, signals, int(counts[0]), int(counts[1])), encoder.dims, recipe)
     finally:
         rows.unpersist()
+
+
+def _check_compared(job: Job, encoder: str) -> None:
+    """Makes sure that duplicates were looked for with the encoder in use, so that all images have signals of it."""
+    made = job.lake.recipe(tables.DUPLICATES)
+    compared = made.settings.get("encoder", encoder) if made else encoder
+    if compared != encoder:
+        raise WinnowError(
+            f"duplicates were looked for with encoder {compared}, but {encoder} is in use: run `winnow score` and "
+            "`winnow dedup` first"
+        )
 
 
 def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:

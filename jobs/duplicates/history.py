@@ -16,7 +16,7 @@ from jobs.lake import Lake, Recipe
 # Settings with which pairs that were found once are still what a new search would find.
 _SEARCH = (
     "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
-    "nearest", "seed",
+    "nearest", "seed", "revision",
 )  # fmt: skip
 _RANK = ("rank",)
 

@@ -5,7 +5,9 @@ from scipy import sparse
 
 from jobs import audit, config, report_words, tables, weigh
 from jobs.job import Job
+from jobs.lake import Recipe
 from models import probe
+from models.errors import WinnowError
 from tests.bench import weigh as simulation
 from udfs.captions import Keywords
 
@@ -90,8 +92,6 @@ def test_a_planted_bias_is_undone_on_a_held_out_half_or_said_not_to_be(carried: 
 
 def _fill(job: Job, spark: SparkSession) -> None:
     """600 captions; the filter takes a quarter of the women and no one else; one man is a duplicate."""
-    from jobs.lake import Recipe
-
     rows, verdicts = [], []
     for number in range(600):
         who = ("woman", "man", "tree")[number % 3]
@@ -152,10 +152,31 @@ def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: Spa
     assert weigh.run(other)["clipped"] > 0 and job.lake.version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
 
 
+def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job, spark: SparkSession) -> None:
+    _fill(job, spark)
+    lake = job.lake
+    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.inputs(tables.IMAGES)))
+    compared = Recipe("dedup", lake.inputs(tables.IMAGES, tables.VERDICTS), {"encoder": "another"})
+    lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), compared)
+    with pytest.raises(WinnowError, match=r"with encoder another, but .*: run `winnow score` and `winnow dedup` first"):
+        weigh.run(job)
+    lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", compared.inputs))
+    weigh.run(job)
+    audit.run(job)
+
+    lake.append(tables.IMAGES, lake.read(tables.IMAGES).limit(1), Recipe("ingest"))
+
+    with pytest.raises(WinnowError, match="'verdicts' is older than images: run `winnow filter` first"):
+        weigh.run(job)
+    with pytest.raises(WinnowError, match="'weights' is older than images: run `winnow weigh` first"):
+        audit.run(job)
+    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.inputs(tables.IMAGES)))
+    with pytest.raises(WinnowError, match="'duplicates' is older than images, verdicts: run `winnow dedup` first"):
+        weigh.run(job)
+
+
 def test_nothing_filtered_means_every_weight_is_one(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
-    from jobs.lake import Recipe
-
     kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
     job.lake.replace(tables.VERDICTS, kept, Recipe("test"))
     weigh.run(job)
@@ -197,7 +218,6 @@ def test_a_word_is_weighed_by_if_it_kept_its_share_whatever_the_filter_took_of_a
 
 def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
-    from jobs.lake import Recipe
     from jobs.score import current_encoder
 
     encoder = current_encoder(job)
