@@ -6,9 +6,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from jobs import keyword_lists
 from models.classifier import ImageModel
@@ -30,14 +40,14 @@ def _each_once(names: list[str]) -> list[str]:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SparkSettings(_Section):
     """How the session is built; see conf/winnow.toml."""
 
-    master: str | None = None
-    driver_memory: Annotated[str, Field(pattern=r"^\d+[mg]$")]
+    master: Annotated[str, Field(min_length=1)] | None = None
+    driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")]
     shuffle_partitions: Positive | None = None
     conf: dict[str, str] = {}
 
@@ -64,6 +74,12 @@ class EncoderSettings(_Section):
     images: Positive
     minutes: Annotated[float, Field(gt=0)]
     batch: Annotated[int, Field(ge=8)]
+
+    @model_validator(mode="after")
+    def _what_is_fitted_is_used(self) -> Self:
+        if self.fit and self.model != "auto":
+            raise ValueError('an encoder would be fitted that only model = "auto" uses')
+        return self
 
 
 class ScoreSettings(_Section):
@@ -117,6 +133,13 @@ class TrainSettings(_Section):
     hidden: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     epochs: Positive
+
+
+class FilterSettings(_Section):
+    """What takes images out beside the categories, and which of both are no longer wanted."""
+
+    rules: dict[Annotated[str, Field(pattern=_CATEGORY)], str] = {}
+    forget: list[str] = []
 
 
 class DedupSettings(_Section):
@@ -207,7 +230,7 @@ class ExportSettings(_Section):
 class Settings(_Section):
     """All settings of a run."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]  # Spark and torch take no larger one.
     spark: SparkSettings
     ingest: IngestSettings
     encoder: EncoderSettings
@@ -217,12 +240,20 @@ class Settings(_Section):
     labels: LabelsSettings
     label_next: LabelNextSettings
     train: TrainSettings
+    filter: FilterSettings
     dedup: DedupSettings
     weigh: WeighSettings
     audit: AuditSettings
     regurgitation: RegurgitationSettings
     report: ReportSettings
     export: ExportSettings
+
+    @model_validator(mode="after")
+    def _a_reason_has_one_meaning(self) -> Self:
+        twice = sorted(self.filter.rules.keys() & self.categories.keys())
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is a category and a rule: give them different names")
+        return self
 
 
 def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:
@@ -328,6 +359,9 @@ def _faults(error: ValidationError) -> str:
             faults.append(f"{key}: there is no such setting")
         elif fault["type"] == "missing":
             faults.append(f"{key}: is missing")
+        elif not key:
+            faults.append(fault["msg"].removeprefix("Value error, "))
         else:
-            faults.append(f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+            given = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+            faults.append(f"{key}{given}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return f"{len(faults)} wrong setting{'s' if len(faults) > 1 else ''}: " + "; ".join(faults)

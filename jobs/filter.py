@@ -1,14 +1,15 @@
-"""`filter`: scores at or above their category's threshold take an image out; every image gets a verdict."""
+"""`filter`: scores at or above their category's threshold, and rules, take an image out; every image gets a verdict."""
 
 from collections.abc import Iterable, Mapping
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import filter_rules, tables
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_models
+from jobs.score_gaps import undecodable, unscored
 from models.errors import LostRowsError, WinnowError
 
 _UNDECODABLE = "not decodable"
@@ -18,14 +19,17 @@ def run(job: Job) -> Summary:
     """Writes the table verdicts: one row for each image.
 
     Raises:
-        WinnowError: A category has no threshold for its present model, or images have not been scored by it.
+        WinnowError: A category has no threshold for its present model, or images have not been scored by it; or what
+            the lake was filtered for before is not in the settings.
+        SettingsError: A rule is no condition on an image.
         LostRowsError: There is not exactly one verdict for each image; the table has been taken away again.
     """
-    lake, categories = job.lake, sorted(job.settings.categories)
-    lake.require(tables.IMAGES)
+    lake, categories, rules = job.lake, sorted(job.settings.categories), dict(job.settings.filter.rules)
+    filter_rules.check(lake.require(tables.IMAGES), rules)
+    check_forgotten(job)
     models = current_models(job) if categories else {}
-    recipe = Recipe("filter", lake.inputs(*_inputs(categories)), {"models": models})
-    if not categories:
+    recipe = Recipe("filter", lake.inputs(*_inputs(categories)), {"models": models, "rules": rules})
+    if not categories and not rules:
         job.progress.note("filter: no category is configured, so every image that can be decoded is kept")
     if recipe.makes_the_same(lake.recipe(tables.VERDICTS)):
         job.progress.note("filter: the table verdicts is up to date")
@@ -33,46 +37,31 @@ def run(job: Job) -> Summary:
         with job.progress.step("filter: judge every image"):
             lake.replace(tables.VERDICTS, _judged(job, models), recipe)
     with job.progress.step("filter: count the verdicts"):
-        return _counted(job, categories)
+        return _counted(job, [*categories, *sorted(rules)])
 
 
-def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) -> DataFrame:
-    """Images that scoring could not decode: quarantined by it, and without signals.
+def check_forgotten(job: Job) -> None:
+    """Makes sure that settings which were left out do not let back in what the lake was filtered for.
 
-    Args:
-        images: Table images.
-        quarantine: Table quarantine.
-        signals: Table signals.
-
-    Returns:
-        image_id, reason.
+    Raises:
+        WinnowError: Names a category or rule of the last filtering that is neither there nor in `filter.forget`.
     """
-    failed = quarantine.where(F.col("stage") == "score").groupBy("source", "key").agg(F.min("reason").alias("reason"))
-    named = images.select("image_id", "source", "key").join(failed, ["source", "key"])
-    return named.join(signals.select("image_id"), "image_id", "left_anti").select("image_id", "reason")
+    before, settings = job.lake.recipe(tables.VERDICTS), job.settings
+    if before is None:
+        return
+    applied = {*before.settings.get("models", {}), *before.settings.get("rules", {})}
+    gone = sorted(applied - settings.categories.keys() - settings.filter.rules.keys() - set(settings.filter.forget))
+    if gone:
+        names = ", ".join(f'"{name}"' for name in gone)
+        raise WinnowError(
+            f"the lake was filtered for {', '.join(gone)}, which these settings do not have: give the --conf that has "
+            f"them, or --set 'filter.forget=[{names}]' to keep such images from now on"
+        )
 
 
-def unscored(images: DataFrame, broken: DataFrame, scores: DataFrame, models: Mapping[str, str]) -> DataFrame:
-    """How many images lack the score of a category's present model.
-
-    Args:
-        images: Table images.
-        broken: image_id of images that cannot be scored.
-        scores: Table scores.
-        models: Digest of each category's present model.
-
-    Returns:
-        category, missing: only categories that miss some.
-    """
-    spark = images.sparkSession
-    present = spark.createDataFrame(list(models.items()), "category string, model string")
-    wanted = images.select("image_id").join(broken, "image_id", "left_anti").crossJoin(F.broadcast(present))
-    done = scores.where(F.col("score").isNotNull()).select("image_id", "category", "model")
-    absent = wanted.join(done, ["image_id", "category", "model"], "left_anti")
-    return absent.groupBy("category").agg(F.count("*").alias("missing"))
-
-
-def verdicts(images: DataFrame, broken: DataFrame, scores: DataFrame, thresholds: DataFrame) -> DataFrame:
+def verdicts(
+    images: DataFrame, broken: DataFrame, scores: DataFrame, thresholds: DataFrame, ruled: DataFrame
+) -> DataFrame:
     """Whether each image is kept, and if not, why.
 
     Args:
@@ -80,6 +69,7 @@ def verdicts(images: DataFrame, broken: DataFrame, scores: DataFrame, thresholds
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
         thresholds: Table thresholds, only the rows that count.
+        ruled: As `jobs.filter_rules.broken` returns them.
 
     Returns:
         Table verdicts: image_id, kept, reasons (sorted; empty when kept).
@@ -92,6 +82,7 @@ def verdicts(images: DataFrame, broken: DataFrame, scores: DataFrame, thresholds
     )
     fault = F.concat(F.lit(f"{_UNDECODABLE}: "), F.col("reason"))
     reasons = over.select("image_id", why.alias("why")).unionByName(broken.select("image_id", fault.alias("why")))
+    reasons = reasons.unionByName(ruled)
     by_image = reasons.groupBy("image_id").agg(F.sort_array(F.collect_set("why")).alias("found"))
     judged = images.select("image_id").join(by_image, "image_id", "left")
     none = F.array().cast("array<string>")
@@ -111,7 +102,8 @@ def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:
     if models:
         _check_thresholds(thresholds, models)
         _check_scores(unscored(images, broken, scores, models), models)
-    return verdicts(images, broken, scores, thresholds.where(F.col("category").isin(*models)))
+    limits = thresholds.where(F.col("category").isin(*models))
+    return verdicts(images, broken, scores, limits, filter_rules.broken(images, job.settings.filter.rules))
 
 
 def _check_thresholds(thresholds: DataFrame, models: Mapping[str, str]) -> None:
@@ -135,7 +127,7 @@ def _check_scores(missing: DataFrame, models: Mapping[str, str]) -> None:
         raise WinnowError(f"{'; '.join(faults)} (models in use: {used}): run `winnow score` first")
 
 
-def _counted(job: Job, categories: Iterable[str]) -> Summary:
+def _counted(job: Job, names: Iterable[str]) -> Summary:
     """Counts the verdicts, and makes sure that there is one for each image."""
     images = job.lake.read(tables.IMAGES).count()
     made = job.lake.read(tables.VERDICTS)
@@ -143,12 +135,12 @@ def _counted(job: Job, categories: Iterable[str]) -> Summary:
         F.count("*").alias("rows"),
         F.count_distinct("image_id").alias("images"),
         F.count_if("kept").alias("kept"),
-        *[_with_reason(name).alias(f"reason {name}") for name in (*categories, _UNDECODABLE)],
+        *[_with_reason(name).alias(f"reason {name}") for name in (*names, _UNDECODABLE)],
     ).collect()[0]
     if not images == counts["rows"] == counts["images"]:
         job.lake.delete(tables.VERDICTS.name)
         raise LostRowsError(f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them")
-    by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in (*categories, _UNDECODABLE)}
+    by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in (*names, _UNDECODABLE)}
     return {"images": images, "kept": counts["kept"], "filtered": images - counts["kept"], **by_reason}
 
 

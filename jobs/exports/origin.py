@@ -11,14 +11,12 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.duplicates import pair_search
-from jobs.facts.funnel import funnel
+from jobs.facts.funnel import filtered_by, funnel
 from jobs.lake import Commit, Lake
 
 _SOURCES = 50
 _KEYWORDS = 20
 _REASONS = 50
-# A verdict's reason is a category, or `not decodable`, and what was found.
-_CATEGORY = "explode(transform(reasons, r -> substring_index(r, ': ', 1))) AS reason"
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "pandas", "pyarrow", "pillow")
 
 
@@ -36,8 +34,8 @@ def origin(lake: Lake) -> dict[str, Any]:
     encoder = _setting(commits.get(tables.CURATED.name), "encoder")
     return {
         "counts": _counts(lake, commits),
-        "quarantine": _by_reason(lake.read(tables.QUARANTINE).select("reason")),
-        "filtered_by": _by_reason(lake.read(tables.VERDICTS).selectExpr(_CATEGORY)),
+        "quarantine": _by_reason(lake.read(tables.QUARANTINE)),
+        "filtered_by": filtered_by(lake.read(tables.VERDICTS)),
         "sources": _sources(lake.read(tables.SOURCES)),
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
@@ -76,8 +74,8 @@ def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     return {**{name: getattr(came, name) for name in names}, "curated": curated}
 
 
-def _by_reason(reasons: DataFrame) -> dict[str, int]:
-    counted = reasons.toDF("reason").groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(_REASONS)
+def _by_reason(rows: DataFrame) -> dict[str, int]:
+    counted = rows.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(_REASONS)
     return {row["reason"]: row["count"] for row in counted.collect()}
 
 

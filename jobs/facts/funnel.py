@@ -1,7 +1,7 @@
 """What came in and what became of it; what was quarantined and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -26,6 +26,7 @@ class Funnel:
     filtered: int | None
     duplicates: int | None
     weighed: int | None
+    filtered_by: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def after_filter(self) -> int:
@@ -78,7 +79,15 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
         filtered=lake.read(tables.VERDICTS).where("not kept").count() if judged is not None else None,
         duplicates=rows.get(tables.DUPLICATES.name),
         weighed=rows.get(tables.WEIGHTS.name),
+        filtered_by=filtered_by(lake.read(tables.VERDICTS)),
     )
+
+
+def filtered_by(verdicts: DataFrame) -> dict[str, int]:
+    """How many images each category, rule or fault took out, the most frequent first; an image may have several."""
+    named = verdicts.select(F.explode(F.transform("reasons", lambda why: F.substring_index(why, ": ", 1))).alias("by"))
+    counts = named.groupBy("by").count().orderBy(F.desc("count"), "by").limit(_REASONS)
+    return {row["by"]: row["count"] for row in counts.collect()}
 
 
 def faults(quarantine: DataFrame) -> tuple[Fault, ...]:

@@ -4,11 +4,11 @@ import math
 import pytest
 from rich.console import Console
 
-from jobs import config, filter, tables
+from jobs import config, filter, filter_rules, score_gaps, tables
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
-from models.errors import LostRowsError, WinnowError
+from models.errors import LostRowsError, SettingsError, WinnowError
 
 CATEGORIES = [f'categories.{name}={{definition="d"}}' for name in ("boats", "cars")]
 MODELS = {"boats": "m1", "cars": "m2"}
@@ -42,13 +42,14 @@ def quarantine(spark, rows):
     return spark.createDataFrame([(*row, None) for row in rows], tables.QUARANTINE.schema)
 
 
-def none_broken(spark):
-    return spark.createDataFrame([], "image_id string, reason string")
+def judged(rows, given, thresholds, broken=None, rules=None):
+    nothing = rows.sparkSession.createDataFrame([], "image_id string, reason string")
+    return filter.verdicts(rows, broken or nothing, given, thresholds, filter_rules.broken(rows, rules or {}))
 
 
 @pytest.fixture
 def job(lake, spark, monkeypatch):
-    monkeypatch.setattr(filter, "current_models", lambda job: MODELS)
+    monkeypatch.setattr(filter, "current_models", lambda job: {c: MODELS[c] for c in job.settings.categories})
     lake.append(tables.IMAGES, images(spark), Recipe("test"))
     given = [(i, c, m, s) for i, s in (("a", 0.125), ("b", 0.75)) for c, m in MODELS.items()]
     lake.append(tables.SCORES, scores(spark, *given), Recipe("test"))
@@ -64,7 +65,7 @@ def test_scores_at_or_above_the_threshold_filter(spark):
         ("c", "cars", "m2", 0.25),
     ]
 
-    found = filter.verdicts(images(spark), none_broken(spark), scores(spark, *given), limits(spark, LIMITS))
+    found = judged(images(spark), scores(spark, *given), limits(spark, LIMITS))
 
     assert {row.image_id: (row.kept, row.reasons) for row in found.collect()} == {
         "a": (False, ["boats: score 0.500 >= 0.500"]),
@@ -74,9 +75,7 @@ def test_scores_at_or_above_the_threshold_filter(spark):
 
 
 def test_scores_of_another_model_filter_nothing(spark):
-    found = filter.verdicts(
-        images(spark, "a"), none_broken(spark), scores(spark, ("a", "boats", "old", 1.0)), limits(spark, LIMITS)
-    )
+    found = judged(images(spark, "a"), scores(spark, ("a", "boats", "old", 1.0)), limits(spark, LIMITS))
 
     assert [row.kept for row in found.collect()] == [True]
 
@@ -86,7 +85,7 @@ def test_a_threshold_right_above_a_score_keeps_it(spark):
     stored = scores(spark, ("a", "boats", "m1", score))
     above = math.nextafter(stored.first().score, 1.0)
 
-    found = filter.verdicts(images(spark, "a"), none_broken(spark), stored, limits(spark, [("boats", "m1", above)]))
+    found = judged(images(spark, "a"), stored, limits(spark, [("boats", "m1", above)]))
 
     assert found.first().kept
 
@@ -95,10 +94,54 @@ def test_what_scoring_could_not_decode_is_filtered(spark):
     rows = [*BROKEN, ("folder", "a.jpg", "ingest", "empty", ""), ("folder", "b.jpg", "score", "corrupt", "")]
     signals = frame(spark, tables.SIGNALS, "image_id", [("b",)])
 
-    broken = filter.undecodable(images(spark), quarantine(spark, rows), signals)
-    found = filter.verdicts(images(spark), broken, scores(spark), limits(spark, []))
+    broken = score_gaps.undecodable(images(spark), quarantine(spark, rows), signals)
+    found = judged(images(spark), scores(spark), limits(spark, []), broken)
 
     assert {row.image_id: row.reasons for row in found.collect() if not row.kept} == {"c": ["not decodable: truncated"]}
+
+
+def sized(spark):
+    rows = [("a", 640, '{"punsafe": 0.99}'), ("b", 100, None), ("c", 640, '{"punsafe": "unknown"}')]
+    return frame(spark, tables.IMAGES, "image_id width meta", rows)
+
+
+RULES = {
+    "small": "least(width, height) < 256 or  width\n< 256",
+    "unsafe": "try_cast(get_json_object(meta, '$.punsafe') as double) > 0.9",
+}
+
+
+def test_rules_filter_by_the_columns_of_an_image_and_do_not_hold_where_these_are_null(spark):
+    found = judged(sized(spark), scores(spark), limits(spark, []), rules=RULES)
+
+    assert {row.image_id: row.reasons for row in found.collect()} == {
+        "a": ["unsafe: try_cast(get_json_object(meta, '$.punsafe') as double) > 0.9"],
+        "b": ["small: least(width, height) < 256 or width < 256"],
+        "c": [],
+    }
+
+
+def test_rules_that_are_no_conditions_stop_before_work_begins_and_all_are_named(spark, capfd):
+    wrong = {
+        "one": "widht < 256",
+        "two": "width <",
+        "three": "width + 1",
+        "four": "max(width) > 3",
+        "five": "length(image) < 9",
+        "good": "width < 256",
+    }
+    with pytest.raises(SettingsError) as told:
+        filter_rules.check(sized(spark), wrong)
+
+    faults = str(told.value).split("; filter.rules.")
+    assert len(faults) == 5 and "\n" not in str(told.value) and "good" not in str(told.value)
+    assert capfd.readouterr().err == ""
+    assert "widht" in faults[0] and all("is no condition on an image: " in fault for fault in faults)
+
+
+def test_a_rule_and_a_category_share_no_name():
+    with pytest.raises(SettingsError, match="1 wrong setting: boats is a category and a rule: give them different"):
+        config.load(overrides=[*CATEGORIES, "filter.rules.boats='width < 9'"])
 
 
 def test_images_without_a_score_are_counted_by_category(spark):
@@ -107,7 +150,7 @@ def test_images_without_a_score_are_counted_by_category(spark):
     )
     broken = spark.createDataFrame([("c", "truncated")], "image_id string, reason string")
 
-    found = filter.unscored(images(spark), broken, given, MODELS)
+    found = score_gaps.unscored(images(spark), broken, given, MODELS)
 
     assert [tuple(row) for row in found.collect()] == [("cars", 1)]
 
@@ -148,6 +191,21 @@ def test_thresholds_that_do_not_fit_stop_the_job(job, spark, rows, message):
 
     with pytest.raises(WinnowError, match=message):
         filter.run(job)
+
+
+def test_settings_that_were_forgotten_do_not_let_in_what_they_kept_out(job, spark):
+    job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
+    ruled = [*CATEGORIES, "filter.rules.wide='width > 3'"]
+    filter.run(Job(job.lake, config.load(overrides=ruled), job.progress))
+
+    with pytest.raises(WinnowError, match=r"filtered for boats, cars, wide, which .*filter.forget=\[\"boats\", \"cars"):
+        filter.run(Job(job.lake, config.load(), job.progress))
+    assert job.lake.version(tables.VERDICTS) == 0
+
+    without = config.load(overrides=[*CATEGORIES[:1], 'filter.forget=["cars", "wide"]'])
+    assert filter.run(Job(job.lake, without, job.progress))["filtered, boats"] == 1
+    again = filter.run(Job(job.lake, config.load(overrides=CATEGORIES[:1]), job.progress))
+    assert again["kept"] == 1 and job.lake.version(tables.VERDICTS) == 1
 
 
 def test_without_a_category_everything_is_kept_and_said_so(job):
