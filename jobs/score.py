@@ -16,7 +16,7 @@ from jobs.session import overridden
 from models import classifier, encoder, runtime
 from models.classifier import ImageModel
 from models.encoder import Encoder
-from models.errors import LostRowsError, WinnowError
+from models.errors import LostRowsError, OtherEncoderError, WinnowError
 from models.head import Head
 from models.image_input import ImageInput
 from udfs.classify import head_scores
@@ -84,7 +84,7 @@ def run(job: Job) -> Summary:
     job.lake.require(tables.IMAGES)
     current = current_encoder(job)
     classifiers = image_classifiers(job)
-    heads = category_heads(job, current)
+    heads = _fitting_heads(job, current)
     recipe = Recipe("score", settings={"encoder": current.digest})
     images, faults = _score_images(job, current, classifiers, recipe)
     scored = _score_embeddings(job, current, heads, recipe)
@@ -139,12 +139,34 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
 
 
 def category_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """The trained heads of the categories that have one, checked against the encoder."""
+    """The trained heads of the categories that have one.
+
+    Raises:
+        ModelError: One is no head, or was trained on another encoder.
+    """
+    return {category: _head(job, category, current) for category in _with_head(job)}
+
+
+def _fitting_heads(job: Job, current: Encoder) -> dict[str, Head]:
+    """The heads that read the current encoder; `train` makes the others anew, from the signals that are stored here."""
     heads = {}
-    for category, settings in job.settings.categories.items():
-        if settings.model is None and job.lake.has_file(HEAD.format(category)):
-            heads[category] = Head.load(job.lake.read_file(HEAD.format(category)), current.digest, current.dims)
+    for category in _with_head(job):
+        try:
+            heads[category] = _head(job, category, current)
+        except OtherEncoderError:
+            job.progress.note(
+                f"score: the head of {category} is for another encoder: `winnow train {category}`, then score again"
+            )
     return heads
+
+
+def _with_head(job: Job) -> list[str]:
+    headed = [category for category, settings in job.settings.categories.items() if settings.model is None]
+    return [category for category in headed if job.lake.has_file(HEAD.format(category))]
+
+
+def _head(job: Job, category: str, current: Encoder) -> Head:
+    return Head.load(job.lake.read_file(HEAD.format(category)), current.digest, current.dims)
 
 
 def current_models(job: Job) -> dict[str, str]:

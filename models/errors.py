@@ -16,5 +16,9 @@ class ModelError(WinnowError):
     """An ONNX model that cannot be used as it is described."""
 
 
+class OtherEncoderError(ModelError):
+    """A head that was trained on the embeddings of another encoder than the one in use."""
+
+
 class LostRowsError(WinnowError):
     """A job whose counts do not add up: rows were lost or invented."""

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models import runtime
-from models.errors import ModelError
+from models.errors import ModelError, OtherEncoderError
 
 INPUT = "embedding"
 OUTPUT = "score"
@@ -57,12 +57,13 @@ class Head:
             providers: ONNX Runtime execution providers, in order of preference.
 
         Raises:
-            ModelError: It does not load, is no head, or was trained for another encoder.
+            OtherEncoderError: It was trained for another encoder.
+            ModelError: It does not load, or is no head.
         """
         head = _head(model, threads, providers)
         found, wanted = (head.encoder, head.dims), (encoder, dims)
         if found != wanted:
-            raise ModelError(
+            raise OtherEncoderError(
                 f"the head of {head.category} was trained on encoder {head.encoder} ({head.dims} dimensions), but "
                 f"{encoder} ({dims} dimensions) is in use: {head._train_again}"
             )

@@ -18,6 +18,7 @@ from models.errors import LostRowsError, ModelError, SettingsError
 from tests import usual_models
 from tests.conftest import SPARK
 from tests.jobs.samples import Picture, encoded
+from tests.models.test_head import model as head_model
 from tests.pictures import brightness_model, brightness_settings, channel_model
 from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
 from udfs.hashes import pdq_of
@@ -273,8 +274,22 @@ def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_pat
     assert not job.lake.exists(tables.SIGNALS) and not job.lake.exists(tables.SCORES)
 
 
-@pytest.mark.parametrize("classified", [False, True])
-def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classified):
+def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(job, capsys):
+    fill(job, PICTURES)
+    current, boats = score.current_encoder(job), with_categories(job, 'categories.boats={definition="d"}')
+    job.lake.write_file(score.HEAD.format("boats"), head_model(metadata={"category": "boats", "encoder": "old"}))
+
+    assert score.run(boats) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
+
+    assert "the head of boats is for another encoder: `winnow train boats`" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(ModelError, match=r"trained on encoder old .*: run `winnow train boats` again"):
+        score.current_models(boats)
+    told = {"category": "boats", "encoder": current.digest}
+    job.lake.write_file(score.HEAD.format("boats"), head_model(metadata=told, dims=current.dims))
+    assert score.run(boats)["embeddings scored"] == 5 and "boats" in score.current_models(boats)
+
+
+def test_shipping_a_model_twice_stops_the_job(job, tmp_path, monkeypatch, classified):
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
