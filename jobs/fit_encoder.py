@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, tables
+from jobs import config, tables, training
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from models import encoder, images, runtime
@@ -82,10 +82,10 @@ def run(job: Job) -> Summary:
     if recipe.makes_the_same(before) and before is not None:
         job.progress.note("fit-encoder: the encoder is up to date")
         return dict(before.result)
-    training = _training()
+    trainer = training.module("encoder")
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
-        thumbs = _thumbnails(job.lake, ids, chosen, training.SOURCE_SIDE)
-    summary = _fit(job, training, thumbs, rows.count())
+        thumbs = _thumbnails(job.lake, ids, chosen, trainer.SOURCE_SIDE)
+    summary = _fit(job, trainer, thumbs, rows.count())
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
     job.lake.write_file(RECIPE, json.dumps(kept, indent=1, sort_keys=True).encode())
@@ -125,16 +125,6 @@ def _made_before(job: Job) -> Recipe | None:
     return Recipe(**recipe) if made else None
 
 
-def _training() -> ModuleType:
-    try:
-        from models.training import encoder as training
-    except ImportError as error:
-        raise WinnowError(
-            f"fit-encoder needs {error.name}, which is not installed: pip install 'winnow[train]'"
-        ) from error
-    return training
-
-
 def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDArray[np.uint8]:
     """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
     rows = lake.read(tables.IMAGES).select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
@@ -151,23 +141,23 @@ def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDA
     return thumbs if decoded.all() else thumbs[decoded]
 
 
-def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8], images_in_lake: int) -> Summary:
+def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lake: int) -> Summary:
     wanted, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
-    plan = training.Plan(
+    plan = trainer.Plan(
         minutes=wanted.minutes,
         batch=wanted.batch,
         seed=job.settings.seed,
-        same_within=encoder.Encoder.load(shipped).max_distance,
+        same_within=encoder.Encoder.load(shipped).presumed_distance,
         # Each image has as many strangers as the lake has images: the more there are, the nearer is the nearest.
-        collisions=min(training.COLLISIONS, STRANGERS / images_in_lake),
+        collisions=min(trainer.COLLISIONS, STRANGERS / images_in_lake),
     )
     with progress.step(f"fit-encoder: train for {wanted.minutes:g} minutes on {len(thumbs)} images"):
-        fitted = training.fit(
+        fitted = trainer.fit(
             thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
         )
     own = fitted.measured
     with progress.step("fit-encoder: measure the shipped encoder"):
-        given = training.measured(shipped, thumbs, plan)
+        given = trainer.measured(shipped, thumbs, plan)
     better = own.recall > given.recall
     if not better:
         progress.warn("the fitted encoder finds no more copies than the shipped one, which is kept: try more minutes")
@@ -176,7 +166,7 @@ def _fit(job: Job, training: ModuleType, thumbs: NDArray[np.uint8], images_in_la
         "images": len(thumbs),
         "recall of copies, fitted": round(own.recall, 4),
         "recall of copies, shipped": round(given.recall, 4),
-        "max distance": encoder.Encoder.load(model).max_distance,
+        "max distance": encoder.Encoder.load(model).presumed_distance,
         "encoder": runtime.digest(model),
         "file": job.lake.write_file(encoder.FITTED, model),
     }

@@ -3,8 +3,25 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import audit, calibrate, dedup, filter, fit_encoder, ingest, label, report, score, train, weigh
+from jobs import (
+    audit,
+    calibrate,
+    dedup,
+    filter,
+    filter_rules,
+    fit_encoder,
+    ingest,
+    label,
+    label_files,
+    report,
+    score,
+    tables,
+    train,
+    training,
+    weigh,
+)
 from jobs.job import Job, Summary
+from models import encoder
 
 Step = Callable[[], Summary]
 
@@ -22,8 +39,10 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
         The figures that matter of every command.
 
     Raises:
-        WinnowError: A command cannot go on; the commands before it have done their work, which stays.
+        WinnowError: A setting, model or label file cannot be used; nothing has been read. Or a command cannot go on;
+            the commands before it have done their work, which stays.
     """
+    check(job, labels)
     total: Summary = {}
     for name, step in _steps(job, sources, format_, labels):
         job.progress.heading(name)
@@ -33,10 +52,43 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
     return total
 
 
+def check(job: Job, labels: Sequence[str]) -> None:
+    """Looks at all that would stop a later command, before the first one begins.
+
+    Args:
+        job: Lake and settings.
+        labels: Label files to import.
+
+    Raises:
+        WinnowError: Names what cannot be used.
+    """
+    lake, settings = job.lake, job.settings
+    score.image_classifiers(job)
+    dedup.rule_for(job)
+    filter_rules.check(lake.read(tables.IMAGES), settings.filter.rules)
+    filter.check_forgotten(job)
+    for file in labels:
+        label_files.read(lake.spark, file)
+    if any(not lake.has_file(score.HEAD.format(name)) for name in _headed(job)):
+        training.module("head")
+    if _fits(job):
+        training.module("encoder")
+
+
+def _headed(job: Job) -> list[str]:
+    """The categories that are scored by a head, which Winnow trains."""
+    return [name for name, category in job.settings.categories.items() if category.model is None]
+
+
+def _fits(job: Job) -> bool:
+    """Whether an encoder is to be fitted: once, since with another one all is scored, trained and compared anew."""
+    return job.settings.encoder.fit and not job.lake.has_file(encoder.FITTED)
+
+
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    heads = [name for name, category in job.settings.categories.items() if category.model is None]
+    heads = _headed(job)
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
-    if job.settings.encoder.fit:
+    if _fits(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))
     steps += [(f"label import {file}", partial(label.import_labels, job, file)) for file in labels]
     if heads:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label_sets, tables
+from jobs import config, label_sets, tables, training
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import HEAD, current_encoder
@@ -179,12 +179,7 @@ def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
 
 
 def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Summary:
-    try:
-        from models.training import head
-    except ImportError as error:
-        raise WinnowError(
-            f"training needs {error.name}, which is not installed: pip install 'winnow[train]'"
-        ) from error
+    head = training.module("head")
     wanted = job.settings.train
     options = head.Options(wanted.hidden, wanted.weight_decay, wanted.epochs, job.settings.seed)
     basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")

@@ -1,0 +1,62 @@
+import sys
+
+import pytest
+
+from jobs import config, run, tables
+from jobs.job import Job
+from models.errors import WinnowError
+from tests.jobs.samples import pictures, write_folder
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("encoder.model=nosuch.onnx", r"nosuch\.onnx"),
+        ('categories.cats={definition="d", model={path="missing.onnx", size=[8, 8]}}', r"missing\.onnx"),
+        ("filter.rules.small='widht < 9'", "no condition on an image"),
+    ],
+)
+def test_a_setting_or_model_that_cannot_be_used_stops_the_run_before_anything_is_read(job, tmp_path, setting, message):
+    other = Job(job.lake, config.load(overrides=[setting]), job.progress)
+    with pytest.raises(WinnowError, match=message):
+        run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
+    assert not job.lake.exists(tables.IMAGES)
+
+
+@pytest.mark.parametrize("setting", ['categories.cats={definition="d"}', "encoder.fit=true"])
+def test_training_without_torch_stops_the_run_before_anything_is_read(job, tmp_path, monkeypatch, setting):
+    for name in [name for name in sys.modules if name.startswith("models.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    other = Job(job.lake, config.load(overrides=[setting]), job.progress)
+    with pytest.raises(WinnowError, match=r"training needs torch, which is not installed: .*extra `train`"):
+        run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
+    assert not job.lake.exists(tables.IMAGES)
+
+
+def test_a_label_file_that_is_not_there_stops_the_run_before_anything_is_read(job, tmp_path):
+    with pytest.raises(WinnowError, match=r"label file .*labels\.csv cannot be read"):
+        run.run(job, [str(write_folder(tmp_path / "in", pictures()))], labels=[str(tmp_path / "labels.csv")])
+    assert not job.lake.exists(tables.IMAGES)
+
+
+def test_an_encoder_is_fitted_to_a_lake_that_has_none_and_not_again_as_it_grows(job):
+    fits = Job(job.lake, config.load(overrides=["encoder.fit=true"]), job.progress)
+    assert "fit-encoder" in [name for name, _ in run._steps(fits, [], None, [])]
+    job.lake.write_file("models/encoder.onnx", b"fitted")
+    assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], None, [])]
+
+
+def test_fitting_an_encoder_that_is_not_used_is_refused():
+    with pytest.raises(WinnowError, match='an encoder would be fitted that only model = "auto" uses'):
+        config.load(overrides=["encoder.fit=true", "encoder.model=shipped"])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [f"seed={2**63}", "encoder.minutes=inf", "weigh.max_weight=inf", "train.weight_decay=nan", 'spark.master=""',
+     "spark.driver_memory=0m"],
+)  # fmt: skip
+def test_numbers_that_spark_or_torch_cannot_take_are_refused(setting):
+    with pytest.raises(WinnowError, match=f"wrong setting: {setting.partition('=')[0]} = "):
+        config.load(overrides=[setting])
