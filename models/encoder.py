@@ -119,9 +119,15 @@ class Encoder:
         return embedding, np.packbits(projected > 0, axis=1)
 
     @property
-    def max_distance(self) -> int:
-        """Bits of 256 within which its hashes call two pictures near-duplicates; 31 when the file does not say."""
-        return int(self.properties.get("max_distance", ASSUMED_DISTANCE))
+    def max_distance(self) -> int | None:
+        """Bits of 256 within which its hashes call two pictures near-duplicates; None when the file does not say."""
+        said = self.properties.get("max_distance")
+        return None if said is None else int(said)
+
+    @property
+    def presumed_distance(self) -> int:
+        """The same, or PDQ's 31 when the file does not say: for choices that lose nothing where it is wrong."""
+        return ASSUMED_DISTANCE if self.max_distance is None else self.max_distance
 
     @cached_property
     def _projection(self) -> NDArray[np.float32]:

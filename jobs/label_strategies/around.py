@@ -43,6 +43,6 @@ def around(request: Request, pool: DataFrame, encoder: Encoder, queries: Queries
     ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
     first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
     found = hashes(rows["embedding_hash"])
-    chosen = picks.distinct(found, sorted(first.values()), request.count, encoder.max_distance)
+    chosen = picks.distinct(found, sorted(first.values()), request.count, encoder.presumed_distance)
     similarity = rows["similarity"].to_numpy()
     return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

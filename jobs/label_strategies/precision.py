@@ -25,7 +25,7 @@ def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
     order = picks.strata(scores, request.count)
-    chosen = picks.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.max_distance)
+    chosen = picks.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.presumed_distance)
     ids = rows["image_id"].to_pylist()
     return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {whence}") for i in chosen]
 

@@ -175,7 +175,7 @@ def methods(model: bytes) -> list[Method]:
     return [
         Method("PDQ", pdq, PDQ_DISTANCE),
         Method("pHash", phash, PHASH_DISTANCE),
-        Method("encoder", embed, own.max_distance),
+        Method("encoder", embed, own.presumed_distance),
     ]
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=Plan.rate, help="highest learning rate")
     arguments = parser.parse_args()
     thumbs, shipped = load(arguments.images), encoder.shipped()
-    same = encoder.Encoder.load(shipped).max_distance
+    same = encoder.Encoder.load(shipped).presumed_distance
     print(f"{len(thumbs)} pictures, {arguments.batches} batches")
     print("| encoder | bits at one in a million | copies found | its own distance |\n|---|---:|---:|---:|")
     plan = Plan(minutes=0, batch=256, seed=0, steps=arguments.batches, rate=arguments.rate, same_within=same)
