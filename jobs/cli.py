@@ -87,7 +87,7 @@ class Invocation:
 
     @contextmanager
     def open(self, name: str) -> Iterator[Job]:
-        """A job with its session; a `WinnowError`, or Spark giving out, becomes one line and exit status 1."""
+        """A job with its session; a `WinnowError`, or an error of Spark's, becomes one line and exit status 1."""
         from jobs.lake import Lake
         from jobs.session import failure, get_session, runs
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,16 @@ from pathlib import Path
 
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from jobs.config import SparkSettings
 from models.errors import WinnowError
 
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
+HADOOP = "3.5.0"
+"""The version of Hadoop that Spark comes with, and so of its connectors."""
+
 JAVA_VERSIONS = (17, 21)
 
 # Spark's own 200 partitions are for clusters: on one machine most of them would be empty tasks.
@@ -27,10 +32,22 @@ _PARTITIONS_PER_CORE = 4
 # Results that the driver's heap has no room for are lost, and only a log of lower level says why.
 _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast", "TaskResultLost")
 
+# How Python's own trace, which Spark passes on as text, names what Winnow raised in a worker.
+_RAISED_BY_A_WORKER = re.compile(r"^models\.errors\.\w+: (.*)$", re.MULTILINE)
+
+_NO_FILE_SYSTEM = ("No FileSystem for scheme", "FileSystem not found")
+_CONNECTORS = (
+    "; Spark comes without the connectors of object stores, and --set "
+    f"spark.conf.spark.jars.packages=org.apache.hadoop:hadoop-aws:{HADOOP} fetches that of s3a (hadoop-azure: of abfss)"
+)
+
 # What Ivy prints where a registry did not give what Spark asked for: not there, or cut off on the way.
 _NOT_FETCHED = ("UNRESOLVED DEPENDENCIES", "FAILED DOWNLOADS")
 _TRIES = 3
 _PAUSE = 5.0  # Seconds.
+
+# Settings of Spark that hold several values: a user's own join those that Winnow needs.
+_LISTS = ("spark.jars.packages", "spark.sql.extensions")
 
 _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -65,21 +82,27 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     if not submitted:
         check_java()
         logging.getLogger("py4j").setLevel(logging.ERROR)
+        # Spark logs a query that it cannot understand as a page of JSON, before it raises what is told in a line.
+        PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         # py4j logs a traceback where the JVM has ended; `failure` says it in a line.
         logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf["spark.ui.enabled"] = "false"
         conf["spark.jars.packages"] = DELTA_JAR
         conf["spark.driver.memory"] = settings.driver_memory
-        builder = builder.master(settings.master or "local[*]")
-        conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
+        master = settings.master or "local[*]"
+        builder = builder.master(master)
+        if master.startswith("local"):
+            # Executors elsewhere must find the driver, and are not as many as its cores.
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
     elif settings.master:
         builder = builder.master(settings.master)
     if settings.shuffle_partitions:
         conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
-    conf.update(settings.conf)
-    with _quiet_launch(submitted):
+    for name, value in settings.conf.items():
+        conf[name] = f"{conf[name]},{value}" if name in _LISTS and name in conf else value
+    with _quiet_launch(submitted, conf.get("spark.jars.packages", "")):
         session = _started(builder.config(map=conf))
     session.sparkContext.setLogLevel("ERROR")
     return session
@@ -114,7 +137,7 @@ def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_launch(submitted: bool) -> Iterator[None]:
+def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
     """Sends what a new local JVM prints to a log file, since it would bury Winnow's own lines.
 
     Raises:
@@ -134,7 +157,7 @@ def _quiet_launch(submitted: bool) -> Iterator[None]:
         printed = _printed()
         said = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
         if _not_fetched(printed):
-            said = [f"{DELTA_JAR} or what it needs could not be fetched from Maven Central, as a first start must"]
+            said = [f"{packages} or what they need could not be fetched from Maven Central, as a first start must"]
         raise WinnowError(f"Spark did not start: {' '.join(said) or error}; all it printed is in {log}") from error
     finally:
         os.dup2(terminal, 2)
@@ -151,7 +174,7 @@ def runs(spark: SparkSession) -> bool:
 
 
 def failure(error: BaseException, settings: SparkSettings, running: bool) -> WinnowError | None:
-    """What to tell where Spark itself gave out and not the work it was given; None for any other error.
+    """What to tell of an error that came through Spark; None for any other.
 
     Args:
         error: What was raised while a session ran.
@@ -170,7 +193,12 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
         )
     if not running or any(isinstance(one, Py4JNetworkError) for one in raised):
         return WinnowError(f"Spark's JVM has ended: the system may have killed it for want of memory{where}")
-    return None
+    texts = list(map(_text, raised))
+    told = [said for text in texts for said in _RAISED_BY_A_WORKER.findall(text)]
+    if told:
+        return WinnowError(told[0])
+    hint = _CONNECTORS if any(sign in text for text in texts for sign in _NO_FILE_SYSTEM) else ""
+    return WinnowError(f"Spark failed: {_gist(texts[-1])}{hint} (`--debug` shows where)")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -185,6 +213,14 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:  # An error of a JVM that has ended cannot be asked for its text.
         return ""
+
+
+def _gist(text: str) -> str:
+    """The line of a stack trace that says what went wrong: the innermost cause."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    raised = [line.lstrip(": ") for line in lines if re.match(r"(: )?[\w.$]+(Error|Exception): ", line)]
+    return ([*causes[-1:], *raised[-1:], *lines[:1]] or ["it gave no reason"])[0]
 
 
 def _log() -> Path:

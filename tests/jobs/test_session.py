@@ -1,12 +1,19 @@
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyspark
 import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from jobs.config import SparkSettings
-from jobs.session import failure
+from jobs.lake import Lake
+from jobs.session import DELTA_JAR, HADOOP, failure
+from models.errors import ModelError
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = SparkSettings(driver_memory="3g")
@@ -62,9 +69,56 @@ def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said:
     assert told is not None and "set spark.driver_memory to more than 3g" in str(told)
 
 
-@pytest.mark.parametrize("error", [ValueError("java.lang.OutOfMemoryError"), OSError("disk"), Py4JError("a query")])
-def test_other_errors_are_left_as_they_are(error: Exception) -> None:
+@pytest.mark.parametrize("error", [ValueError("java.lang.OutOfMemoryError"), OSError("disk"), KeyError("x")])
+def test_errors_that_did_not_come_through_spark_are_left_as_they_are(error: Exception) -> None:
     assert failure(error, SETTINGS, running=True) is None
+
+
+def test_what_winnow_raises_in_a_worker_is_told_as_it_was_said(spark: SparkSession) -> None:
+    def refused(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise ModelError("the embedding of 2 of 9 pictures is not made of numbers")
+
+    with pytest.raises(PySparkException) as raised:
+        spark.range(3).mapInArrow(refused, "id long").collect()
+    assert str(failure(raised.value, SETTINGS, running=True)) == (
+        "the embedding of 2 of 9 pictures is not made of numbers"
+    )
+
+
+def test_other_failures_of_spark_are_one_line_with_the_cause(spark: SparkSession, tmp_path: Path) -> None:
+    def broken(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("")
+    fails: list[tuple[Callable[[], object], str]] = [
+        (lambda: spark.range(3).mapInArrow(broken, "id long").collect(), "No space left on device"),
+        (lambda: spark.read.parquet("nosuch:///x"), 'No FileSystem for scheme "nosuch"'),
+        (lambda: spark.read.parquet("s3a://bucket/x"), "hadoop-aws:"),
+        (lambda: spark.range(3).selectExpr("cast('x' as int) as n").collect(), "CAST_INVALID_INPUT"),
+        (lambda: Lake(spark, f"{tmp_path}/file").write_file("a", b""), "file"),
+    ]
+    for fail, said in fails:
+        with pytest.raises((Py4JError, PySparkException)) as raised:
+            fail()
+        line = str(failure(raised.value, SETTINGS, running=True))
+        assert line.startswith("Spark failed: ") and said in line and "\n" not in line and "`--debug`" in line
+
+
+def test_the_connectors_that_are_named_are_of_the_hadoop_that_spark_comes_with() -> None:
+    jars = Path(pyspark.__file__).parent / "jars"
+    assert (jars / f"hadoop-client-api-{HADOOP}.jar").exists()
+
+
+def test_packages_and_extensions_of_the_user_join_those_that_delta_needs(tmp_path: Path) -> None:
+    shown = """
+from jobs.config import SparkSettings
+from jobs.session import get_session
+extension = {"spark.sql.extensions": "org.apache.spark.sql.NoSuchThing"}
+conf = get_session(SparkSettings(driver_memory="1g", conf=extension)).conf
+print(conf.get("spark.sql.extensions"), conf.get("spark.jars.packages"))
+"""
+    ran = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["io.delta.sql.DeltaSparkSessionExtension,org.apache.spark.sql.NoSuchThing", DELTA_JAR]
 
 
 def test_an_error_that_cannot_say_its_text_is_still_told() -> None:
