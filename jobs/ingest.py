@@ -90,6 +90,9 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     """
     lake = job.lake
     lake.delete(STAGING)
+    if not lake.exists(tables.IMAGES):
+        # It tells which sources the images came from: without these, all are to be read again, whenever they are named.
+        lake.delete(tables.SOURCES.name)
     _record_last_run(lake)
     found = find(lake.spark, sources, format, job.settings.ingest)
     unread = _unread(lake, found)
@@ -348,8 +351,6 @@ def _commit_quarantine(lake: Lake, counts: Mapping[str, Counts], run_id: str) ->
 
 def _unread(lake: Lake, found: Sequence[Source]) -> list[Source]:
     """The sources that are new or have changed since they were last read."""
-    if not lake.exists(tables.IMAGES):
-        return list(found)
     named = lake.spark.createDataFrame([(s.path, s.fingerprint) for s in found], "source string, fingerprint string")
     newest = (
         lake.read(tables.SOURCES).groupBy("source").agg(F.max_by("fingerprint", "ingested_at").alias("fingerprint"))

@@ -76,6 +76,21 @@ def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     assert job.lake.inputs(tables.IMAGES) == {"images": versions["images"]}
 
 
+def test_sources_are_read_again_where_the_images_were_removed_whenever_they_are_named(job: Job, tmp_path: Path) -> None:
+    first, second = (
+        write_tars(tmp_path / name, rows, 1) for name, rows in (("a", pictures()[:2]), ("b", pictures()[2:]))
+    )
+    ingest.run(job, [str(first), str(second)], None)
+    job.lake.delete(tables.IMAGES.name)
+
+    ingest.run(job, [str(first)], None)
+    ingest.run(job, [str(second)], None)
+
+    assert len(images_of(job)) == len(CAPTIONS)
+    read = job.lake.read(tables.SOURCES).agg(F.sum("rows_read"), F.sum("images")).collect()[0]
+    assert tuple(read) == (len(CAPTIONS), len(CAPTIONS))
+
+
 def test_a_changed_source_adds_what_is_new_and_its_faults_do_not_pile_up(job: Job, tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     good, bad = Picture("good", encoded("red"), "a"), Picture("bad", b"\xff\xd8\xff", "b")
