@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label, label_sets, tables
+from jobs import config, label, label_sample, label_sets, tables
 from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
@@ -37,31 +37,40 @@ class Outcome:
         calibration: Its threshold; none where labels are missing.
         lack: What is missing, as a sentence; none where it was calibrated.
         least: The random positives that score least, on which the threshold rests: image_id and score.
+        unsettled: How many random images nobody could label.
     """
 
     calibration: Calibration | None = None
     lack: str | None = None
     least: tuple[tuple[str, float], ...] = ()
+    unsettled: int = 0
 
 
 @dataclass(frozen=True)
 class ScoredLabels:
-    """The random labels of a category with the scores of their images.
+    """The random sample of a category as it was answered, with the scores of its images.
 
     Attributes:
         image_ids: str of shape (n,).
         positive: bool of shape (n,).
+        unsettled: bool of shape (n,): nobody could label it; it is not `positive` then.
         scores: float64 of shape (n,).
     """
 
     image_ids: NDArray[np.str_]
     positive: NDArray[np.bool_]
+    unsettled: NDArray[np.bool_]
     scores: NDArray[np.float64]
 
-    def least(self) -> tuple[tuple[str, float], ...]:
-        """The few positives that score least, first the lowest: image_id and score."""
+    @property
+    def negative(self) -> NDArray[np.bool_]:
+        """Which are labelled and not positive: bool of shape (n,)."""
+        return ~self.positive & ~self.unsettled
+
+    def least(self, which: NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
+        """Of some images the few that score least, first the lowest: image_id and score."""
         order = np.lexsort((self.image_ids, self.scores))
-        lowest = order[self.positive[order]][:_LEAST_SHOWN]
+        lowest = order[which[order]][:_LEAST_SHOWN]
         return tuple((str(self.image_ids[i]), float(self.scores[i])) for i in lowest)
 
 
@@ -96,7 +105,7 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     """Random labels of a category with the scores that a model gave their images.
 
     Args:
-        labels: image_id, label, as `label_sets.random_labels` gives them.
+        labels: image_id, label, as `label_sets.random_labels` gives them; null where nobody could label the image.
         scores: Table scores.
         category: Whose labels.
         model: Digest of the category's present model.
@@ -108,6 +117,45 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     # A score stored twice is the same score: one of them is enough.
     by_image = own.groupBy("image_id").agg(F.max("score").alias("score"))
     return labels.select("image_id", "label").join(by_image, "image_id", "left")
+
+
+def cautious(found: ScoredLabels, target: Target) -> Calibration | None:
+    """The threshold that reaches a recall, however the unsettled images would have to be labelled.
+
+    Of the sample n images are labelled positive, and N are positive in truth, all of them labelled so or unsettled. The
+    k-th smallest score of the labelled positives and the unsettled together, k as `thresholds.order` gives it for n, is
+    at most the k-th of the N, so that the bound of N positives with k - 1 misses holds at it. That of n positives with
+    k - 1 misses, which is stated, is lower. To take the unsettled for positives would not do: those that are none and
+    are dropped would stand for positives that are missed.
+
+    Args:
+        found: The random sample.
+        target: What must be reached.
+
+    Returns:
+        The calibration, in which an unsettled image below the threshold counts as missed and one above it not at all;
+        None where too few are labelled positive.
+
+    Raises:
+        ModelError: A score is not a number.
+
+    Examples:
+        >>> number = np.arange(61)
+        >>> found = ScoredLabels(number.astype(str), number < 59, number == 59, np.where(number < 59, 0.9, 0.3))
+        >>> cautious(found, Target(0.95, 0.95)).threshold
+        0.3
+    """
+    positive, negative, unsettled = (found.scores[which] for which in (found.positive, found.negative, found.unsettled))
+    # As many as are labelled positive: what scores more than these is not missed, whatever it is.
+    lowest = np.sort(np.concatenate([positive, unsettled]))[: len(positive)]
+    calibration = thresholds.calibrate(lowest, negative, target)
+    if calibration is None:
+        return None
+    # What escapes is bounded by the product of two bounds, the first of them on the share of positives.
+    each, labelled = (1 + target.confidence) / 2, len(positive) + len(negative)
+    share = thresholds.upper_bound(len(positive), labelled, each)
+    most = thresholds.upper_bound(len(positive) + len(unsettled), labelled + len(unsettled), each)
+    return replace(calibration, escaped_upper=calibration.escaped_upper * most / share)
 
 
 def lacking(positives: int, negatives: int, target: Target) -> str:
@@ -145,23 +193,32 @@ def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
     wanted = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
     labels = config.fingerprint(job.settings.labels)
     settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed, "labels": labels}
-    return Recipe("calibrate", job.lake.inputs(tables.LABELS, tables.SCORES), settings)
+    return Recipe("calibrate", job.lake.inputs(tables.LABELS, tables.UNSURE, tables.SCORES), settings)
 
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
     label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
-    positive, scores = found.positive, found.scores
+        label_sample.report_gaps(job, "calibrate", category, model)
+    positives, negatives, unsettled = (int(a.sum()) for a in (found.positive, found.negative, found.unsettled))
+    if unsettled:
+        some = ", ".join(image_id for image_id, _ in found.least(found.unsettled))
+        job.progress.warn(
+            f"calibrate: {unsettled:,} random images for {category} were answered unsure and have no label of origin "
+            f"random: until they have, each may be one that is missed, and none counts as found: {some}"
+        )
     target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
-    calibration = thresholds.calibrate(scores[positive], scores[~positive], target)
+    calibration = cautious(found, target)
     if calibration is None:
-        return Outcome(lack=lacking(int(positive.sum()), int((~positive).sum()), target))
-    return Outcome(calibration, least=found.least())
+        return Outcome(lack=lacking(positives, negatives, target))
+    return Outcome(calibration, least=found.least(found.positive), unsettled=unsettled)
 
 
 def _scored(job: Job, category: str, model: str) -> ScoredLabels:
-    labels = label_sets.random_labels(job.lake.read(tables.LABELS), category, job.settings.labels.contradictions)
+    given, unsure = job.lake.read(tables.LABELS), job.lake.read(tables.UNSURE)
+    labels = label_sets.random_labels(given, category, job.settings.labels.contradictions)
+    labels = labels.unionByName(label_sample.unsettled(given, unsure, category).select("image_id", _no_label()))
     rows = calibration_set(labels, job.lake.read(tables.SCORES), category, model)
     chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
     found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
@@ -171,33 +228,42 @@ def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     missing = found["score"].null_count
     if missing:
         raise WinnowError(
-            f"{missing} of {len(found)} images with random labels for {category} have no score by model {model}: "
+            f"{missing} of {len(found)} images of the random sample for {category} have no score by model {model}: "
             "run `winnow score` first"
         )
     return ScoredLabels(
         np.array(found["image_id"].to_pylist(), dtype=np.str_),
-        found["label"].to_numpy().astype(np.bool_),
+        found["label"].fill_null(False).to_numpy().astype(np.bool_),
+        found["label"].is_null().to_numpy().astype(np.bool_),
         found["score"].to_numpy().astype(np.float64),
     )
 
 
-def kept_and_labelled_later(labels: DataFrame, scores: DataFrame, threshold: DataFrame, since: datetime) -> DataFrame:
-    """Random labels, given after a threshold was set, of images that it keeps: how many, and how many are positive.
+def kept_and_answered_later(
+    labels: DataFrame, unsure: DataFrame, scores: DataFrame, threshold: DataFrame, since: datetime
+) -> DataFrame:
+    """Random images answered after a threshold was set that it keeps: how many, and how many of them may be positive.
 
     Args:
         labels: Table labels.
+        unsure: Table unsure.
         scores: Table scores.
         threshold: category, model, threshold: one row.
         since: When it was set, UTC.
 
     Returns:
-        kept, positives: one row.
+        kept, positives (and what nobody could label): one row.
     """
-    later = labels.where((F.col("origin") == "random") & (F.col("labelled_at") > F.lit(since)))
-    # An image that was labelled before has had its say in the threshold.
-    earlier = labels.where((F.col("origin") == "random") & ~(F.col("labelled_at") > F.lit(since)))
-    fresh = later.join(earlier, ["image_id", "category"], "left_anti").where(F.col("label").isNotNull())
-    scored = label.resolved(fresh).join(scores, ["image_id", "category"]).join(threshold, ["category", "model"])
+    image = ["image_id", "category"]
+    given = labels.where((F.col("origin") == "random") & F.col("label").isNotNull()).drop("origin")
+    asked = unsure.where(F.col("origin") == "random").withColumnRenamed("answered_at", "labelled_at")
+    answers = given.unionByName(asked.select(*image, _no_label(), "annotator", "labelled_at"))
+    # An image that was answered before has had its say in the threshold.
+    earlier = answers.where(~(F.col("labelled_at") > F.lit(since)))
+    later = answers.where(F.col("labelled_at") > F.lit(since)).join(earlier, image, "left_anti")
+    settled = label.resolved(later.where(F.col("label").isNotNull())).select(*image, "label")
+    unsettled = later.select(*image).distinct().join(settled, image, "left_anti").withColumn("label", F.lit(True))
+    scored = settled.unionByName(unsettled).join(scores, image).join(threshold, ["category", "model"])
     below = scored.where(F.col("score").cast("double") < F.col("threshold")).dropDuplicates(["image_id"])
     return below.agg(F.count("*").alias("kept"), F.count_if("label").alias("positives"))
 
@@ -209,12 +275,18 @@ def _escape_check(job: Job, category: str, model: str, before: Recipe | None) ->
         return None
     own = (F.col("category") == category) & (F.col("model") == model)
     threshold = lake.read(tables.THRESHOLDS).where(own).select("category", "model", "threshold")
-    found = kept_and_labelled_later(lake.read(tables.LABELS), lake.read(tables.SCORES), threshold, commit.written_at)
+    labels, unsure, scores = (lake.read(table) for table in (tables.LABELS, tables.UNSURE, tables.SCORES))
+    found = kept_and_answered_later(labels, unsure, scores, threshold, commit.written_at)
     kept, positives = found.collect()[0]
     if not kept:
         return None
     bound = thresholds.upper_bound(positives, kept, job.settings.categories[category].confidence)
-    return f"{positives:,} of {kept:,} kept images labelled since are positive: at most {bound:.3%} of what is kept"
+    said = f"{positives:,} of {kept:,} kept images answered since are positive or unsure"
+    return f"{said}: at most {bound:.3%} of what is kept"
+
+
+def _no_label() -> Column:
+    return F.lit(None).cast("boolean").alias("label")
 
 
 def _row(category: str, model: str, found: Calibration) -> tuple[str, str, float, float, float, int, int, int, int]:
@@ -234,6 +306,10 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
         summary[f"{category}: random positives"] = f"{found.positives}, {found.missed} missed"
         least = ", ".join(f"{image_id} ({score:.3g})" for image_id, score in outcome.least)
         summary[f"{category}: random positives that score least"] = f"{least}: a wrong one here costs precision"
+        if outcome.unsettled:
+            summary[f"{category}: random images answered unsure"] = (
+                f"{outcome.unsettled}, each may be one that is missed"
+            )
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
         summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
         summary[f"{category}: precision about"] = f"{share:.1%} ({low:.1%} to {high:.1%})"
