@@ -14,7 +14,7 @@ from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from models import shifts
 from udfs.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
-from udfs.captions import Keywords, caption_tokens
+from udfs.captions import Keywords, caption_tokens, keyword_words
 
 _SAID = 4
 
@@ -64,6 +64,11 @@ def run(job: Job) -> Summary:
     lake.require(tables.WEIGHTS)
     lake.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES)
     listed = keyword_lists.topics_of(settings.keywords, settings.lists)
+    blank = [name for name in listed if not keyword_words(name)]
+    if blank:
+        job.progress.warn(
+            f"audit: no letter or digit is in {', '.join(map(repr, blank))}: no caption is searched for it"
+        )
     inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
     recipe = Recipe("audit", inputs, {**fingerprint(settings), "listed": listed, "seed": job.settings.seed})
     before = lake.recipe(tables.KEYWORD_SHIFT)

@@ -1,11 +1,15 @@
+import io
+
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
+from rich.console import Console
 from scipy import sparse
 
 from jobs import audit, config, report_words, tables, weigh
 from jobs.job import Job
 from jobs.lake import Recipe
+from jobs.progress import Progress
 from models import probe
 from models.errors import WinnowError
 from tests.bench import weigh as simulation
@@ -141,6 +145,20 @@ def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: Spar
     assert abs(woman.weighted_shift) < 0.01 < abs(shifts["man"].shift)
     curated = job.lake.read(tables.CURATED)
     assert curated.count() == 549 and {"image_id", "weight", "caption", "image"} <= set(curated.columns)
+
+
+def test_keywords_are_found_whatever_stands_between_their_words_and_told_where_they_have_none(
+    job: Job, spark: SparkSession
+) -> None:
+    _fill(job, spark)
+    weigh.run(job)
+    progress = Progress(Console(file=io.StringIO(), width=500))
+    audit.run(Job(job.lake, config.load(overrides=['audit.keywords=["woman/outside", "&"]']), progress))
+
+    # The captions have a comma between both words.
+    captions = {row.keyword: row.captions for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
+    assert captions["woman/outside"] == captions["woman"] > 0
+    assert "audit: no letter or digit is in '&': no caption is searched for it" in progress.console.file.getvalue()
 
 
 def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: SparkSession) -> None:
