@@ -179,7 +179,7 @@ def test_unscored_images_are_refused(job: Job, generated: Path, tmp_path: Path) 
     lake = Lake(job.lake.spark, str(tmp_path / "lake"))
     lake.append(tables.IMAGES, job.lake.read(tables.IMAGES), Recipe("ingest"))
     lake.append(tables.SIGNALS, job.lake.read(tables.SIGNALS).limit(IMAGES - 3), Recipe("score"))
-    with pytest.raises(WinnowError, match=r"3 images have no signals .* run `winnow score`"):
+    with pytest.raises(WinnowError, match=r"^3 of \d+ images have no signals .* run `winnow score`"):
         regurgitation.run(Job(lake, job.settings, Progress()), [str(generated)])
 
 
