@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from jobs import config, score, tables
 from jobs.job import Job
 from jobs.lake import Recipe
+from jobs.progress import Progress
 from models import encoder, images, runtime
 from models.encoder import Encoder
 from models.errors import LostRowsError, ModelError, SettingsError
@@ -276,7 +277,8 @@ def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_pat
 
 def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(job, capsys):
     fill(job, PICTURES)
-    current, boats = score.current_encoder(job), with_categories(job, 'categories.boats={definition="d"}')
+    settings = config.load(overrides=[*SPARK, 'categories.boats={definition="d"}'])
+    current, boats = score.current_encoder(job), Job(job.lake, settings, Progress())
     job.lake.write_file(score.HEAD.format("boats"), head_model(metadata={"category": "boats", "encoder": "old"}))
 
     assert score.run(boats) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
