@@ -50,7 +50,7 @@ ENCODER = SimpleNamespace(
     digest="enc",
     dims=DIMS,
     input=ImageInput("enc.onnx", (8, 8)),
-    max_distance=NEAR,
+    presumed_distance=NEAR,
     encode=lambda pictures: (np.eye(DIMS, dtype=np.float32)[[1] * len(pictures)], None),
 )
 
