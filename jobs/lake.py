@@ -318,7 +318,9 @@ class Lake:
         writer = writer.partitionBy(*table.partition)
         # A table that an earlier version wrote may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
-        writer.save(self.path(table.name))
+        # Delta leaves out a commit that changes no row, as when nothing takes the place of nothing, and its recipe too.
+        with overridden(self.spark, {"spark.databricks.delta.skipRecordingEmptyCommits": "false"}):
+            writer.save(self.path(table.name))
 
     def _metadata(self, recipe: Recipe) -> str:
         # When the command began, and not how long it took: this is said before Delta does the work.

@@ -127,6 +127,20 @@ def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake
     assert lake.made_by(wanted, tables.DUPLICATES) and not lake.made_by(wanted, tables.DUPLICATES, tables.NEAR_MISSES)
 
 
+def test_nothing_in_the_place_of_nothing_is_a_commit_with_its_recipe(lake: Lake) -> None:
+    """Delta leaves such a commit out: a lake that grew and still holds no copies would ask for dedup for ever."""
+    nothing = lake.read(tables.DUPLICATES)
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS)))
+    lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
+
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS)))
+
+    lake.require_current(tables.DUPLICATES)
+    lake.append(tables.VERDICTS, lake.read(tables.VERDICTS).where("false"), Recipe("filter", settings={"more": 1}))
+    assert lake.rows_written(tables.VERDICTS) == 0 and lake.read(tables.VERDICTS).count() == 2
+
+
 def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have_no_recipe(lake: Lake) -> None:
     for image_id in "ab":
         lake.append(tables.VERDICTS, rows(lake, image_id * 32), Recipe("filter", settings={"x": 1}))

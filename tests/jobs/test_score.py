@@ -291,7 +291,8 @@ def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(jo
     assert score.run(boats)["embeddings scored"] == 5 and "boats" in score.current_models(boats)
 
 
-def test_shipping_a_model_twice_stops_the_job(job, tmp_path, monkeypatch, classified):
+@pytest.mark.parametrize("classified", [False, True])
+def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classified):
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
