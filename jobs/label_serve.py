@@ -80,7 +80,8 @@ def serve(job: Job, category: str, options: Options, body: Callable[[str], None]
         _replay_others(job, folder)
         desk, clerk, pictures = _set_out(job, category, options, journal)
         access = Access(_token(folder), _hosts(options.host))
-        spec = Spec(category, settings.definition, *_examples(settings), _refill(category))
+        lake = _id_of(_absolute(job.lake.uri))
+        spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
         app = Page(spec, desk, pictures, clerk).app(access)
         replayed = clerk.added
         with clerk.working(desk), _server(app, listener):
@@ -143,8 +144,16 @@ def _state_folder() -> Path:
 
 def _name_of(lake: str) -> str:
     """A folder name for a lake: the same for the same lake, whatever the working directory."""
-    address = lake if "://" in lake else str(Path(lake.removeprefix("file:")).resolve())
-    return f"{Path(address).name[:40]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    address = _absolute(lake)
+    return f"{Path(address).name[:40]}-{_id_of(address)}"
+
+
+def _absolute(lake: str) -> str:
+    return lake if "://" in lake else str(Path(lake.removeprefix("file:")).resolve())
+
+
+def _id_of(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def _token(folder: Path) -> str:

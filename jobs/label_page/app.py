@@ -12,7 +12,8 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -61,9 +62,10 @@ class _Undo(_Asked):
 
 @dataclass(frozen=True)
 class Spec:
-    """What the page says of the category.
+    """What the page says of the category, and of which lake it is.
 
     Attributes:
+        lake: The lake's id, from which nobody learns its address.
         category: Its name.
         definition: What it is.
         include: What counts as well.
@@ -71,6 +73,7 @@ class Spec:
         refill: The command that queues more.
     """
 
+    lake: str
     category: str
     definition: str
     include: tuple[str, ...]
@@ -135,6 +138,34 @@ class Guard:
         await answer(scope, receive, send_with_headers)
 
 
+class SamePage:
+    """Lets only those requests through that come from a page of the same lake and category.
+
+    A tab outlives its server. Where another page is served at its address since, an answer that was given under one
+    heading would become a label of another.
+
+    Args:
+        app: Answers what passes.
+        spec: The page that is served now.
+    """
+
+    def __init__(self, app: ASGIApp, spec: Spec) -> None:
+        self._app, self._spec = app, spec
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, as ASGI has it."""
+        refusal = self._refusal(QueryParams(scope["query_string"]))
+        answer = JSONResponse({"error": refusal}, 409) if refusal else self._app
+        await answer(scope, receive, send)
+
+    def _refusal(self, query: QueryParams) -> str | None:
+        lake, category = query.get("lake"), query.get("category")
+        if (lake, category) == (self._spec.lake, self._spec.category):
+            return None
+        asked = f"the category {category}" if lake == self._spec.lake else "another lake"
+        return f"this page is for {asked}, but the category {self._spec.category} is served here now; reload the page"
+
+
 class Page:
     """The page's addresses.
 
@@ -150,14 +181,15 @@ class Page:
 
     def app(self, access: Access) -> ASGIApp:
         """The application, guarded."""
+        same = [Middleware(SamePage, self._spec)]
         routes = [
             Route("/", self._html(access.token)),
             *[Route(f"/{name}", _static(name, media)) for name, media in _STATIC.items()],
-            Route("/picture/{image_id:path}", self._picture),
-            Route("/next", _posted(_Next, self._next), methods=["POST"]),
-            Route("/decide", _posted(_Decide, self._decide), methods=["POST"]),
-            Route("/undo", _posted(_Undo, self._undo), methods=["POST"]),
-            Route("/leave", _posted(_Asked, self._leave), methods=["POST"]),
+            Route("/picture/{image_id:path}", self._picture, middleware=same),
+            Route("/next", _posted(_Next, self._next), methods=["POST"], middleware=same),
+            Route("/decide", _posted(_Decide, self._decide), methods=["POST"], middleware=same),
+            Route("/undo", _posted(_Undo, self._undo), methods=["POST"], middleware=same),
+            Route("/leave", _posted(_Asked, self._leave), methods=["POST"], middleware=same),
         ]
         return Guard(Starlette(routes=routes), access)
 
@@ -194,7 +226,8 @@ class Page:
         except OSError as error:
             return _not_saved(error)
         if not known:
-            return JSONResponse({"error": "this picture is not queued"}, 404)
+            # Named, so that the page gives up this one answer, and none when something else knows no such address.
+            return JSONResponse({"error": "this picture is not queued", "unqueued": asked.image_id}, 404)
         return self._answer(asked.name)
 
     def _undo(self, asked: _Undo) -> Response:

@@ -8,9 +8,10 @@ const RETRY = 1500;
 const IDLE = 3000;
 
 const token = new URLSearchParams(location.search).get("token");
-const category = document.body.dataset.category;
+const { lake, category } = document.body.dataset;
 const $ = (id) => document.getElementById(id);
 const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, talking: false };
+Object.assign(page, { untaken: 0, stopped: "" }); // answers that the server did not take; why the page asks no more
 
 // Settings of this browser -------------------------------------------------------------------------------------------
 
@@ -47,28 +48,48 @@ function setView(change) {
 
 // The server ---------------------------------------------------------------------------------------------------------
 
-const address = (path) => `${path}?token=${encodeURIComponent(token)}`;
-const outboxKey = () => `outbox.${category}.${page.name}`;
+// In every request, since another page may be served at this address by now.
+const identity = new URLSearchParams({ lake, category });
+const address = (path) => `${path}?${identity}&token=${encodeURIComponent(token)}`;
+const outboxKey = () => `outbox.${lake}.${category}.${page.name}`;
+const DENIED = "another lake is served here now, or its access token is a new one; open the address that `winnow label serve` printed";
+
+// Asking again would not help.
+class Refused extends Error {}
 
 async function ask(path, body) {
-  const answer = await fetch(path, {
+  const answer = await fetch(`${path}?${identity}`, {
     method: "POST",
     headers: { "content-type": "application/json", "x-winnow-token": token },
     body: JSON.stringify(body),
   });
-  const reply = await answer.json().catch(() => ({}));
-  if (answer.status >= 500) throw new Error(reply.error || `the server answered ${answer.status}`);
-  if (!answer.ok) return { refused: reply.error || `the server answered ${answer.status}` };
-  return reply;
+  const reply = await answer.json().catch(() => null);
+  if (reply && (answer.ok || reply.unqueued)) return reply;
+  throw failure(answer.status, reply?.error);
 }
+
+function failure(status, said) {
+  const text = said || (status === 403 ? DENIED : `the server answered ${status}`);
+  // A 404 may be another program's, which listens here until the page is served again.
+  return status >= 400 && status < 500 && status !== 404 ? new Refused(text) : new Error(text);
+}
+
+// Asks nothing more and shows no picture; what was not sent stays in the browser.
+function stop(reason) {
+  page.stopped = reason;
+  tell(page.outbox.length ? `stopped, ${notSaved()}` : "stopped", true);
+  draw();
+}
+
+const notSaved = () => `${page.outbox.length} not saved yet, kept in this browser`;
 
 // One request at a time, so that the server hears of everything in the order in which it happened.
 async function talk() {
-  if (page.talking) return;
+  if (page.talking || page.stopped) return;
   page.talking = true;
   clearTimeout(page.waiting);
   try {
-    for (;;) {
+    while (!page.stopped) {
       const hungry = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
       if (hungry) await more();
       else if (page.outbox.length) await send();
@@ -76,8 +97,8 @@ async function talk() {
     }
     if (!page.shown || page.dry) page.waiting = setTimeout(again, page.loading ? 400 : IDLE);
   } catch (error) {
-    const waiting = page.outbox.length ? `${page.outbox.length} not saved yet, kept in this browser` : "no answer";
-    tell(`${waiting}: ${error.message}`, true);
+    if (error instanceof Refused) return stop(error.message);
+    tell(`${page.outbox.length ? notSaved() : "no answer"}: ${error.message}`, true);
     page.waiting = setTimeout(again, RETRY);
   } finally {
     page.talking = false;
@@ -94,7 +115,6 @@ async function more() {
   const unsent = new Set(page.outbox.map((one) => one.image_id));
   const holding = [...new Set([...held, ...unsent])];
   const reply = await ask("next", { name: page.name, holding, count: AHEAD - page.ahead.length });
-  if (reply.refused) throw new Error(reply.refused);
   const lost = new Set(reply.lost.filter((id) => !unsent.has(id) && !page.outbox.some((one) => one.image_id === id)));
   page.ahead = page.ahead.filter((p) => !lost.has(p.image_id));
   const known = new Set([...held, ...page.outbox.map((one) => one.image_id)]);
@@ -110,13 +130,14 @@ async function send() {
   const reply = await ask(first.path, { name: page.name, image_id: first.image_id, ...(first.answer && { answer: first.answer }) });
   page.outbox.shift();
   store(outboxKey(), page.outbox);
-  if (reply.refused) tell(reply.refused, true);
-  else heard(reply);
+  // Refused for itself alone: those after it go on.
+  if (reply.unqueued) page.untaken += 1;
+  heard(reply);
 }
 
 function post(entry) {
   page.outbox.push(entry);
-  tell("saving");
+  tellSaved();
   store(outboxKey(), page.outbox);
   talk();
 }
@@ -124,7 +145,13 @@ function post(entry) {
 function heard(reply) {
   if (reply.progress) report(reply.progress);
   if (reply.fault) tell(`the lake cannot be used, labels wait in the journal: ${reply.fault}`, true);
-  else tell(page.outbox.length ? "saving" : "all saved");
+  else tellSaved();
+}
+
+function tellSaved() {
+  const state = page.outbox.length ? "saving" : "all saved";
+  if (!page.untaken) return tell(state);
+  tell(`${state}, but ${count(page.untaken, "answer was", "answers were")} not taken: no longer queued`, true);
 }
 
 function tell(text, late = false) {
@@ -136,8 +163,9 @@ function tell(text, late = false) {
 
 function prepared(picture) {
   const one = { ...picture, clear: null, veil: null, broken: false };
-  one.ready = load(one).catch(() => {
-    one.broken = true;
+  one.ready = load(one).catch((error) => {
+    if (error instanceof Refused) stop(error.message);
+    else one.broken = true;
   });
   one.ready.then(() => one === page.shown && draw());
   return one;
@@ -145,7 +173,7 @@ function prepared(picture) {
 
 async function load(one) {
   const answer = await fetch(address(`picture/${encodeURIComponent(one.image_id)}`));
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  if (!answer.ok) throw failure(answer.status, (await answer.json().catch(() => ({}))).error);
   const bitmap = await createImageBitmap(await answer.blob());
   one.clear = canvas(bitmap, 1, "clear");
   const share = Math.min(1, VEIL / Math.max(bitmap.width, bitmap.height));
@@ -195,7 +223,7 @@ function show(picture) {
 }
 
 function draw() {
-  const one = page.shown;
+  const one = page.stopped ? null : page.shown;
   const drawn = one && (one.broken ? null : view.veil && !page.revealed ? one.veil : one.clear);
   if (drawn?.className === "veil") {
     // As large as the picture itself will be, so that nothing jumps.
@@ -217,19 +245,27 @@ function draw() {
 
 function rest(one) {
   const [head, say] = [$("rest").querySelector("h2"), $("rest").querySelector(".say")];
-  $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.told);
-  if (one?.broken) [head.textContent, say.textContent] = ["This picture cannot be shown", "Answer unsure, or reload."];
+  $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.told || page.stopped);
+  if (page.stopped) [head.textContent, say.textContent] = ["This page has stopped", whatNow()];
+  else if (one?.broken) [head.textContent, say.textContent] = ["This picture cannot be shown", "Answer unsure, or reload."];
   else if (one || page.loading || !page.told) [head.textContent, say.textContent] = ["", "One moment"];
   else if (page.elsewhere)
     [head.textContent, say.textContent] = ["Nothing left for you", `${count(page.elsewhere, "picture is", "pictures are")} with other people.`];
   else [head.textContent, say.textContent] = ["All done", "Every queued picture has its answer. Thank you; take a break."];
 }
 
+function whatNow() {
+  const why = `The server refused it: ${page.stopped}.`;
+  if (!page.outbox.length) return why;
+  const kept = count(page.outbox.length, "answer is", "answers are");
+  return `${why} ${kept} not saved yet, but kept in this browser, and sent when you open the page of ${category} here again.`;
+}
+
 // Answers ------------------------------------------------------------------------------------------------------------
 
 function answer(kind, event) {
   const one = page.shown;
-  if (!one || (!one.clear && !one.broken)) return;
+  if (!one || page.stopped || (!one.clear && !one.broken)) return;
   page.past.push(one);
   while (page.past.length > PAST) page.past.shift();
   show(page.ahead.shift() ?? null);
@@ -239,6 +275,7 @@ function answer(kind, event) {
 }
 
 async function undo() {
+  if (page.stopped) return;
   press("undo");
   const last = page.past.pop();
   if (last) {
@@ -259,7 +296,8 @@ async function undo() {
     }
     heard(reply);
   } catch (error) {
-    tell(error.message, true);
+    if (error instanceof Refused) stop(error.message);
+    else tell(error.message, true);
   } finally {
     page.talking = false;
   }
@@ -400,7 +438,7 @@ $("who").addEventListener("submit", (event) => {
 $("person").addEventListener("click", async () => {
   if (page.outbox.length) return;
   await ask("leave", { name: page.name }).catch(() => {});
-  Object.assign(page, { name: "", shown: null, ahead: [], past: [] });
+  Object.assign(page, { name: "", shown: null, ahead: [], past: [], untaken: 0 });
   who();
 });
 

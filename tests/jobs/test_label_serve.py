@@ -73,14 +73,14 @@ def write_lake(lake: Lake, *categories: str, count: int = COUNT) -> None:
 
 
 def settings(*overrides: str) -> config.Settings:
-    others = [f'categories.{name}={{definition="Pictures of {name}."}}' for name in ("cars", "dogs", "trees")]
+    others = [f'categories.{name}={{definition="Pictures of {name}."}}' for name in ("cars", "dogs", "kites", "trees")]
     return config.load(overrides=[BOATS, *others, "label_page.flush_seconds=0.2", *overrides])
 
 
 @pytest.fixture(scope="module")
 def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made = Lake(spark, str(tmp_path_factory.mktemp("label") / "lake"))
-    write_lake(made, "boats", "cars", "dogs", "trees")
+    write_lake(made, "boats", "cars", "dogs", "kites", "trees")
     return made
 
 
@@ -313,9 +313,17 @@ def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options
 # The page over HTTP -------------------------------------------------------------------------------------------------
 
 
-def ask(address: str, path: str = "", body: Any = None, **headers: str) -> tuple[int, str]:
+def page_at(address: str) -> str:
+    """What the requests of the page that is served there say of themselves."""
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        lake, category = re.search(r'data-lake="(.*?)" data-category="(.*?)"', answer.read().decode()).groups()  # type: ignore[union-attr]
+    return f"&lake={lake}&category={category}"
+
+
+def ask(address: str, path: str = "", body: Any = None, page: str | None = None, **headers: str) -> tuple[int, str]:
     base, token = re.match(r"(.*/)\?token=(.*)", address).groups()  # type: ignore[union-attr]
-    url = f"{base}{path}?token={token}" if "?" not in path else base + path
+    page = page_at(address) if page is None else page
+    url = f"{base}{path}?token={token}{page}" if "?" not in path else base + path
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
@@ -351,6 +359,32 @@ def test_only_who_has_the_address_gets_in(job: Job, options: Options) -> None:
     assert "default-src 'none'" in seen["policy"][1] and "unsafe" not in seen["policy"][1]
     token = next(options.state.rglob("token"))  # type: ignore[union-attr]
     assert token.stat().st_mode & 0o077 == 0
+
+
+def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: Options) -> None:
+    pages = {"category": "&category=cars&lake={lake}", "lake": "&category=dogs&lake=0123456789ab", "none": ""}
+    eve = {"name": "eve"}
+    asked = {"next": eve, "decide": {**eve, "image_id": identity(0), "answer": "yes"}, "undo": eve, "leave": eve}
+    refused: dict[str, list[tuple[int, str]]] = {}
+    lakes: list[str] = []
+
+    def body(address: str) -> None:
+        lakes.append(re.search("lake=(.*?)&", page_at(address)).group(1))  # type: ignore[union-attr]
+        for name, text in pages.items():
+            page = text.format(lake=lakes[0])
+            refused[name] = [ask(address, path, sent, page) for path, sent in asked.items()]
+            refused[name].append(ask(address, f"picture/{identity(0)}", None, page))
+
+    summary = label_serve.serve(job, "dogs", options, body)
+
+    now = "but the category dogs is served here now; reload the page"
+    for name, kind in {"category": "the category cars", "lake": "another lake", "none": "another lake"}.items():
+        assert (
+            refused[name]
+            == [(409, json.dumps({"error": f"this page is for {kind}, {now}"}, separators=(",", ":")))] * 5
+        )
+    assert summary == {"decisions kept": 0}
+    assert re.fullmatch("[0-9a-f]{12}", lakes[0])  # no part of the lake's address
 
 
 def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake, tmp_path: Path) -> None:
@@ -473,6 +507,80 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(browser: Any,
         assert {re.match(r"\w+://[^/]+/", url).group() for url in person.requests} == {  # type: ignore[union-attr]
             re.match(r"\w+://[^/]+/", people[0].requests[0]).group()  # type: ignore[union-attr]
         }
+
+
+@needs_chromium
+def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wait(
+    browser: Any, job: Job, options: Options
+) -> None:
+    people: list[Person] = []
+    found: dict[str, Any] = {}
+
+    def dogs(address: str) -> None:
+        found["address"] = address
+        people.append(Person(browser, address, "Dee"))
+
+    def kites(address: str) -> None:
+        assert address == found["address"]
+        people[0].tab.locator("#rest", has_text="This page has stopped").wait_for(timeout=10_000)
+        found["why"], found["saved"] = people[0].text("#rest .say"), people[0].text("#saved")
+        people[0].tab.keyboard.press("n")
+        people[0].tab.reload()
+        people[0].wait_for_picture()
+        people[0].saved()
+        found["reloaded"] = people[0].text(".spec h1")
+
+    def dogs_again(_: str) -> None:
+        people[0].tab.reload()
+        people[0].wait_for_picture()
+        people[0].saved()
+
+    label_serve.serve(job, "dogs", options, dogs)
+    found["unsent"] = people[0].answer("y")  # nobody is there to take it
+    options = replace(options, port=int(re.search(r":(\d+)/", found["address"]).group(1)))  # type: ignore[union-attr]
+    label_serve.serve(job, "kites", options, kites)
+    labelled = [row for category in ("dogs", "kites") for row in labels_of(job.lake, category)]
+    label_serve.serve(job, "dogs", options, dogs_again)
+
+    assert "for the category dogs, but the category kites is served here now; reload the page" in found["why"]
+    assert "1 answer is not saved yet, but kept in this browser" in found["why"]
+    assert found["saved"] == "stopped, 1 not saved yet, kept in this browser" and found["reloaded"] == "kites"
+    assert not [row for row in labelled if row[3] == "Dee"]
+    number = int(found["unsent"].removeprefix("caption "))
+    assert [row for row in labels_of(job.lake, "dogs") if row[3] == "Dee"] == [(identity(number), True, "seed", "Dee")]
+
+
+@needs_chromium
+def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its_own(
+    browser: Any, job: Job, options: Options
+) -> None:
+    found: dict[str, Any] = {}
+    entries = [{"path": "decide", "image_id": one, "answer": "yes"} for one in ("unheard of", identity(20))]
+    keep = "e => localStorage.setItem(`winnow.outbox.${document.body.dataset.lake}.dogs.Flo`, JSON.stringify(e))"
+
+    def body(address: str) -> None:
+        flo = Person(browser, address, "Flo")
+        flo.saved()
+        flo.tab.evaluate(keep, entries)
+        flo.tab.reload()
+        flo.wait_for_picture()
+        flo.saved()
+        found["told"] = flo.text("#saved")
+        flo.tab.route("**/decide?*", lambda route: route.fulfill(status=403, body="403: the address lacks the token"))
+        flo.answer("n")
+        flo.tab.locator("#rest", has_text="This page has stopped").wait_for(timeout=10_000)
+        found["why"] = flo.text("#rest .say")
+        flo.tab.unroute("**/decide?*")
+        flo.tab.reload()
+        flo.wait_for_picture()
+        flo.saved()
+
+    label_serve.serve(job, "dogs", options, body)
+
+    flos = [row[:2] for row in labels_of(job.lake, "dogs") if row[3] == "Flo"]
+    assert found["told"] == "all saved, but 1 answer was not taken: no longer queued"
+    assert "open the address that `winnow label serve` printed. 1 answer is not saved yet" in found["why"]
+    assert flos[0] == (identity(20), True) and [label for _, label in flos] == [True, False]
 
 
 @needs_chromium
