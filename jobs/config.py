@@ -58,7 +58,7 @@ class IngestSettings(_Section):
     image_columns: list[str]
     caption_columns: list[str]
     key_columns: list[str]
-    max_megapixels: Annotated[float, Field(gt=0)]
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)]
     file_mb: Positive
     chunk_gb: Positive
 

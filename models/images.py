@@ -1,17 +1,21 @@
 """Images decoded: any file that a user's data holds becomes 8-bit RGB, or a reason why not."""
 
 import io
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 Fit = Literal["squeeze", "crop"]
 
-# Sizes are checked in `_open` against the user's own limit, before a pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
+# Sizes are checked in `_refuse_bombs` against the user's own limit, before a pixel is decoded. Pillow's limit, above
+# which it warns and above twice which it refuses, is for what takes memory before: a GIF is filled while it is opened.
+Image.MAX_IMAGE_PIXELS = 500_000_000
 
 # MPO, the JPEG with several pictures of some cameras, is opened as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -34,6 +38,19 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"),
            (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "PSD"), (0, b"<svg", "SVG"))  # fmt: skip
 
+_MOST_SCANS = 100  # as libtiff has it; encoders write some 10
+_SCAN = b"\xff\xda"
+# Where a segment of a JPEG begins, or its picture ends. In coded pixels only 00 or a restart (D0 to D7) follows FF.
+_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+_END = b"\xff\xd9"
+_TILE_TAGS = (322, 323)  # width and height
+_BAND_PIXELS = 1 << 18  # some MB, which the processor's caches hold: faster than the whole at once
+
+MAX_MEGAPIXELS = 180.0
+"""Million pixels of the largest picture that is decoded where there are no settings: the default of theirs."""
+
+MAX_SIDE = 65_535
+"""Pixels a side of the largest picture, as JPEG and GIF have it: each row costs memory of its own, however short."""
 
 GREY_SIDE = 64
 """Pixels a side of the grey thumbnail that `score` keeps: the hand of a clock that fills half of a picture is more than
@@ -78,7 +95,9 @@ def check(data: bytes, max_megapixels: float) -> ImageInfo:
 
     Args:
         data: The file's bytes.
-        max_megapixels: Pictures of more million pixels are refused from their header alone.
+        max_megapixels: Pictures of more million pixels are refused from their header alone. Whatever it is, so are
+            those of more than 1,000 million, those with a side over `MAX_SIDE`, and JPEGs of more scans than encoders
+            write.
 
     Raises:
         ImageFault: It cannot be used; reason `empty`, `not an image`, `unsupported`, `decompression bomb`, `truncated`
@@ -94,7 +113,7 @@ def check(data: bytes, max_megapixels: float) -> ImageInfo:
     return ImageInfo(width, height, image.format or "")
 
 
-def decode(data: bytes, min_side: int) -> Image.Image:
+def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> Image.Image:
     """An image as upright 8-bit RGB.
 
     Transparent pixels are laid over white, 16-bit ones keep their high byte, of an animation the first frame counts.
@@ -103,6 +122,7 @@ def decode(data: bytes, min_side: int) -> Image.Image:
         data: The file's bytes.
         min_side: Width and height in pixels that are enough. A larger JPEG is decoded at 1/2, 1/4 or 1/8 as long as
             neither side falls below it; all else keeps its size.
+        max_megapixels: As in `check`, for what has not been through it.
 
     Raises:
         ImageFault: It cannot be decoded.
@@ -113,7 +133,7 @@ def decode(data: bytes, min_side: int) -> Image.Image:
         >>> decode(buffer.getvalue(), min_side=100).size
         (160, 120)
     """
-    return _upright_rgb(_load(_open(data, float("inf")), min_side))
+    return _upright_rgb(_load(_open(data, max_megapixels), min_side))
 
 
 def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -> NDArray[np.uint8]:
@@ -168,18 +188,60 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
+    except Image.DecompressionBombError as error:
+        raise ImageFault("decompression bomb", str(error)) from error
     except MemoryError:
         raise
     except Exception as error:
         raise _fault(error) from error
-    megapixels = image.width * image.height / 1e6
-    if megapixels > max_megapixels:
-        detail = f"{image.width} x {image.height} is {megapixels:.0f} megapixels, over the limit of {max_megapixels:g}"
-        raise ImageFault("decompression bomb", detail)
+    _refuse_bombs(image, data, max_megapixels)
     return image
 
 
+def _refuse_bombs(image: Image.Image, data: bytes, max_megapixels: float) -> None:
+    """Raises where decoding takes more memory than a picture within the limits does, or far more time."""
+    _refuse_size(*image.size, max_megapixels)
+    if isinstance(image, TiffImageFile):
+        # A tile is decoded whole, even where the picture is but a corner of it. Strips end where the picture does.
+        _refuse_size(*_tile_size(image), max_megapixels, what="a tile of ")
+    # Each scan of a JPEG goes over the whole picture, though it be of 20 bytes. libtiff counts those of a TIFF.
+    if image.format in ("JPEG", "MPO") and _has_too_many_scans(data):
+        raise ImageFault("decompression bomb", f"a JPEG of more than {_MOST_SCANS} scans")
+
+
+def _refuse_size(width: int, height: int, max_megapixels: float, what: str = "") -> None:
+    megapixels = width * height / 1e6
+    if megapixels > max_megapixels:
+        detail = f"{what}{width} x {height} is {megapixels:.0f} megapixels, over the limit of {max_megapixels:g}"
+        raise ImageFault("decompression bomb", detail)
+    if max(width, height) > MAX_SIDE:
+        detail = f"{what}{width} x {height} has a side over the limit of {MAX_SIDE} pixels"
+        raise ImageFault("decompression bomb", detail)
+
+
+def _tile_size(image: TiffImageFile) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles, 0 where it has none."""
+    width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
+    if not (isinstance(width, int) and isinstance(height, int)):
+        raise ImageFault("corrupt", f"tiles of {width!r} x {height!r}")
+    return width, height
+
+
+def _has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG's first picture has more scans than any encoder writes."""
+    # Most files end here: a film or another picture behind the first one may hold these two bytes too.
+    if data.count(_SCAN) <= _MOST_SCANS:
+        return False
+    place = scans = 0
+    while scans <= _MOST_SCANS and (found := _SEGMENT.search(data, place)) and found[0] != _END:
+        scans += found[0] == _SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    return scans > _MOST_SCANS
+
+
 def _load(image: Image.Image, min_side: int) -> Image.Image:
+    if isinstance(image, TiffImageFile) and _lacks_pixels(image):
+        raise ImageFault("truncated", f"strips or tiles are missing of {image.width} x {image.height} pixels")
     try:
         if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(None, (min_side, min_side))
@@ -191,6 +253,13 @@ def _load(image: Image.Image, min_side: int) -> Image.Image:
     if image.mode not in _MODES:
         raise ImageFault("unsupported", f"{image.format} with colours as {image.mode}")
     return image
+
+
+def _lacks_pixels(image: TiffImageFile) -> bool:
+    """Whether a TIFF names too few strips or tiles, for which Pillow leaves what they do not cover black."""
+    boxes = [part.extents for part in image.tile if part.extents]
+    covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
+    return covered < image.width * image.height
 
 
 def _orientation(image: Image.Image) -> int:
@@ -210,17 +279,41 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         if _orientation(image) in _TURNS:
             image = image.transpose(_TURNS[_orientation(image)])
         if image.mode in _SIXTEEN_BIT:
-            values = np.asarray(image).astype(np.int64)
-            return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+            return _in_bands(image, _high_bytes)
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            rgba = image.convert("RGBA")
-            white = Image.new("RGBA", rgba.size, "white")
-            return Image.alpha_composite(white, rgba).convert("RGB")
+            return _in_bands(image, _over_white)
         return image.convert("RGB")
     except MemoryError:
         raise
     except Exception as error:
         raise _fault(error) from error
+
+
+def _in_bands(image: Image.Image, rgb_of: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """A picture as RGB, made a band of rows at a time: whole, what lies between takes several times its memory.
+
+    Each pixel comes of itself alone, so that the result is the same bit for bit and hashes of older lakes hold.
+    """
+    rows = max(1, _BAND_PIXELS // image.width)
+    if rows >= image.height:
+        return rgb_of(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        band = (0, top, image.width, min(top + rows, image.height))
+        rgb.paste(rgb_of(image.crop(band)), band)
+    return rgb
+
+
+def _high_bytes(image: Image.Image) -> Image.Image:
+    # `I` has 32 bits and a sign, and of its numbers only those of 16 bits mean grey levels.
+    values = np.asarray(image).astype(np.int32)
+    return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def _unidentified(data: bytes) -> ImageFault:

@@ -32,7 +32,7 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
 
     Returns:
         A function from a column (binary images, or array<float> embeddings for a head) to a float column in [0, 1];
-        null where an image is null or cannot be decoded.
+        null where an image is null, cannot be decoded or has more than `images.MAX_MEGAPIXELS`.
 
     Raises:
         ModelError: The file is not the model that was described.
@@ -81,6 +81,7 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
     try:
         # Decoded as the scoring pass does, so that both give the same score.
-        return images.thumbnail(images.decode(bytes(data or b""), max(PDQ_SIDE, *model.size)), *model.view)
+        image = images.decode(bytes(data or b""), max(PDQ_SIDE, *model.size), images.MAX_MEGAPIXELS)
+        return images.thumbnail(image, *model.view)
     except images.ImageFault:
         return None

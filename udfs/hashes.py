@@ -38,13 +38,16 @@ def pdq_of(image: Image.Image) -> tuple[bytes, int]:
 
 @pandas_udf(StructType([StructField("hash", BinaryType()), StructField("quality", IntegerType())]))
 def pdq(image: pd.Series) -> pd.DataFrame:
-    """PDQ of a column of encoded images: a struct of `hash` (32 bytes) and `quality`; both null where none decodes."""
+    """PDQ of a column of encoded images: a struct of `hash` (32 bytes) and `quality`.
+
+    Both are null where an image does not decode or has more than `images.MAX_MEGAPIXELS`.
+    """
     rows = [_pdq_or_none(data) for data in image]
     return pd.DataFrame(rows, columns=["hash", "quality"]).astype({"quality": "Int32"})
 
 
 def _pdq_or_none(data: bytes | None) -> tuple[bytes | None, int | None]:
     try:
-        return pdq_of(images.decode(bytes(data or b""), PDQ_SIDE))
+        return pdq_of(images.decode(bytes(data or b""), PDQ_SIDE, images.MAX_MEGAPIXELS))
     except images.ImageFault:
         return None, None

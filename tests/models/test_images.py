@@ -1,15 +1,21 @@
 import io
 import pickle
 import struct
+import tomllib
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from models import images
+from models.classifier import ImageModel
 from models.images import ImageFault, ImageInfo, check, decode, thumbnail
+from udfs import hashes
+from udfs.classify import _pixels
 
 LIMIT = 100.0
 
@@ -27,6 +33,35 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(width: int, height: int, depth: int, colour: int, pixels: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def tiff(tags: dict[int, int], pixels: bytes = b"") -> bytes:
+    """An 8-bit grey TIFF whose pixels begin at byte 8."""
+    tags = {258: 8, 259: 1, 262: 1, 277: 1, **tags}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + directory
+
+
+def progressive(more_scans: int = 0) -> bytes:
+    """A progressive JPEG, grey and so of 6 scans, whose last one is repeated."""
+    data = encoded(halves("L"), "JPEG", progressive=True)
+    assert data.count(b"\xff\xda") == 6
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * more_scans + b"\xff\xd9"
+
+
+def coloured(mode: str) -> Image.Image:
+    """Noise in any mode, 64 pixels wide and 30 high."""
+    rng = np.random.default_rng(0)
+    if mode == "I":
+        return Image.fromarray(rng.integers(-70_000, 140_000, (30, 64), dtype=np.int32))
+    if mode.startswith("I;16"):
+        return Image.frombytes(mode, (64, 30), rng.bytes(64 * 30 * 2))
+    picture = Image.frombytes(mode, (64, 30), rng.bytes(64 * 30 * len(Image.new(mode, (1, 1)).getbands())))
+    if mode in ("P", "PA"):
+        picture.putpalette(rng.bytes(768))
+    return picture
 
 
 def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
@@ -107,6 +142,112 @@ def test_the_limit_is_in_megapixels() -> None:
         check(data, 1.0)
 
 
+@pytest.mark.parametrize("call", [lambda data: check(data, LIMIT), lambda data: decode(data, 8)])
+def test_a_side_has_a_limit_too(call: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
+
+    call(encoded(Image.new("L", (100, 1)), "PNG"))
+    for size in ((101, 1), (1, 101)):
+        with pytest.raises(ImageFault, match=r"decompression bomb: .* side over the limit of 100 pixels"):
+            call(encoded(Image.new("L", size), "PNG"))
+
+
+def test_a_side_may_be_as_long_as_a_jpeg_has_it() -> None:
+    assert check(encoded(Image.new("L", (65_535, 1)), "GIF"), LIMIT).width == 65_535
+    assert reason_of(png(1, 65_536, 8, 0, b"\0\0" * 65_536)) == "decompression bomb"
+
+
+def test_a_tile_counts_though_the_picture_is_but_its_corner() -> None:
+    pixels = zlib.compress(bytes(64 * 64))
+    data = tiff({256: 16, 257: 16, 259: 8, 322: 64, 323: 64, 324: 8, 325: len(pixels)}, pixels)
+
+    assert check(data, 0.0041) == ImageInfo(16, 16, "TIFF")
+    with pytest.raises(ImageFault, match="decompression bomb: a tile of 64 x 64"):
+        check(data, 0.004)
+
+
+def test_the_rows_of_a_strip_end_with_the_picture() -> None:
+    pixels = zlib.compress(bytes(16 * 16))
+    data = tiff({256: 16, 257: 16, 259: 8, 273: 8, 278: 60_000, 279: len(pixels)}, pixels)
+
+    assert check(data, 0.001) == ImageInfo(16, 16, "TIFF")
+
+
+def test_a_tiff_that_lacks_strips_is_truncated() -> None:
+    whole = tiff({256: 8, 257: 4, 273: 8, 278: 4, 279: 32}, bytes(32))
+    first = tiff({256: 8, 257: 4, 273: 8, 278: 1, 279: 8}, bytes(8))
+
+    assert check(whole, LIMIT) == ImageInfo(8, 4, "TIFF")
+    assert reason_of(first) == "truncated"
+
+
+def test_a_gif_is_refused_before_its_frame_is_filled() -> None:
+    screen = b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0x80, 0, 0) + bytes(6)
+    replaced_by_background = b"!\xf9\x04" + bytes([2 << 2, 0, 0, 0, 0])
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x02\x02\x4c\x01\x00;"
+
+    # Pillow's own words: it stops while it reads the header, which would take 4 GB.
+    with pytest.raises(ImageFault, match=r"decompression bomb: Image size .* exceeds limit of 1000000000 pixels"):
+        check(screen + replaced_by_background + frame, LIMIT)
+
+
+@pytest.mark.parametrize("call", [lambda data: check(data, LIMIT), lambda data: decode(data, 8)])
+def test_a_jpeg_of_many_scans_is_a_bomb(call: Callable[[bytes], object]) -> None:
+    call(progressive(94))
+    with pytest.raises(ImageFault, match="decompression bomb: a JPEG of more than 100 scans"):
+        call(progressive(95))
+
+
+def test_bytes_that_fill_up_before_a_scan_do_not_hide_it() -> None:
+    assert reason_of(progressive(95).replace(b"\xff\xda", b"\xff\xff\xff\xda")) == "decompression bomb"
+
+
+def test_the_scans_of_other_pictures_in_a_file_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_MOST_SCANS", 6)
+    mpo = encoded(halves("L"), "MPO", save_all=True, append_images=[halves("L")] * 3, progressive=True)
+    with_thumbnail = encoded(halves("L"), "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0" + progressive())
+    with_film = progressive() + b"film\xff\xda" * 9
+
+    assert mpo.count(b"\xff\xda") == 24 and check(mpo, LIMIT) == ImageInfo(40, 20, "MPO")
+    assert with_thumbnail.count(b"\xff\xda") == 12 and check(with_thumbnail, LIMIT) == ImageInfo(40, 20, "JPEG")
+    assert check(with_film, LIMIT) == ImageInfo(40, 20, "JPEG")
+
+
+def test_an_ordinary_progressive_jpeg_is_no_bomb() -> None:
+    assert check(encoded(noise(), "JPEG", progressive=True), LIMIT) == ImageInfo(300, 200, "JPEG")
+
+
+def test_decode_has_a_limit_where_it_is_given() -> None:
+    data = png(20_000, 10_000, 8, 6, b"")
+
+    with pytest.raises(ImageFault, match="over the limit of 180"):
+        decode(data, 8, images.MAX_MEGAPIXELS)
+
+
+@pytest.mark.parametrize(
+    "is_null",
+    [
+        lambda data: hashes.pdq.func(pd.Series([data])).hash[0] is None,
+        lambda data: _pixels(data, ImageModel("any.onnx", (8, 8))) is None,
+    ],
+)
+def test_what_has_not_been_checked_is_decoded_within_the_limit(
+    is_null: Callable[[bytes], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(halves(), "BMP")
+    assert not is_null(data)
+
+    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 0.0001)
+
+    assert is_null(data)
+
+
+def test_the_limit_without_settings_is_their_default() -> None:
+    settings = tomllib.loads((Path(images.__file__).parents[1] / "conf" / "winnow.toml").read_text())
+
+    assert settings["ingest"]["max_megapixels"] == images.MAX_MEGAPIXELS
+
+
 def test_a_wrong_checksum_in_a_png_is_corrupt() -> None:
     data = bytearray(encoded(noise(), "PNG"))
     data[data.index(b"IDAT") + 100] ^= 0xFF
@@ -156,6 +297,48 @@ def test_half_transparent_pixels_are_mixed_with_white(mode: str) -> None:
     picture = Image.new(mode, (1, 1), (0, 0, 0, 128) if mode == "RGBA" else (0, 128))
 
     assert near(decode(encoded(picture, "PNG"), 1).getpixel((0, 0)), (127, 127, 127), 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fmt", "transparency"),
+    [
+        *[("RGBA", fmt, None) for fmt in ("PNG", "TIFF", "WEBP", "AVIF")],
+        *[("LA", "PNG", None), ("PA", "TIFF", None), ("P", "GIF", 3), ("P", "PNG", 3), ("P", "PNG", bytes(range(256)))],
+        *[("L", "PNG", 7), ("RGB", "PNG", (1, 2, 3))],
+    ],
+)
+def test_bands_do_not_show_in_what_lies_over_white(
+    mode: str, fmt: str, transparency: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes of older lakes come from pictures that were laid over white as a whole."""
+    data = encoded(coloured(mode), fmt, **({} if transparency is None else {"transparency": transparency}))
+    rgba = Image.open(io.BytesIO(data)).convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+    for pixels in (1, 7 * 64, 10**6):
+        monkeypatch.setattr(images, "_BAND_PIXELS", pixels)
+        assert decode(data, 1).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("mode", "fmt"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF"), ("I", "TIFF")])
+def test_bands_do_not_show_in_sixteen_bits(mode: str, fmt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(coloured(mode), fmt)
+    grey = np.asarray(Image.open(io.BytesIO(data))).astype(np.int64).clip(0, 65535) >> 8
+    expected = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+    for pixels in (1, 7 * 64, 10**6):
+        monkeypatch.setattr(images, "_BAND_PIXELS", pixels)
+        assert np.array_equal(np.asarray(decode(data, 1)), expected)
+
+
+def test_no_more_than_a_band_is_laid_over_white_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    whole = Image.alpha_composite
+    monkeypatch.setattr(images.Image, "alpha_composite", lambda *pair: sizes.append(pair[1].size) or whole(*pair))
+
+    decode(encoded(Image.new("RGBA", (1024, 1000)), "PNG"), 1)
+
+    assert sizes == [(1024, 256)] * 3 + [(1024, 232)]
 
 
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
