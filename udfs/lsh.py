@@ -38,8 +38,9 @@ PACKED = T.StructType(
 """A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.matching`)."""
 
 _LEADERS = 16
-# Share of a long run that its best must match for the run to count as crowded.
-_CROWD = 1 / 8
+# The finalizer of MurmurHash3, on as many bits as a sort key has left.
+_SCRAMBLED_BITS = 31
+_SCRAMBLING = ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
 # Pairs that all crowded runs may make: in a small lake every one, beyond that some for each hash.
 _CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH = 4_000_000, 4
 _FEWEST_BUCKETS, _ENTRIES_PER_BUCKET = 8, 1_000_000
@@ -104,7 +105,8 @@ class Matching:
     Attributes:
         max_distance: Bits within which a pair counts.
         max_bucket: Hashes under one band key that are all compared with each other; see `_large`.
-        crowd_pairs: Pairs that crowded runs of a bucket may make; see `_settled`.
+        crowd_pairs: Pairs that crowded runs of a bucket may make: those with more of them for each entry than a short
+            run can have; see `_settled`.
         seed: Of the permutations that split larger ones.
         clusters: Where keys are clusters, how many each clustering has: those of clustering i begin at i · clusters.
     """
@@ -136,16 +138,18 @@ class Matching:
             entries: The n entries they belong to.
             depth: How often the bucket has been split.
         """
-        # By key, and within a key those not known first.
-        order = np.argsort((keys.astype(np.uint64) << np.uint64(1)) | entries.known.astype(np.uint64))
+        # By key, within a key those not known first, and then as if by chance: neighbours are a sample of all pairs.
+        known = entries.known.astype(np.uint64) << np.uint64(_SCRAMBLED_BITS)
+        order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | scrambled(entries.ranks))
         keys, entries = keys[order], entries.take(order)
         starts = run_starts(keys)
         ends = np.append(starts[1:], len(keys))
         sizes = ends - starts
         large, crowded = sizes > self.max_bucket, np.zeros(len(sizes), np.bool_)
         long = np.flatnonzero((sizes > SHORT_RUN) & ~large)
-        dense = long[crowds(entries, starts[long], ends[long], self.max_distance)]
-        crowded[dense[~affordable(sizes[dense], self.crowd_pairs)]] = True
+        pairs = guessed_pairs(entries, starts[long], ends[long], self.max_distance)
+        dense = pairs > sizes[long] * SHORT_RUN // 2
+        crowded[long[dense][~affordable(pairs[dense], self.crowd_pairs)]] = True
         plain = ~large & ~crowded
         parts = [compare_runs(entries, starts[plain], ends[plain], self.max_distance)]
         for start, end in zip(starts[~plain], ends[~plain], strict=True):
@@ -157,33 +161,45 @@ class Matching:
         """A crowded run, whose pairs are more than the task has room for.
 
         Near-copies of one picture fall under very many keys, and each pair of them would be found again and again. So
-        those that match the best are settled by it, and the rest is matched by itself.
+        those that match the best of a crowd are settled by it, crowd by crowd, and the rest is matched by itself.
         """
-        settled = settle(run.take(np.argsort(run.ranks)), self.max_distance)
-        rest = settled.rest
-        return Found.union([settled.found, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
+        rest, parts = run, []
+        while len(members := near_next(rest, np.arange(len(rest) - 1), self.max_distance)) > SHORT_RUN:
+            settled = settle(rest, int(members[0]), self.max_distance)
+            parts.append(settled.found)
+            rest = settled.rest
+        return Found.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
 
-    def _large(self, entries: Entries, depth: int) -> Found:
+    def _large(self, run: Entries, depth: int) -> Found:
         """A bucket too large for all pairs: a popular picture's near-copies, or pictures that are all alike.
 
-        The best image is compared with all others, and those within the threshold are settled by that pair: they lose
-        to it whatever else they match. This repeats with the best of the rest; what then remains is split by further
-        MinHash rows. Both are linear in the bucket. What stays too large after all splits is left out and counted.
+        The best of a crowd (of all, where neighbours show none) is compared with all others, and those within the
+        threshold are settled by that pair: they lose to it whatever else they match. This repeats with the rest; what
+        then remains is split by further MinHash rows. Both are linear in the bucket. What stays too large after all
+        splits is left out and counted.
         """
-        rest, parts = entries.take(np.argsort(entries.ranks)), []
+        rest, parts = run, []
         for _ in range(_LEADERS):
             if len(rest) <= self.max_bucket:
                 break
-            settled = settle(rest, self.max_distance)
+            members = near_next(rest, np.arange(len(rest) - 1), self.max_distance)
+            leader = members[0] if len(members) else rest.ranks.argmin()
+            settled = settle(rest, int(leader), self.max_distance)
             parts.append(settled.found)
             rest = settled.rest
-        if len(rest) > self.max_bucket and depth >= _MAX_SPLITS:
-            return Found.union([*parts, Found.nothing(skipped=len(rest) * (len(rest) - 1) // 2)])
-        keys = np.zeros(len(rest), dtype=np.uint32)
-        if len(rest) > self.max_bucket:
-            split = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
-            keys = band_keys(rest.hashes(), split)[:, 0].astype(np.uint32)
-        return Found.union([*parts, self.match(keys, rest, depth + 1)])
+        if len(rest) <= self.max_bucket:
+            return Found.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
+        return Found.union([*parts, self._split(rest, depth)])
+
+    def _split(self, run: Entries, depth: int) -> Found:
+        """Pairs that agree in further MinHash rows; all others are counted."""
+        if depth >= _MAX_SPLITS:
+            return Found.nothing(skipped=len(run) * (len(run) - 1) // 2)
+        rows = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
+        keys = band_keys(run.hashes(), rows)[:, 0].astype(np.uint32)
+        _, sizes = np.unique(keys, return_counts=True)
+        apart = (len(run) ** 2 - int((sizes**2).sum())) // 2
+        return Found.union([Found.nothing(skipped=apart), self.match(keys, run, depth + 1)])
 
 
 def buckets_for(entries: int) -> int:
@@ -212,58 +228,86 @@ def room_for_crowds(hashes: int, buckets: int) -> int:
     return max(_CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH * hashes) // buckets
 
 
-def crowds(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> NDArray[np.bool_]:
-    """Which runs are full of near-copies: those whose best matches a good part of the others.
+def scrambled(ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Numbers of 31 bits, in whose order ranks lie as if by chance; each its own for ranks below 2^31.
+
+    Examples:
+        >>> np.argsort(scrambled(np.arange(100, 108)))
+        array([1, 7, 4, 3, 2, 5, 6, 0])
+    """
+    mask = np.uint64((1 << _SCRAMBLED_BITS) - 1)
+    mixed = ranks.astype(np.uint64) & mask
+    for shift, factor in _SCRAMBLING:
+        mixed ^= mixed >> np.uint64(shift)
+        mixed = mixed * np.uint64(factor) & mask
+    return mixed
+
+
+def near_next(entries: Entries, places: Indices, max_distance: int) -> Indices:
+    """Those of the places whose entry is near the one after it.
+
+    Where order is chance these are members of crowds: of each, as many as the square of its size says.
+    """
+    return places[entry_distances(entries, places, places + 1) <= max_distance]
+
+
+def guessed_pairs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> NDArray[np.intp]:
+    """How many pairs each run makes, of known ones too: the pairs of neighbours among n are two in n of all.
 
     Args:
-        entries: Of all runs.
-        starts: Where each run begins, shape (runs,); none is empty.
+        entries: In each run as if by chance. That known ones lie apart from others makes the guess no smaller.
+        starts: Where each run begins, in order, shape (runs,); none is empty.
         ends: Where each run ends.
         max_distance: Bits within which a pair counts.
     """
-    if not len(starts):
-        return np.zeros(0, dtype=np.bool_)
-    sizes = ends - starts
-    begins = np.cumsum(sizes) - sizes
-    places = np.repeat(starts - begins, sizes) + np.arange(sizes.sum())
-    ranks = entries.ranks[places]
-    best = places[ranks == np.repeat(np.minimum.reduceat(ranks, begins), sizes)]
-    near = entry_distances(entries, np.repeat(best, sizes), places) <= max_distance
-    return np.asarray(np.add.reduceat(near.astype(np.intp), begins) - 1 >= _CROWD * sizes)
+    followed = ends - starts - 1
+    places = np.repeat(starts - np.cumsum(followed) + followed, followed) + np.arange(followed.sum())
+    near = near_next(entries, places, max_distance)
+    matches = np.bincount(np.searchsorted(starts, near, side="right") - 1, minlength=len(starts))
+    return np.asarray(matches * (ends - starts) // 2)
 
 
-def affordable(sizes: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
-    """Which runs may be compared all with all: the shortest, as long as their pairs add up to no more than `most`.
+def affordable(pairs: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
+    """Which runs may be compared all with all: those of the fewest pairs, as long as these add up to at most `most`.
 
     Examples:
-        >>> affordable(np.array([100, 60, 5000]), 10_000)
+        >>> affordable(np.array([5_000, 2_000, 12_000_000]), 10_000)
         array([ True,  True, False])
     """
-    pairs = sizes * (sizes - 1) // 2
     order = np.argsort(pairs, kind="stable")
-    fits = np.empty(len(sizes), dtype=np.bool_)
+    fits = np.empty(len(pairs), dtype=np.bool_)
     fits[order] = np.cumsum(pairs[order]) <= most
     return fits
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What comparing the best of a bucket with all others leaves.
+    """What comparing the best of a crowd with all others leaves.
 
     Attributes:
         found: Pairs with the best one; those among the settled and between them and the rest count as skipped.
-        rest: Entries that do not match it, best first.
+        rest: Entries that do not match it, in the order they had.
     """
 
     found: Found
     rest: Entries
 
 
-def settle(entries: Entries, max_distance: int) -> Settled:
-    """Compares the first of entries, the best, with all others."""
-    others = np.arange(1, len(entries))
-    near = entry_distances(entries, np.zeros(1, np.intp), others) <= max_distance
-    settled, far = others[near], others[~near]
+def settle(entries: Entries, member: int, max_distance: int) -> Settled:
+    """Compares the best of a crowd with all others: one that no better entry matches, so that it stays.
+
+    Args:
+        entries: A crowd and others.
+        member: The place of one of the crowd. The best near it is looked for, then the best near that one, and so on.
+        max_distance: Bits within which a pair counts.
+    """
+    places, best, better = np.arange(len(entries)), -1, member
+    while better != best:
+        best = better
+        matches = entry_distances(entries, np.array([best]), places) <= max_distance
+        near = np.flatnonzero(matches)
+        better = int(near[entries.ranks[near].argmin()])
+    settled, far = near[near != best], np.flatnonzero(~matches)
     skipped = len(settled) * (len(settled) - 1) // 2 + len(settled) * len(far)
-    found = Found.of(entries, np.zeros(len(settled), np.intp), settled, len(others), skipped)
+    found = Found.of(entries, np.array([best]), settled, len(entries) - 1, skipped)
     return Settled(found, entries.take(far))

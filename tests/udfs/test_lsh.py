@@ -186,6 +186,81 @@ def test_a_crowd_of_near_copies_is_settled_by_its_best_instead_of_by_all_its_pai
     assert found.compared == 4499 + 2499 + 500 * 499 // 2
 
 
+def crowd_of(count: int, bits: int, seed: int) -> NDArray[np.uint8]:
+    """So many different hashes, each so many bits from one and the same."""
+    copies = flipped(np.repeat(random_hashes(1, seed), count + 9, axis=0), bits, seed)
+    _, first = np.unique(copies, axis=0, return_index=True)
+    return copies[np.sort(first)[:count]]
+
+
+def kept(pairs: set[tuple[int, int]], count: int) -> set[int]:
+    """Those that no better kept one matches."""
+    lost: set[int] = set()
+    for a, b in sorted(pairs, key=lambda pair: pair[1]):
+        if a not in lost:
+            lost.add(b)
+    return set(range(count)) - lost
+
+
+@pytest.mark.parametrize("unlike", [1, 20])
+@pytest.mark.parametrize("known", [0, 3000])
+def test_a_crowd_is_settled_by_its_best_though_unlike_hashes_are_better(unlike: int, known: int) -> None:
+    hashes = np.concatenate([random_hashes(unlike), crowd_of(3000, 4, seed=1)])
+    matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
+    found = matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes, known))
+    assert pairs_of(found) == {(unlike, i) for i in range(unlike + 1, len(hashes))}
+    assert found.compared + found.skipped == len(hashes) * (len(hashes) - 1) // 2
+
+
+@pytest.mark.parametrize("crowds", [2, 12])
+def test_crowds_that_lie_among_unlike_hashes_are_each_settled_by_their_best(crowds: int) -> None:
+    size = 3600 // crowds
+    members = np.stack([crowd_of(size, 4, seed) for seed in range(crowds)], axis=1)
+    # Best first: an unlike one, one of each crowd, an unlike one, and so on.
+    hashes = np.concatenate([random_hashes(size, seed=99)[:, None], members], axis=1).reshape(-1, 32)
+    matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
+    found = matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes))
+    step = crowds + 1
+    assert pairs_of(found) == {(c, c + step * i) for c in range(1, step) for i in range(1, size)}
+    assert found.compared + found.skipped == len(hashes) * (len(hashes) - 1) // 2
+
+
+@pytest.mark.parametrize("bits", [14, 16, 18])
+def test_who_stays_of_a_crowded_run_is_who_would_stay_by_all_its_pairs(bits: int) -> None:
+    # Beyond 15 bits from the middle few match the best of all, and those that do have followers of their own.
+    hashes = np.concatenate([random_hashes(20, seed=2), crowd_of(1000, bits, seed=3)])
+    every = near_pairs(hashes, 31)
+    matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
+    found = matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes))
+    assert pairs_of(found) < every and len(found.a) < 24 * len(hashes) < len(every)
+    assert kept(pairs_of(found), len(hashes)) == kept(every, len(hashes))
+
+
+def test_a_bucket_too_large_is_settled_by_the_best_of_its_crowd_though_unlike_hashes_are_better() -> None:
+    hashes = np.concatenate([random_hashes(40), crowd_of(5000, 4, seed=1)])
+    found = Matching(max_distance=31, max_bucket=100).match(np.zeros(len(hashes), np.uint32), entries_of(hashes))
+    assert pairs_of(found) == {(40, i) for i in range(41, len(hashes))}
+    assert found.compared + found.skipped == len(hashes) * (len(hashes) - 1) // 2
+
+
+@pytest.mark.parametrize("max_bucket", [300, 20_000])
+def test_in_whatever_order_entries_come_the_same_is_found(max_bucket: int) -> None:
+    crowds = [crowd_of(1000, bits, seed) for seed, bits in enumerate((4, 17))]
+    entries = entries_of(np.concatenate([*crowds, random_hashes(500, seed=9)]), known=900)
+    keys = (entries.ranks % 2).astype(np.uint32)
+    matching = Matching(max_distance=31, max_bucket=max_bucket, crowd_pairs=30_000)
+    found = matching.match(keys, entries).to_arrow()
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(entries))
+        assert matching.match(keys[order], entries.take(order)).to_arrow() == found
+
+
+def test_a_pile_that_is_split_counts_every_pair_as_compared_or_skipped() -> None:
+    hashes = random_hashes(3000)
+    found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint32), entries_of(hashes))
+    assert 0 < found.compared < found.skipped and found.compared + found.skipped == 3000 * 2999 // 2
+
+
 def test_a_long_run_of_unlike_hashes_is_compared_all_with_all() -> None:
     hashes = random_hashes(3000)
     hashes[2999] = hashes[1]
