@@ -14,7 +14,8 @@ from udfs.hamming import unpack
 from udfs.lsh import packed_rows
 from udfs.matching import entries_of_rows
 
-_BLOCK = 4096
+# Distances between vectors and centroids that are held at once, 8 bytes each.
+_BLOCK = 1 << 22
 
 
 @pandas_udf(ArrayType(FloatType()))
@@ -98,9 +99,9 @@ class Assigning:
             uint32 of shape (n, clusterings · nearest).
         """
         clusterings, k, _ = self.centroids.shape
-        blocks = []
-        for begin in range(0, len(vectors), _BLOCK):
-            block = vectors[begin : begin + _BLOCK]
+        blocks, size = [], max(_BLOCK // k, 1)
+        for begin in range(0, len(vectors), size):
+            block = vectors[begin : begin + size]
             near = [nearest_centroids(block, self.centroids[i], self.nearest) + i * k for i in range(clusterings)]
             blocks.append(np.concatenate(near, axis=1))
         return np.concatenate(blocks).astype(np.uint32)
