@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,12 @@ from pyarrow import fs
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
 _GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
-_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_OF_A_FILE = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL,
+    errno.EFBIG,
+}  # fmt: skip
+# A gzip file may unpack to a thousand times its size: what holds pictures unpacks to little more than itself.
+_UNPACKED_FREE, _UNPACKED_TIMES = 1 << 30, 100
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,14 @@ def walk(root: str) -> Iterator[tuple[str, list[Entry]]]:
     Returns:
         The folder's path relative to the root ('' for itself), and its files. One folder is held in memory at a time.
     """
-    yield from _walk(root, "", ())
+    yield from _walk(root, "", (), set())
 
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     """A file open for reading at any place; what is compressed or not local is first copied to a temporary file."""
     if is_local(path) and not path.endswith(("gz", "tgz")):
-        with Path(path).open("rb") as file:
+        with _stream(path) as file:
             yield file
         return
     with tempfile.TemporaryFile() as copy:
@@ -135,33 +141,44 @@ def random_access(path: str) -> Any:
 def is_of_file(path: str, error: OSError) -> bool:
     """Whether an error lies in the file and costs its rows.
 
-    A full disk or a lost network may pass: the task must fail then, or the source would be taken for read.
+    A full disk, a lost network or a mounted share that hangs may pass: the task must fail then, or the source would be
+    taken for read. An error without a number is one of what the bytes mean, not of reading them.
 
     Examples:
-        >>> is_of_file("/data/a.jpg", OSError(errno.EIO, "")), is_of_file("/data/a.jpg", OSError(errno.ENOSPC, ""))
+        >>> is_of_file("/data/a.jpg", OSError(errno.EACCES, "")), is_of_file("/data/a.jpg", OSError(errno.ESTALE, ""))
         (True, False)
         >>> is_of_file("s3a://bucket/a.jpg", OSError("no connection"))
         False
     """
     if is_local(path):
-        return error.errno not in _OF_THE_MACHINE
+        return error.errno is None or error.errno in _OF_A_FILE
     return isinstance(error, FileNotFoundError | PermissionError)
 
 
-def read(path: str) -> bytes:
-    """The bytes of a file."""
-    with _stream(path) as stream:
-        return bytes(stream.read())
+def read(path: str, most: int | None = None) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: They are more than `most`, or it is no file but a pipe or a device.
+    """
+    with _stream(path) if is_local(path) else random_access(path) as file:
+        size = os.fstat(file.fileno()).st_size if is_local(path) else file.size()
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"{size} bytes, the limit is {most}", path)
+        return bytes(file.read())
 
 
 def _unpack(stream: Any, copy: IO[bytes]) -> None:
     """Unpacks gzip as far as it goes; in a cut or damaged file the archive's own end is then found missing."""
-    unpacker = zlib.decompressobj(_GZIP)
+    unpacker, room = zlib.decompressobj(_GZIP), _UNPACKED_FREE
     while chunk := stream.read(1 << 16):
+        room += _UNPACKED_TIMES * len(chunk)
         while chunk:
             try:
-                copy.write(unpacker.decompress(chunk))
+                room -= copy.write(unpacker.decompress(chunk))
             except zlib.error:
+                return
+            if room < 0:
                 return
             chunk = unpacker.unused_data
             if unpacker.eof:  # files packed in pieces hold one stream after the other
@@ -170,9 +187,18 @@ def _unpack(stream: Any, copy: IO[bytes]) -> None:
 
 def _stream(path: str) -> Any:
     if is_local(path):
-        return Path(path).open("rb")
+        return os.fdopen(_open_regular(path), "rb")
     filesystem, inner = filesystem_of(path)
     return filesystem.open_input_stream(inner)
+
+
+def _open_regular(path: str) -> int:
+    # Without waiting: a pipe would not open before somebody writes to it.
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "neither a file nor a link to one", path)
+    return number
 
 
 def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
@@ -186,18 +212,22 @@ def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
     return filesystem, posixpath.join(base, inner)
 
 
-def _walk(root: str, folder: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[Entry]]]:
+def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> Iterator[tuple[str, list[Entry]]]:
     here = posixpath.join(root, folder) if folder else root
     if is_local(root):
         real = os.path.realpath(here)
         if real in above:  # a link back to a folder above
             return
         above = (*above, real)
+        if Path(here).is_symlink():
+            if real in linked:  # else the ways through folders of links to each other double with each
+                return
+            linked.add(real)
     listed = sorted((name, found) for name, found in _list(here) if not name.startswith("."))
     yield folder, [found for _, found in listed if found is not None]
     for name, found in listed:
         if found is None:
-            yield from _walk(root, posixpath.join(folder, name), above)
+            yield from _walk(root, posixpath.join(folder, name), above, linked)
 
 
 def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
@@ -222,7 +252,7 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 
 def _local_entry(item: "os.DirEntry[str]") -> Entry:
     try:
-        stat = item.stat()
+        found = item.stat()
     except OSError:  # a link to nothing: reading it will say so
         return Entry(item.name, 0, 0)
-    return Entry(item.name, stat.st_size, stat.st_mtime_ns)
+    return Entry(item.name, found.st_size, found.st_mtime_ns)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ IMAGE_ENDINGS = (
 )  # fmt: skip
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
+_PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
 # Counts as another fingerprint whenever a reader changes what it makes of the same file.
 _READERS = 1
 
@@ -58,12 +60,17 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
         settings: Part of the fingerprint.
 
     Raises:
-        WinnowError: The format is unknown, a path is not there, or holds nothing of the format.
+        WinnowError: The format is unknown, a path is not there, holds nothing of the format, or a password.
     """
     if fmt is not None and fmt not in FORMATS:
         raise WinnowError(f"there is no format {fmt!r}: choose one of {', '.join(FORMATS)}")
     found: dict[str, Source] = {}
     for path in paths:
+        if _PASSWORD.match(path):
+            raise WinnowError(
+                f"{path.partition('://')[0]}://… holds a password, which tables, cards and exports would name: give "
+                "credentials where the vendor's tools look for them (environment, instance role)"
+            )
         names = files.expand(files.absolute(path))
         if not names:
             raise WinnowError(f"no file matches {path}: check the path and the pattern")

@@ -20,7 +20,18 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import METADATA_NAMES, Source, is_image
-from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, json_object, printable, text, to_json
+from jobs.sources.rows import (
+    MAX_FIELD_BYTES,
+    MAX_IMAGE_BYTES,
+    SCHEMA,
+    Row,
+    batches,
+    first_text,
+    json_object,
+    printable,
+    text,
+    to_json,
+)
 from models.errors import WinnowError
 
 _TEXT, _TRUTH = pa.string(), pa.bool_()
@@ -101,20 +112,33 @@ def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | s
 def _parquet_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     number = 0
     for batch in pq.ParquetFile(file).iter_batches(_CHUNK):
-        for record in batch.to_pylist():
+        for record in _decoded(batch):
             number += 1
             yield number, record
+
+
+def _decoded(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if len(batch) == 1:
+            return [f"bytes that are not UTF-8: {error.object[:80]!r}"]
+        return [record for place in range(len(batch)) for record in _decoded(batch.slice(place, 1))]
 
 
 def _check_metadata(root: str) -> None:
     """Looks at the first record of the first metadata files, so that a wrong column is said before the work begins."""
     for path in islice(_metadata_paths(root), 20):
+        if path != printable(path):  # costs rows of the quarantine
+            continue
         where = posixpath.join(root, path)
         try:
-            with files.opened(where) as file:
+            with files.random_access(where) as file:
                 first = next((fields for _, fields in records(file, path) if isinstance(fields, dict)), None)
-        except pa.ArrowException as error:
+        except pa.ArrowInvalid as error:
             raise WinnowError(f"{where} is not a Parquet file: {error}") from error
+        except OSError as error:
+            raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
         if first is not None and _FILE_NAME not in first:
             raise WinnowError(f"{where} has no column {_FILE_NAME}, which names the picture; it has {', '.join(first)}")
 
@@ -145,7 +169,7 @@ def _listing(root: str) -> Iterator[tuple[Any, ...]]:
 
 def _list_metadata(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = (
-        (root, path)
+        (root, printable(path))
         for batch in batches_of_roots
         for root in batch.column(0).to_pylist()
         for path in _metadata_paths(root)
@@ -161,6 +185,18 @@ def _read_metadata(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) ->
 
 
 def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
+    place = posixpath.join(root, path)
+    try:
+        yield from _names(root, path, settings)
+    except pa.ArrowInvalid as error:
+        yield root, None, None, "{}", path, f"{path} is no whole Parquet file: {error}"
+    except OSError as error:
+        if not files.is_of_file(place, error):
+            raise
+        yield root, None, None, "{}", path, f"{path} cannot be read: {error.strerror or error}"
+
+
+def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
     with files.opened(posixpath.join(root, path)) as file:
         for number, fields in records(file, path):
             key = f"{path}:{number}"
@@ -200,12 +236,14 @@ def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
     place = posixpath.join(root, path)
     try:
         caption, meta = _beside(place, fields, meta, settings)
-        return Row(root, key, caption, files.read(place), meta)
+        return Row(root, key, caption, files.read(place, MAX_IMAGE_BYTES), meta)
     except OSError as error:
         if not files.is_of_file(place, error):
             raise
         reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
-        return Row(root, key, fields["caption"], None, meta, reason, f"{path}: {error.strerror or error}")
+        # It may be the .txt or the .json.
+        at_fault = posixpath.join(posixpath.dirname(path), posixpath.basename(str(error.filename or path)))
+        return Row(root, key, fields["caption"], None, meta, reason, f"{at_fault}: {error.strerror or error}")
 
 
 def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
@@ -216,11 +254,11 @@ def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSe
     caption: str | None = fields["caption"]
     extra: dict[str, Any] = {}
     if fields["has_json"]:
-        content, _ = text(files.read(f"{stem}.json"))
+        content, _ = text(files.read(f"{stem}.json", MAX_FIELD_BYTES))
         beside, faults = json_object(content)
         extra = (beside or {}) | faults
     if fields["has_txt"]:
-        content, replaced = text(files.read(f"{stem}.txt"))
+        content, replaced = text(files.read(f"{stem}.txt", MAX_FIELD_BYTES))
         if caption is None:
             caption = content
             extra |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}

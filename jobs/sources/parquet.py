@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ from jobs.sources import columns, files
 from jobs.sources.find import Source
 from jobs.sources.rows import SCHEMA, Row, batches
 from models.errors import WinnowError
+
+_TAIL = 8  # bytes that end a file: its footer's length and a mark
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
@@ -66,17 +69,29 @@ def _broken(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _fault(path: str) -> Iterator[Row]:
-    """A row for a file that cannot be opened, or whose footer cannot be read."""
+    """A row for a file that cannot be opened, or whose footer is none."""
     key = path.rpartition("/")[2]
     try:
-        file = files.random_access(path)
+        with files.random_access(path) as file:
+            footer = _footer(file)
     except OSError as error:
         if not files.is_of_file(path, error):
             raise
         yield Row(path, key, reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
         return
-    with file:
-        try:
-            pq.read_metadata(file)
-        except (pa.ArrowException, OSError) as error:
-            yield Row(path, key, reason="corrupt file", detail=f"not a whole Parquet file: {error}")
+    try:
+        pq.read_metadata(pa.BufferReader(footer))
+    except (pa.ArrowException, OSError) as error:
+        yield Row(path, key, reason="corrupt file", detail=f"not a whole Parquet file: {error}")
+
+
+def _footer(file: Any) -> bytes:
+    """The bytes at the end that say what a file holds; reading may fail for reasons that do not lie in the file."""
+    size = file.size()
+    file.seek(max(size - _TAIL, 0))
+    tail = file.read()
+    if not tail.endswith(b"PAR1"):
+        return bytes(tail)
+    length = min(int.from_bytes(tail[:4], "little") + _TAIL, size)
+    file.seek(size - length)
+    return bytes(file.read())

@@ -22,12 +22,17 @@ _BATCH_ROWS = 1000
 MAX_IMAGE_BYTES = 1 << 29
 """Files beyond this (512 MB) are not read: Spark's rows and Arrow's columns end at 2 GB, and no picture is so large."""
 
+MAX_FIELD_BYTES = 1 << 24
+"""Text and JSON beyond this (16 MB) is not read, and other members of a shard are told by their size alone."""
+
 READ_STAGE = "read"
 
 # Escapes of JSON: a backslash or a whole surrogate pair, which stay; or half a pair.
 _ESCAPE = re.compile(r"(\\\\|\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2}))|\\u(?i:d[89a-f][0-9a-f]{2})")
 # Python reads and writes JSON to a depth of some 1,000, less what was called before: what one can read, another cannot.
 _DEEPEST = 200
+# Spark's parser takes no longer numbers.
+_LONGEST_NUMBER = 1000
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,20 @@ def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
     return value, {} if whole == content else {"json_fault": "halves of surrogate pairs were replaced"}
 
 
+def is_strict(content: str) -> bool:
+    r"""Whether a JSON text means the same to every reader: Python takes NaN, and the last of equal names.
+
+    Examples:
+        >>> is_strict('{"a": 1.0}'), is_strict('{"a": NaN}'), is_strict('{"a": 1, "a": 2}')
+        (True, False, False)
+    """
+    try:
+        json.loads(content, parse_constant=_refuse, parse_int=_short, parse_float=_short, object_pairs_hook=_named_once)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def to_json(value: Any) -> str:
     """Any value of an input record as JSON; bytes become base64, dates and what JSON has no number for their text.
 
@@ -152,6 +171,21 @@ def to_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
     except ValueError:
         return json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _short(number: str) -> str:
+    if len(number) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(number)} digits")
+    return number
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name comes twice")
 
 
 def _check_depth(value: Any) -> None:

@@ -13,9 +13,24 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import IMAGE_ENDINGS, Source
-from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, first_text, json_object, printable, text, to_json
+from jobs.sources.rows import (
+    MAX_FIELD_BYTES,
+    MAX_IMAGE_BYTES,
+    SCHEMA,
+    Row,
+    batches,
+    first_text,
+    is_strict,
+    json_object,
+    printable,
+    text,
+    to_json,
+)
 
 CUT = "truncated shard"
+
+# What tarfile raises on headers that nobody's tar has written.
+_BAD_HEADER = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, IndexError)
 
 
 @dataclass
@@ -67,7 +82,7 @@ def samples(shard: IO[bytes]) -> tuple[list[Sample], Row | None]:
         with tarfile.open(fileobj=shard, mode="r:") as tar:
             fault = index.fill(tar, size) or _fault_at_end(shard, tar.offset, size)
             return index.samples, index.without_rest(fault)
-    except tarfile.TarError as error:
+    except _BAD_HEADER as error:
         return index.samples, Row("", "", reason="corrupt shard", detail=f"not a tar file: {error} (of {size} bytes)")
 
 
@@ -80,14 +95,19 @@ class _Index:
 
     def fill(self, tar: tarfile.TarFile, size: int) -> Row | None:
         """Adds all members; stops at one that goes on beyond the file's end, and takes its sample out again."""
+        end = -1
         while True:
             try:
                 member = tar.next()
-            except (tarfile.TarError, EOFError, ValueError) as error:
+            except _BAD_HEADER as error:
                 detail = f"after {len(self.samples)} samples: {error} (of {size} bytes)"
                 return Row("", "", reason=CUT, detail=detail)
             if member is None:
                 return None
+            if member.size < 0 or tar.offset <= end:
+                detail = f"{printable(member.name)}: a size of {member.size} bytes leads back to what came before"
+                return Row("", "", reason="corrupt shard", detail=detail)
+            end = tar.offset
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header, a kilobyte each
             name = printable(member.name)
             key, ending = _split(name)
@@ -161,7 +181,9 @@ def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
 def _row(path: str, sample: Sample, shard: IO[bytes], settings: IngestSettings) -> Row:
     image = _image_ending(sample.parts, settings.image_columns)
     parts = {name: place for name, place in sample.parts.items() if name != image}
-    caption, meta = _caption_and_meta({name: _bytes(shard, place) for name, place in parts.items()}, settings)
+    small = {name: _bytes(shard, place) for name, place in parts.items() if place[1] <= MAX_FIELD_BYTES}
+    large = {f"{name}_bytes": place[1] for name, place in parts.items() if name not in small}
+    caption, meta = _caption_and_meta(small, large, settings)
     if image is None:
         detail = f"only {', '.join(sorted(sample.parts))}"
         return Row(path, sample.key, caption, None, meta, "no image", detail)
@@ -182,20 +204,22 @@ def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
     return next((name for name in wanted if name in there), None)
 
 
-def _caption_and_meta(parts: Mapping[str, bytes], settings: IngestSettings) -> tuple[str | None, str]:
-    """The caption, and all other members as JSON; a `.json` that stands alone is kept to the letter."""
+def _caption_and_meta(
+    parts: Mapping[str, bytes], large: Mapping[str, int], settings: IngestSettings
+) -> tuple[str | None, str]:
+    """The caption, and all other members as JSON, large ones by their size; a lone `.json` is kept to the letter."""
     captions = [name for name in settings.caption_columns if name in parts]
     fields, faults = _json_fields(parts.get("json"))
-    others = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
-    others |= faults
+    others: dict[str, Any] = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
+    others |= {**faults, **large}
     caption = None
     if captions:
         caption, replaced = text(parts[captions[0]])
         others |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
     elif fields:
         caption = first_text(fields, settings.caption_columns)[1]
-    if not others and fields is not None:
-        return caption, text(parts["json"])[0]
+    if not others and fields is not None and is_strict(content := text(parts["json"])[0]):
+        return caption, content
     return caption, to_json({**(fields or {}), **others})
 
 

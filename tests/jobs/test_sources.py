@@ -5,6 +5,7 @@ import errno
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -274,12 +275,56 @@ def test_only_what_lies_in_the_file_costs_its_row(
     row = folder._row(listed, settings.ingest)
     assert (row.key, row.reason, row.detail) == ("a", "unreadable file", "a.png: Too many levels of symbolic links")
 
-    def full(_: str) -> bytes:
-        raise OSError(errno.EMFILE, "Too many open files")
+    (tmp_path / "b.png").write_bytes(b"")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "b.txt")
+    row = folder._row(listed | {"path": "b.png", "has_txt": True}, settings.ingest)
+    assert (row.key, row.reason, row.detail) == ("b", "unreadable file", "b.txt: Too many levels of symbolic links")
 
-    monkeypatch.setattr(files, "read", full)
-    with pytest.raises(OSError, match="Too many open files"):
-        folder._row(listed, settings.ingest)
+    for fault in (errno.EMFILE, errno.EIO, errno.ETIMEDOUT):
+
+        def full(_: str, most: int, number: int = fault) -> bytes:
+            raise OSError(number, "not of the file")
+
+        monkeypatch.setattr(files, "read", full)
+        with pytest.raises(OSError, match="not of the file"):
+            folder._row(listed, settings.ingest)
+
+
+def test_pipes_devices_and_what_is_too_large_cost_their_rows(
+    settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MAX_FIELD_BYTES", 9)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "long.jpg").write_bytes(b"1")
+    (tmp_path / "long.txt").write_bytes(b"x" * 10)
+    listed = dict.fromkeys(["caption", "meta", "key", "detail", "has_json"]) | {"root": str(tmp_path), "size": 0}
+
+    rows = [
+        folder._row(listed | {"path": f"{name}.jpg", "has_txt": name == "long"}, settings.ingest)
+        for name in ("pipe", "zero", "long")
+    ]
+
+    assert [(row.reason, row.detail) for row in rows] == [
+        ("unreadable file", "pipe.jpg: neither a file nor a link to one"),
+        ("unreadable file", "zero.jpg: neither a file nor a link to one"),
+        ("unreadable file", "long.txt: 10 bytes, the limit is 9"),
+    ]
+
+
+def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number:02}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{number:02}" / name).symlink_to(tmp_path / f"{(number + 1) % 12:02}")
+
+    assert len(list(files.walk(str(tmp_path)))) <= 1 + 12 + 12
+
+
+def test_a_password_in_an_address_is_refused(spark: SparkSession, settings: config.Settings) -> None:
+    with pytest.raises(WinnowError, match="holds a password") as caught:
+        found(spark, settings, "s3://KEY:SECRET@bucket/x.tar")
+    assert "SECRET" not in str(caught.value)
 
 
 def test_metadata_without_file_names_stops_the_job(
@@ -289,6 +334,48 @@ def test_metadata_without_file_names_stops_the_job(
 
     with pytest.raises(WinnowError, match="no column file_name, which names the picture; it has image, text"):
         read(spark, settings, tmp_path)
+
+
+def test_metadata_that_cannot_be_read_stops_the_job_in_a_line(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "metadata.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(WinnowError, match=r"metadata\.csv cannot be read: .*[Nn]o such file"):
+        read(spark, settings, tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(WinnowError, match=r"metadata\.parquet is not a Parquet file"):
+        read(spark, settings, tmp_path)
+
+
+def test_metadata_that_tells_only_of_some_rows_costs_the_others_alone(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    for place in (odd / "in.png", tmp_path / "good.png", tmp_path / "latin.png", tmp_path / "below" / "cut.png"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(encoded("red"))
+    write_metadata(odd / "metadata.csv", [{"file_name": "in.png", "text": "unseen"}])
+    names, captions = ["latin.png", "good.png"], [b"Zo\xeb", "Zoë".encode()]
+    text = pa.array(captions, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"file_name": names, "text": text}), tmp_path / "metadata.parquet")
+    write_metadata(tmp_path / "below" / "metadata.parquet", [{"file_name": "cut.png", "text": "x" * 99}])
+    whole = (tmp_path / "below" / "metadata.parquet").read_bytes()
+    (tmp_path / "below" / "metadata.parquet").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(folder, "_check_metadata", lambda root: None)  # as if it lay beyond those looked at
+
+    rows = [(row["key"], row["caption"], row["reason"]) for row in read(spark, settings, tmp_path)]
+
+    assert rows == [
+        ("below/cut", None, None),
+        ("below/metadata.parquet", None, "bad metadata"),
+        ("caf�/in", None, "missing file"),
+        ("caf�/metadata.csv", None, "bad metadata"),
+        ("good", "Zoë", None),
+        ("latin", None, None),
+        ("metadata.parquet:1", None, "bad metadata"),
+    ]
 
 
 def test_csv_rows_may_be_short_or_long() -> None:
@@ -301,6 +388,81 @@ def test_csv_rows_may_be_short_or_long() -> None:
 
 
 # WebDataset -----------------------------------------------------------------------------------------------------------
+
+
+def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """The block that begins a member, whatever size it claims."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        header("b.jpg", -1536),
+        header("README", 1 << 70),
+        header("b.jpg", 1 << 70),
+        header("././@LongLink", 8, tarfile.GNUTYPE_LONGNAME).ljust(1024, b"x") * 400,
+        header("b.jpg", 512, b"S")[:300].ljust(512, b"\xff"),
+    ],
+    ids=["negative", "endless and no part", "endless", "names of names", "sparse"],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_headers_that_nobodys_tar_has_written_cost_the_rest_of_their_shard(
+    settings: config.Settings, tmp_path: Path, rest: bytes, first: bool
+) -> None:
+    begin = b"" if first else header("a.jpg", 3) + b"abc".ljust(512, b"\0")
+    (tmp_path / "odd.tar").write_bytes(begin + rest + bytes(1024))
+
+    rows = list(webdataset._rows(str(tmp_path / "odd.tar"), settings.ingest))
+
+    assert [(row.key, row.image) for row in rows[:-1]] == ([] if first else [("a", b"abc")])
+    assert rows[-1].reason in ("corrupt shard", "truncated shard")
+
+
+def test_of_members_too_large_for_meta_the_size_is_told(
+    settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webdataset, "MAX_FIELD_BYTES", 10)
+    members = {"a.jpg": b"0123456789ab", "a.txt": b"x" * 11, "a.mp4": b"v" * 99, "a.cls": b"7", "a.json": b'{"n": 1}'}
+    write_tar(tmp_path / "a.tar", members)
+
+    (row,) = webdataset._rows(str(tmp_path / "a.tar"), settings.ingest)
+
+    assert row.caption is None and row.image == members["a.jpg"]
+    assert json.loads(row.meta) == {"n": 1, "cls": "7", "txt_bytes": 11, "mp4_bytes": 99}
+
+
+@pytest.mark.parametrize(
+    ("content", "meta"),
+    [
+        (b'{"x": 0.990,  "y": "kept"}', '{"x": 0.990,  "y": "kept"}'),
+        (b'{"x": 0.99, "y": NaN}', '{"x": 0.99, "y": "nan"}'),
+        (b'{"x": 0.1, "x": 0.99}', '{"x": 0.99}'),
+    ],
+)
+def test_json_that_readers_differ_on_is_written_anew(
+    settings: config.Settings, tmp_path: Path, content: bytes, meta: str
+) -> None:
+    write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "a.json": content})
+
+    (row,) = webdataset._rows(str(tmp_path / "a.tar"), settings.ingest)
+
+    assert row.meta == meta
+
+
+def test_a_gzip_that_unpacks_to_far_more_than_itself_is_taken_for_cut(
+    settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_UNPACKED_FREE", 1 << 16)
+    write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "b.jpg": bytes(100 << 20)})
+    packed = gzip.compress((tmp_path / "a.tar").read_bytes())
+    (tmp_path / "a.tar.gz").write_bytes(packed)
+
+    rows = list(webdataset._rows(str(tmp_path / "a.tar.gz"), settings.ingest))
+
+    assert [(row.key, row.reason) for row in rows] == [("a", None), ("b", "truncated shard")]
 
 
 def test_samples_of_a_shard(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
@@ -491,6 +653,9 @@ def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkey
     travelled = []
 
     class Remote(io.FileIO):
+        def size(self) -> int:
+            return os.fstat(self.fileno()).st_size
+
         def read(self, size: int | None = -1) -> bytes:
             data = super().read(-1 if size is None else size)
             travelled.append(len(data))
@@ -507,6 +672,23 @@ def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkey
 
     assert list(parquet._fault("s3a://bucket/a.parquet")) == []
     assert (tmp_path / "a.parquet").stat().st_size > 1 << 22 and sum(travelled) < 1 << 17
+
+
+@pytest.mark.parametrize("fault", [OSError("AWS Error NETWORK_CONNECTION"), OSError(errno.ESTALE, "Stale file handle")])
+def test_a_network_that_fails_as_a_footer_is_read_costs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    class Broken(io.BytesIO):
+        def size(self) -> int:
+            return 1000
+
+        def read(self, size: int | None = -1) -> bytes:
+            raise fault
+
+    monkeypatch.setattr(files, "random_access", lambda _: Broken())
+
+    with pytest.raises(OSError, match=r"AWS Error|Stale file"):
+        list(parquet._fault("s3a://bucket/a.parquet"))
 
 
 def test_parquet_files_may_differ_in_columns_but_not_in_types(
