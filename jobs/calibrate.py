@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -38,12 +38,14 @@ class Outcome:
         lack: What is missing, as a sentence; none where it was calibrated.
         least: The random positives that score least, on which the threshold rests: image_id and score.
         unsettled: How many random images nobody could label.
+        gaps: Why the sample is no random sample of the lake, as `label_sample.gaps` says it.
     """
 
     calibration: Calibration | None = None
     lack: str | None = None
     least: tuple[tuple[str, float], ...] = ()
     unsettled: int = 0
+    gaps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def run(job: Job) -> Summary:
     before = job.lake.recipe(tables.THRESHOLDS)
     if before is not None and recipe.makes_the_same(before):
         job.progress.note("calibrate: the table thresholds is up to date")
+        for name in sorted(categories):
+            _warned_gaps(job, name, models[name])
         return _finished(dict(before.result))
     checks = {name: text for name in sorted(categories) if (text := _escape_check(job, name, models[name], before))}
     outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
@@ -200,7 +204,7 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
-        label_sample.report_gaps(job, "calibrate", category, model)
+        gaps = _warned_gaps(job, category, model)
     positives, negatives, unsettled = (int(a.sum()) for a in (found.positive, found.negative, found.unsettled))
     if unsettled:
         some = ", ".join(image_id for image_id, _ in found.least(found.unsettled))
@@ -212,7 +216,15 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     calibration = cautious(found, target)
     if calibration is None:
         return Outcome(lack=lacking(positives, negatives, target))
-    return Outcome(calibration, least=found.least(found.positive), unsettled=unsettled)
+    return Outcome(calibration, least=found.least(found.positive), unsettled=unsettled, gaps=gaps)
+
+
+def _warned_gaps(job: Job, category: str, model: str) -> Mapping[str, str]:
+    """Looked for each time: what is drawn and not labelled, or scored, alters no threshold, but what one is worth."""
+    gaps = label_sample.gaps(job, category, model)
+    for what, told in gaps.items():
+        job.progress.warn(f"calibrate: {category}: {what}: {told}")
+    return gaps
 
 
 def _scored(job: Job, category: str, model: str) -> ScoredLabels:
@@ -310,6 +322,7 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
             summary[f"{category}: random images answered unsure"] = (
                 f"{outcome.unsettled}, each may be one that is missed"
             )
+        summary |= {f"{category}: {what}": told for what, told in outcome.gaps.items()}
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
         summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
         summary[f"{category}: precision about"] = f"{share:.1%} ({low:.1%} to {high:.1%})"

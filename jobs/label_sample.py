@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from jobs import tables
 from jobs.job import Job
 from jobs.label_next import unseen
+from jobs.label_strategies import chance
 
 
 def unsettled(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
@@ -45,13 +46,8 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
     before = F.lag("place").over(Window.partitionBy("turn.batch").orderBy("turn"))
     marked = queued.join(known.withColumn("known", F.lit(True)), "image_id", "left")
     return marked.select(
-        "image_id", "turn", place(seed).alias("place"), F.col("known").isNotNull().alias("answered")
+        "image_id", "turn", chance.place(seed).alias("place"), F.col("known").isNotNull().alias("answered")
     ).withColumn("astray", F.coalesce(before > F.col("place"), F.lit(False)))
-
-
-def place(seed: int) -> Column:
-    """The place of an image in the order in which `label next --strategy random` draws with a seed, long."""
-    return F.xxhash64(F.lit(f"{seed} random"), F.col("image_id"))
 
 
 def passed_over(sample: DataFrame, by: str) -> DataFrame:
@@ -79,18 +75,20 @@ def come_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
     Returns:
         image_id, each once.
     """
-    placed = images.select("image_id", place(seed).alias("place")).crossJoin(F.broadcast(_last(sample, "place")))
+    placed = images.select("image_id", chance.place(seed).alias("place")).crossJoin(F.broadcast(_last(sample, "place")))
     return placed.where(F.col("place") < F.col("last")).select("image_id").distinct()
 
 
-def report_gaps(job: Job, command: str, category: str, model: str) -> None:
-    """Says why what was answered of a category's random sample is no random sample of the lake, where it is none.
+def gaps(job: Job, category: str, model: str) -> dict[str, str]:
+    """Why what was answered of a category's random sample is no random sample of the lake.
 
     Args:
         job: The command at work.
-        command: Its name.
         category: Whose.
         model: Digest of its present model: what it has scored is what is filtered.
+
+    Returns:
+        By what is amiss a sentence on it; nothing where it is a random sample.
     """
     lake, seed = job.lake, job.settings.seed
     labels, queue, unsure, scores = (
@@ -98,29 +96,29 @@ def report_gaps(job: Job, command: str, category: str, model: str) -> None:
     )
     sample = drawn(queue, labels, unsure, category, seed)
     answered, astray = sample.agg(F.count_if("answered"), F.count_if("astray")).collect()[0]
+    found: dict[str, str] = {}
     if not answered:
-        return
+        return found
     # By another seed the queue alone tells an order, and nothing of images that are not in it.
     waiting = passed_over(sample, "turn" if astray else "place").count()
     if waiting:
-        job.progress.warn(
-            f"{command}: {waiting:,} random images for {category} wait for a label among those that have one; "
-            "if what is hard was skipped, the bound on recall does not hold: label them"
+        found["random images passed over"] = (
+            f"{waiting:,} wait for a label among those that have one; if what is hard was skipped, the bound on recall "
+            "does not hold: label them"
         )
     if astray:
-        job.progress.note(
-            f"{command}: the random sample for {category} was drawn by another seed than {seed}, "
-            "so whether images came since cannot be told"
+        found["another seed"] = (
+            f"the random sample was drawn by another than {seed}, so whether images came since cannot be told"
         )
-        return
+        return found
     own = scores.where((F.col("category") == category) & (F.col("model") == model))
     newer = unseen(come_since(own, sample, seed), labels, queue, unsure, category).count()
     if newer:
-        job.progress.warn(
-            f"{command}: {newer:,} images that came since would be in the random sample for {category}, and the bound "
-            f"on recall does not speak of such: `winnow label next {category} --strategy random --count {newer}` "
-            "draws them"
+        found["images that came since"] = (
+            f"{newer:,} would be in the random sample, and the bound on recall does not speak of such: `winnow label "
+            f"next {category} --strategy random --count {newer}` draws them"
         )
+    return found
 
 
 def _random(how: Column, category: str) -> Column:

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from udfs.hamming import HASH_BYTES, words
@@ -17,7 +17,12 @@ def in_random_order(pool: DataFrame, seed: int, purpose: str) -> DataFrame:
         seed: Of the order.
         purpose: Another purpose, another order, so that no two samples have to do with each other.
     """
-    return pool.orderBy(F.xxhash64(F.lit(f"{seed} {purpose}"), F.col("image_id")), "image_id")
+    return pool.orderBy(random_place(seed, purpose), "image_id")
+
+
+def random_place(seed: int, purpose: str) -> Column:
+    """The place of image_id in the order of `in_random_order`, long."""
+    return F.xxhash64(F.lit(f"{seed} {purpose}"), F.col("image_id"))
 
 
 def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:

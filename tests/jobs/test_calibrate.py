@@ -8,6 +8,7 @@ from rich.console import Console
 from jobs import calibrate, config, label_sets, tables
 from jobs.calibrate import ScoredLabels
 from jobs.job import Job
+from jobs.label_strategies import chance
 from jobs.lake import Recipe
 from jobs.progress import Progress
 from models.errors import WinnowError
@@ -17,6 +18,7 @@ CATEGORIES = [f'categories.{name}={{definition="d", recall=0.5, confidence=0.8}}
 MODELS = {"boats": "m1", "cars": "m2"}
 # 0.5 ** 3 is at most 0.2: three positives show a recall of a half with confidence 0.8.
 NEEDED = 3
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def job_with(lake, overrides):
@@ -25,8 +27,7 @@ def job_with(lake, overrides):
 
 def labels(spark, *rows):
     """Rows of the table labels from (image_id, category, label, origin)."""
-    when = datetime(2024, 1, 1, tzinfo=UTC)
-    full = [(image_id, category, value, origin, None, when) for image_id, category, value, origin in rows]
+    full = [(image_id, category, value, origin, None, NOW) for image_id, category, value, origin in rows]
     return spark.createDataFrame(full, tables.LABELS.schema)
 
 
@@ -115,6 +116,23 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
     assert first["boats: recall at least"] == "0.5848 (confidence 0.8)"
     assert first["boats: precision about"].startswith("100.0% (")
     assert job.lake.version(tables.THRESHOLDS) == 0
+
+
+def test_a_sample_that_is_no_random_one_is_told_and_noted_also_when_up_to_date(job, spark):
+    only_boats = job_with(job.lake, CATEGORIES[:1])
+    names = spark.createDataFrame([("p0",), *[(f"w{i}",) for i in range(20)]], "image_id string")
+    order = [row.image_id for row in names.orderBy(chance.place(only_boats.settings.seed)).collect()]
+    drawn = order[: order.index("p0") + 1]
+    queue = [(name, "boats", "random", "", place, "b", NOW) for place, name in enumerate(drawn)]
+    job.lake.append(tables.LABEL_QUEUE, spark.createDataFrame(queue, tables.LABEL_QUEUE.schema), Recipe("test"))
+
+    first = calibrate.run(only_boats)
+    told = only_boats.progress.console.file.getvalue().count("random images passed over")
+    second = calibrate.run(only_boats)
+
+    assert first["boats: random images passed over"].startswith(f"{len(drawn) - 1} wait for a label") and len(drawn) > 1
+    assert first == second and told == 1
+    assert only_boats.progress.console.file.getvalue().count("random images passed over") == 2
 
 
 def test_labels_that_come_later_check_the_threshold_so_far(job):

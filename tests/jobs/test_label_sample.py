@@ -45,8 +45,7 @@ def fill(job, drawn, labelled, scored):
 
 
 def said(job):
-    label_sample.report_gaps(job, "calibrate", "boats", "m1")
-    return job.progress.console.file.getvalue()
+    return label_sample.gaps(job, "boats", "m1")
 
 
 def test_a_beginning_of_the_random_order_has_no_gaps(job):
@@ -54,7 +53,7 @@ def test_a_beginning_of_the_random_order_has_no_gaps(job):
     # The last four wait, and come after all that are answered.
     fill(job, images[:DRAWN], images[: DRAWN - 4], images)
 
-    assert said(job) == ""
+    assert said(job) == {}
 
 
 def test_images_that_wait_among_those_that_are_answered_are_told(job):
@@ -64,8 +63,8 @@ def test_images_that_wait_among_those_that_are_answered_are_told(job):
     append(job, tables.UNSURE, [(images[5], "boats", "random", "ann", NOW)])
     append(job, tables.LABELS, [(images[3], "boats", True, "import", None, NOW)])
 
-    assert "1 random images for boats wait for a label among those that have one" in said(job)
-    assert "came since" not in said(job)
+    (told,) = said(job).items()
+    assert told[0] == "random images passed over" and told[1].startswith("1 wait for a label among those that have one")
 
 
 def test_images_that_came_since_and_would_have_been_drawn_are_told(job):
@@ -75,8 +74,9 @@ def test_images_that_came_since_and_would_have_been_drawn_are_told(job):
     # One of the late ones has been labelled by now, and would not be drawn any more.
     fill(job, there[:DRAWN], [*there[:DRAWN], images[9]], images)
 
-    assert "2 images that came since would be in the random sample for boats" in said(job)
-    assert "`winnow label next boats --strategy random --count 2`" in said(job)
+    (told,) = said(job).items()
+    assert told[0] == "images that came since" and told[1].startswith("2 would be in the random sample")
+    assert "`winnow label next boats --strategy random --count 2`" in told[1]
 
 
 def test_by_another_seed_only_the_order_of_the_queue_is_known(job):
@@ -84,12 +84,14 @@ def test_by_another_seed_only_the_order_of_the_queue_is_known(job):
     fill(job, images[:DRAWN], [i for n, i in enumerate(images[:DRAWN]) if n != 3], images)
     other = Job(job.lake, config.load(overrides=["seed=5"]), job.progress)
 
-    assert "1 random images for boats wait" in said(other)
-    assert "drawn by another seed than 5, so whether images came since cannot be told" in said(other)
+    waiting, seed = said(other).items()
+    assert waiting[0] == "random images passed over" and waiting[1].startswith("1 wait")
+    assert seed == ("another seed", "the random sample was drawn by another than 5, so whether images came since "
+                    "cannot be told")  # fmt: skip
 
 
 def test_without_a_random_sample_nothing_is_said(job):
-    assert said(job) == ""
+    assert said(job) == {}
 
 
 def test_images_are_unsettled_once_and_only_while_they_have_no_random_label(spark):
