@@ -82,9 +82,14 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
     with job.progress.step(f"label: export tasks of {category} to {file}"):
         images = lake.rows_of(tables.IMAGES, queued)
         rows = tasks(queued, Known(images, lake.read(tables.SCORES), lake.read(tables.THRESHOLDS)), category, pictures)
-        # Partition by partition: the driver never holds all pictures.
-        made = (row for part in lake.fetch(STAGING, rows) for row in part.to_pylist())
-        found = write(made, file, category, known[category])
+        # What is sorted is stored first, made small: Spark reads it twice and shuffles it. Then partition by partition:
+        # the driver never holds all pictures.
+        try:
+            small = lake.stage(f"{STAGING}/small", rows)
+            made = (row for part in lake.fetch(f"{STAGING}/sorted", small.orderBy("turn")) for row in part.to_pylist())
+            found = write(made, file, category, known[category])
+        finally:
+            lake.delete(STAGING)
     if not found.tasks:
         raise WinnowError(f"no image waits for a label of {category}: run `winnow label next {category}` first")
     if found.without_picture:
@@ -119,16 +124,15 @@ def tasks(queued: DataFrame, known: Known, category: str, pictures: Pictures) ->
         pictures: How a task leads to its picture.
 
     Returns:
-        image_id, key, caption, origin, reason, image string (address), predictions array of structures of model,
-        score and yes (at or above the model's threshold), in the order of the queue.
+        image_id, key, caption, origin, reason, turn, image string (address), predictions array of structures of model,
+        score and yes (at or above the model's threshold).
     """
     few = F.broadcast(queued)
     scores = known.scores.join(few, "image_id", "left_semi")
     seen = known.images.select("image_id", "key", "caption", "image").join(few, "image_id")
-    joined = seen.join(predictions(scores, known.thresholds, category), "image_id", "left").orderBy("turn")
-    # Pictures are made after the sort: Spark runs what lies before one twice, first to find out where to divide it.
+    joined = seen.join(predictions(scores, known.thresholds, category), "image_id", "left")
     shown = pictures.column().alias("image")
-    return joined.select("image_id", "key", "caption", "origin", "reason", shown, "predictions")
+    return joined.select("image_id", "key", "caption", "origin", "reason", "turn", shown, "predictions")
 
 
 def predictions(scores: DataFrame, thresholds: DataFrame, category: str) -> DataFrame:
