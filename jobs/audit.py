@@ -62,7 +62,7 @@ def run(job: Job) -> Summary:
     """Counts the listed keywords and the words that moved most, and writes keyword_shift."""
     lake, settings = job.lake, job.settings.audit
     lake.require(tables.WEIGHTS)
-    lake.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES)
+    lake.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
     listed = keyword_lists.topics_of(settings.keywords, settings.lists)
     blank = [name for name in listed if not keyword_words(name)]
     if blank:

@@ -120,9 +120,10 @@ def _told(console: Console, debug: bool) -> Iterator[None]:
         console.print("[red]stopped[/]: what was committed stays; run the same command again to go on")
         raise typer.Exit(130) from None
     except Exception as error:
-        if debug or not isinstance(_cause(error), WinnowError):
+        meant = _cause(error)
+        if debug or not isinstance(meant, WinnowError | OSError):
             raise
-        console.print(f"error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"error: {_line(meant)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 
@@ -131,6 +132,14 @@ def _cause(error: BaseException) -> BaseException:
     while not isinstance(error, WinnowError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _line(error: BaseException) -> str:
+    """An error as one line: the system's with the file's name first, and how to find out more."""
+    if not isinstance(error, OSError):
+        return str(error)
+    said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{said} (`--debug` shows where)"
 
 
 def _show(title: str, summary: Summary) -> None:

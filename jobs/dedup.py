@@ -12,6 +12,7 @@ from jobs.duplicates import components, hash_nodes, history, independent_set, pa
 from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.pair_search import Effort, Search
 from jobs.duplicates.search_recall import Look, Measured, SearchRecall
+from jobs.filter import require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_encoder
@@ -45,7 +46,7 @@ def run(job: Job) -> Summary:
     """
     lake, settings = job.lake, job.settings
     lake.require(tables.SIGNALS)
-    lake.require_current(tables.VERDICTS, tables.IMAGES)
+    require_verdicts(lake)
     rule = rule_for(job)
     inputs = lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
     asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}

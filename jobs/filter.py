@@ -1,18 +1,20 @@
-"""`filter`: scores at or above their category's threshold, and rules, take an image out; every image gets a verdict."""
+"""`filter`: scores at or above a threshold, positive labels and rules take an image out; every image gets a verdict."""
 
 from collections.abc import Iterable, Mapping
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import filter_rules, tables
+from jobs import filter_rules, label, tables
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import Lake, Recipe
 from jobs.score import current_models
 from jobs.score_gaps import undecodable, unscored
 from models.errors import LostRowsError, WinnowError
 
 _UNDECODABLE = "not decodable"
+_ALWAYS = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS)
+_OF_CATEGORIES = (tables.SCORES, tables.THRESHOLDS)
 
 
 def run(job: Job) -> Summary:
@@ -28,7 +30,8 @@ def run(job: Job) -> Summary:
     filter_rules.check(lake.require(tables.IMAGES), rules)
     check_forgotten(job)
     models = current_models(job) if categories else {}
-    recipe = Recipe("filter", lake.inputs(*_inputs(categories)), {"models": models, "rules": rules})
+    asked = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
+    recipe = Recipe("filter", lake.inputs(*_inputs(categories)), asked)
     if not categories and not rules:
         job.progress.note("filter: no category is configured, so every image that can be decoded is kept")
     if recipe.makes_the_same(lake.recipe(tables.VERDICTS)):
@@ -48,6 +51,10 @@ def check_forgotten(job: Job) -> None:
     """
     before, settings = job.lake.recipe(tables.VERDICTS), job.settings
     if before is None:
+        if job.lake.exists(tables.VERDICTS):
+            job.progress.warn(
+                "filter: nothing says what the table verdicts was filtered for; it is made anew as set now"
+            )
         return
     applied = {*before.settings.get("models", {}), *before.settings.get("rules", {})}
     gone = sorted(applied - settings.categories.keys() - settings.filter.rules.keys() - set(settings.filter.forget))
@@ -69,7 +76,7 @@ def verdicts(
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
         thresholds: Table thresholds, only the rows that count.
-        ruled: As `jobs.filter_rules.broken` returns them.
+        ruled: image_id, why: what else takes images out, as `labelled` and `jobs.filter_rules.broken` return it.
 
     Returns:
         Table verdicts: image_id, kept, reasons (sorted; empty when kept).
@@ -89,9 +96,33 @@ def verdicts(
     return judged.select("image_id", F.col("found").isNull().alias("kept"), F.coalesce("found", none).alias("reasons"))
 
 
+def labelled(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame:
+    """What people have said is of a category: it is out, whatever a model makes of it.
+
+    Args:
+        labels: Table labels.
+        categories: Those that are filtered for.
+        by: Which of contradicting labels counts; see `jobs.label.resolved`.
+
+    Returns:
+        image_id, why: a row for each image and category with a positive label.
+    """
+    given = labels.where(F.col("category").isin(*categories) & F.col("label").isNotNull())
+    positive = label.resolved(given, by).where("label")
+    return positive.select("image_id", F.concat("category", F.lit(": labelled")).alias("why"))
+
+
+def require_verdicts(lake: Lake) -> None:
+    """Makes sure that all images were judged by what is known of them; labels may have come since, as people give them.
+
+    Raises:
+        WinnowError: Images, scores or thresholds are newer than the verdicts.
+    """
+    lake.require_current(tables.VERDICTS, *_ALWAYS, *_OF_CATEGORIES)
+
+
 def _inputs(categories: Iterable[str]) -> tuple[tables.Table, ...]:
-    always = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS)
-    return (*always, tables.SCORES, tables.THRESHOLDS) if categories else always
+    return (*_ALWAYS, *_OF_CATEGORIES, tables.LABELS) if categories else _ALWAYS
 
 
 def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:
@@ -103,7 +134,9 @@ def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:
         _check_thresholds(thresholds, models)
         _check_scores(unscored(images, broken, scores, models), models)
     limits = thresholds.where(F.col("category").isin(*models))
-    return verdicts(images, broken, scores, limits, filter_rules.broken(images, job.settings.filter.rules))
+    ruled = filter_rules.broken(images, job.settings.filter.rules)
+    known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
+    return verdicts(images, broken, scores, limits, ruled.unionByName(known))
 
 
 def _check_thresholds(thresholds: DataFrame, models: Mapping[str, str]) -> None:

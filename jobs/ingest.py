@@ -91,8 +91,9 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     lake = job.lake
     lake.delete(STAGING)
     if not lake.exists(tables.IMAGES):
-        # It tells which sources the images came from: without these, all are to be read again, whenever they are named.
+        # They tell of sources that the images came from: without these, all are to be read again, whenever named.
         lake.delete(tables.SOURCES.name)
+        lake.delete(tables.QUARANTINE.name)
     _record_last_run(lake)
     found = find(lake.spark, sources, format, job.settings.ingest)
     unread = _unread(lake, found)

@@ -21,10 +21,13 @@ from jobs.session import overridden
 from jobs.tables import ALL, Table
 from models.errors import WinnowError
 
-_FEW_FILES = 1000
+_FEW_FILES = 20_000
 
-# What Delta calls commits that lay a table's rows out anew or tidy its files, and change no row.
-_UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "FSCK")
+# What Delta calls commits that lay a table's rows out anew, tidy its files or set its properties, and change no row.
+_UPKEEP = (
+    "OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "FSCK", "CLUSTER BY", "COMPUTE STATS", "UPGRADE PROTOCOL",
+    "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT", "DROP CONSTRAINT", "ADD COLUMNS", "CHANGE COLUMN",
+)  # fmt: skip
 
 
 class Version(TypedDict):
@@ -298,7 +301,7 @@ class Lake:
         if made is None:
             return []
         looked_at = [one for one in inputs or ALL if one.name in made.inputs]
-        return [name for name, version in self.inputs(*looked_at).items() if made.inputs[name] != version]
+        return [name for name, version in self.inputs(*looked_at).items() if not _as_noted(made.inputs[name], version)]
 
     def require_current(self, table: Table, *inputs: Table) -> None:
         """Makes sure that a table was made from others as they are now.
@@ -383,6 +386,13 @@ class Lake:
         """Removes a scratch folder or file below the lake, if it is there."""
         filesystem, path = self._hadoop(name)
         filesystem.delete(path, True)
+
+
+def _as_noted(noted: Version | None, present: Version | None) -> bool:
+    if noted is None or present is None:
+        return noted is present
+    # An earlier version of Winnow noted the number alone.
+    return noted["version"] == present["version"] and noted["id"] in (None, present["id"])
 
 
 def _told(metadata: str | None) -> tuple[Recipe | None, int | None]:

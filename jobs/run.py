@@ -53,7 +53,7 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
 
 
 def check(job: Job, labels: Sequence[str]) -> None:
-    """Looks at all that would stop a later command, before the first one begins.
+    """Looks at what would stop a later command and can be known before the first one begins.
 
     Args:
         job: Lake and settings.
@@ -69,15 +69,11 @@ def check(job: Job, labels: Sequence[str]) -> None:
     filter.check_forgotten(job)
     for file in labels:
         label_files.read(lake.spark, file)
-    if any(not lake.has_file(score.HEAD.format(name)) for name in _headed(job)):
+    heads = score.headed(job)
+    if any(labels or not lake.has_file(score.HEAD.format(name)) for name in heads):
         training.module("head")
     if _fits(job):
         training.module("encoder")
-
-
-def _headed(job: Job) -> list[str]:
-    """The categories that are scored by a head, which Winnow trains."""
-    return [name for name, category in job.settings.categories.items() if category.model is None]
 
 
 def _fits(job: Job) -> bool:
@@ -86,7 +82,7 @@ def _fits(job: Job) -> bool:
 
 
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    heads = _headed(job)
+    heads = score.headed(job)
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
     if _fits(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))

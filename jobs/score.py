@@ -160,9 +160,13 @@ def _fitting_heads(job: Job, current: Encoder) -> dict[str, Head]:
     return heads
 
 
+def headed(job: Job) -> list[str]:
+    """The categories that are scored by a head, which Winnow trains."""
+    return [name for name, category in job.settings.categories.items() if category.model is None]
+
+
 def _with_head(job: Job) -> list[str]:
-    headed = [category for category, settings in job.settings.categories.items() if settings.model is None]
-    return [category for category in headed if job.lake.has_file(HEAD.format(category))]
+    return [category for category in headed(job) if job.lake.has_file(HEAD.format(category))]
 
 
 def _head(job: Job, category: str, current: Encoder) -> Head:

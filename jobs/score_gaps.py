@@ -42,9 +42,9 @@ def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) ->
     Returns:
         image_id, reason.
     """
-    failed = quarantine.where(F.col("stage") == "score").groupBy("source", "key").agg(F.min("reason").alias("reason"))
-    named = images.select("image_id", "source", "key").join(failed, ["source", "key"])
-    return named.join(signals.select("image_id"), "image_id", "left_anti").select("image_id", "reason")
+    failed = quarantine.where(F.col("stage") == "score").groupBy("image_id").agg(F.min("reason").alias("reason"))
+    there = failed.join(images.select("image_id"), "image_id", "left_semi")
+    return there.join(signals.select("image_id"), "image_id", "left_anti")
 
 
 def unscored(images: DataFrame, broken: DataFrame, scores: DataFrame, models: Mapping[str, str]) -> DataFrame:

@@ -12,8 +12,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from jobs import tables
+from jobs import report_words, tables
 from jobs.config import WeighSettings, fingerprint
+from jobs.facts import weights as facts
+from jobs.filter import require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.nearest import nearest_by_embedding
@@ -116,7 +118,7 @@ def run(job: Job) -> Summary:
     lake, settings = job.lake, job.settings.weigh
     images = lake.require(tables.IMAGES)
     lake.require(tables.DUPLICATES)
-    lake.require_current(tables.VERDICTS, tables.IMAGES)
+    require_verdicts(lake)
     lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
     inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
     encoder = current_encoder(job)
@@ -141,14 +143,16 @@ def run(job: Job) -> Summary:
 
 
 def _check_compared(job: Job, encoder: str) -> None:
-    """Makes sure that duplicates were looked for with the encoder in use, so that all images have signals of it."""
-    made = job.lake.recipe(tables.DUPLICATES)
+    """Makes sure that the search for duplicates ended, and had the encoder in use: so all images have signals of it."""
+    made, first = (job.lake.recipe(table) for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES))
     compared = made.settings.get("encoder", encoder) if made else encoder
     if compared != encoder:
         raise WinnowError(
             f"duplicates were looked for with encoder {compared}, but {encoder} is in use: run `winnow score` and "
             "`winnow dedup` first"
         )
+    if made and first and not made.makes_the_same(first):
+        raise WinnowError("a search for duplicates with other settings was stopped: run `winnow dedup` first")
 
 
 def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
@@ -173,11 +177,14 @@ def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
         )  # fmt: skip
         quality_row = lake.spark.createDataFrame([row], tables.WEIGHT_QUALITY.schema)
         lake.replace(tables.WEIGHT_QUALITY, quality_row, recipe)
+        beyond = facts.reach(lake, quality_row.collect()[0])
         bins = [astuple(one) for one in quality.reliability]
         lake.replace(tables.RELIABILITY, lake.spark.createDataFrame(bins, tables.RELIABILITY.schema), recipe)
         lake.replace(tables.BEYOND_REACH, lake.spark.createDataFrame(lost, tables.BEYOND_REACH.schema), recipe)
         raw.unpersist()
-    summary = _checked_summary(job, data.kept, sums, reach)
+    if beyond and beyond.low > 0:
+        job.progress.note(f"weigh: {report_words.reach(beyond)}")
+    summary = _checked_summary(job, data.kept, sums)
     with job.progress.step("weigh: write the curated set"):
         images = lake.read(tables.IMAGES)
         done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
@@ -347,7 +354,7 @@ def _sums(raw: DataFrame) -> Sums:
     return Sums(float(row[0]), float(row[1]), int(row[2]), float(row[3]))
 
 
-def _checked_summary(job: Job, kept: int, sums: Sums, reach: float) -> Summary:
+def _checked_summary(job: Job, kept: int, sums: Sums) -> Summary:
     lake = job.lake
     images = lake.read(tables.IMAGES).count()
     filtered = lake.read(tables.VERDICTS).where(~F.col("kept")).count()
@@ -358,10 +365,6 @@ def _checked_summary(job: Job, kept: int, sums: Sums, reach: float) -> Summary:
             "run filter, dedup and weigh again"
         )
     size, clipped, top = sums.effective_sample_size, sums.clipped, sums.largest * kept / sums.total
-    if reach > 0:
-        job.progress.note(
-            f"{reach:.0%} of the filtered images look like nothing that is kept: no weight can bring them back"
-        )
     return {
         "images": images, "filtered": filtered, "duplicates": duplicates, "kept": kept,
         "effective sample size": f"{size:.0f} ({size / kept:.1%})", "clipped": clipped, "largest weight": round(top, 3),

@@ -1,5 +1,6 @@
 import io
 import math
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
@@ -39,7 +40,7 @@ def limits(spark, rows):
 
 
 def quarantine(spark, rows):
-    return spark.createDataFrame([(*row, None) for row in rows], tables.QUARANTINE.schema)
+    return spark.createDataFrame([(*row, row[1][0]) for row in rows], tables.QUARANTINE.schema)
 
 
 def judged(rows, given, thresholds, broken=None, rules=None):
@@ -91,7 +92,8 @@ def test_a_threshold_right_above_a_score_keeps_it(spark):
 
 
 def test_what_scoring_could_not_decode_is_filtered(spark):
-    rows = [*BROKEN, ("folder", "a.jpg", "ingest", "empty", ""), ("folder", "b.jpg", "score", "corrupt", "")]
+    rows = [*BROKEN, ("folder", "a.jpg", "ingest", "empty", ""), ("folder", "b.jpg", "score", "corrupt", ""),
+            ("folder", "x.jpg", "score", "no image of the lake", "")]  # fmt: skip
     signals = frame(spark, tables.SIGNALS, "image_id", [("b",)])
 
     broken = score_gaps.undecodable(images(spark), quarantine(spark, rows), signals)
@@ -121,6 +123,16 @@ def test_rules_filter_by_the_columns_of_an_image_and_do_not_hold_where_these_are
     }
 
 
+def test_a_rule_that_fails_on_a_row_does_not_hold_for_it(spark):
+    rules = {"unsafe": "cast(get_json_object(meta, '$.punsafe') as double) > 0.9", "even": "640 / (width - 100) > 1"}
+    filter_rules.check(sized(spark), rules)
+
+    found = judged(sized(spark), scores(spark), limits(spark, []), rules=rules)
+
+    assert {row.image_id: len(row.reasons) for row in found.collect()} == {"a": 2, "b": 0, "c": 1}
+    assert spark.conf.get("spark.sql.ansi.enabled") == "true"
+
+
 def test_rules_that_are_no_conditions_stop_before_work_begins_and_all_are_named(spark, capfd):
     wrong = {
         "one": "widht < 256",
@@ -128,13 +140,15 @@ def test_rules_that_are_no_conditions_stop_before_work_begins_and_all_are_named(
         "three": "width + 1",
         "four": "max(width) > 3",
         "five": "length(image) < 9",
+        "six": "rand() < 0.5",
+        "seven": "cast(meta as date) < current_date()",
         "good": "width < 256",
     }
     with pytest.raises(SettingsError) as told:
         filter_rules.check(sized(spark), wrong)
 
     faults = str(told.value).split("; filter.rules.")
-    assert len(faults) == 5 and "\n" not in str(told.value) and "good" not in str(told.value)
+    assert len(faults) == 7 and "\n" not in str(told.value) and "good" not in str(told.value)
     assert capfd.readouterr().err == ""
     assert "widht" in faults[0] and all("is no condition on an image: " in fault for fault in faults)
 
@@ -165,6 +179,24 @@ def test_every_image_gets_a_verdict_once(job, spark):
     counts = {"images": 3, "kept": 1, "filtered": 2}
     assert first == second == {**counts, "filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
     assert job.lake.version(tables.VERDICTS) == 0
+
+
+def test_what_people_labelled_positive_is_out_whatever_the_model_says(job, spark):
+    job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
+    assert filter.run(job)["kept"] == 1
+    when = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    given = [("a", "boats", False, "import", None, when[0]), ("a", "boats", True, "recall", None, when[1]),
+             ("a", "trees", True, "import", None, when[0]), ("b", "boats", False, "random", None, when[1])]  # fmt: skip
+    job.lake.append(tables.LABELS, spark.createDataFrame(given, tables.LABELS.schema), Recipe("label"))
+
+    assert filter.run(job)["filtered, boats"] == 2
+
+    rows = {row.image_id: row.reasons for row in job.lake.read(tables.VERDICTS).collect()}
+    # No label lets an image in: recall goes before precision.
+    assert rows["a"] == ["boats: labelled"] and len(rows["b"]) == 2
+    taken_back = [("a", "boats", False, "recall", None, when[2])]
+    job.lake.append(tables.LABELS, spark.createDataFrame(taken_back, tables.LABELS.schema), Recipe("label"))
+    assert filter.run(job)["kept"] == 1
 
 
 def test_images_not_scored_yet_stop_the_job(job):
@@ -206,6 +238,16 @@ def test_settings_that_were_forgotten_do_not_let_in_what_they_kept_out(job, spar
     assert filter.run(Job(job.lake, without, job.progress))["filtered, boats"] == 1
     again = filter.run(Job(job.lake, config.load(overrides=CATEGORIES[:1]), job.progress))
     assert again["kept"] == 1 and job.lake.version(tables.VERDICTS) == 1
+
+
+def test_verdicts_of_which_nothing_says_how_they_came_are_told(job, spark):
+    bare = Job(job.lake, config.load(), job.progress)
+    frame(spark, tables.VERDICTS, "image_id kept", [("a", False)]).write.format("delta").save(job.lake.path("verdicts"))
+
+    filter.run(bare)
+
+    said = " ".join(bare.progress.console.file.getvalue().split())
+    assert "nothing says what the table verdicts was filtered for" in said
 
 
 def test_without_a_category_everything_is_kept_and_said_so(job):

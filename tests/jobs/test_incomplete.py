@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import config, dedup, score_gaps, tables
+from jobs import config, dedup, score_gaps, tables, weigh
 from jobs.lake import Lake, Recipe
 from jobs.score import current_encoder
 from models.errors import WinnowError
@@ -38,6 +38,30 @@ def test_what_scoring_had_to_give_up_is_not_missing(lake: Lake) -> None:
     fault = [("s", "0", "score", "truncated", "", PICTURES[0].image_id)]
     lake.append(tables.QUARANTINE, lake.spark.createDataFrame(fault, tables.QUARANTINE.schema), Recipe("score"))
     assert dedup.run(job_of(lake))["images compared"] == 11
+
+
+def test_another_image_that_lay_where_one_was_given_up_is_missing(lake: Lake) -> None:
+    filled(lake, f"image_id > '{PICTURES[0].image_id}'")
+    place = lake.read(tables.IMAGES).where(F.col("image_id") == PICTURES[0].image_id).select("source", "key").collect()
+    fault = [(*place[0], "score", "truncated", "", "0" * 31 + "x")]
+    lake.append(tables.QUARANTINE, lake.spark.createDataFrame(fault, tables.QUARANTINE.schema), Recipe("score"))
+    with pytest.raises(WinnowError, match="1 of 12 images have no signals"):
+        dedup.run(job_of(lake))
+
+
+def test_what_was_scored_or_calibrated_after_the_filter_is_not_passed_over(lake: Lake) -> None:
+    filled(lake)
+    verdicts = lake.read(tables.VERDICTS).localCheckpoint()
+    inputs = lake.inputs(tables.IMAGES, tables.THRESHOLDS, tables.LABELS)
+    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", inputs))
+    # People go on labelling.
+    lake.replace(tables.LABELS, lake.read(tables.LABELS), Recipe("label"))
+    dedup.run(job_of(lake))
+    lake.replace(tables.THRESHOLDS, lake.read(tables.THRESHOLDS), Recipe("calibrate"))
+    for command in (dedup, weigh):
+        lake.append(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup"))
+        with pytest.raises(WinnowError, match="'verdicts' is older than thresholds: run `winnow filter` first"):
+            command.run(job_of(lake))
 
 
 def test_images_that_came_after_the_filter_are_not_taken_for_kept(lake: Lake) -> None:

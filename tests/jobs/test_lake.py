@@ -113,6 +113,17 @@ def test_what_was_made_from_another_version_is_told_with_the_command_that_makes_
         lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
 
 
+def test_of_inputs_that_an_earlier_version_noted_only_the_numbers_count(lake: Lake) -> None:
+    lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
+    early = Recipe("dedup", {"verdicts": Version(version=0, id=None), "weights": None})
+    lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), early)
+    assert lake.newer(tables.DUPLICATES) == []
+
+    lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
+
+    assert lake.newer(tables.DUPLICATES) == ["verdicts"]
+
+
 def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake: Lake) -> None:
     nothing = {table: lake.read(table) for table in (tables.PAIRS, tables.DUPLICATES)}
     wanted, other = (Recipe("dedup", settings={"max_distance": bits}) for bits in (31, 20))
@@ -150,6 +161,8 @@ def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have
     delta.optimize().executeCompaction()
 
     assert delta.history(1).select("operation").collect()[0][0] == "OPTIMIZE"
+    lake.spark.sql(f"ALTER TABLE delta.`{lake.path('verdicts')}` SET TBLPROPERTIES (who = 'ann')")
+    assert delta.history(1).select("operation").collect()[0][0] == "SET TBLPROPERTIES"
     assert lake.recipe(tables.VERDICTS) == Recipe("filter", settings={"x": 1})
     assert lake.inputs(tables.VERDICTS) == before and lake.rows_written(tables.VERDICTS) == 1
     for metadata in ("mended by hand", '{"who": "ann"}', "[1]"):
