@@ -27,7 +27,11 @@ PICTURE_BYTES = 8_000_000
 MAX_PICTURES = 800
 _PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
-_SECRET = re.compile(r"secret|password|passwd|token|credential|\.key$|key\.id|sas", re.IGNORECASE)
+_KEY_CHARACTERS = 160
+_SPARK_CONF = "spark.conf."
+# Spark's own settings bear secrets under any name, and inside other values: only what cannot be one is shown.
+_HARMLESS = re.compile(r"true|false|-?\d+(\.\d+)?([kmgtp]b?|ms|s|min|h|d)?", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|token|credential|key", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -53,7 +57,7 @@ class Page:
         pictures: Thumbnails by image_id.
         veiled: Whether pictures are blurred until someone asks to see them.
         not_undone: The keywords that weighing leaves off, in a sentence; empty where there are none.
-        settings: All settings; secrets are not shown.
+        settings: All settings; of those that go to Spark as they are, most without their value.
         software: Name and version of what made the lake.
     """
 
@@ -117,6 +121,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = clean
+    environment.filters["key"] = shown_key
     environment.filters["prose"] = prose
     return environment.get_template(name)
 
@@ -138,6 +143,19 @@ def clean(text: object) -> str:
     return "" if text is None else re.sub(r"\s+", " ", _CONTROLS.sub(" ", str(text))).strip()
 
 
+def shown_key(key: object) -> str:
+    """A key as pages show it: its start, since a column of addresses may hold whole pictures as `data:` URLs.
+
+    Examples:
+        >>> shown_key("000001")
+        '000001'
+        >>> shown_key("data:image/png;base64," + "A" * 1_000_000)[-3:], len(shown_key("k" * 161))
+        ('AA…', 160)
+    """
+    whole = "" if key is None else str(key)
+    return clean(whole) if len(whole) <= _KEY_CHARACTERS else clean(whole[: _KEY_CHARACTERS - 1]) + "…"
+
+
 def prose(text: str) -> Markup:
     r"""A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
 
@@ -150,7 +168,9 @@ def prose(text: str) -> Markup:
 
 
 def flat_settings(settings: Settings) -> tuple[Setting, ...]:
-    """Every setting as text, those that differ from the default marked, secrets hidden.
+    """Every setting as text, those that differ from the default marked.
+
+    Of `spark.conf` only numbers, sizes, times and truth values are shown: any other may be a secret, or hold one.
 
     Args:
         settings: The settings of this run.
@@ -162,16 +182,18 @@ def flat_settings(settings: Settings) -> tuple[Setting, ...]:
     flat = []
     for key, value in _leaves(config.fingerprint(settings)):
         section, _, rest = key.partition(".")
-        hidden = bool(_SECRET.search(key))
-        flat.append(
-            Setting(section if rest else "", rest or section, _shown(value, hidden), defaults.get(key) != value)
-        )
+        shown = "(hidden)" if _may_be_secret(key, value) else _shown(value)
+        flat.append(Setting(section if rest else "", rest or section, shown, defaults.get(key) != value))
     return tuple(flat)
 
 
-def _shown(value: object, hidden: bool) -> str:
-    if hidden:
-        return "(hidden)"
+def _may_be_secret(key: str, value: object) -> bool:
+    if not key.startswith(_SPARK_CONF):
+        return False
+    return bool(_SECRET.search(key.removeprefix(_SPARK_CONF))) or not _HARMLESS.fullmatch(str(value))
+
+
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(v) for v in value) or "(none)"
     return "off" if value is None else str(value)

@@ -1,5 +1,6 @@
 """The only place that builds a Spark session."""
 
+import atexit
 import logging
 import os
 import re
@@ -53,6 +54,8 @@ _SPARK_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.databricks.delta.snapshotPartitions": "2",
+    # How a table was made is told by its log alone, which Delta forgets after 30 days.
+    "spark.databricks.delta.properties.defaults.logRetentionDuration": "interval 3650 days",
     # Images are large rows: a batch of the default 10,000 would be 1 GB, a columnar one of 4,096 half of that.
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
@@ -146,11 +149,10 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
     if submitted or SparkSession.getActiveSession() is not None:
         yield
         return
-    log = _log()
+    log = _emptied_log()
     sys.stderr.flush()
     terminal = os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 2)
+    os.dup2(log, 2)
     try:
         yield
     except Exception as error:
@@ -158,7 +160,7 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
         said = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
         if _not_fetched(printed):
             said = [f"{packages} or what they need could not be fetched from Maven Central, as a first start must"]
-        raise WinnowError(f"Spark did not start: {' '.join(said) or error}; all it printed is in {log}") from error
+        raise WinnowError(f"Spark did not start: {' '.join(said) or error}; all it printed is in {_log()}") from error
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
@@ -223,14 +225,36 @@ def _gist(text: str) -> str:
     return ([*causes[-1:], *raised[-1:], *lines[:1]] or ["it gave no reason"])[0]
 
 
+_logs: list[tuple[int, str]] = []
+"""Descriptor and name of the file for what this process's JVM prints; none where it started no JVM."""
+
+
+def _emptied_log() -> int:
+    """The log file, open and empty: of a name that nobody can foretell, and for this user alone."""
+    if not _logs:
+        _logs.append(tempfile.mkstemp(prefix="winnow-spark-", suffix=".log"))
+        atexit.register(_remove_log)
+    descriptor, _ = _logs[0]
+    # A JVM of an earlier session writes on through a copy of it: where the next line goes is common to both.
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 def _log() -> Path:
-    return Path(tempfile.gettempdir()) / f"winnow-spark-{os.getpid()}.log"
+    """The log file for an error to name, which stays where it is from then on."""
+    atexit.unregister(_remove_log)
+    return Path(_logs[0][1])
+
+
+def _remove_log() -> None:
+    Path(_logs[0][1]).unlink(missing_ok=True)
 
 
 def _printed() -> str:
-    """What the JVM has printed so far."""
-    log = _log()
-    return log.read_text(errors="replace") if log.exists() else ""
+    """What the JVM has printed so far; nothing where another process started it, as `spark-submit` does."""
+    # Read at a place of its own, so that what the JVM prints meanwhile goes where it belongs.
+    return "".join(os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace") for log, _ in _logs)
 
 
 def _not_fetched(printed: str) -> bool:

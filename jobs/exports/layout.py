@@ -12,6 +12,9 @@ from jobs.sources.find import IMAGE_ENDINGS
 _ROWS_OF_A_BUCKET = 100_000
 _BROADCAST_ROWS = 500_000
 _LONGEST_KEY = 160
+_PART_BYTES = 250  # of the 255 that a file's name may have, without the longest ending (.webp)
+_SUFFIX_BYTES = 33
+_SUFFIX = f"_[0-9a-f]{{{_SUFFIX_BYTES - 1}}}$"
 _DIGITS = 32
 
 
@@ -132,15 +135,18 @@ def repeats(curated: DataFrame) -> DataFrame:
 
 
 def keyed(rows: DataFrame, curated: DataFrame, layout: Layout) -> DataFrame:
-    """The same rows with `export_key`: the plain key, with the image_id behind it where another image has it too.
+    """The same rows with `export_key`, which no two images share: the plain key, or with the image_id behind it.
+
+    That is put behind a key that another image has too, one that is empty or too long for the name of a file, and one
+    that ends as if an image_id stood there already, since another image may be given this very key.
 
     Args:
         rows: image_id, key and more.
         curated: All images, so that a key is the same whichever rows are written.
         layout: Says whether any key is repeated.
     """
-    plain = plain_key(F.col("key"))
-    bare = (F.length(plain) > 0) & (F.length(plain) <= _LONGEST_KEY)
+    plain = F.coalesce(plain_key(F.col("key")), F.lit(""))
+    bare = _fits(plain) & ~plain.rlike(_SUFFIX)
     if not layout.repeated_keys:
         return rows.withColumn("export_key", F.when(bare, plain).otherwise(_with_id(plain)))
     marked = repeats(curated).withColumn("repeated", F.lit(True))
@@ -150,6 +156,19 @@ def keyed(rows: DataFrame, curated: DataFrame, layout: Layout) -> DataFrame:
     return joined.withColumn("export_key", F.when(alone, plain).otherwise(_with_id(plain))).drop("repeated")
 
 
+def _fits(plain: Column) -> Column:
+    names = F.forall(F.split(plain, "/"), lambda part: F.octet_length(part) <= _PART_BYTES)
+    return (F.length(plain) > 0) & (F.length(plain) <= _LONGEST_KEY) & names
+
+
 def _with_id(plain: Column) -> Column:
-    short = F.substring(plain, 1, _LONGEST_KEY)
-    return F.when(F.length(plain) > 0, F.concat(short, F.lit("_"), F.col("image_id"))).otherwise(F.col("image_id"))
+    parts = F.transform(F.split(F.substring(plain, 1, _LONGEST_KEY), "/"), _cut)
+    return F.concat(F.array_join(parts, "/"), F.lit("_"), F.col("image_id"))
+
+
+def _cut(part: Column) -> Column:
+    """As many whole characters as leave room for an image_id in a file's name."""
+    most = _PART_BYTES - _SUFFIX_BYTES
+    start = F.make_valid_utf8(F.substring(part.cast("binary"), 1, most).cast("string"))
+    # A character that was cut in two is made U+FFFD.
+    return F.when(F.octet_length(part) <= most, part).otherwise(F.regexp_replace(start, "\ufffd+$", ""))

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,9 @@ import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.config import SparkSettings
 from jobs.lake import Lake
 from jobs.session import DELTA_JAR, HADOOP, failure
@@ -37,6 +40,86 @@ def test_a_jvm_that_was_killed_is_one_line(tmp_path: Path) -> None:
     (line,) = [line for line in ran.stderr.splitlines() if "error" in line.lower()]
     assert line.startswith("error: Spark's JVM has ended") and "winnow-spark-" in line
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert Path(line.rsplit(" ", 1)[-1]).exists()
+
+
+IN_A_PLACE_OF_MANY = """
+import os, stat
+from pathlib import Path
+from py4j.protocol import Py4JError
+from jobs import session
+from jobs.config import SparkSettings
+planted = Path(os.environ["TMPDIR"]) / f"winnow-spark-{os.getpid()}.log"
+settings = SparkSettings(driver_memory="3g")
+"""
+
+
+def run_in(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    """A script in a process of its own, whose temporary files lie in the folder."""
+    return subprocess.run(
+        [sys.executable, "-c", IN_A_PLACE_OF_MANY + script],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_log_follows_no_link_is_for_its_owner_alone_and_goes_with_the_process(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("dear")
+    script = """
+planted.symlink_to(planted.parent / "mine")
+with session._quiet_launch(False, ""):
+    os.write(2, b"said by the JVM")
+(log,) = [path for path in planted.parent.glob("winnow-spark-*") if path != planted]
+print(oct(stat.S_IMODE(log.stat().st_mode)), log.read_text(), "|", session._printed())
+"""
+    ran = run_in(tmp_path, script)
+    assert ran.stdout == "0o600 said by the JVM | said by the JVM\n" and ran.stderr == ""
+    assert (tmp_path / "mine").read_text() == "dear"
+    assert [path.is_symlink() for path in tmp_path.glob("winnow-spark-*")] == [True]
+
+
+def test_a_second_launch_begins_an_empty_log_that_the_first_jvm_writes_on_in(tmp_path: Path) -> None:
+    script = """
+with session._quiet_launch(False, ""):
+    os.write(2, b"java.lang.OutOfMemoryError")
+    jvm = os.dup(2)
+with session._quiet_launch(False, ""):
+    os.write(2, b"second, ")
+    os.write(jvm, b"first")
+print(session._printed())
+"""
+    ran = run_in(tmp_path, script)
+    assert ran.stdout == "second, first\n", ran.stderr
+
+
+def test_a_log_that_an_error_names_stays(tmp_path: Path) -> None:
+    script = """
+try:
+    with session._quiet_launch(False, ""):
+        os.write(2, b"no room")
+        raise ValueError
+except Exception as error:
+    print(error)
+"""
+    ran = run_in(tmp_path, script)
+    (log,) = tmp_path.glob("winnow-spark-*")
+    assert ran.stdout == f"Spark did not start: no room; all it printed is in {log}\n", ran.stderr
+    assert log.read_text() == "no room"
+
+
+def test_what_another_process_left_in_a_log_explains_nothing(tmp_path: Path) -> None:
+    script = """
+planted.write_text("java.lang.OutOfMemoryError")
+with session._quiet_launch(True, ""):
+    pass
+print(session.failure(Py4JError("java.lang.IllegalStateException: no"), settings, running=True))
+"""
+    ran = run_in(tmp_path, script)
+    assert ran.stdout.startswith("Spark failed: java.lang.IllegalStateException: no"), ran.stderr
 
 
 def test_packages_that_are_not_there_are_asked_for_again_and_then_one_line(tmp_path: Path) -> None:
@@ -67,6 +150,13 @@ def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said:
     outer.__cause__ = inner
     told = failure(outer, SETTINGS, running=True)
     assert told is not None and "set spark.driver_memory to more than 3g" in str(told)
+
+
+def test_an_error_of_the_system_is_one_line_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    shown = CliRunner().invoke(app, ["generate", str(tmp_path / "a" / "b"), "--count", "3"])
+    assert shown.exit_code == 1
+    assert shown.stderr.split("\n") == [f"error: {tmp_path}/a/b: Not a directory (`--debug` shows where)", ""]
 
 
 @pytest.mark.parametrize("error", [ValueError("java.lang.OutOfMemoryError"), OSError("disk"), KeyError("x")])
@@ -110,15 +200,20 @@ def test_the_connectors_that_are_named_are_of_the_hadoop_that_spark_comes_with()
 
 
 def test_packages_and_extensions_of_the_user_join_those_that_delta_needs(tmp_path: Path) -> None:
+    # What Delta's own package needs is in the cache for certain.
+    package = "io.delta:delta-storage:" + DELTA_JAR.rpartition(":")[2]
     shown = """
+import sys
+from jobs.cli import app
 from jobs.config import SparkSettings
 from jobs.session import get_session
-extension = {"spark.sql.extensions": "org.apache.spark.sql.NoSuchThing"}
-conf = get_session(SparkSettings(driver_memory="1g", conf=extension)).conf
+own = {"spark.sql.extensions": "org.apache.spark.sql.NoSuchThing", "spark.jars.packages": sys.argv[1]}
+conf = get_session(SparkSettings(driver_memory="1g", conf=own)).conf
 print(conf.get("spark.sql.extensions"), conf.get("spark.jars.packages"))
 """
-    ran = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["io.delta.sql.DeltaSparkSessionExtension,org.apache.spark.sql.NoSuchThing", DELTA_JAR]
+    ran = subprocess.run([sys.executable, "-c", shown, package], cwd=ROOT, capture_output=True, text=True, check=True)
+    extensions = "io.delta.sql.DeltaSparkSessionExtension,org.apache.spark.sql.NoSuchThing"
+    assert ran.stdout.split() == [extensions, f"{DELTA_JAR},{package}"]
 
 
 def test_an_error_that_cannot_say_its_text_is_still_told() -> None:
