@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from jobs import config, tables, training
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
+from jobs.progress import Progress
 from models import encoder, images, runtime
 from models.errors import WinnowError
 
@@ -29,6 +30,10 @@ FEWEST = 500
 STRANGERS = 0.001
 """Images that may lie within an image's `max_distance` without being copies of it, on average."""
 
+SHARED_LAYOUT = 5
+"""Bits by which images may lie nearer to each other than to mirror images by chance: photographs do by 0 or 1."""
+
+_REVISION = 2
 _FETCHED = 32 << 20  # Bytes of pixels that the driver fetches at once.
 _THUMBNAILS = "image_id string, pixels binary"
 
@@ -59,10 +64,68 @@ class Thumbnails:
         return images.thumbnail(picture, (self.side, self.side)).tobytes()
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The fitted encoder beside the shipped one, each within the distance that the lake would use it with.
+
+    Where that distance takes too many different images for copies, what it finds counts only within the one that does
+    not: an image that is removed for nothing is worse than a copy that stays.
+
+    Attributes:
+        fitted: What the fitted encoder does, a `models.training.measure.Measured`.
+        shipped: What the shipped one does, likewise.
+        said: Bits within which the shipped one's file says that images are copies.
+    """
+
+    fitted: Any
+    shipped: Any
+    said: int
+
+    @property
+    def recall_fitted(self) -> float:
+        """Share of the changed copies that the fitted encoder finds."""
+        return float(self.fitted.recall_within(self.fitted.max_distance))
+
+    @property
+    def recall_shipped(self) -> float:
+        """Share of the changed copies that the shipped encoder finds."""
+        return float(self.shipped.recall_within(self.said))
+
+    @property
+    def better(self) -> bool:
+        """Whether the fitted encoder finds more."""
+        return self.recall_fitted > self.recall_shipped
+
+    def tell(self, progress: Progress) -> None:
+        """Says what both find, and warns of what these numbers do not show."""
+        fitted_within = self.fitted.used_within(self.fitted.max_distance)
+        progress.note(
+            f"copies found: {self.recall_fitted:.1%} within {fitted_within} bits by the fitted encoder, "
+            f"{self.recall_shipped:.1%} within {self.shipped.used_within(self.said)} by the shipped one"
+        )
+        if not self.better:
+            self._warn_of_the_shipped(progress)
+        layout = (self.fitted if self.better else self.shipped).layout_bits
+        if layout > SHARED_LAYOUT:
+            progress.warn(
+                f"the images share a layout: different ones lie {layout} bits nearer to each other than to mirror "
+                "images; look at the duplicate groups in the report before you trust them"
+            )
+
+    def _warn_of_the_shipped(self, progress: Progress) -> None:
+        progress.warn("the fitted encoder finds no more copies than the shipped one, which is kept: try more minutes")
+        if 0 < self.shipped.allowed_distance < self.said:
+            progress.warn(
+                f"too many different images lie within the shipped encoder's {self.said} bits: set "
+                f"dedup.max_distance to {self.shipped.max_distance}"
+            )
+
+
 def run(job: Job) -> Summary:
     """Fits an encoder to a sample of the lake's images, unless that has been done, and keeps it if it is the better.
 
-    The fitted encoder and the shipped one are measured on images that neither saw; the better one becomes the lake's.
+    The fitted encoder and the shipped one are measured by changed copies of images that neither saw; the better one
+    becomes the lake's.
 
     Raises:
         WinnowError: There are too few images, or torch is not installed.
@@ -113,7 +176,8 @@ def _recipe(job: Job, chosen: list[str]) -> Recipe:
     # Not the version of the table: repeats that are ingested again change it and leave the sample as it is.
     identity = hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
     start = runtime.digest(encoder.shipped())
-    return Recipe("fit-encoder", {}, {**of_training, "seed": job.settings.seed, "sample": identity, "start": start})
+    drawn = {"seed": job.settings.seed, "sample": identity, "start": start, "revision": _REVISION}
+    return Recipe("fit-encoder", {}, {**of_training, **drawn})
 
 
 def _made_before(job: Job) -> Recipe | None:
@@ -155,17 +219,15 @@ def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lak
         fitted = trainer.fit(
             thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
         )
-    own = fitted.measured
     with progress.step("fit-encoder: measure the shipped encoder"):
         given = trainer.measured(shipped, thumbs, plan)
-    better = own.recall > given.recall
-    if not better:
-        progress.warn("the fitted encoder finds no more copies than the shipped one, which is kept: try more minutes")
-    model = fitted.model if better else shipped
+    compared = Comparison(fitted.measured, given, encoder.Encoder.load(shipped).presumed_distance)
+    compared.tell(progress)
+    model = fitted.model if compared.better else shipped
     return {
         "images": len(thumbs),
-        "recall of copies, fitted": round(own.recall, 4),
-        "recall of copies, shipped": round(given.recall, 4),
+        "recall of copies, fitted": round(compared.recall_fitted, 4),
+        "recall of copies, shipped": round(compared.recall_shipped, 4),
         "max distance": encoder.Encoder.load(model).presumed_distance,
         "encoder": runtime.digest(model),
         "file": job.lake.write_file(encoder.FITTED, model),

@@ -84,9 +84,9 @@ class Fitted:
 def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> Fitted:
     """An encoder fitted to pictures.
 
-    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on: the distance at which no more
-    pairs of different pictures collide than may (see `models.training.measure`), or where 99.9 % of the changed copies
-    are found, if that is nearer.
+    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on, told from each other and from
+    up to 2,000 that it is: the distance at which no more pairs of different pictures collide than may (see
+    `models.training.measure`), or where 99.9 % of the changed copies are found, if that is nearer.
 
     Args:
         thumbs: uint8 of shape (n, 96, 96, 3), RGB.

@@ -30,6 +30,9 @@ COPIES = 4
 """Changed copies made of each picture."""
 
 _SAME_AS_ITS_MIRROR = 96
+_NEAREST_LEFT_OUT = 10  # Of each picture: as many unmarked copies of it as may be there.
+_COMPARED_AT = 1e-3  # Share of pairs: what copies are left cannot fill it.
+_BY_CHANCE = 2  # Bits: what sets without a layout show at most.
 _NEAR, _FAR = 10, 100
 _ROWS = 512
 
@@ -43,23 +46,46 @@ class Measured:
         free_distance: Bits of 256 within which at most one in a million pairs of different pictures lie.
         recall: Share of changed copies that lie within `free_distance` of their originals; 0 where there are
             too few pairs to know it.
+        allowed_distance: Bits within which no more pairs of different pictures lie than may; 0 where there are too few
+            pairs to know it.
         max_distance: Bits within which to call pictures copies.
+        layout_bits: Bits by which pictures lie nearer to each other than to each other's mirror images: more than a few
+            where many share a layout.
         copies: Distances of the copies from their originals, bits, of shape (pictures × `COPIES`,).
     """
 
     pictures: int
     free_distance: int
     recall: float
+    allowed_distance: int
     max_distance: int
+    layout_bits: int
     copies: NDArray[np.int64] = field(repr=False)
+
+    def used_within(self, distance: int) -> int:
+        """A distance, or `allowed_distance` if that is nearer: farther, copies are found at the cost of other pictures.
+
+        Args:
+            distance: Bits within which the encoder is to call pictures copies.
+        """
+        return min(distance, self.allowed_distance)
+
+    def recall_within(self, distance: int) -> float:
+        """Share of changed copies that lie within `used_within` of their originals; 0 where that is not known.
+
+        Args:
+            distance: As for `used_within`.
+        """
+        return float((self.copies <= self.used_within(distance)).mean()) if self.allowed_distance else 0.0
 
 
 def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions: float = COLLISIONS) -> Measured:
     """What an encoder finds of changed copies, at the distance where different pictures do not meet yet.
 
     Among a user's pictures there are copies that nobody marked, so two pictures may be one. A picture and the mirror
-    image of another one are different even then, and are as alike as two different pictures are, so those pairs are
-    counted; pictures that look like their own mirror image are left out.
+    image of another one are different even then, so those pairs are counted; pictures that look like their own mirror
+    image are left out. They are as alike as two different pictures are, unless the pictures share a layout with a left
+    and a right, such as pages of text: then they are counted as so much nearer as `layout_bits` says.
 
     Args:
         own: The encoder.
@@ -72,15 +98,15 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
     augmenter = Augmenter(own.size[0], seed, torch.device("cpu"))
     everyone = np.concatenate([thumbs, others])
     originals, mirrored = signs(own, everyone), signs(own, np.ascontiguousarray(everyone[:, :, ::-1]))
-    copies = [_copy_distances(own, augmenter, thumbs, originals[: len(thumbs)]) for _ in range(COPIES)]
+    found = np.concatenate([_copy_distances(own, augmenter, thumbs, originals[: len(thumbs)]) for _ in range(COPIES)])
     lopsided = distances(originals, mirrored) > _SAME_AS_ITS_MIRROR
-    pairs = (HASH_BITS - originals[: len(thumbs)] @ mirrored.T) / 2
-    counted = lopsided[: len(thumbs), None] & lopsided & ~np.eye(len(thumbs), len(everyone), dtype=np.bool_)
-    different, found = pairs[counted], np.concatenate(copies)
-    free = distance_at(different, COLLISIONS)
-    nearest = min(distance_at(different, collisions), int(np.quantile(found, ENOUGH_COPIES)))
+    held_out = int(lopsided[: len(thumbs)].sum())
+    nearer = layout_bits(originals[lopsided], mirrored[lopsided], held_out)
+    different = _pairs(originals[lopsided], mirrored[lopsided], held_out) - nearer
+    free, allowed = distance_at(different, COLLISIONS), distance_at(different, collisions)
     recall = float((found <= free).mean()) if len(different) >= _FAR else 0.0
-    return Measured(len(thumbs), free, recall, max(nearest, LEAST_DISTANCE), found)
+    most = max(min(allowed, int(np.quantile(found, ENOUGH_COPIES))), LEAST_DISTANCE)
+    return Measured(len(thumbs), free, recall, allowed, most, nearer, found)
 
 
 def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
@@ -119,6 +145,34 @@ def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
     return int(np.clip(np.ceil(found) - 1, 0, independent))
 
 
+def layout_bits(originals: Floats, mirrored: Floats, held_out: int) -> int:
+    """Bits by which pictures lie nearer to each other than to each other's mirror images.
+
+    Unmarked copies lie near as well, but in small groups, where a layout has many pictures near each other. So one is
+    taken of those within `LEAST_DISTANCE`, each picture's ten nearest are left out, and what remains is compared at the
+    distance within which a thousandth of it lies: with each other, and likewise with the mirror images.
+
+    Args:
+        originals: Hashes as −1 and 1, of shape (n, 256).
+        mirrored: Those of the mirror images, likewise.
+        held_out: How many of them, the first, are told from all others.
+
+    Returns:
+        Bits; 0 where they lie no nearer than by chance, or where there are too few pairs to say.
+    """
+    chosen = _one_of_each(originals)
+    kept = int(chosen[:held_out].sum())
+    if kept * (int(chosen.sum()) - 1 - _NEAREST_LEFT_OUT) < _FAR:
+        # All look alike: that is no copying any more, so all are taken.
+        chosen, kept = np.ones_like(chosen), held_out
+    alike = _without_nearest(originals[chosen], originals[chosen], kept)
+    opposite = _without_nearest(originals[chosen], mirrored[chosen], kept)
+    if len(alike) < _FAR:
+        return 0
+    bits = int(np.quantile(opposite, _COMPARED_AT) - np.quantile(alike, _COMPARED_AT))
+    return bits if bits > _BY_CHANCE else 0
+
+
 def signs(own: Encoder, thumbs: Thumbs) -> Floats:
     """The hashes of pictures as −1 and 1.
 
@@ -152,6 +206,27 @@ def reduced(pixels: Tensor, side: int) -> Tensor:
     """Pictures as an encoder gets them: squeezed with antialiasing, in whole numbers."""
     smaller = functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
     return smaller.clamp(0, 255).round()
+
+
+def _pairs(originals: Floats, others: Floats, held_out: int) -> Floats:
+    """Distances of the first few pictures from all others but themselves, of shape (held_out × (n − 1),)."""
+    apart = (HASH_BITS - originals[:held_out] @ others.T) / 2
+    return np.asarray(apart[~np.eye(held_out, len(others), dtype=np.bool_)])
+
+
+def _without_nearest(originals: Floats, others: Floats, held_out: int) -> Floats:
+    """The same without each picture's nearest."""
+    apart = _pairs(originals, others, held_out).reshape(held_out, max(len(others) - 1, 0))
+    return np.sort(apart, axis=1)[:, _NEAREST_LEFT_OUT:].ravel()
+
+
+def _one_of_each(hashes: Floats) -> NDArray[np.bool_]:
+    """Which pictures have no earlier one of these within `LEAST_DISTANCE`."""
+    first = np.ones(len(hashes), np.bool_)
+    for place in range(len(hashes)):
+        if first[place]:
+            first[place + 1 :] &= hashes[place + 1 :] @ hashes[place] < HASH_BITS - 2 * LEAST_DISTANCE
+    return first
 
 
 def _copy_distances(own: Encoder, augmenter: Augmenter, thumbs: Thumbs, originals: Floats) -> NDArray[np.int64]:

@@ -1,5 +1,4 @@
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from models.encoder import Encoder
 from models.errors import WinnowError
 from models.training import encoder as training
 from models.training import noise
+from models.training.measure import Measured
 
 FEWEST = 60
 QUICK = ["encoder.minutes=0.02", "encoder.batch=8", "encoder.images=64"]
@@ -48,9 +48,17 @@ def filled(lake, monkeypatch):
     return lake
 
 
-def recalls(monkeypatch, fitted: float, shipped: float) -> None:
+def measured(copies: list[int], allowed: int = 90, most: int = 48, layout: int = 0) -> Measured:
+    return Measured(10, 0, 0.0, allowed, most, layout, np.array(copies))
+
+
+FINDS_LITTLE = measured([99, 99, 99, 99, 1])
+FINDS_MUCH = measured([1, 1, 1, 99, 1])
+
+
+def say(monkeypatch, fitted: Measured, shipped: Measured) -> None:
     """Makes the measurement say so, whatever the encoders find."""
-    found = SimpleNamespace(recall=fitted), SimpleNamespace(recall=shipped)
+    found = fitted, shipped
     monkeypatch.setattr(training, "measured", lambda model, thumbs, plan: found[model == encoder.shipped()])
 
 
@@ -65,14 +73,14 @@ def test_too_few_images_are_named_with_what_is_needed(lake):
 
 def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
-    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
     first = fit_encoder.run(job_on(filled))
     model = filled.read_file(encoder.FITTED)
     again = job_on(filled)
 
     second = fit_encoder.run(again)
 
-    assert first["images"] == 64 and first["recall of copies, fitted"] == 0.9
+    assert first["images"] == 64 and first["recall of copies, fitted"] == 0.8
     assert runtime.digest(model) == first["encoder"] != runtime.digest(encoder.shipped())
     assert Encoder.load(model).max_distance == first["max distance"]
     assert second == first and filled.read_file(encoder.FITTED) == model
@@ -91,7 +99,7 @@ def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(fille
     monkeypatch.setattr(
         training, "fit", lambda thumbs, *others: seen.append(thumbs) or fit_from_nothing(thumbs, *others)
     )
-    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     summary = fit_encoder.run(job_on(filled, "encoder.images=90"))
 
@@ -104,7 +112,7 @@ def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(fille
 def test_the_larger_the_lake_the_fewer_pairs_may_collide(filled, monkeypatch):
     plans = []
     monkeypatch.setattr(training, "fit", lambda *args: plans.append(args[1]) or fit_from_nothing(*args))
-    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     fit_encoder.run(job_on(filled))
     monkeypatch.setattr(fit_encoder, "STRANGERS", 8e-7)
@@ -118,7 +126,7 @@ def test_the_larger_the_lake_the_fewer_pairs_may_collide(filled, monkeypatch):
 def test_other_settings_fit_anew(filled, monkeypatch, change):
     fitted = []
     monkeypatch.setattr(training, "fit", lambda *args: fitted.append(1) or fit_from_nothing(*args))
-    recalls(monkeypatch, fitted=0.9, shipped=0.8)
+    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     fit_encoder.run(job_on(filled))
     fit_encoder.run(job_on(filled, change))
@@ -128,7 +136,7 @@ def test_other_settings_fit_anew(filled, monkeypatch, change):
 
 def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
-    recalls(monkeypatch, fitted=0.8, shipped=0.9)
+    say(monkeypatch, FINDS_LITTLE, FINDS_MUCH)
     job = job_on(filled)
 
     summary = fit_encoder.run(job)
@@ -136,6 +144,41 @@ def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
     assert filled.read_file(encoder.FITTED) == encoder.shipped()
     assert summary["encoder"] == runtime.digest(encoder.shipped())
     assert "finds no more copies than the shipped one" in said(job)
+
+
+def test_encoders_are_compared_by_what_they_find_within_the_distance_they_are_used_with():
+    copies = [10, 40, 50, 52, 60]
+    nearer = fit_encoder.Comparison(measured(copies, allowed=48, most=48), measured(copies, allowed=60), said=54)
+    job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
+
+    nearer.tell(job.progress)
+
+    assert (nearer.recall_fitted, nearer.recall_shipped, nearer.better) == (0.4, 0.8, False)
+    assert "40.0% within 48 bits by the fitted encoder, 80.0% within 54 by the shipped one" in said(job)
+    assert "dedup.max_distance" not in said(job) and "layout" not in said(job)
+
+
+def test_copies_found_at_the_cost_of_different_images_do_not_count():
+    fitted, shipped = measured([10, 40, 50], allowed=48, most=48), measured([35, 45, 50], allowed=40, most=40)
+    careless = fit_encoder.Comparison(fitted, shipped, said=54)
+    blind = fit_encoder.Comparison(measured([0, 0, 0], allowed=0, most=31), shipped, said=54)
+    job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
+
+    blind.tell(job.progress)
+
+    assert careless.better and careless.recall_shipped == pytest.approx(1 / 3)
+    assert not blind.better and blind.recall_fitted == 0
+    assert "within the shipped encoder's 54 bits: set dedup.max_distance to 40" in said(job)
+
+
+def test_a_shared_layout_is_warned_of(filled, monkeypatch):
+    monkeypatch.setattr(training, "fit", fit_from_nothing)
+    say(monkeypatch, measured([1], layout=22), FINDS_LITTLE)
+    job = job_on(filled)
+
+    fit_encoder.run(job)
+
+    assert "! the images share a layout: different ones lie 22 bits nearer" in said(job)
 
 
 def test_it_trains_for_the_time_given(filled):

@@ -10,7 +10,7 @@ from models.errors import ModelError
 from models.training import contrast, noise
 from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
 from models.training.encoder import Plan, fit, measured, split, with_properties
-from models.training.measure import LEAST_DISTANCE, distance_at, distances, measure, signs
+from models.training.measure import LEAST_DISTANCE, distance_at, distances, layout_bits, measure, signs
 from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
 
 CPU = torch.device("cpu")
@@ -239,6 +239,57 @@ def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDAr
     allowed = [measure(own, pictures[:60], 1, pictures[60:], share).max_distance for share in (1e-2, 1e-6, 1e-99)]
     assert allowed == [int(np.quantile(found.copies, 0.999)), found.max_distance, 31]
     assert found.max_distance == min(found.free_distance, allowed[0])
+
+
+def test_a_shared_layout_brings_the_distance_nearer(pictures: NDArray[np.uint8]) -> None:
+    own, alike = Encoder.load(encoder.shipped()), pictures.copy()
+    alike[:, :, :40] = pictures[7, :, :40]
+
+    plain, shared = (measure(own, some[:60], 1, some[60:]) for some in (pictures, alike))
+
+    assert plain.layout_bits == 0 and shared.layout_bits > 10
+    hashes, mirrored = signs(own, alike), signs(own, np.ascontiguousarray(alike[:, :, ::-1]))
+    lopsided = distances(hashes, mirrored) > 96
+    apart = (256 - hashes[:60] @ mirrored.T) / 2
+    by_mirror = apart[lopsided[:60, None] & lopsided & ~np.eye(60, 80, dtype=bool)]
+    assert shared.free_distance == distance_at(by_mirror - shared.layout_bits, 1e-6) < distance_at(by_mirror, 1e-6)
+
+
+def some_hashes(count: int, seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (count, 256))
+
+
+def changed(hashes: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    return np.where(np.random.default_rng(9).random(hashes.shape) < share, -hashes, hashes)
+
+
+def test_what_all_pictures_share_is_counted_in_bits() -> None:
+    originals, mirrored = some_hashes(300, 0), some_hashes(300, 1)
+    assert layout_bits(originals, mirrored, 100) == 0
+
+    originals[:, :100] = 1
+
+    assert 45 <= layout_bits(originals, mirrored, 100) <= 60
+    of_one_form = changed(originals[:1].repeat(300, axis=0), 0.03)
+    assert layout_bits(of_one_form, mirrored, 100) > 80
+
+
+def test_unmarked_copies_are_no_layout() -> None:
+    originals, mirrored = some_hashes(300, 0), some_hashes(300, 1)
+    five_of_each = originals[np.arange(300) % 60]
+    popular = originals[np.where(np.arange(300) % 5, np.arange(300), 0)]
+
+    near = [
+        layout_bits(changed(copies, share), mirrored, 100) for copies in (five_of_each, popular) for share in (0, 0.05)
+    ]
+
+    assert near == [0] * 4
+    assert layout_bits(changed(five_of_each, 0.12), mirrored, 100) == 0
+
+
+def test_too_few_pictures_show_no_layout() -> None:
+    assert layout_bits(some_hashes(12, 0), some_hashes(12, 1), 5) == 0
+    assert layout_bits(some_hashes(0, 0), some_hashes(0, 1), 0) == 0
 
 
 def test_few_pairs_do_not_make_the_threshold_optimistic() -> None:
