@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.table import Table
 
@@ -20,7 +20,10 @@ from models.errors import WinnowError
 
 _KEYWORDS = 30
 _STEPS = ("rows_read", "repeats", "quarantined", "images", "filtered", "duplicates", "curated")
-_SHARES = ("recall", "recall_low", "recall_high", "recall_lower", "confidence", "beyond_reach", "calibration_error")
+_SHARES = (
+    "recall", "recall_low", "recall_high", "recall_lower", "confidence", "beyond_reach", "beyond_reach_excess",
+    "beyond_reach_excess_low", "beyond_reach_excess_high", "calibration_error",
+)  # fmt: skip
 _BEFORE = ("shift", "shift_low", "shift_high")
 _AFTER = ("weighted_shift", "weighted_low", "weighted_high")
 _NONE = "–"
@@ -131,7 +134,7 @@ def terminal_table(found: Comparison) -> Table:
 
 
 def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
-    """The keywords whose shift after weighing differs most between two lakes.
+    """The keywords that filtering moved beyond doubt in one of two lakes, then others, at most so many.
 
     Args:
         a: The table keyword_shift of the first lake.
@@ -139,13 +142,23 @@ def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
 
     Returns:
         keyword, shift, shift_low, shift_high (the first lake's shift after weighing), weighted_shift, weighted_low,
-        weighted_high (the second's); the largest difference first.
+        weighted_high (the second's); of those beyond doubt, as of the others, the largest difference first.
     """
     before = [F.col(name).alias(as_before) for name, as_before in zip(_AFTER, _BEFORE, strict=True)]
-    one = a.select("keyword", *before)
-    both = one.join(b.select("keyword", *_AFTER), "keyword", "full_outer")
+    one = a.select("keyword", *before, _beyond_doubt().alias("notable_a"))
+    two = b.select("keyword", *_AFTER, _beyond_doubt().alias("notable_b"))
+    # The largest differences of all are those of the rarest words, by chance.
+    notable = F.coalesce("notable_a", F.lit(False)) | F.coalesce("notable_b", F.lit(False))
     difference = F.abs(F.col("weighted_shift") - F.col("shift"))
-    return both.orderBy(F.desc_nulls_last(difference), "keyword").limit(_KEYWORDS)
+    order = (F.desc(notable), F.desc_nulls_last(difference), F.col("keyword"))
+    both = one.join(two, "keyword", "full_outer").orderBy(*order).limit(_KEYWORDS)
+    return both.select("keyword", *_BEFORE, *_AFTER)
+
+
+def _beyond_doubt() -> Column:
+    """Whether `jobs.report_words.notable` may name a keyword."""
+    by_chance = F.coalesce(F.col("adjusted") > report_words.DOUBT, F.lit(False))
+    return ((F.col("shift_low") > 0) | (F.col("shift_high") < 0)) & ~by_chance
 
 
 def fates(lake: Lake) -> DataFrame:
@@ -197,7 +210,7 @@ def sections(
     return tuple(section for section in found if section.lines or section.note)
 
 
-_MOST_APART = f"The {_KEYWORDS} whose shifts lie farthest apart come first."
+_MOST_APART = "Words that filtering moved beyond doubt in either come first, the farthest apart of them ahead."
 
 
 def _counted(name: str, a: int | None, b: int | None) -> Line:

@@ -1,6 +1,7 @@
 """Numbers and findings in words, as the report says them."""
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from math import isfinite
 
 from pyspark.sql import Row
@@ -8,11 +9,11 @@ from pyspark.sql import Row
 from jobs.facts.categories import Category
 from jobs.facts.duplicates import Duplicates
 from jobs.facts.funnel import Funnel
-from jobs.facts.regurgitated import Regurgitation
-from jobs.facts.weights import Weights
+from jobs.facts.regurgitated import Regurgitation, Trials
+from jobs.facts.weights import Reach, Weights
 
 NOTABLE = 6
-_DOUBT = 0.05
+DOUBT = 0.05
 _MINUS = "−"
 _NONE = "–"
 
@@ -39,6 +40,35 @@ def percent(share: float | None, digits: int = 1) -> str:
         ('12.3 %', '–')
     """
     return _NONE if share is None or not isfinite(share) else f"{100 * share:.{digits}f} %".replace("-", _MINUS)
+
+
+def rounded_up(share: float | None) -> str:
+    """An upper bound in per cent, rounded so that it still holds, to two digits of it or of what it lacks to 100 %.
+
+    Examples:
+        >>> rounded_up(0.2144), rounded_up(0.0000428), rounded_up(0.9952), rounded_up(1.0), rounded_up(None)
+        ('22 %', '0.0043 %', '99.52 %', '100 %', '–')
+    """
+    return _bound(share, ROUND_CEILING)
+
+
+def rounded_down(share: float | None) -> str:
+    """A lower bound in per cent, rounded so that it still holds, to two digits of it or of what it lacks to 100 %.
+
+    Examples:
+        >>> rounded_down(0.953), rounded_down(0.99959), rounded_down(0.349), rounded_down(0.0), rounded_down(None)
+        ('95.3 %', '99.959 %', '34 %', '0 %', '–')
+    """
+    return _bound(share, ROUND_FLOOR)
+
+
+def _bound(share: float | None, rounding: str) -> str:
+    if share is None or not isfinite(share):
+        return _NONE
+    exact = 100 * Decimal(str(share))
+    least = min(exact, 100 - exact)
+    digits = max(0, 1 - least.adjusted()) if least else 0
+    return f"{exact.quantize(Decimal(1).scaleb(-digits), rounding):f} %"
 
 
 def signed(share: float | None) -> str:
@@ -162,10 +192,29 @@ def weights_worth(weights: Weights) -> str:
     clipped = f"{plural(quality.clipped, 'weight was', 'weights were')} clipped"
     worth = f"The weighted set is worth {quality.effective_sample_size:,.0f} of its {quality.kept:,} pictures"
     text = f"{worth} ({percent(share, 0)}); {clipped}."
-    if quality.beyond_reach and isfinite(quality.beyond_reach):
-        gone = f"{percent(quality.beyond_reach)} of the removed pictures have nothing like them among the kept"
-        text += f" {gone}: no weight can bring these back."
-    return text
+    return f"{text} {reach(weights.reach)}" if weights.reach else text
+
+
+def reach(found: Reach) -> str:
+    """How many removed pictures are like nothing that was kept, beyond the share that chance gives, in one sentence.
+
+    Examples:
+        >>> reach(Reach(0.173, 0.123, 0.101, 0.148))
+        '12.3 % [10.1, 14.8] of the removed pictures, over the 5 % of chance, have nothing like them among the kept: \
+no weight can bring these back.'
+        >>> reach(Reach(0.056, 0.006, -0.013, 0.026))
+        'As many removed pictures as by chance have nothing like them among the kept: 5.6 %, where chance gives 5 %.'
+    """
+    if found.low > 0:
+        more = f"{percent(found.excess)} [{100 * found.low:.1f}, {100 * found.high:.1f}] of the removed pictures"
+        left = f"over the {percent(found.by_chance, 0)} of chance, have nothing like them among the kept"
+        return f"{more}, {left}: no weight can bring these back."
+    so_many = "As many" if found.high >= 0 else "Fewer"
+    than = "as" if found.high >= 0 else "than"
+    return (
+        f"{so_many} removed pictures {than} by chance have nothing like them among the kept: {percent(found.share)}, "
+        f"where chance gives {percent(found.by_chance, 0)}."
+    )
 
 
 def calibration(quality: Row) -> str:
@@ -190,11 +239,28 @@ def regurgitated(found: Regurgitation) -> str:
     if not found.compared:
         return "No generated picture could be compared."
     are = "is a copy of a picture" if found.copies == 1 else "are copies of pictures"
-    text = f"{found.copies:,} of {plural(found.compared, 'generated picture')} {are} of this lake: the true rate is at "
-    text += f"most {percent(found.bound, 2)} ({percent(found.confidence, 0)} confidence)."
+    text = f"{found.copies:,} of {plural(found.compared, 'generated picture')} {are} of this lake"
+    if found.trials.are_prompts:
+        text += f", and {found.trials.copies:,} of {plural(found.trials.number, 'prompt')} gave a copy"
+    text += f": {copy_rate(found.trials, found.confidence)}."
     if found.own:
         text += f" {plural(found.own, 'copy is', 'copies are')} of the very picture whose caption was the prompt."
     return text
+
+
+def copy_rate(trials: Trials, confidence: float) -> str:
+    """What the rate of copies is at most, and of what, in half a sentence.
+
+    Examples:
+        >>> copy_rate(Trials(200, 2, are_prompts=True), 0.95)
+        'of prompts like these, tried as often, at most 3.2 % give what is called a copy (95 % confidence)'
+        >>> copy_rate(Trials(70_000, 0, are_prompts=False), 0.95)
+        'of what prompts like these give, at most 0.0043 % is called a copy (95 % confidence)'
+    """
+    bound, sure = rounded_up(trials.bound(confidence)), f"({100 * confidence:g} % confidence)"
+    if trials.are_prompts:
+        return f"of prompts like these, tried as often, at most {bound} give what is called a copy {sure}"
+    return f"of what prompts like these give, at most {bound} is called a copy {sure}"
 
 
 def shift_sentence(row: Row) -> str:
@@ -212,20 +278,40 @@ def shift_sentence(row: Row) -> str:
     return f"“{row.keyword}” {before}, {shift(row.weighted_shift, row.weighted_low, row.weighted_high)} after weighing"
 
 
-def notable(keywords: Sequence[Row]) -> list[Row]:
+def notable(keywords: Sequence[Row], most: int = NOTABLE) -> list[Row]:
     """The keywords that filtering moved beyond doubt: the watched ones, then those found.
 
     Of each kind those first whose shift is of most captions: a tenth of the women before a fifth of the nuns. Beyond
     doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
+
+    Args:
+        keywords: Rows of keyword_shift.
+        most: How many at most.
     """
     moved = [row for row in keywords if _leaves_out(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
-    return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift) * row.unfiltered, row.keyword))[:NOTABLE]
+    return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift) * row.unfiltered, row.keyword))[:most]
+
+
+def none_notable(keywords: Sequence[Row]) -> str:
+    """That no keyword is notable, and why, in one sentence.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> none_notable([SimpleNamespace(shift_low=-0.3, shift_high=-0.1)])
+        'No keyword stands out beyond doubt: 1 interval without 0 may be chance among so many words.'
+    """
+    leaving = sum(_leaves_out(row.shift_low, row.shift_high, 0.0) for row in keywords)
+    if not leaving:
+        return "No keyword stands out beyond doubt: every interval includes 0."
+    without = f"{plural(leaving, 'interval')} without 0 may be chance among so many words"
+    return f"No keyword stands out beyond doubt: {without}."
 
 
 def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:
     """The keywords that filtering moved and that weighing leaves off by more than the tolerance, beyond doubt.
 
-    A word that lost so much that it names what the filter is there to remove is none of them: it is not to come back.
+    A word that nobody listed and that lost so much that it names what is filtered for is none of them: it is not to
+    come back.
 
     Args:
         keywords: Rows of keyword_shift.
@@ -236,7 +322,7 @@ def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> lis
         row
         for row in keywords
         if _leaves_out(row.shift_low, row.shift_high, tolerance)
-        and row.shift >= support - 1.0
+        and (not row.mover or row.shift >= support - 1.0)
         and not _by_chance(row)
         and _leaves_out(row.weighted_low, row.weighted_high, tolerance)
     ]
@@ -258,7 +344,7 @@ def not_undone_sentence(left: Sequence[Row], tolerance: float) -> str:
     more = " and others" if len(left) > 3 else ""
     return (
         f"weighing leaves {plural(len(left), 'word')} off by more than {percent(tolerance, 0)}: {named}{more}. "
-        "What the probe sees does not show this bias: see weigh.features"
+        "What the probe sees does not show this bias: see weigh.features, and of words that lost much weigh.min_support"
     )
 
 
@@ -270,7 +356,7 @@ def _leaves_out(low: float | None, high: float | None, zone: float) -> bool:
 def _by_chance(row: Row) -> bool:
     """Whether the shift may be chance, given how many words were looked at; not known for older tables."""
     doubt = getattr(row, "adjusted", None)
-    return doubt is not None and doubt > _DOUBT
+    return doubt is not None and doubt > DOUBT
 
 
 def _are(count: int) -> str:

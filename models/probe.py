@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 from sklearn.metrics import roc_auc_score
 
+from models.thresholds import interval
+
+WITHIN_REACH = 0.95
+
 _CALIBRATION_BINS = 10
 _LOG_LIMIT = 30.0
 _LEAST_VARIANCE = 1e-9
@@ -182,10 +186,13 @@ def effective_sample_size(total: float, total_of_squares: float) -> float:
     return total**2 / total_of_squares if total_of_squares else 0.0
 
 
-def beyond_reach(removed: NDArray[np.float32], kept: NDArray[np.float32], level: float = 0.95) -> NDArray[np.bool_]:
+def beyond_reach(
+    removed: NDArray[np.float32], kept: NDArray[np.float32], level: float = WITHIN_REACH
+) -> NDArray[np.bool_]:
     """Which removed images no kept image resembles, so that no weight can bring them back.
 
     An image is beyond reach where its nearest kept image is farther than that of 95 % of the kept images themselves.
+    So a filter that takes images by chance leaves 5 % of them beyond reach: `beyond_chance` tells what is more.
 
     Args:
         removed: Similarity of each removed image to its nearest kept one, shape (n,).
@@ -202,3 +209,31 @@ def beyond_reach(removed: NDArray[np.float32], kept: NDArray[np.float32], level:
     if len(kept) == 0:
         return np.zeros(len(removed), dtype=np.bool_)
     return np.asarray(removed < np.quantile(kept, 1.0 - level) - 1e-6)
+
+
+def beyond_chance(share: float, removed: int, kept: int, confidence: float) -> tuple[float, float, float]:
+    """How many more removed images are beyond reach than would be if the filter had taken images by chance.
+
+    Args:
+        share: Of the sampled removed images, those beyond reach; see `beyond_reach`.
+        removed: How many were sampled.
+        kept: How many kept images were sampled, to say what is near.
+        confidence: Of the interval, in (0, 1).
+
+    Returns:
+        The excess over the 5 % of chance, and the ends of its interval; shares of the removed images.
+
+    Source:
+        Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 1998,
+        with exact intervals of the two shares: the 5 % are those of a sample too.
+
+    Examples:
+        >>> [round(end, 3) for end in beyond_chance(0.06, 1000, 1000, 0.95)]
+        [0.01, -0.011, 0.031]
+    """
+    chance = 1.0 - WITHIN_REACH
+    low, high = interval(round(share * removed), removed, confidence)
+    chance_low, chance_high = interval(round(chance * kept), kept, confidence)
+    excess = share - chance
+    below, above = np.hypot(share - low, chance_high - chance), np.hypot(high - share, chance - chance_low)
+    return excess, float(excess - below), float(excess + above)

@@ -1,4 +1,4 @@
-"""How the share of captions with a word moved: intervals from resamples, and tests for many words at once."""
+"""How the share of captions with a word moved: intervals, and tests for many words at once."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import xlogy
+
+from models.thresholds import interval
+
+_FEW = 10
 
 Ends = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -36,8 +40,14 @@ def moves(counts: NDArray[np.float64], confidence: float, widened: NDArray[np.fl
         widened: For each keyword nan, or the confidence it needs because it was picked for its shift. Quantiles so far
             out are not to be had from some hundred resamples: such an interval is the shift ± z standard errors.
 
+    Where fewer than ten captions with a word were kept, or fewer than ten dropped, resamples say too little: where none
+    was dropped they are all alike. There the interval is the exact one of the share of the word's captions that was
+    kept, over the kept share of all; after weighing, the wider of that and the resamples'.
+
     Source:
-        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 12.5.
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 12.5; the exact interval is
+        that of Clopper and Pearson (1934). Quantiles are Weibull's: the i-th of n resamples is that of i / (n + 1);
+        those of i / n would make 94 % of 95.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = counts[1:] / counts[:1]
@@ -46,14 +56,34 @@ def moves(counts: NDArray[np.float64], confidence: float, widened: NDArray[np.fl
     tail = (1.0 - confidence) / 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a word that no kept caption holds has no numbers
-        low, high = np.nanquantile(moved[:, 1:], [tail, 1.0 - tail], axis=1)
+        low, high = np.nanquantile(moved[:, 1:], [tail, 1.0 - tail], axis=1, method="weibull")
         spread = np.nanstd(moved[:, 1:], axis=1, ddof=1)
     reach = stats.norm.ppf((1.0 + widened) / 2)[:, None] * spread
     picked = np.isfinite(widened)[:, None]
     low = np.where(picked, np.maximum(moved[:, 0] - reach, -1.0), low)
     high = np.where(picked, moved[:, 0] + reach, high)
+    _settle_rare(low, high, moved[:, 0], counts[:, 0], np.where(picked[:, 0], widened, confidence))
     filtered, weighted = ((moved[:, 0, side], low[:, side], high[:, side]) for side in (0, 1))
     return Moves(shares[:, 0], filtered, weighted)
+
+
+def _settle_rare(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    moved: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    confidence: NDArray[np.float64],
+) -> None:
+    """Puts exact ends, of shape (k, 2), in the place of those of words with few captions kept or few dropped."""
+    everything, left = counts[0, :2]
+    captions, kept = counts[1:, 0], counts[1:, 1]
+    for i in np.flatnonzero((captions > 0) & (np.minimum(kept, captions - kept) < _FEW) & (left > 0)):
+        ends = np.array(interval(int(kept[i]), int(captions[i]), float(confidence[i]))) * everything / left
+        low[i, 0], high[i, 0] = ends - 1.0
+        # How much more than others the word's kept captions weigh; of none that were kept it is not known.
+        heavier = (1.0 + moved[i, 1]) / (1.0 + moved[i, 0]) if kept[i] else 1.0
+        if np.isfinite(moved[i, 1]):
+            low[i, 1], high[i, 1] = min(low[i, 1], ends[0] * heavier - 1.0), max(high[i, 1], ends[1] * heavier - 1.0)
 
 
 def chance(captions: NDArray[np.int64], kept: NDArray[np.int64], total: tuple[int, int]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from jobs import report_words
+from jobs.facts.weights import Reach
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -38,6 +39,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         name=name(manifest),
         size=size_category(manifest["counts"]["curated"]),
         data_files=data_files,
+        reach=_reach(manifest["weights"]),
         words=report_words,
     )
     return re.sub(r"\n{3,}", "\n\n", page)
@@ -47,6 +49,14 @@ def name(manifest: Mapping[str, Any]) -> str:
     """The set's name: as the settings say, or else the lake's own."""
     given: str | None = manifest["card"]["name"]
     return given or str(manifest["made_from"]["lake"]).rstrip("/").rpartition("/")[2] or "curated"
+
+
+def _reach(weights: Mapping[str, Any] | None) -> str:
+    """What no weight can bring back; empty where nothing was compared."""
+    excess = [f"beyond_reach_excess{end}" for end in ("", "_low", "_high")]
+    if not weights or any(name not in weights for name in excess):
+        return ""
+    return report_words.reach(Reach(weights["beyond_reach"], *(weights[name] for name in excess)))
 
 
 def size_category(images: int) -> str:

@@ -6,6 +6,9 @@ Source: MLCommons, Croissant Format Specification, version 1.1, 2026; provenance
 from collections.abc import Mapping
 from typing import Any
 
+from pyspark.sql import Row
+
+from jobs import report_words
 from jobs.exports import card
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -67,7 +70,7 @@ def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "distribution": _distribution(manifest),
         "recordSet": _record_set(manifest),
         "rai:dataPreprocessingProtocol": [_told(name, table) for name, table in manifest["tables"].items()],
-        "rai:dataBiases": [_bias(row) for row in manifest["keywords"]],
+        "rai:dataBiases": _biases(manifest),
         "prov:wasDerivedFrom": [_source(source) for source in manifest["sources"]],
         "prov:wasGeneratedBy": [_activity(name, table) for name, table in manifest["tables"].items()],
         "prov:wasAttributedTo": [_agent(name, version) for name, version in manifest["software"].items()],
@@ -134,11 +137,16 @@ def _told(name: str, table: Mapping[str, Any]) -> str:
     return f"{name}, version {table['version']}: {made}, settings {card.values(table['settings'])}"
 
 
+def _biases(manifest: Mapping[str, Any]) -> list[str]:
+    """What filtering did to words; nothing where no audit looked."""
+    if not manifest["keywords"] and "keyword_shift" in manifest["tables"]:
+        return ["no keyword stands out beyond doubt"]
+    return [_bias(row) for row in manifest["keywords"]]
+
+
 def _bias(row: Mapping[str, Any]) -> str:
-    if row["shift"] is None:
-        return f"“{row['keyword']}” is in no caption"
-    after = "" if row["weighted_shift"] is None else f", {100 * row['weighted_shift']:+.1f} % after weighing"
-    return f"“{row['keyword']}” {100 * row['shift']:+.1f} % of captions after filtering{after}"
+    told = report_words.shift_sentence(Row(**row))
+    return told if row["captions"] is None else f"{told}; in {report_words.plural(row['captions'], 'caption')}"
 
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from importlib import metadata
 from math import isfinite
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import report_words, tables
 from jobs.duplicates import pair_search
 from jobs.facts.funnel import filtered_by, funnel
+from jobs.facts.weights import reach
 from jobs.lake import Commit, Lake
 
 _SOURCES = 50
@@ -28,7 +29,8 @@ def origin(lake: Lake) -> dict[str, Any]:
 
     Returns:
         `counts` (null for what no command has counted), `quarantine` and `filtered_by` (counts by reason), `sources`,
-        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` and `software`; JSON values only, null for NaN.
+        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` (those that filtering moved beyond doubt) and
+        `software`; JSON values only, null for NaN.
     """
     commits = {table.name: commit for table in tables.ALL if (commit := lake.commit(table))}
     encoder = _setting(commits.get(tables.CURATED.name), "encoder")
@@ -41,10 +43,20 @@ def origin(lake: Lake) -> dict[str, Any]:
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
         "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
         "dedup": _last(pair_search.whole_search(lake.read(tables.DEDUP_QUALITY))),
-        "weights": _last(lake.read(tables.WEIGHT_QUALITY)),
-        "keywords": _rows(_moved(lake.read(tables.KEYWORD_SHIFT))),
+        "weights": _weights(lake),
+        "keywords": moved(lake.read(tables.KEYWORD_SHIFT)),
         "software": software(),
     }
+
+
+def _weights(lake: Lake) -> dict[str, Any] | None:
+    """The quality of the weights, and how much more is beyond reach than by chance."""
+    found = lake.read(tables.WEIGHT_QUALITY).collect()
+    if not found:
+        return None
+    told = reach(lake, found[-1])
+    excess = {} if told is None else {"excess": told.excess, "excess_low": told.low, "excess_high": told.high}
+    return {**_values(found[-1]), **{f"beyond_reach_{name}": value for name, value in excess.items()}}
 
 
 def software() -> dict[str, str]:
@@ -90,9 +102,13 @@ def _sources(sources: DataFrame) -> list[dict[str, Any]]:
     return _rows(counted.orderBy(F.desc("images"), "source", "format").limit(_SOURCES))
 
 
-def _moved(shifts: DataFrame) -> DataFrame:
-    order = (F.desc_nulls_last(F.abs(F.col("shift"))), F.col("keyword"))
-    return shifts.orderBy(*order).limit(_KEYWORDS)
+def moved(shifts: DataFrame) -> list[dict[str, Any]]:
+    """The keywords that filtering moved beyond doubt, as the report tells them: large shifts of rare words are noise.
+
+    Args:
+        shifts: The table keyword_shift, which the lists of words and `audit.movers` bound.
+    """
+    return [_values(row) for row in report_words.notable(shifts.collect(), _KEYWORDS)]
 
 
 def _commit(commit: Commit) -> dict[str, Any]:
@@ -108,7 +124,11 @@ def _setting(commit: Commit | None, name: str) -> Any:
 
 
 def _rows(rows: DataFrame) -> list[dict[str, Any]]:
-    return [{name: _finite(value) for name, value in row.asDict().items()} for row in rows.collect()]
+    return [_values(row) for row in rows.collect()]
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {name: _finite(value) for name, value in row.asDict().items()}
 
 
 def _last(rows: DataFrame) -> dict[str, Any] | None:

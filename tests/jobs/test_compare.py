@@ -91,6 +91,22 @@ def test_figures_stand_side_by_side_with_their_change(found):
     assert found[0].keywords[0].keyword == HOSTILE
 
 
+def test_words_beyond_doubt_come_before_larger_differences_of_rare_ones(spark):
+    def shifts(*rows):
+        names = ("keyword", "shift_low", "shift_high", "weighted_shift", "weighted_low", "weighted_high", "adjusted")
+        return spark.createDataFrame([dict(zip(names, row, strict=True)) for row in rows], tables.KEYWORD_SHIFT.schema)
+
+    one = shifts(("woman", -0.2, -0.1, 0.01, 0.0, 0.02, 0.001), ("rare", -0.9, -0.1, -0.5, -0.9, 0.0, 0.4),
+                 ("wide", -0.9, 0.9, 0.5, 0.0, 0.9, None))  # fmt: skip
+    other = shifts(("woman", -0.1, 0.1, 0.0, -0.1, 0.1, 0.9), ("rare", -0.9, 0.1, 0.5, 0.0, 0.9, 0.9),
+                   ("man", 0.1, 0.2, 0.0, 0.0, 0.0, 0.01))  # fmt: skip
+
+    found = compare.keyword_pairs(one, other)
+
+    assert [row.keyword for row in found.collect()] == ["woman", "man", "rare", "wide"]
+    assert found.columns == ["keyword", *compare._BEFORE, *compare._AFTER]
+
+
 def test_what_one_side_lacks_is_left_open():
     blank = {"counts": {}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None, "weights": None,
              "tables": {}, "models": {}, "software": {}}  # fmt: skip

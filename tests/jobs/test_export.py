@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import webdataset as wds
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs import config, export, ingest, tables
-from jobs.exports import card, layout, webdataset
+from jobs.exports import card, croissant, layout, origin, webdataset
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
@@ -251,6 +252,50 @@ def test_the_card_has_the_headings_and_takes_nothing_for_markup(shards):
     assert "digest-of-an-encoder" in text
 
 
+def keyword(name: str, shift: float, half: float, captions: int, adjusted: float) -> tuple[object, ...]:
+    """A row of keyword_shift whose intervals are ± half."""
+    ends = (shift, shift - half, shift + half, 0.0, -half, half)
+    return (name, 0.1, 0.1, 0.1, *ends, captions, "people", False, adjusted, 300)
+
+
+def test_card_and_croissant_name_words_beyond_doubt_and_not_the_largest_shifts(spark, shards):
+    rows = [keyword("woman", -0.1, 0.02, 1234, 0.001), keyword("nun", -0.6, 0.3, 4, 0.4),
+            keyword("zebra", -0.3, 0.31, 9, 0.01)]  # fmt: skip
+    shifts = spark.createDataFrame(rows, tables.KEYWORD_SHIFT.schema)
+    manifest = json.loads((shards / "winnow.json").read_text()) | {"keywords": origin.moved(shifts)}
+
+    told = croissant.metadata(manifest)["rai:dataBiases"]
+    text = card.render(manifest)
+
+    assert told == [
+        "“woman” −10.0 % [−12.0, −8.0] after filtering, 0.0 % [−2.0, +2.0] after weighing; in 1,234 captions"
+    ]
+    assert "| woman | 1,234 | −10.0 % [−12.0, −8.0] | 0.0 % [−2.0, +2.0] |" in text
+    assert "nun" not in text.split("## Collection")[0]
+
+
+def test_where_no_word_stands_out_card_and_croissant_say_so(shards):
+    manifest = json.loads((shards / "winnow.json").read_text())
+    unlooked = croissant.metadata(manifest)
+    manifest["tables"]["keyword_shift"] = manifest["tables"]["curated"]
+
+    assert "rai:dataBiases" not in unlooked
+    assert croissant.metadata(manifest)["rai:dataBiases"] == ["no keyword stands out beyond doubt"]
+    assert "no keyword stands out beyond doubt" in card.render(manifest)
+
+
+def test_the_card_says_what_is_beyond_reach_against_chance(shards):
+    manifest = json.loads((shards / "winnow.json").read_text())
+    quality = {"effective_sample_size": 8.0, "kept": 9, "clipped": 0, "max_weight": 2.0, "beyond_reach": 0.056}
+    excess = {"beyond_reach_excess": 0.006, "beyond_reach_excess_low": -0.01, "beyond_reach_excess_high": 0.03}
+
+    text = card.render(manifest | {"weights": quality | excess})
+
+    assert "As many removed pictures as by chance have nothing like them among the kept" in text
+    assert "no weight can bring" not in text
+    assert "nothing like them" not in card.render(manifest | {"weights": quality})
+
+
 @pytest.mark.parametrize(
     ("key", "plain"),
     [
@@ -266,6 +311,55 @@ def test_keys_that_a_tar_member_cannot_bear_are_made_plain(spark, key, plain):
     made = spark.createDataFrame([(key,)], "key string").select(layout.plain_key(F.col("key")).alias("plain"))
 
     assert made.first().plain == plain
+
+
+def export_keys(spark: SparkSession, keys: dict[str, str]) -> dict[str, str]:
+    """Export keys by image_id of images with these keys, all of one source."""
+    curated = spark.createDataFrame(
+        [(i, key, "s") for i, key in keys.items()], "image_id string, key string, source string"
+    )
+    plan = layout.lay_out(curated, len(keys), 10, seed=0)
+    return {row.image_id: row.export_key for row in layout.keyed(curated, curated, plan).collect()}
+
+
+FIRST, SECOND, THIRD, FOURTH = (digit * 32 for digit in "1234")
+
+
+def test_a_key_that_is_made_unique_is_no_other_image_s_own(spark):
+    taken = export_keys(spark, {FIRST: "cat", SECOND: "cat", THIRD: f"cat_{SECOND}"})
+    nameless = export_keys(spark, {FIRST: ".jpg", SECOND: FIRST, THIRD: f"_{FIRST}"})
+
+    assert taken == {FIRST: "cat", SECOND: f"cat_{SECOND}", THIRD: f"cat_{SECOND}_{THIRD}"}
+    assert nameless == {FIRST: f"_{FIRST}", SECOND: FIRST, THIRD: f"_{FIRST}_{THIRD}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "made"),
+    [
+        ("a" * 160, "a" * 160),
+        ("a" * 161, "a" * 160 + f"_{FIRST}"),
+        ("猫" * 83, "猫" * 83),
+        ("猫" * 84, "猫" * 72 + f"_{FIRST}"),
+        ("猫" * 84 + "/" + "é" * 70, "猫" * 72 + "/" + "é" * 70 + f"_{FIRST}"),
+        ("🦊" * 200, "🦊" * 54 + f"_{FIRST}"),
+        (f"photos/{SECOND}", f"photos/{SECOND}"),
+        ("set_0123456789abcdef", "set_0123456789abcdef"),
+    ],
+    ids=["longest", "too long", "249 bytes", "252 bytes", "folder", "four bytes each", "uid in a folder", "number"],
+)
+def test_a_key_is_cut_where_no_file_could_have_its_name(spark, tmp_path, key, made):
+    assert export_keys(spark, {FIRST: key}) == {FIRST: made}
+    for ending in (*webdataset.ENDINGS.values(), "txt", "json"):
+        file = tmp_path / f"{made}.{ending}"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+
+
+def test_long_keys_of_several_images_are_cut_and_told_apart(spark):
+    made = export_keys(spark, {FIRST: "猫" * 84, SECOND: "猫" * 84, THIRD: "猫" * 83, FOURTH: "猫" * 83})
+
+    suffixed = {i: "猫" * 72 + f"_{i}" for i in (FIRST, SECOND, FOURTH)}
+    assert made == {**suffixed, THIRD: "猫" * 83}
 
 
 def test_every_image_lies_in_one_shard_of_the_right_size(spark):

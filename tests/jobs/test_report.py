@@ -83,7 +83,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.SIGNALS: [(i, bytes(32), 90, "digest-of-an-encoder", [1.0], bytes(32)) for i in ids],
         tables.SCORES: scores,
         tables.LABELS: [(i, "fireworks", i in filtered, "random", "test", when) for i in ids[: count // 3]],
-        tables.THRESHOLDS: [("fireworks", "digest-of-a-classifier", 0.2954, 0.953, 0.95, 312, 4012, 3, 8)],
+        tables.THRESHOLDS: [("fireworks", "digest-of-a-classifier", 0.2954, 0.9537, 0.95, 312, 4012, 3, 8)],
         tables.VERDICTS: [(i, i not in filtered, ["fireworks"] if i in filtered else []) for i in ids],
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
@@ -243,6 +243,38 @@ def test_secrets_in_the_settings_are_hidden(page: str) -> None:
     assert "hunter2" not in page
 
 
+def settings_shown(*overrides: str) -> dict[str, str]:
+    return {f"{one.section}.{one.key}": one.value for one in report.flat_settings(load(overrides=overrides))}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fs.azure.account.key.mystore.dfs.core.windows.net", "aHVudGVyMg=="),
+        ("spark.jars.repositories", "https://user:hunter2@registry.example/maven"),
+        ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.keyStorePassword=hunter2"),
+        ("spark.executorEnv.API_KEY", "20260102"),
+        ("spark.ssl.keyPassword", "1234"),
+        ("spark.app.name", "512m of hunter2"),
+    ],
+)
+def test_what_may_be_secret_among_the_settings_of_spark_is_shown_by_name_alone(name: str, value: str) -> None:
+    assert settings_shown(f"spark.conf.{name}={value}")[f"spark.conf.{name}"] == "(hidden)"
+
+
+def test_settings_that_cannot_be_secret_are_shown() -> None:
+    harmless = {"spark.executor.memory": "8g", "spark.speculation": "true", "spark.network.timeout": "120s",
+                "spark.memory.fraction": "0.6", "spark.sql.autoBroadcastJoinThreshold": "-1"}  # fmt: skip
+    shown = settings_shown(
+        'categories.disaster={definition="Floods and fires."}',
+        *[f"spark.conf.{name}={value}" for name, value in harmless.items()],
+    )
+
+    assert {name: shown[f"spark.conf.{name}"] for name in harmless} == harmless
+    assert shown["categories.disaster.definition"] == "Floods and fires."
+    assert "(hidden)" not in shown.values()
+
+
 def test_thumbnails_keep_their_aspect_and_are_small(page: str) -> None:
     uris = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
     sizes = {Image.open(io.BytesIO(base64.b64decode(uri))).size for uri in uris}
@@ -325,6 +357,10 @@ def test_pictures_beyond_reach_stand_beside_their_nearest_least_alike_first(fact
     assert section.count("<img") == 2 * len(facts.weights.lost)
 
 
+def test_a_lower_bound_is_rounded_down(page: str) -> None:
+    assert "<dt>Recall, at least</dt><dd>95.3 %</dd>" in page  # of 95.37 %
+
+
 def test_generated_pictures_stand_beside_the_originals(facts: Facts, page: str) -> None:
     given = facts.regurgitation
     assert given is not None
@@ -334,8 +370,24 @@ def test_generated_pictures_stand_beside_the_originals(facts: Facts, page: str) 
     assert sum(one.others for one in given.nearest) == 36
     section = page[page.index('<section id="regurgitation"') :]
     assert "4 of 40 generated pictures are copies of pictures of this lake" in section
+    assert "<dt>Rate of copies, at most</dt><dd>22 %</dd>" in section  # a bound is rounded so that it still holds
     assert section.count("<article") == 4 + len(given.shown_others) == 16
     assert section.count(">generated</figcaption>") == 16 and "no picture</span>" in section
+
+
+def test_a_key_that_is_a_whole_picture_is_shown_by_its_start(lake: Lake) -> None:
+    key = "data:image/png;base64," + "A" * 1_000_000
+    rows = plausible_rows(4)
+    bad = rows[tables.QUARANTINE][0]
+    append(lake, tables.QUARANTINE, [(bad[0], key, *bad[2:])])
+    append(lake, tables.REGURGITATION, [(key, *row[1:]) for row in rows[tables.REGURGITATION]])
+    pairs = [(row[0], key, row[2], None, *row[4:]) for row in rows[tables.REGURGITATION_PAIRS]]
+    append(lake, tables.REGURGITATION_PAIRS, pairs)
+
+    html = html_of(with_category(lake))
+
+    assert html.count(f"{key[:159]}…") == 2 * len(pairs) + 1
+    assert key[:160] not in html
 
 
 def test_every_chart_has_its_table(page: str) -> None:

@@ -179,6 +179,11 @@ def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job,
     with pytest.raises(WinnowError, match=r"with encoder another, but .*: run `winnow score` and `winnow dedup` first"):
         weigh.run(job)
     lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", compared.inputs))
+    stopped = Recipe("dedup", compared.inputs, {"max_distance": 60})
+    lake.replace(tables.FILTERED_DUPLICATES, lake.read(tables.FILTERED_DUPLICATES), stopped)
+    with pytest.raises(WinnowError, match="search for duplicates with other settings was stopped: run `winnow dedup`"):
+        weigh.run(job)
+    lake.replace(tables.FILTERED_DUPLICATES, lake.read(tables.FILTERED_DUPLICATES), Recipe("dedup", compared.inputs))
     weigh.run(job)
     audit.run(job)
 

@@ -33,6 +33,7 @@ def test_intervals_of_picked_words_are_wider() -> None:
     draw = np.random.default_rng(0)
     sums = draw.poisson(1000, (3, 201, 3)).astype(float)
     sums[0] = 10_000
+    sums[1:, :, 0] += 500  # a word is in more captions than are kept of it
     plain, wide = (shifts.moves(sums, 0.95, np.full(2, c)).filtered for c in (np.nan, shifts.widened(0.95, 1, 1000)))
     assert plain[0] == pytest.approx(wide[0])
     assert (wide[1] < plain[1]).all() and (wide[2] > plain[2]).all()
@@ -56,3 +57,45 @@ def test_a_word_that_all_captions_hold_or_none_kept_gives_no_error() -> None:
     sums = np.array([[[10.0, 5.0, 0.0]] * 21, [[4.0, 0.0, 0.0]] * 21])
     found = shifts.moves(sums, 0.9, np.array([np.nan]))
     assert found.filtered[0][0] == -1.0 and np.isnan(found.weighted[0][0])
+
+
+@pytest.mark.parametrize("captions", [5, 10, 20, 50])
+def test_intervals_of_rare_words_hold_where_the_filter_does_not_care_for_them(captions: int) -> None:
+    # Each row is one simulation: 3 % of all captions are dropped by chance, weights are 1 or 3 by a coin.
+    draw = np.random.default_rng(captions)
+    rows, everything, share = 1000, 20_000, 0.97
+    kept = draw.binomial(captions, share, rows)
+    heavy = draw.binomial(kept, 0.5)
+    parts = [captions - kept, kept - heavy, heavy]
+    resampled = [np.column_stack([part, draw.poisson(part[:, None], (rows, 200))]) for part in parts]
+    counts = np.empty((rows + 1, 201, 3))
+    counts[1:] = np.stack([sum(resampled), resampled[1] + resampled[2], resampled[1] + 3 * resampled[2]], axis=-1)
+    counts[0] = [everything, share * everything, 2 * share * everything]
+    found = shifts.moves(counts, 0.95, np.full(rows, np.nan))
+    covered = [np.mean((low <= 0) & (high >= 0)) for _, low, high in (found.filtered, found.weighted)]
+    # Resamples alone give 14 to 76 % after filtering.
+    assert covered[0] >= 0.95, covered
+    assert covered[1] >= 0.93, covered
+
+
+def test_a_rare_word_picked_for_its_shift_has_the_exact_interval_of_its_confidence() -> None:
+    counts = np.zeros((2, 201, 3))
+    counts[0], counts[1] = [1000, 900, 900], [60, 60, 66]
+    for confidence in (0.95, 0.999):
+        found = shifts.moves(counts, 0.95, np.array([confidence]))
+        least = ((1 - confidence) / 2) ** (1 / 60)
+        assert found.filtered[1][0] == pytest.approx(least / 0.9 - 1)
+        assert found.filtered[2][0] == pytest.approx(1 / 0.9 - 1)
+        assert found.weighted[1][0] == pytest.approx(1.1 * least / 0.9 - 1)
+
+
+def test_of_n_resamples_the_quantiles_leave_out_as_many_as_they_say() -> None:
+    # Shifts of 0 and, in resamples, of 0.001 to 0.2: of 201 equal chances 5 lie below the fifth.
+    counts = np.full((2, 201, 3), 1000.0)
+    counts[0], counts[1, 0] = 10_000, 1000
+    counts[1, :, 0] = 1000
+    counts[1, 0, 1] = 500
+    counts[1, 1:, 1] = 1000 + np.arange(1, 201)
+    found = shifts.moves(counts, 0.95, np.array([np.nan]))
+    assert found.filtered[1][0] == pytest.approx(0.005025)
+    assert found.filtered[2][0] == pytest.approx(0.195975)
