@@ -1,8 +1,8 @@
 """`regurgitation prompts`: the captions most worth generating from, to see whether a model repeats its training set.
 
 A model repeats most what it saw most often (Carlini et al. 2023, "Extracting training data from diffusion models",
-section 4), so half are captions of the largest groups of duplicates; the other half is a random sample, whose rate of
-copies is that of the whole set.
+section 4), so half are captions of the largest groups of duplicates; the other half is a random sample of all. Only its
+rate of copies is that of the whole set: what comes of the largest groups says how bad it can get.
 """
 
 import csv
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs import tables
@@ -53,7 +53,7 @@ def run(job: Job, count: int, file: str | None) -> str:
 
 
 def prompts(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, count: int, seed: int) -> DataFrame:
-    """Captions of training images: half of the largest duplicate groups, the rest a random sample.
+    """Captions of training images: a random sample of all, and half of the largest duplicate groups among the others.
 
     Args:
         images: Table images.
@@ -64,22 +64,38 @@ def prompts(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, count
 
     Returns:
         image_id, caption, reason, group_size (images that look the same, 1 for a single one); the largest groups
-        first. Fewer rows where fewer images have captions.
+        first. Fewer rows where fewer images have captions, or where the groups are few and some are in the sample.
+    """
+    captions = training_captions(images, verdicts, duplicates)
+    by_size = (F.desc("group_size"), F.col("image_id"))
+    grouped = captions.where("group_size > 1")
+    # 1. How many are random depends on how many groups there are, not on which images were drawn.
+    groups = grouped.limit(count // 2).agg(F.count("*").alias("groups"))
+    # 2. They are drawn first, and from all: without the largest groups they would be a sample of what is left.
+    by_chance = (F.xxhash64("image_id", F.lit(seed)), F.col("image_id"))
+    place = F.row_number().over(Window.orderBy(*by_chance)).alias("place")
+    drawn = captions.orderBy(*by_chance).limit(count).select("*", place)
+    sample = drawn.crossJoin(groups).where(F.col("place") + F.col("groups") <= count)
+    # 3. The largest groups among the others, so that no image comes twice.
+    others = grouped.join(sample, "image_id", "left_anti").orderBy(*by_size).limit(count // 2)
+    largest = others.withColumns({"reason": F.lit(LARGEST), "place": -F.col("group_size")}).select(*COLUMNS, "place")
+    random = sample.withColumn("reason", F.lit(RANDOM)).select(*COLUMNS, "place")
+    return largest.union(random).orderBy("reason", "place", "image_id").select(*COLUMNS)
+
+
+def training_captions(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame) -> DataFrame:
+    """image_id, caption, group_size of the images that are trained on and have a caption.
+
+    Args:
+        images: Table images.
+        verdicts: Table verdicts; an image without a verdict is kept.
+        duplicates: Table duplicates.
     """
     out = verdicts.where("not kept").select("image_id")
     out = out.unionByName(duplicates.select(F.col("removed_id").alias("image_id")))
     training = images.where(F.trim("caption") != "").join(out, "image_id", "left_anti").select("image_id", "caption")
     groups = duplicates.groupBy(F.col("kept_id").alias("image_id")).agg((F.count("*") + 1).alias("group_size"))
-    sized = training.join(groups, "image_id", "left").na.fill(1, ["group_size"])
-    grouped = sized.where("group_size > 1").orderBy(F.desc("group_size"), "image_id").limit(count // 2)
-    largest = grouped.select("image_id", "caption", F.lit(LARGEST).alias("reason"), "group_size", -F.col("group_size"))
-    # As many again as are wanted, so that enough are left without those that come by their group.
-    order = F.xxhash64("image_id", F.lit(seed))
-    sample = sized.orderBy(order, "image_id").limit(count)
-    other = sample.join(largest, "image_id", "left_anti")
-    chance = other.select("image_id", "caption", F.lit(RANDOM).alias("reason"), "group_size", order)
-    both = largest.union(chance).toDF(*COLUMNS, "place")
-    return both.orderBy("reason", "place", "image_id").limit(count).select(*COLUMNS)
+    return training.join(groups, "image_id", "left").na.fill(1, ["group_size"])
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -143,7 +143,7 @@ def recall_bound(category: Category) -> str:
     cost = f"of {plural(limit.negatives, 'random negative')} it drops {number(limit.dropped_negatives)}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
         return f"There are too few random labels for a bound on recall: {tried}; {cost}."
-    caught = f"at least {percent(limit.recall_lower)} of the pictures of this category are caught"
+    caught = f"at least {rounded_down(limit.recall_lower)} of the pictures of this category are caught"
     return f"With {percent(limit.confidence, 0)} confidence, {caught}: {tried}; {cost}."
 
 

@@ -17,10 +17,12 @@ from jobs.cli import app
 from jobs.config import Settings
 from jobs.contact_sheet import Pair
 from jobs.duplicates.hash_nodes import Rule
+from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
+from jobs.report_words import copy_rate, regurgitated
 from jobs.thumbnails import Thumbnail
 from models.errors import WinnowError
 from tests.conftest import SPARK
@@ -89,7 +91,9 @@ def test_planted_copies_are_found_and_others_are_not_called_copies(job: Job, sum
     assert copies == {(f"copy{seed}", str(seed)) for seed in range(COPIES)}
     assert summary["copies"] == COPIES and summary["compared"] == COPIES + OTHERS
     assert summary["copies of the prompt's own image"] == 1
-    assert summary["true rate of copies"] == "at most 75.5 % (95 % confidence)"
+    said = "of what prompts like these give, at most 76 % is called a copy (95 % confidence)"
+    assert summary["rate of copies"] == said
+    assert "prompts" not in summary
 
 
 def test_a_copy_is_within_the_distance_and_alike_once_laid_over(job: Job, summary: dict[str, object]) -> None:
@@ -197,7 +201,52 @@ def test_the_report_finds_the_pairs_in_the_lake(job: Job, summary: dict[str, obj
     assert {Image.open(io.BytesIO(pair.thumbnail)).size for pair in pairs} == {(128, 128), (116, 116)}
     given = regurgitation_facts(job.lake, job.settings)
     assert (given.compared, given.copies, given.own, given.undecodable) == (COPIES + OTHERS, COPIES, 1, 1)
-    assert f"at most {100 * given.bound:.3g} %" in str(summary["true rate of copies"])
+    assert given.trials == Trials(COPIES + OTHERS, COPIES, are_prompts=False)
+    assert copy_rate(given.trials, given.confidence) == summary["rate of copies"]
+
+
+def test_where_prompts_repeat_the_bound_is_of_prompts(spark: SparkSession) -> None:
+    repeated = [("a", True), ("a", True), ("a", False), ("b", False), ("b", False), ("c", False)]
+    unknown = [(None, True), (None, False), (" ", False), ("", True)]
+
+    def counted(rows: list[tuple[str | None, bool]]) -> Trials:
+        return trials(spark.createDataFrame(rows, "prompt_id string, copy boolean"))
+
+    assert counted(repeated) == Trials(3, 1, are_prompts=True)
+    assert counted(unknown) == Trials(4, 2, are_prompts=False)
+    assert counted([("a", True), ("b", False), ("c", True)]) == Trials(3, 2, are_prompts=False)
+    assert counted(repeated + unknown) == Trials(7, 3, are_prompts=True)
+    assert counted([]) == Trials(0, 0, are_prompts=False) and counted([]).bound(0.95) == 1.0
+
+
+def test_images_of_one_memorised_prompt_do_not_make_the_bound_tighter(spark: SparkSession) -> None:
+    each = [(str(n // 10), n < 8) for n in range(1000)]
+
+    found = trials(spark.createDataFrame(each, "prompt_id string, copy boolean"))
+
+    assert found.bound(0.95) == pytest.approx(0.0466, abs=1e-4)  # exact binomial, 1 of 100; of 8 of 1,000 it is 0.0144
+
+
+def test_the_sheet_and_the_report_tell_prompts_with_a_copy_beside_images(job: Job, generated: Path) -> None:
+    folder, lake = generated.parent / "repeated", Lake(job.lake.spark, f"{generated.parent}/lake")
+    folder.mkdir(exist_ok=True)
+    names = [f"copy{seed}.jpg" for seed in range(3)] + [f"other{seed}.jpg" for seed in range(1000, 1003)]
+    lines = [json.dumps({"file_name": name, "image_id": f"p{place // 2}"}) for place, name in enumerate(names)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    for name in names:
+        (folder / name).write_bytes((generated / name).read_bytes())
+    for table in (tables.IMAGES, tables.SIGNALS):
+        lake.append(table, job.lake.read(table), Recipe("score"))
+
+    found = regurgitation.run(Job(lake, job.settings, Progress()), [str(folder)])
+
+    assert (found["copies"], found["compared"]) == (3, 6)
+    assert (found["prompts that gave a copy"], found["prompts"]) == (2, 3)
+    said = "and 2 of 3 prompts gave a copy: of prompts like these, tried as often, at most "
+    assert said in lake.read_file(contact_sheet.FILE).decode().replace("\u00a0", " ")
+    given = regurgitation_facts(lake, job.settings)
+    assert given.trials == Trials(3, 2, are_prompts=True) and said in regurgitated(given)
+    assert given.bound == pytest.approx(0.95 ** (1 / 3))  # exact binomial, 2 of 3
 
 
 def test_the_sheet_takes_captions_and_names_as_data() -> None:
@@ -210,11 +259,24 @@ def test_the_sheet_takes_captions_and_names_as_data() -> None:
     }
     facts = Row(**values, key=evil, source=evil, fate="kept")
     picture = Thumbnail(None, evil, 8, 8)
-    figures = ("copies", "compared", "images searched", "true rate of copies", "a copy is within")
+    figures = ("copies", "compared", "images searched", "rate of copies", "a copy is within")
     page = contact_sheet.render(
         evil, (Pair(facts, picture, picture),), dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], evil)
     )
     assert "<script" not in page and page.count("&lt;script&gt;") >= 5
+
+
+def test_the_sheet_shows_the_start_of_a_long_key() -> None:
+    key = "data:image/png;base64," + "A" * 1_000_000
+    values = dict.fromkeys(tables.REGURGITATION.schema.names, "x") | {"distance": 3, "copy": True, "likeness": 0.98}
+    facts = Row(**values | {"generated_key": key}, key=key, source="s", fate="kept")
+    picture = Thumbnail("data:,", "a caption", 8, 8)
+    figures = ("copies", "compared", "images searched", "rate of copies", "a copy is within")
+    summary = dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], "5")
+
+    page = contact_sheet.render("lake", (Pair(facts, picture, picture),), summary)
+
+    assert page.count(f"{key[:159]}…") == 6 and key[:160] not in page
 
 
 def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: SparkSession, job: Job) -> None:
@@ -226,15 +288,36 @@ def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: Spa
     duplicates = spark.createDataFrame([*removed, ("i37", "i02")], "removed_id string, kept_id string")
     verdicts = spark.createDataFrame([("i02", False), ("i03", False), ("i04", True)], "image_id string, kept boolean")
     rows = prompts.prompts(images, verdicts, duplicates, 10, seed=0).collect()
-    assert [(r.image_id, r.group_size) for r in rows[:2]] == [("i00", 6), ("i01", 3)]
-    assert {r.reason for r in rows[:2]} == {prompts.LARGEST} and {r.reason for r in rows[2:]} == {prompts.RANDOM}
+    assert [(r.image_id, r.group_size, r.reason) for r in rows if r.group_size > 1] == [
+        ("i01", 3, prompts.LARGEST),
+        ("i00", 6, prompts.RANDOM),  # by chance, and so not a second time for its group
+    ]
+    assert [r.reason for r in rows] == [prompts.LARGEST] + [prompts.RANDOM] * 8
     ids = [r.image_id for r in rows]
-    assert len(set(ids)) == 10 and not set(ids) & {"i02", "i03", "blank", "none", *(r for r, _ in removed)}
+    assert len(set(ids)) == 9 and not set(ids) & {"i02", "i03", "blank", "none", *(r for r, _ in removed)}
     assert ids == [
         r.image_id for r in prompts.prompts(images.repartition(3), verdicts, duplicates, 10, seed=0).collect()
     ]
     assert ids != [r.image_id for r in prompts.prompts(images, verdicts, duplicates, 10, seed=1).collect()]
     assert prompts.prompts(images, verdicts, duplicates, 1000, seed=0).count() == 40 - 2 - 8
+
+
+def test_the_random_prompts_are_drawn_from_all_also_from_the_largest_groups(spark: SparkSession) -> None:
+    images = spark.createDataFrame([(f"i{n:02}", f"caption {n}") for n in range(40)], "image_id string, caption string")
+    removed = [(f"r{n:02}-{copy}", f"i{n:02}") for n in range(40) for copy in range(1 + n % 3)]
+    grouped = spark.createDataFrame(removed, "removed_id string, kept_id string")
+    alone, verdicts = grouped.limit(0), spark.createDataFrame([], "image_id string, kept boolean")
+    all_by_chance = [row.image_id for row in prompts.prompts(images, verdicts, alone, 20, seed=0).collect()]
+
+    rows = prompts.prompts(images, verdicts, grouped, 20, seed=0).collect()
+
+    by_chance = [row for row in rows if row.reason == prompts.RANDOM]
+    assert [row.image_id for row in by_chance] == all_by_chance[:10]
+    assert max(row.group_size for row in by_chance) == 4
+    largest = [row for row in rows if row.reason == prompts.LARGEST]
+    assert len(largest) == 10 and len({row.image_id for row in rows}) == 20
+    left = set(range(2, 40, 3)) - {int(row.image_id[1:]) for row in by_chance}
+    assert [row.image_id for row in largest][: len(left)] == [f"i{n:02}" for n in sorted(left)][:10]
 
 
 def test_prompts_are_written_as_csv_and_json_lines(job: Job, tmp_path: Path) -> None:
