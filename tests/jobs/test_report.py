@@ -84,7 +84,10 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.SCORES: scores,
         tables.LABELS: [(i, "fireworks", i in filtered, "random", "test", when) for i in ids[: count // 3]],
         tables.THRESHOLDS: [("fireworks", "digest-of-a-classifier", 0.2954, 0.9537, 0.95, 312, 4012, 3, 8)],
-        tables.VERDICTS: [(i, i not in filtered, ["fireworks"] if i in filtered else []) for i in ids],
+        tables.VERDICTS: [
+            (i, i not in filtered, ["fireworks: labelled", "fireworks: score 0.9 >= 0.3"] if i in filtered else [])
+            for i in ids
+        ],
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
         tables.DEDUP_QUALITY: [
