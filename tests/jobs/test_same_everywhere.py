@@ -116,7 +116,7 @@ def test_a_cluster_gives_the_rows_of_one_process(
     # Another working directory and no PYTHONPATH: the code must come from the zip alone.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_GATEWAY_PORT")}
     environment |= {"SPARK_HOME": str(SPARK_HOME), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    answer = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    answer = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=2400)
     assert answer.returncode == 0, answer.stderr[-4000:]
     assert_same(reference, Lake(spark, str(tmp_path / "lake")))
 
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_and_started_again_gives_the_same_rows(
     with log.open("wb") as file:
         # In a session of its own, so that the JVM and the Python workers die with it.
         killed = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1800
         while not (lake / "verdicts" / "_delta_log" / f"{0:020}.json").exists():
             assert killed.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(0.05)
