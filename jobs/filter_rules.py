@@ -1,8 +1,8 @@
 """Rules of `filter`: conditions on what is known of an image without looking at it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, SparkSession
@@ -71,11 +71,9 @@ def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
         return _told_of(images).select("image_id", F.explode(F.array_compact(F.array(*each))).alias("why"))
 
 
-@contextmanager
-def _lenient(spark: SparkSession) -> Iterator[None]:
+def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
     """A cast that fails, a division by zero give null: one field of one image would end the whole filter."""
-    with overridden(spark, {"spark.sql.ansi.enabled": "false"}):
-        yield
+    return overridden(spark, {"spark.sql.ansi.enabled": "false"})
 
 
 def _told_of(images: DataFrame) -> DataFrame:

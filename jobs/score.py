@@ -12,6 +12,7 @@ from jobs import model_files, tables
 from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.score_gaps import STAGE, given_up
 from jobs.session import overridden
 from models import classifier, encoder, runtime
 from models.classifier import ImageModel
@@ -25,7 +26,6 @@ from udfs.scoring import SCORED, Scoring
 HEAD = "models/head-{}.onnx"
 
 
-_STAGE = "score"
 _TASKS_PER_CORE = 8
 
 
@@ -197,7 +197,7 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
     images = job.lake.read(tables.IMAGES)
     with job.progress.step("score: look for what is missing"):
         signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
-        done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine))
+        done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine).select("image_id"))
         counts = [row for row in missing_by_part(images, done).orderBy("part").collect() if row.missing]
     scoring = _scoring(job.lake.spark, job.settings.score, classifiers, ship_encoder(job))
     score_part = _score_part if digests else _embed_part
@@ -278,11 +278,6 @@ def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests
     return done
 
 
-def given_up(quarantine: DataFrame) -> DataFrame:
-    """Images that could not be decoded before; to try them again, delete their rows of the table quarantine."""
-    return quarantine.where(F.col("stage") == _STAGE).select("image_id")
-
-
 def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
     """How many images of each part are scored and how many are not.
 
@@ -315,7 +310,7 @@ def failures(results: DataFrame, images: DataFrame) -> DataFrame:
     """A quarantine row for each image that could not be decoded after all."""
     failed = results.where(F.col("reason").isNotNull()).select("image_id", "reason", "detail")
     named = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
-    return named.select("source", "key", F.lit(_STAGE).alias("stage"), "reason", "detail", "image_id")
+    return named.select("source", "key", F.lit(STAGE).alias("stage"), "reason", "detail", "image_id")
 
 
 def _fates() -> tuple[Column, Column]:

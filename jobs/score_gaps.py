@@ -9,6 +9,9 @@ from jobs import tables
 from jobs.job import Job
 from models.errors import WinnowError
 
+STAGE = "score"
+"""What the table quarantine calls scoring."""
+
 
 def require_signals(job: Job, encoder: str, found: int) -> None:
     """Makes sure that every image which can be decoded has a signal.
@@ -31,6 +34,18 @@ def require_signals(job: Job, encoder: str, found: int) -> None:
         raise WinnowError(f"{missing} of {total} images have no signals of encoder {encoder}: run `winnow score` first")
 
 
+def given_up(quarantine: DataFrame) -> DataFrame:
+    """Images that could not be decoded before; to try them again, delete their rows of the table quarantine.
+
+    Args:
+        quarantine: Table quarantine.
+
+    Returns:
+        image_id, reason.
+    """
+    return quarantine.where(F.col("stage") == STAGE).select("image_id", "reason")
+
+
 def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) -> DataFrame:
     """Images that scoring could not decode: quarantined by it, and without signals.
 
@@ -42,7 +57,7 @@ def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) ->
     Returns:
         image_id, reason.
     """
-    failed = quarantine.where(F.col("stage") == "score").groupBy("image_id").agg(F.min("reason").alias("reason"))
+    failed = given_up(quarantine).groupBy("image_id").agg(F.min("reason").alias("reason"))
     there = failed.join(images.select("image_id"), "image_id", "left_semi")
     return there.join(signals.select("image_id"), "image_id", "left_anti")
 

@@ -86,14 +86,9 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
 def filtered_by(verdicts: DataFrame) -> dict[str, int]:
     """How many images each category, rule or fault took out, the most frequent first; an image may have several."""
     # Once each: what scores high may be labelled too.
-    named = F.array_distinct(F.transform("reasons", lambda why: F.substring_index(why, ": ", 1)))
-    counts = (
-        verdicts.select(F.explode(named).alias("by"))
-        .groupBy("by")
-        .count()
-        .orderBy(F.desc("count"), "by")
-        .limit(_REASONS)
-    )
+    names = F.array_distinct(F.transform("reasons", lambda why: F.substring_index(why, ": ", 1)))
+    named = verdicts.select(F.explode(names).alias("by"))
+    counts = named.groupBy("by").count().orderBy(F.desc("count"), "by").limit(_REASONS)
     return {row["by"]: row["count"] for row in counts.collect()}
 
 
