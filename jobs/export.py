@@ -13,6 +13,7 @@ from jobs.exports import card, croissant, datacomp, layout, parquet, shards, web
 from jobs.exports.folder import PART, Folder
 from jobs.exports.origin import made_from, origin
 from jobs.exports.shards import Shard, Writer
+from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from models.errors import LostRowsError, WinnowError
 
@@ -59,16 +60,18 @@ def run(job: Job, directory: str, format: str) -> Summary:
         format: One of `FORMATS`.
 
     Raises:
-        WinnowError: The format is unknown, there is nothing to export, or the folder holds something else.
-        LostRowsError: Not every image was written.
+        WinnowError: The format is unknown, there is nothing to export, curated is older than what it was made from, or
+            the folder holds something else.
+        LostRowsError: The counts of the card do not add up, and nothing is written; or not every image was written.
     """
     if format not in FORMATS:
         raise WinnowError(f"--format {format} is none of {', '.join(FORMATS)}")
     lake, settings = job.lake, job.settings
+    require_kept(lake)
     curated = lake.require(tables.CURATED)
+    lake.require_current(tables.CURATED)
     commit = lake.commit(tables.CURATED)
     assert commit is not None  # required above
-    _warn_if_stale(job)
     wanted = {"format": format, "lake": lake.uri, "curated": made_from(commit), "seed": settings.seed}
     wanted["shard_samples"] = settings.export.shard_samples if format in _WRITERS else None
     described = fingerprint(settings.export.card)
@@ -80,6 +83,9 @@ def run(job: Job, directory: str, format: str) -> Summary:
     images = curated.count()
     if not images:
         raise WinnowError(f"{lake.uri}: the table curated holds no image, so there is nothing to export: filter less")
+    with job.progress.step("export: check the counts"):
+        made_of = origin(lake)
+        check_counts(made_of["counts"])
     folder.make()
     folder.write(STARTED, _json({"made_from": wanted}))
     if before is not None:  # it is not whole, or is to be described anew
@@ -92,8 +98,36 @@ def run(job: Job, directory: str, format: str) -> Summary:
             "delete the folder and export again, and report this if it stays"
         )
     summary: Summary = {"images": images, **made.notes, "folder": folder.uri}
-    _describe(job, folder, {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary})
+    told = {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary}
+    _describe(job, folder, {**told, **made_of})
     return summary
+
+
+def check_counts(counts: Mapping[str, int | None]) -> None:
+    """Makes sure that the sums on the card are true.
+
+    Args:
+        counts: `counts` of `jobs.exports.origin.origin`. What nobody has counted is null, and is not compared.
+
+    Raises:
+        LostRowsError: They are not; the message names the sum.
+    """
+    rows, images, curated = (counts.get(name) for name in ("rows_read", "images", "curated"))
+    repeats, quarantined, filtered, duplicates = (
+        counts.get(name) or 0 for name in ("repeats", "quarantined", "filtered", "duplicates")
+    )
+    if images is None:
+        return
+    if rows is not None and rows != repeats + quarantined + images:
+        raise LostRowsError(
+            f"export: {rows:,} rows read are not {repeats:,} repeats + {quarantined:,} quarantined + {images:,} "
+            "images, so the card would be false: run `winnow run` with all sources on a new lake"
+        )
+    if images != filtered + duplicates + (curated or 0):
+        raise LostRowsError(
+            f"export: {images:,} images are not {filtered:,} filtered + {duplicates:,} duplicates + {curated or 0:,} "
+            "curated, so the card would be false: run `winnow filter`, `winnow dedup` and `winnow weigh`"
+        )
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -130,15 +164,14 @@ def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) -> W
     return Written([entry], images, {"uids": uids, "bytes": file.size})
 
 
-def _describe(job: Job, folder: Folder, made: Mapping[str, Any]) -> None:
+def _describe(job: Job, folder: Folder, manifest: Mapping[str, Any]) -> None:
     """Writes the card and the metadata, and then the manifest that makes the export whole."""
     with job.progress.step("export: describe the set"):
-        manifest = {**made, **origin(job.lake)}
-    folder.write(_CARD, card.render(manifest).encode("utf-8", "replace"))
-    folder.write(_CROISSANT, _json(croissant.metadata(manifest)))
-    folder.delete_parts()
-    folder.write(MANIFEST, _json(manifest))
-    folder.delete(STARTED)
+        folder.write(_CARD, card.render(manifest).encode("utf-8", "replace"))
+        folder.write(_CROISSANT, _json(croissant.metadata(manifest)))
+        folder.delete_parts()
+        folder.write(MANIFEST, _json(manifest))
+        folder.delete(STARTED)
 
 
 # The folder as it is found ------------------------------------------------------------------------------------------
@@ -187,12 +220,6 @@ def _missing(folder: Folder, manifest: Mapping[str, Any]) -> bool:
     endings = _ENDINGS.get(manifest["made_from"]["format"], ())
     whole = len(shards.finished(names, len(files), endings)) == len(files) if endings else True
     return not (whole and names >= {_CARD, _CROISSANT, *(file["name"] for file in files)})
-
-
-def _warn_if_stale(job: Job) -> None:
-    newer = job.lake.newer(tables.CURATED)
-    if newer:
-        job.progress.warn(f"curated is older than {', '.join(newer)}: run `winnow weigh` to bring it up to date")
 
 
 def _json(value: Any) -> bytes:

@@ -7,10 +7,28 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.job import Job
+from jobs.lake import Lake
 from models.errors import WinnowError
 
 STAGE = "score"
 """What the table quarantine calls scoring."""
+
+
+def require_images(lake: Lake) -> None:
+    """Makes sure that a lake that was ingested holds an image: without one no command has anything to do.
+
+    Raises:
+        WinnowError: It holds none; the message says what became of the rows that were read.
+    """
+    if not lake.exists(tables.IMAGES) or not lake.read(tables.IMAGES).isEmpty():
+        return
+    faults = lake.read(tables.QUARANTINE).groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(3)
+    found = ", ".join(f"{row['reason']} {row['count']:,}" for row in faults.collect())
+    why = f"every row that was read is in the table quarantine ({found})" if found else "its sources hold no row"
+    raise WinnowError(
+        f"{lake.uri} holds no image, since {why}: run `winnow run SOURCE --lake {lake.uri}` with images that can be "
+        "read"
+    )
 
 
 def require_signals(job: Job, encoder: str, found: int) -> None:

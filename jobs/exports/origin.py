@@ -79,11 +79,14 @@ def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     counted = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.WEIGHTS)
     rows = {table.name: lake.read(table).count() for table in counted if table.name in commits}
     came = funnel(lake, rows)
-    curated = lake.read(tables.CURATED).count()
+    curated = lake.read(tables.CURATED).count() if tables.CURATED.name in commits else None
     if came is None:
         return {"curated": curated}
-    names = ("rows_read", "repeats", "quarantined", "images", "filtered", "duplicates")
-    return {**{name: getattr(came, name) for name in names}, "curated": curated}
+    read = ("rows_read", "repeats", "quarantined")
+    # Without the table sources nobody has counted rows: the funnel's 0 is none.
+    counts = {name: getattr(came, name) if tables.SOURCES.name in commits else None for name in read}
+    later = {name: getattr(came, name) for name in ("images", "filtered", "duplicates")}
+    return {**counts, **later, "curated": curated}
 
 
 def _by_reason(rows: DataFrame) -> dict[str, int]:

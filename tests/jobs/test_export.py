@@ -20,7 +20,7 @@ from jobs.exports import card, croissant, layout, origin, webdataset
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from models.errors import WinnowError
+from models.errors import LostRowsError, WinnowError
 from tests.conftest import SPARK
 from tests.jobs.samples import CAPTIONS, Picture, encoded, members_of, write_tar
 
@@ -391,14 +391,64 @@ def test_what_cannot_be_exported_is_said_in_a_line(source, shards, lake, tmp_pat
         export.run(job_on(source[0]), str(shards), "parquet")
 
 
-def test_a_curated_set_older_than_what_it_was_made_of_is_told(source, lake, tmp_path):
-    job = job_on(lake)
+def test_a_curated_set_older_than_what_it_was_made_from_is_not_exported(source, lake, tmp_path):
     rows = source[0].read(tables.CURATED).limit(1)
     lake.replace(tables.CURATED, rows, Recipe("weigh", {"verdicts": 3}))
 
-    export.run(job, str(tmp_path / "set"), "datacomp")
+    with pytest.raises(WinnowError, match="'curated' is older than verdicts: run `winnow weigh` first"):
+        export.run(job_on(lake), str(tmp_path / "set"), "datacomp")
 
-    assert "curated is older than verdicts: run `winnow weigh`" in job.progress.console.file.getvalue()
+    assert not (tmp_path / "set").exists()
+
+
+def test_where_the_filter_leaves_nothing_export_says_what_removed_it_and_what_to_change(source, lake, tmp_path):
+    images = source[0].read(tables.IMAGES).limit(2)
+    lake.replace(tables.IMAGES, images, Recipe("ingest"))
+    reasons = F.array(F.lit("small: least(width, height) < 256"))
+    verdicts = images.select("image_id", F.lit(False).alias("kept"), reasons.alias("reasons"))
+    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", settings={"models": {}, "rules": {"small": "…"}}))
+
+    with pytest.raises(WinnowError) as told:
+        export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
+
+    assert str(told.value).endswith(
+        "the filter removed every image (small 2), so nothing is kept: change filter.rules.small, then run "
+        "`winnow filter`, `winnow dedup` and `winnow weigh`"
+    )
+
+
+COUNTS = {
+    "rows_read": 10, "repeats": 1, "quarantined": 2, "images": 7, "filtered": 3, "duplicates": 1, "curated": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (COUNTS, None),
+        ({"curated": 3}, None),
+        ({**COUNTS, "rows_read": None, "repeats": None, "quarantined": None}, None),
+        ({**COUNTS, "filtered": None, "duplicates": None, "curated": 7}, None),
+        ({**COUNTS, "curated": 5}, "7 images are not 3 filtered \\+ 1 duplicates \\+ 5 curated"),
+        ({**COUNTS, "rows_read": 11}, "11 rows read are not 1 repeats \\+ 2 quarantined \\+ 7 images"),
+    ],
+)
+def test_a_card_whose_sums_are_false_is_not_written(counts, message):
+    if message is None:
+        export.check_counts(counts)
+        return
+    with pytest.raises(LostRowsError, match=message):
+        export.check_counts(counts)
+
+
+def test_counts_are_checked_before_a_file_is_written(source, lake, tmp_path):
+    lake.replace(tables.IMAGES, source[0].read(tables.IMAGES), Recipe("ingest"))
+    lake.replace(tables.CURATED, source[0].read(tables.CURATED).limit(1), Recipe("weigh"))
+
+    with pytest.raises(LostRowsError, match="9 images are not 0 filtered \\+ 0 duplicates \\+ 1 curated"):
+        export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
+
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("images", [1000, 100_001])
