@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs import keyword_lists, report_words, tables, weigh
 from jobs.config import AuditSettings, fingerprint
+from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from models import shifts
@@ -19,7 +20,7 @@ from udfs.captions import Keywords, caption_tokens, keyword_words
 _SAID = 4
 
 # Raised where other rows would come out than by the version before: what that wrote is made anew.
-_REVISION = 2
+_REVISION = 3
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ class Watched:
 
 
 def run(job: Job) -> Summary:
-    """Counts the listed keywords and the words that moved most, and writes keyword_shift."""
+    """Counts the listed keywords and the words that moved most, and writes keyword_shift.
+
+    Raises:
+        WinnowError: No image is kept, or the weights are not those of the lake as it is now.
+    """
     lake, settings = job.lake, job.settings.audit
+    require_kept(lake)
     lake.require(tables.WEIGHTS)
     lake.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
     listed = keyword_lists.topics_of(settings.keywords, settings.lists)
@@ -169,6 +175,8 @@ def shift_rows(
 ) -> list[dict[str, str | float | int | bool | None]]:
     """Rows of keyword_shift, most frequent keyword first; keywords that no caption holds are left out.
 
+    Where no caption was filtered no word moved, and an interval would say that one may have: there is none.
+
     Args:
         counts: As `models.shifts.moves` wants them.
         watched: The keywords.
@@ -187,6 +195,8 @@ def shift_rows(
         numbers = [*moves.shares[i], *(ends[i] for ends in moves.filtered), *(ends[i] for ends in moves.weighted)]
         # A number that cannot be had (a share of nothing) is null.
         values = [float(value) if np.isfinite(value) else None for value in numbers]
+        if total[0] == total[1]:
+            values[4:6] = values[7:9] = None, None
         about = (int(unfiltered[i]), watched.topics[i], bool(picked[i]), float(doubt[i]), watched.looks)
         rows.append(dict(zip(names, (watched.keywords.names[i], *values, *about), strict=True)))
     return rows
@@ -214,6 +224,8 @@ def _array(counts: DataFrame, watched: Watched, settings: AuditSettings) -> NDAr
 
 def _summary(job: Job, found: list[Row], watched: Watched) -> Summary:
     """What was found, in words."""
+    if found and all(row.shift_low is None for row in found):
+        return {"words looked at": watched.looks, "captions filtered": "none, so no word moved"}
     listed = report_words.notable([row for row in found if not row.mover])
     movers = report_words.notable([row for row in found if row.mover])
     shown = listed or [row for row in found if not row.mover]

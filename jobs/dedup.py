@@ -16,7 +16,7 @@ from jobs.filter import require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_encoder
-from jobs.score_gaps import require_signals
+from jobs.score_gaps import require_images, require_signals
 from models.errors import LostRowsError, WinnowError
 from udfs.hashes import PDQ_DISTANCE
 
@@ -45,6 +45,7 @@ def run(job: Job) -> Summary:
         LostRowsError: The result breaks a promise; nothing is taken for whole.
     """
     lake, settings = job.lake, job.settings
+    require_images(lake)
     lake.require(tables.SIGNALS)
     require_verdicts(lake)
     rule = rule_for(job)
@@ -335,7 +336,7 @@ def _warn_of_far_members(job: Job, gone: DataFrame, max_distance: int) -> None:
 
 
 def _recall_words(quality: SearchRecall) -> str:
-    if not quality.exhaustive:
+    if quality.recall is None:
         return f"no pair among {quality.sampled} sampled hashes and all others"
     interval = f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
     return f"{interval}; of {quality.both_kept:,} of {quality.exhaustive:,} pairs both images are kept"

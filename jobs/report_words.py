@@ -90,8 +90,13 @@ def shift(change: float | None, low: float | None, high: float | None) -> str:
     Examples:
         >>> shift(-0.142, -0.15, -0.133)
         '−14.2 % [−15.0, −13.3]'
+        >>> shift(0.0, None, None)
+        '0.0 %'
     """
-    return f"{signed(change)} % [{signed(low)}, {signed(high)}]" if change is not None else _NONE
+    if change is None or not isfinite(change):
+        return _NONE
+    known = low is not None and high is not None and isfinite(low) and isfinite(high)
+    return f"{signed(change)} % [{signed(low)}, {signed(high)}]" if known else f"{signed(change)} %"
 
 
 def chance(share: float | None) -> str:
@@ -134,6 +139,32 @@ def verdict(funnel: Funnel | None) -> str:
     return f"Of {plural(funnel.rows_read, 'picture')} read, {funnel.kept:,} {_are(funnel.kept)} kept{lost}."
 
 
+def nothing_kept(funnel: Funnel | None) -> str:
+    """Why no picture is kept, and what to do, in one sentence; empty where some are, or where nothing was read.
+
+    Args:
+        funnel: What came in and what became of it.
+    """
+    if funnel is None or funnel.kept:
+        return ""
+    if not funnel.images:
+        return "No picture could be read, so there is none to work on: `winnow run SOURCE` with others reads more."
+    return (
+        f"The filter removed every picture ({funnel.images:,}), so nothing is kept: change filter.rules "
+        "or lower the recall of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
+    )
+
+
+def without_category(funnel: Funnel | None) -> str:
+    """What the filter does where no category is set, in one sentence."""
+    none = "No category of pictures to filter out is set"
+    how = "Describe one in the settings as `[categories.NAME]`, then `winnow run` fills this section."
+    if funnel is None or not funnel.filtered:
+        return f"{none}{'' if funnel and not funnel.images else ', so that every picture is kept'}. {how}"
+    by = ", ".join(f"{name} {number(count)}" for name, count in funnel.filtered_by.items())
+    return f"{none}; {plural(funnel.filtered, 'picture is', 'pictures are')} filtered by other reasons: {by}. {how}"
+
+
 def recall_bound(category: Category) -> str:
     """What the threshold of a category promises, in one sentence."""
     limit = category.threshold
@@ -160,11 +191,13 @@ def cost(category: Category) -> str:
 def search_recall(duplicates: Duplicates) -> str:
     """How good the search for duplicates was, in one sentence."""
     quality = duplicates.quality
+    if quality is not None and quality.distinct_hashes == 0:
+        return "No picture has a hash that can be compared, so the search has no recall."
     if quality is None or not quality.sampled:
         return "The recall of the search was not measured (dedup.sample is 0)."
     against = f"an exhaustive search for {plural(quality.sampled, 'sampled picture')}"
     if not quality.exhaustive_pairs:
-        return f"Even {against} found no pair within {quality.max_distance} bits."
+        return f"Even {against} found no other hash within {quality.max_distance} bits."
     interval = f"[{100 * quality.recall_low:.1f}, {100 * quality.recall_high:.1f}]"
     found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
     left = (
@@ -188,11 +221,32 @@ def weights_worth(weights: Weights) -> str:
     quality = weights.quality
     if quality is None or not quality.kept:
         return ""
+    if quality.probe_auc is None:
+        return f"{no_probe(quality)} {reach(weights.reach)}" if weights.reach else no_probe(quality)
     share = quality.effective_sample_size / quality.kept
     clipped = f"{plural(quality.clipped, 'weight was', 'weights were')} clipped"
     worth = f"The weighted set is worth {quality.effective_sample_size:,.0f} of its {quality.kept:,} pictures"
     text = f"{worth} ({percent(share, 0)}); {clipped}."
     return f"{text} {reach(weights.reach)}" if weights.reach else text
+
+
+def no_probe(quality: Row) -> str:
+    """Why all kept pictures weigh the same, in one sentence.
+
+    Args:
+        quality: A row of weight_quality that knows no area under the curve of a probe.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> no_probe(SimpleNamespace(kept=6, reference=6))
+        'All kept pictures weigh the same: the filter removed no picture, so there is nothing to weigh back.'
+    """
+    if quality.kept == quality.reference:
+        return "All kept pictures weigh the same: the filter removed no picture, so there is nothing to weigh back."
+    return (
+        "All kept pictures weigh the same: they are too few, or no word stands in enough captions, to fit a probe that "
+        "tells what filtering changed."
+    )
 
 
 def reach(found: Reach) -> str:
@@ -300,6 +354,8 @@ def none_notable(keywords: Sequence[Row]) -> str:
         >>> none_notable([SimpleNamespace(shift_low=-0.3, shift_high=-0.1)])
         'No keyword stands out beyond doubt: 1 interval without 0 may be chance among so many words.'
     """
+    if all(row.shift_low is None for row in keywords):
+        return "No keyword moved: the filter removed no caption."
     leaving = sum(_leaves_out(row.shift_low, row.shift_high, 0.0) for row in keywords)
     if not leaving:
         return "No keyword stands out beyond doubt: every interval includes 0."

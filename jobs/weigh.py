@@ -15,7 +15,7 @@ from scipy import sparse
 from jobs import report_words, tables
 from jobs.config import WeighSettings, fingerprint
 from jobs.facts import weights as facts
-from jobs.filter import require_verdicts
+from jobs.filter import require_kept, require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.nearest import nearest_by_embedding
@@ -31,7 +31,7 @@ _LOST_SHOWN = 48
 _SLOTS = 1 << 40
 
 # Raised where other weights would come out than by the version before: what that wrote is made anew.
-_REVISION = 2
+_REVISION = 3
 
 # In the order in which they are written.
 _WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
@@ -112,7 +112,8 @@ def run(job: Job) -> Summary:
     """Weighs the kept images and writes weights, weight_quality and curated.
 
     Raises:
-        WinnowError: Images came, or were judged anew, after the filter or the search for duplicates.
+        WinnowError: Images came, or were judged anew, after the filter or the search for duplicates; or no image is
+            kept.
         LostRowsError: Images are not the sum of kept, filtered and duplicates.
     """
     lake, settings = job.lake, job.settings.weigh
@@ -120,6 +121,7 @@ def run(job: Job) -> Summary:
     lake.require(tables.DUPLICATES)
     require_verdicts(lake)
     lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
+    require_kept(lake)
     inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
     encoder = current_encoder(job)
     _check_compared(job, encoder.digest)
@@ -157,10 +159,6 @@ def _check_compared(job: Job, encoder: str) -> None:
 
 def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
     lake, settings = job.lake, job.settings.weigh
-    if data.kept == 0:
-        raise WinnowError(
-            "weigh: no image is kept, so there is nothing to weigh: lower the thresholds and filter again"
-        )
     features = _features(job, data, dims)
     with job.progress.step("weigh: fit the probe"):
         probes, quality = _fit(job, features, data)
@@ -292,10 +290,11 @@ def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
 
 
 def _fit(job: Job, features: Features, data: Gathered) -> tuple[list[Probe], ProbeQuality]:
-    """Cross-fitted probes; where there is no feature to weigh by, ones that weigh everything alike."""
+    """Cross-fitted probes; where there is no feature, or too few images, ones that weigh everything alike."""
     settings, seed = job.settings.weigh, job.settings.seed
+    alike = [Probe(np.zeros(len(features.words) + features.dims), 0.0)] * settings.folds
     if not features.words and not features.dims:
-        return [Probe(np.zeros(0), 0.0)] * settings.folds, ProbeQuality(0.5, 0.0)
+        return alike, ProbeQuality(None, None)
     # Both sides about `sample` images, whatever the lake's size; an image that was kept is a sample of both.
     in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in (data.total, data.kept))
     rows = data.rows.where(in_all | (F.col("kept") & in_kept))
@@ -311,6 +310,11 @@ def _fit(job: Job, features: Features, data: Gathered) -> tuple[list[Probe], Pro
     places = [np.flatnonzero(found.column(side).to_numpy()) for side in ("in_all", "in_kept")]
     unfiltered = np.repeat([True, False], [len(side) for side in places])
     every = np.concatenate(places)
+    if not probe.can_cross_fit(unfiltered, fold[every]):
+        job.progress.warn(
+            f"weigh: {data.kept:,} of {data.total:,} images are kept, too few for a probe, so all weigh the same"
+        )
+        return alike, ProbeQuality(None, None)
     return probe.cross_fit(matrix[every], unfiltered, fold[every], settings.regularisation)
 
 
@@ -318,11 +322,13 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _beyond_reach(data: Gathered, settings: WeighSettings, seed: int) -> tuple[float, list[tuple[str, str, float]]]:
+def _beyond_reach(
+    data: Gathered, settings: WeighSettings, seed: int
+) -> tuple[float | None, list[tuple[str, str, float]]]:
     """`models.probe.beyond_reach` for bounded samples against all kept images.
 
     Returns:
-        Share of the sampled removed images (nan where there is nothing to compare), and those that are least like any
+        Share of the sampled removed images (None where there is nothing to compare), and those that are least like any
         kept one: image_id, its nearest kept image, their similarity.
     """
     order = F.xxhash64(F.lit(seed + 2), "image_id"), F.col("image_id")
@@ -332,7 +338,7 @@ def _beyond_reach(data: Gathered, settings: WeighSettings, seed: int) -> tuple[f
     some = [F.broadcast(side.orderBy(*order).limit(settings.reach_sample)) for side in sides]
     removed, kept = (embedded.join(ids, "image_id").orderBy(*order).collect() for ids in some)
     if not removed or len(kept) < 2:
-        return float("nan"), []
+        return None, []
     asked = [*removed, *kept]
     queries = np.asarray([row.embedding for row in asked], dtype=np.float32)
     nearest: dict[int, tuple[str, float]] = {}

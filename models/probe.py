@@ -61,13 +61,15 @@ class ProbeQuality:
     """How well the probes do on images that they did not see.
 
     Attributes:
-        auc: Area under the ROC curve; 0.5 means that filtering left no trace in the features.
-        calibration_error: Expected calibration error, mean gap between predicted and observed share over the bins.
+        auc: Area under the ROC curve; 0.5 means that filtering left no trace in the features. None where no probe was
+            fitted.
+        calibration_error: Expected calibration error, mean gap between predicted and observed share over the bins;
+            None where no probe was fitted.
         reliability: The reliability curve, by rising prediction.
     """
 
-    auc: float
-    calibration_error: float
+    auc: float | None
+    calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...] = ()
 
 
@@ -126,6 +128,23 @@ def _variances(features: sparse.csr_matrix) -> NDArray[np.float64]:
     mean = _mean(features)
     square = np.asarray(features.multiply(features).mean(axis=0)).ravel()
     return np.asarray(square - mean**2, dtype=np.float64)
+
+
+def can_cross_fit(unfiltered: NDArray[np.bool_], folds: NDArray[np.int64]) -> bool:
+    """Whether every fold leaves images of both sides to the probe that is fitted without it.
+
+    Args:
+        unfiltered: Side of each row, shape (n,).
+        folds: Fold of each row, shape (n,).
+
+    Examples:
+        >>> can_cross_fit(np.array([True, True, False, False]), np.array([0, 1, 0, 1]))
+        True
+        >>> can_cross_fit(np.array([True, True, False]), np.array([0, 1, 1]))
+        False
+    """
+    sides = (unfiltered, ~unfiltered)
+    return len(folds) > 0 and all((side & (folds != fold)).any() for fold in np.unique(folds) for side in sides)
 
 
 def cross_fit(

@@ -49,6 +49,9 @@ def moves(counts: NDArray[np.float64], confidence: float, widened: NDArray[np.fl
         that of Clopper and Pearson (1934). Quantiles are Weibull's: the i-th of n resamples is that of i / (n + 1);
         those of i / n would make 94 % of 95.
     """
+    if len(counts) == 1:
+        none = np.zeros(0)
+        return Moves(np.zeros((0, 3)), (none, none, none), (none, none, none))
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = counts[1:] / counts[:1]
         moved = shares[:, :, 1:] / shares[:, :, :1] - 1.0

@@ -57,6 +57,7 @@ def reliability_curve(bins: Sequence[Reliability]) -> Markup:
     ends = [end for one in bins for end in (one.predicted, *one.interval)]
     step = share_step(max(ends) - min(ends))
     low, high = floor(min(ends) / step) * step, ceil(max(ends) / step) * step
+    high = high if high > low else low + step
     levels = [low + step * i for i in range(round((high - low) / step) + 1)]
 
     def place(value: float) -> float:

@@ -68,7 +68,7 @@ class SearchRecall:
         sampled: Hashes that were compared with all others.
         exhaustive: Pairs within the threshold that this found.
         found: How many of them the search under test had found.
-        recall: found / exhaustive; 1 where there was nothing to find.
+        recall: found / exhaustive; None where there was nothing to find.
         low: Lower end of its interval.
         high: Upper end.
         both_kept: Pairs of which both images are kept: what the misses cost. A pair that was not found costs nothing
@@ -78,7 +78,7 @@ class SearchRecall:
     sampled: int
     exhaustive: int
     found: int
-    recall: float
+    recall: float | None
     low: float
     high: float
     both_kept: int = 0
@@ -107,12 +107,12 @@ class SearchRecall:
             >>> one, many = np.ones(40, np.int64), np.full(4, 10)
             >>> SearchRecall.of(50, one, one, 0.95).low > 0.9 > SearchRecall.of(50, many, many, 0.95).low
             True
-            >>> SearchRecall.of(10, one[:0], one[:0], 0.95).recall
-            1.0
+            >>> print(SearchRecall.of(10, one[:0], one[:0], 0.95).recall)
+            None
         """
         total, hits = int(pairs.sum()), int(found.sum())
         if not total:
-            return cls(sampled, 0, 0, 1.0, 0.0, 1.0, both_kept)
+            return cls(sampled, 0, 0, None, 0.0, 1.0, both_kept)
         share, tail = hits / total, (1 - confidence) / 2
         drawn = _drawn_alone(pairs, found)
         good, bad = share * drawn, (1 - share) * drawn

@@ -86,7 +86,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         quality=quality[-1] if quality else None,
         sampled=tuple(lake.read(tables.DEDUP_DISTANCES).orderBy("distance").limit(257).collect()),
         misses=tuple(lake.read(tables.NEAR_MISSES).orderBy("distance", "a_id", "b_id").limit(_MISSES).collect()),
-        united=tuple(searches.where("not whole").orderBy("clusterings").collect()),
+        united=tuple(pair_search.measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
     )
 
 

@@ -92,6 +92,11 @@ class Weights:
     lost: tuple[Lost, ...] = ()
     reach: Reach | None = None
 
+    @property
+    def alike(self) -> bool:
+        """Whether all images weigh the same, so that there is no distribution to show."""
+        return bool(self.highest) and self.highest[0].value == self.lowest[0].value
+
 
 def weights(lake: Lake) -> Weights:
     """Histogram, quality, reliability curve and samples."""
@@ -157,7 +162,7 @@ class _Sides:
 
 def _sides(images: int, quality: Row | None) -> _Sides | None:
     """From the number of images of both sides: `weigh` takes all of a side, or a sample of the same size from each."""
-    if quality is None or not 0 < quality.kept <= quality.reference:
+    if images == 0 or quality is None or not 0 < quality.kept <= quality.reference:
         return None
     filtered = min(quality.kept, images / 2)
     unfiltered = min(quality.reference, images - filtered)

@@ -29,6 +29,6 @@ def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, 
     removed = spark.createDataFrame([(*row, True) for row in gone], "removed_id string, kept_id string, passed boolean")
     with pytest.raises(LostRowsError, match=message):
         dedup._checked_summary(job, members, removed, None, 0)
-    fine = SearchRecall(3, 0, 0, float("nan"), 0.0, 1.0)
+    fine = SearchRecall(3, 0, 0, None, 0.0, 1.0)
     summary = dedup._checked_summary(job, members, removed.limit(1), fine, 0)
     assert (summary["images compared"], summary["duplicates removed"], summary["kept"]) == (3, 1, 2)

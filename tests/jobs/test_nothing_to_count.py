@@ -1,0 +1,189 @@
+"""A statistic over nothing does not exist: it is None and its page says so, never NaN and never a made-up number."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from pyspark.sql import Row
+from scipy import sparse
+
+from jobs import compare, contact_sheet, report, report_words
+from jobs.charts import histograms, intervals
+from jobs.duplicates.search_recall import SearchRecall
+from jobs.facts import weights as facts
+from jobs.facts.funnel import Funnel
+from jobs.facts.samples import Sample
+from jobs.facts.weights import Reliability, WeightBin, Weights
+from jobs.regurgitation import _matrix
+from jobs.report_facts import Facts
+from models import probe, shifts
+from models.thresholds import Calibration
+
+ALIKE = Weights((WeightBin(1.0, 1.19, 6),), None, (Sample("a", 1.0),), (Sample("b", 1.0),))
+
+
+def quality(kept: int, reference: int, auc: float | None = None) -> Row:
+    return Row(
+        kept=kept, reference=reference, effective_sample_size=float(kept), clipped=0, max_weight=1.0, probe_auc=auc,
+        calibration_error=None, beyond_reach=None, features=[],
+    )  # fmt: skip
+
+
+def funnel(images: int, filtered: int, **by: int) -> Funnel:
+    return Funnel(images, 0, 0, images, images, filtered, 0, None, by)
+
+
+def page_of(**given: object) -> str:
+    """The report of these facts alone, without styles and charts."""
+    made = {
+        "funnel": None, "faults": (), "categories": (), "duplicates": None, "keywords": None, "weights": None,
+        "regurgitation": None, "encoders": (), "classifiers": (), "provenance": (), **given,
+    }  # fmt: skip
+    page = report.Page(
+        "lake", "/lake", report.datetime(2026, 1, 1), Facts(**made), {}, False, "", (), (("winnow", ""),)
+    )
+    return re.sub(r"<style>.*?</style>", "", report.render(page), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [(0, quality(6, 6)), (0, quality(1, 24)), (0, quality(0, 0)), (0, None)],
+    ids=["nothing filtered", "one kept", "nothing kept", "no quality"],
+)
+def test_without_a_probe_there_is_no_reliability_curve(images: int, told: Row | None) -> None:
+    assert facts._sides(images, told) is None
+    assert facts.reliability([], told) == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [(quality(6, 6), "the filter removed no picture"), (quality(3, 6), "they are too few, or no word stands")],
+)
+def test_weights_without_a_probe_say_why_all_are_alike_and_show_no_distribution(told: Row, why: str) -> None:
+    page = page_of(weights=Weights(ALIKE.bins, told, ALIKE.highest, ALIKE.lowest))
+
+    assert why in page
+    assert (
+        not re.search(r"\bnan\b", page, re.IGNORECASE)
+        and "Highest weights" not in page
+        and "area under the curve" not in page
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (funnel(0, 0), "No picture could be read"),
+        (funnel(6, 6, everything=6), "The filter removed every picture (6)"),
+    ],
+    ids=["nothing readable", "all filtered"],
+)
+def test_where_nothing_is_kept_the_report_says_what_to_do(found: Funnel, said: str) -> None:
+    page = page_of(funnel=found)
+
+    assert said in page
+    assert "so that every picture is kept" not in page or not found.filtered
+    assert "<code>winnow weigh</code> fills this section" not in page
+
+
+def test_without_a_category_the_report_says_what_else_filtered() -> None:
+    assert "6 pictures are filtered by other reasons: everything 6." in report_words.without_category(
+        funnel(8, 6, everything=6)
+    )
+    assert "so that every picture is kept" in report_words.without_category(funnel(8, 0))
+
+
+def test_a_search_with_nothing_to_find_has_no_recall() -> None:
+    none = np.zeros(0, np.int64)
+    assert SearchRecall.of(1, none, none, 0.95).recall is None
+    row = SimpleNamespace(distinct_hashes=0, sampled=0)
+    assert report_words.search_recall(SimpleNamespace(quality=row)).startswith("No picture has a hash")
+
+
+@pytest.mark.parametrize(
+    ("unfiltered", "fits"),
+    [
+        ([], False),
+        ([True], False),
+        ([True, True, True, False], False),
+        ([True, True, True, True], False),
+        ([True, True, False, False], True),
+    ],
+    ids=["no row", "one row", "one kept", "one side only", "both sides"],
+)
+def test_a_probe_is_fitted_only_where_each_fold_leaves_both_sides(unfiltered: list[bool], fits: bool) -> None:
+    sides, folds = np.array(unfiltered, dtype=np.bool_), np.arange(len(unfiltered)) % 2
+
+    assert probe.can_cross_fit(sides, folds) == fits
+    if fits:
+        return
+    # What it says is what would happen: without both sides there is no fit.
+    with pytest.raises(ValueError):
+        probe.cross_fit(sparse.csr_matrix(np.ones((len(sides), 1))), sides, folds, 1.0)
+
+
+def test_charts_of_nothing_and_of_one_value_are_drawn() -> None:
+    word = Row(keyword="w", shift=0.0, shift_low=None, shift_high=None, weighted_shift=0.0, weighted_low=None,
+               weighted_high=None)  # fmt: skip
+    drawn = [
+        histograms.histogram([], histograms.Axis("a", "b", "c", [])),
+        histograms.score_histogram([], None),
+        histograms.distance_histogram([], 0),
+        histograms.sampled_histogram([], 0),
+        histograms.nearest_histogram([], None),
+        histograms.weight_histogram([], None),
+        histograms.weight_histogram(ALIKE.bins, 1.0),
+        intervals.shift_chart([word]),
+        intervals.reliability_curve([Reliability(0.5, 0.5, 1, 0.5, 0.5, (0.5, 0.5))]),
+    ]
+    assert all(isinstance(one, Markup) and "nan" not in one for one in drawn)
+
+
+def test_no_word_moved_where_nothing_was_filtered() -> None:
+    row = Row(keyword="dog", shift=0.0, shift_low=None, shift_high=None, weighted_shift=0.0, weighted_low=None,
+              weighted_high=None, mover=False, adjusted=1.0)  # fmt: skip
+    assert report_words.shift_sentence(row) == "“dog” 0.0 % after filtering, 0.0 % after weighing"
+    assert report_words.none_notable([row]) == "No keyword moved: the filter removed no caption."
+    assert report_words.notable([row]) == [] and report_words.not_undone([row], 0.01, 0.8) == []
+
+
+def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:
+    moved = shifts.moves(np.zeros((1, 11, 3)), 0.95, np.zeros(0))
+    assert moved.shares.shape == (0, 3) and all(len(ends) == 0 for ends in (*moved.filtered, *moved.weighted))
+    assert len(shifts.adjusted(np.zeros(0))) == 0
+
+
+def test_precision_of_no_dropped_image_is_not_a_number_that_a_summary_shows() -> None:
+    from jobs.calibrate import Outcome, _summary
+
+    nothing = Calibration(0.5, 0.0, 0.95, 0, 10, 0, 0, 1.0)
+    assert not any("precision" in name or "nan" in str(value) for name, value in
+                   _summary({"boats": Outcome(nothing)}).items())  # fmt: skip
+
+
+def test_generated_images_of_which_none_can_be_compared_have_no_rate() -> None:
+    summary = {"generated images": 3, "compared": 0, "not decodable": 3, "images searched": 9, "copies": 0,
+               "copies of the prompt's own image": 0, "a copy is within": "54 bits of 256"}  # fmt: skip
+
+    page = contact_sheet.render("lake", (), summary)
+
+    assert "None of the 3 generated images could be compared: 3 could not be decoded" in page
+    assert "full of copies" not in page and "0 of 0" not in page
+
+
+def test_no_embedding_is_a_matrix_without_rows() -> None:
+    import pyarrow as pa
+
+    empty = pa.table({"embedding": pa.chunked_array([pa.array([], pa.list_(pa.float32()))])})
+    assert _matrix(empty).shape[0] == 0
+
+
+def test_lakes_without_words_have_no_section_of_words_when_compared() -> None:
+    blank = {"counts": {"curated": None}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None,
+             "weights": None, "tables": {}, "models": {}, "software": {}}  # fmt: skip
+    titles = [section.title for section in compare.sections(blank, blank, {}, [])]
+    assert "Keyword shifts after weighing" not in titles
+    lines = [line for section in compare.sections(blank, blank, {}, []) for line in section.lines]
+    assert all((line.a, line.b) == ("–", "–") for line in lines if line.name == "curated")
