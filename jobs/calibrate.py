@@ -325,7 +325,8 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
         summary |= {f"{category}: {what}": told for what, told in outcome.gaps.items()}
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
         summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
-        summary[f"{category}: precision about"] = f"{share:.1%} ({low:.1%} to {high:.1%})"
+        if not math.isnan(share):
+            summary[f"{category}: precision about"] = f"{share:.1%} ({low:.1%} to {high:.1%})"
     lacks = [f"{category}: {outcome.lack}" for category, outcome in outcomes.items() if outcome.lack]
     if lacks:
         summary[_LACKS] = "; ".join(lacks)

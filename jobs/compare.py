@@ -104,11 +104,13 @@ def render(found: Comparison) -> str:
     Args:
         found: Names and keywords in it are data: they are escaped.
     """
+    # A word without an interval, as where nothing was filtered, has no place in the chart.
+    drawn = [row for row in found.keywords if row.shift_low is not None or row.weighted_low is not None]
     return report.template("compare.html.jinja").render(
         found=found,
         steps=_STEPS,
         whole=max(1, *(found.counts[side].get(name) or 0 for side in (0, 1) for name in _STEPS)),
-        chart=shift_chart(found.keywords) if found.keywords else None,
+        chart=shift_chart(drawn) if drawn else None,
         written_at=datetime.now(UTC),
         words=report_words,
         style=report.style(),
@@ -168,6 +170,7 @@ def fates(lake: Lake) -> DataFrame:
 
 
 def _overlap(first: Lake, second: Lake) -> Mapping[str, int]:
+    """Images of both by what became of them; without counts of curated ones where a lake has not been weighed."""
     a = fates(first).select("image_id", F.lit(True).alias("in_a"), F.col("kept").alias("kept_a"))
     b = fates(second).select("image_id", F.lit(True).alias("in_b"), F.col("kept").alias("kept_b"))
     both = F.col("in_a") & F.col("in_b")
@@ -177,7 +180,9 @@ def _overlap(first: Lake, second: Lake) -> Mapping[str, int]:
         F.count_if(both & F.col("kept_a") & F.col("kept_b").isNull()).alias("curated in the first alone"),
         F.count_if(both & F.col("kept_b") & F.col("kept_a").isNull()).alias("curated in the second alone"),
     )
-    return dict(counts.collect()[0].asDict())
+    found = dict(counts.collect()[0].asDict())
+    weighed = first.exists(tables.WEIGHTS) and second.exists(tables.WEIGHTS)
+    return found if weighed else {"images in both": found["images in both"]}
 
 
 # Figures ------------------------------------------------------------------------------------------------------------
@@ -204,7 +209,9 @@ def sections(
         Section("Thresholds", tuple(_thresholds(a["thresholds"], b["thresholds"]))),
         Section("Duplicates", _figures(a["dedup"], b["dedup"])),
         Section("Weights", _figures(a["weights"], b["weights"])),
-        Section("Keyword shifts after weighing", tuple(_keyword(row) for row in keywords), _MOST_APART),
+        Section(
+            "Keyword shifts after weighing", tuple(_keyword(row) for row in keywords), _MOST_APART if keywords else ""
+        ),
         Section("Settings, models and software that differ", differing, f"{same:,} are the same in both."),
     ]
     return tuple(section for section in found if section.lines or section.note)

@@ -15,6 +15,7 @@ from jobs import generate, tables
 from jobs import run as whole
 from jobs.job import Job, Summary
 from jobs.lake import Lake
+from jobs.report_words import signed
 from models.errors import WinnowError
 from udfs.simulated_labeller import SimulatedLabeller
 
@@ -147,7 +148,7 @@ def outcome(lake: Lake, truth: pd.DataFrame) -> Summary:
         summary[f"recall of {row.category}, lower bound"] = f"{row.recall_lower:.1%} at {row.confidence:.0%} confidence"
     for row in lake.read(tables.KEYWORD_SHIFT).where(F.col("keyword").isin("woman", "man")).collect():
         summary[f"captions with '{row.keyword}'"] = (
-            f"{row.shift:+.1%} after filtering, {row.weighted_shift:+.1%} after weighing"
+            f"{signed(row.shift)} % after filtering, {signed(row.weighted_shift)} % after weighing"
         )
     return summary
 

@@ -148,6 +148,11 @@ def run(job: Job) -> Summary:
     trainer = training.module("encoder")
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
         thumbs = _thumbnails(job.lake, ids, chosen, trainer.SOURCE_SIDE)
+    if len(thumbs) < FEWEST:
+        raise WinnowError(
+            f"fit-encoder: only {len(thumbs)} of {len(chosen)} images can be decoded, and {FEWEST} are needed: "
+            "ingest more, or use the shipped encoder, which needs no fitting"
+        )
     summary = _fit(job, trainer, thumbs, rows.count())
     made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
     kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -14,6 +14,7 @@ from jobs.label_strategies import chance, precision, recall, seed
 from jobs.label_strategies.request import Pick, Request
 from jobs.lake import Recipe
 from jobs.score import current_encoder
+from jobs.score_gaps import require_images
 from models.encoder import Encoder
 from models.errors import WinnowError
 
@@ -47,6 +48,7 @@ def run(job: Job, request: Request) -> Picked:
         WinnowError: The category or strategy is unknown; there are no signals; the strategy lacks labels or a model.
     """
     _check(job, request)
+    require_images(job.lake)
     job.lake.require(tables.SIGNALS)
     encoder = current_encoder(job)
     pool = unseen(_signals(job, encoder.digest), *_seen(job), request.category)

@@ -34,7 +34,8 @@ def run(job: Job, count: int, file: str | None) -> str:
         The file's name; without a file the rows themselves, as CSV.
 
     Raises:
-        WinnowError: The lake has no images, or the file is of another format or cannot be written.
+        WinnowError: The lake has no images, or no kept one has a caption; or the file is of another format or cannot
+            be written.
     """
     if file is not None and Path(file).suffix not in _WRITERS:
         raise WinnowError(f"prompts are written to .csv or .jsonl, not to {file}: choose one of these endings")
@@ -42,6 +43,11 @@ def run(job: Job, count: int, file: str | None) -> str:
     verdicts, duplicates = (job.lake.read(t) for t in (tables.VERDICTS, tables.DUPLICATES))
     with job.progress.step("regurgitation: choose prompts"):
         found = prompts(images, verdicts, duplicates, count, job.settings.seed).collect()
+    if not found:
+        raise WinnowError(
+            f"{job.lake.uri}: no kept image has a caption, so there is no prompt: run `winnow ingest` on sources with "
+            "captions"
+        )
     rows = [row.asDict() for row in found]
     if file is None:
         return _csv(rows)

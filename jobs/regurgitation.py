@@ -20,12 +20,12 @@ from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.score import scored, ship_encoder
-from jobs.score_gaps import require_signals
+from jobs.score_gaps import require_images, require_signals
 from jobs.sources import files, rows
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
 from udfs.alignment import likenesses, thumbnails
-from udfs.hamming import HASH_BITS, hamming
+from udfs.hamming import HASH_BITS, HASH_BYTES, hamming
 from udfs.nearest import inner_product
 from udfs.scoring import Scoring
 
@@ -104,6 +104,7 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
         LostRowsError: A generated image is neither compared nor among the faults; nothing is written then.
     """
     lake = job.lake
+    require_images(lake)
     lake.require(tables.SIGNALS)
     comparison = comparison_for(job)
     found = find(lake.spark, generated, format, job.settings.ingest)
@@ -134,6 +135,7 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
         WinnowError: A file cannot be read, or images of the lake have not been scored.
     """
     lake, comparison = job.lake, comparison_for(job)
+    require_images(lake)
     lake.require(tables.SIGNALS)
     asked = [_file_row(path) for path in paths]
     pool = _pool(job, comparison)
@@ -175,7 +177,7 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
         generated_id, image_id, nearest_by (`embedding`, `hash` or `embedding, hash`).
     """
     collected = generated.select("generated_id", "hash", "embedding").orderBy("generated_id").toArrow()
-    hashes = np.frombuffer(b"".join(collected.column("hash").to_pylist()), np.uint8).reshape(len(collected), -1)
+    hashes = np.frombuffer(b"".join(collected.column("hash").to_pylist()), np.uint8).reshape(-1, HASH_BYTES)
     found = [
         nearest.nearest_by_hash(pool, hashes, k).select("query", "image_id", F.lit("hash").alias("by")),
         nearest.nearest_by_embedding(pool, _matrix(collected), k).select(
@@ -274,6 +276,8 @@ def _signals(comparison: Comparison) -> tuple[Column, ...]:
 
 def _matrix(collected: pa.Table) -> NDArray[np.float32]:
     column = collected.column("embedding").combine_chunks()
+    if not len(collected):
+        return np.zeros((0, 0), np.float32)
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(collected), -1)
 
 
@@ -374,6 +378,8 @@ def _summary(job: Job, pairs: DataFrame, comparison: Comparison) -> Summary:
     if read != faults + found and searched:
         raise LostRowsError(f"{read} generated images were read, but {found} compared and {faults} not decodable")
     draws = trials(each)
+    # Of nothing that was compared there is no rate.
+    rate = {"rate of copies": report_words.copy_rate(draws, job.settings.regurgitation.confidence)} if found else {}
     of_prompts = {"prompts": draws.number, "prompts that gave a copy": draws.copies} if draws.are_prompts else {}
     return {
         "generated images": read,
@@ -384,7 +390,7 @@ def _summary(job: Job, pairs: DataFrame, comparison: Comparison) -> Summary:
         **of_prompts,
         "copies of the prompt's own image": own,
         "a copy is within": comparison.words,
-        "rate of copies": report_words.copy_rate(draws, job.settings.regurgitation.confidence),
+        **rate,
     }
 
 

@@ -12,7 +12,7 @@ from jobs import model_files, tables
 from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
-from jobs.score_gaps import STAGE, given_up
+from jobs.score_gaps import STAGE, given_up, require_images
 from jobs.session import overridden
 from models import classifier, encoder, runtime
 from models.classifier import ImageModel
@@ -80,8 +80,10 @@ def run(job: Job) -> Summary:
 
     Raises:
         ModelError: A model does not fit its description; nothing has been scored.
+        WinnowError: The lake holds no image.
     """
     job.lake.require(tables.IMAGES)
+    require_images(job.lake)
     current = current_encoder(job)
     classifiers = image_classifiers(job)
     heads = _fitting_heads(job, current)
