@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.whole_file import replacing
 from models.errors import WinnowError
 
 COLUMNS = ("key", "image_id", "category", "label", "origin", "annotator", "labelled_at")
@@ -75,10 +76,9 @@ def write(rows: Iterable[dict[str, Any]], file: str) -> None:
         ".parquet": _write_parquet,
     }
     writer, target = writers[_ending(file, writers)], Path(file)
-    part = target.with_name(f"{target.name}.part")
     try:
-        writer(iter(rows), part)
-        part.replace(target)
+        with replacing(target) as part:
+            writer(iter(rows), part)
     except OSError as error:
         raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
 

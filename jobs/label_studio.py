@@ -15,6 +15,7 @@ from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.label_page import store
 from jobs.thumbnails import data_uris
+from jobs.whole_file import replacing
 from models.errors import WinnowError
 
 PICTURE = 640
@@ -228,25 +229,34 @@ def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: Ca
         settings: Of the category.
 
     Raises:
-        WinnowError: The files cannot be written.
+        WinnowError: The files cannot be written, or a file that is no labelling interface lies in the place of one.
     """
     target = Path(file)
-    part, beside = target.with_name(f"{target.name}.part"), target.with_suffix(".xml")
+    beside = target.with_suffix(".xml")
     count = dropped = 0
     try:
-        with part.open("w", encoding="utf-8") as out:
-            for row in rows:
-                if row["image"] is None:
-                    dropped += 1
-                    continue
-                out.write(f"{',' if count else '['}\n{json.dumps(task(row, category), ensure_ascii=False)}")
-                count += 1
-            out.write("\n]\n")
-        if count:
-            beside.write_text(interface(category, settings), encoding="utf-8")
-            part.replace(target)
-        else:
-            part.unlink()
+        _require_interface(beside, target)
+        with replacing(target) as part:
+            with part.open("w", encoding="utf-8") as out:
+                for row in rows:
+                    if row["image"] is None:
+                        dropped += 1
+                        continue
+                    out.write(f"{',' if count else '['}\n{json.dumps(task(row, category), ensure_ascii=False)}")
+                    count += 1
+                out.write("\n]\n")
+            if count:
+                beside.write_text(interface(category, settings), encoding="utf-8")
+            else:
+                part.unlink()
     except OSError as error:
         raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
     return Written(count, dropped, str(beside))
+
+
+def _require_interface(file: Path, tasks: Path) -> None:
+    if file.exists() and not file.read_text(encoding="utf-8", errors="replace").lstrip().startswith("<View"):
+        raise WinnowError(
+            f"{file} is no labelling interface and would be replaced by one: give the tasks another name, as in "
+            f"`winnow label export {tasks.with_stem(f'{tasks.stem}-tasks')}`"
+        )

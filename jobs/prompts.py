@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.job import Job
+from jobs.whole_file import replacing
 from models.errors import WinnowError
 
 COLUMNS = ("image_id", "caption", "reason", "group_size")
@@ -52,7 +53,8 @@ def run(job: Job, count: int, file: str | None) -> str:
     if file is None:
         return _csv(rows)
     try:
-        Path(file).write_text(_WRITERS[Path(file).suffix](rows), encoding="utf-8", newline="")
+        with replacing(Path(file)) as part:
+            part.write_text(_WRITERS[Path(file).suffix](rows), encoding="utf-8", newline="")
     except OSError as error:
         raise WinnowError(f"{file} cannot be written: {error.strerror}") from error
     return f"{len(rows)} prompts in {file}"

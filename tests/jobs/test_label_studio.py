@@ -118,6 +118,21 @@ def test_only_pictures_that_wait_are_read_and_each_is_made_small_once(
     assert sum(len(file.read_text()) for file in log.iterdir()) == 5
 
 
+def test_a_file_of_the_user_s_beside_the_tasks_is_not_replaced(job: Job, tmp_path: Path) -> None:
+    mine = {"t.xml": "<annotation/>", "t.json.part": "half"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(WinnowError, match=r"t\.xml is no labelling interface .*`winnow label export .*/t-tasks\.json`"):
+        label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
+    (tmp_path / "t.xml").unlink()
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+
+    assert (tmp_path / "t.json.part").read_text() == "half"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.json", "t.json.part", "t.xml"]
+
+
 def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Path) -> None:
     more = Job(job.lake, config.load(overrides=[BOATS, 'categories.cars={definition="Cars."}']), job.progress)
 
