@@ -196,7 +196,9 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
                     "export to another folder, or delete this one first"
                 )
             return found if name == MANIFEST else None
-    others = [name for name in names if not PART.search(name)]
+    # Of an export nothing is there before the file that says that it was started, so that only half of that one may be.
+    halves = {name for name in names if (part := PART.fullmatch(name)) and part["whole"] == STARTED}
+    others = [name for name in names if name not in halves]
     if others:
         shown = ", ".join(others[:3])
         raise WinnowError(

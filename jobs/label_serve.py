@@ -18,7 +18,7 @@ from jobs.job import Job, Summary
 from jobs.label_page.app import Access, Page, Spec
 from jobs.label_page.clerk import Clerk, Pace
 from jobs.label_page.desk import Desk, Rules
-from jobs.label_page.journal import Journal
+from jobs.label_page.journal import Journal, is_segment
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
 from models import thresholds
@@ -172,7 +172,7 @@ def _token(folder: Path) -> str:
 
 def _replay_others(job: Job, folder: Path) -> None:
     """Puts into the lake what crashed pages of other categories left."""
-    for left in sorted({path.parent for path in folder.glob("*/*.jsonl")}):
+    for left in sorted({path.parent for path in folder.glob("*/*.jsonl") if is_segment(path)}):
         try:
             journal = Journal(left)
         except WinnowError:

@@ -1,5 +1,6 @@
 """DataComp's subset file: the uids of the curated set, sorted, as `.npy` of dtype `u8,u8`."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -15,6 +16,7 @@ from jobs.exports.folder import Folder, Output
 FILE = "subset.npy"
 DTYPE = np.dtype("u8,u8")
 _RUN = ".sorted"
+_IS_RUN = re.compile(r"\d{5,}\.sorted")
 _RUNS = "run int, uids long, images long"
 _COPY_BYTES = 8 << 20
 
@@ -84,4 +86,4 @@ def _run_name(number: int) -> str:
 
 
 def _runs(folder: Folder) -> list[str]:
-    return [name for name in folder.names() if name.endswith(_RUN)]
+    return [name for name in folder.names() if _IS_RUN.fullmatch(name)]

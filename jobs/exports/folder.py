@@ -12,8 +12,10 @@ from pyarrow import fs
 
 from jobs.sources import files
 
-PART = re.compile(r"\.[0-9a-f]{8}\.part$")
-"""How a file is named while it is written."""
+_OF_SHARDS = r"\d{5,}(?:\.tar|\.parquet|\.sorted|_stats\.json)"
+_OF_SET = r"README\.md|croissant\.json|subset\.npy|winnow(?:\.started)?\.json"
+PART = re.compile(rf"(?P<whole>{_OF_SHARDS}|{_OF_SET})\.[0-9a-f]{{8}}\.part")
+"""How a file of an export is named while it is written; a file of the user's may end in the same way."""
 
 
 class Output:
@@ -108,5 +110,5 @@ class Folder:
     def delete_parts(self) -> None:
         """Removes what killed tasks left."""
         for name in self.names():
-            if PART.search(name):
+            if PART.fullmatch(name):
                 self.delete(name)

@@ -8,6 +8,7 @@ twice because the lake knows a decision by its image, category, annotator and ti
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -161,7 +162,7 @@ class Journal:
         os.close(self._lock)
 
     def _segments(self) -> tuple[Path, ...]:
-        return tuple(sorted(self.folder.glob("*.jsonl")))
+        return tuple(sorted(path for path in self.folder.glob("*.jsonl") if is_segment(path)))
 
     def _open_segment(self) -> int:
         last = max((int(path.stem) for path in self._segments()), default=0)
@@ -172,6 +173,16 @@ class Journal:
         os.fsync(folder)
         os.close(folder)
         return segment
+
+
+def is_segment(path: Path) -> bool:
+    """Whether a file is a journal's by its name; another is left where it is.
+
+    Examples:
+        >>> is_segment(Path("000000001.jsonl")), is_segment(Path("notes.jsonl"))
+        (True, False)
+    """
+    return re.fullmatch(r"\d{9}\.jsonl", path.name) is not None
 
 
 def _entries(segment: Path) -> list[Entry]:

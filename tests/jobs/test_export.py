@@ -201,6 +201,14 @@ def test_parquet_holds_the_pictures_and_is_ingested_again(source, spark, tmp_pat
 def test_datacomp_gets_sorted_uids(source, tmp_path):
     lake = source[0]
     export.run(job_on(lake), str(tmp_path / "set"), "datacomp")
+    mine = [tmp_path / "set" / name for name in ("mine.sorted", "holiday.20240101.part")]
+    for file in mine:
+        file.write_text("dear")
+    (tmp_path / "set" / "croissant.json").unlink()  # so that it is made again
+    export.run(job_on(lake), str(tmp_path / "set"), "datacomp")
+    assert [file.read_text() for file in mine] == ["dear", "dear"]
+    for file in mine:
+        file.unlink()
 
     found = np.load(tmp_path / "set" / "subset.npy", mmap_mode="r")
 
@@ -386,6 +394,9 @@ def test_what_cannot_be_exported_is_said_in_a_line(source, shards, lake, tmp_pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.part").write_text("dear")
     with pytest.raises(WinnowError, match=r"holds 1 other files \(thesis.part\)"):
+        export.run(job_on(source[0]), str(tmp_path / "mine"), "webdataset")
+    (tmp_path / "mine" / "thesis.part").rename(tmp_path / "mine" / "holiday.20240101.part")
+    with pytest.raises(WinnowError, match=r"holds 1 other files \(holiday.20240101.part\)"):
         export.run(job_on(source[0]), str(tmp_path / "mine"), "webdataset")
     with pytest.raises(WinnowError, match=r"holds an export as webdataset .*, not an export as parquet"):
         export.run(job_on(source[0]), str(shards), "parquet")

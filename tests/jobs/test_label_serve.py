@@ -244,6 +244,17 @@ def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_file_that_is_no_segment_stays_in_the_journal_s_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("")
+    (tmp_path / "2024.jsonl").write_text("{}\n")
+    journal = Journal(tmp_path)
+
+    assert journal.take() is None
+    journal.close()
+
+    assert (tmp_path / "mine.jsonl").exists() and (tmp_path / "2024.jsonl").read_text() == "{}\n"
+
+
 def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) -> None:
     line = Entry(decision(1, "yes")).to_line()
     (tmp_path / "000000001.jsonl").write_bytes(line + line[:30])
