@@ -23,7 +23,7 @@ IMAGE_ENDINGS = (
 )  # fmt: skip
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
-_PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
+PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
 # Counts as another fingerprint whenever a reader changes what it makes of the same file.
 _READERS = 1
 
@@ -66,7 +66,7 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
         raise WinnowError(f"there is no format {fmt!r}: choose one of {', '.join(FORMATS)}")
     found: dict[str, Source] = {}
     for path in paths:
-        if _PASSWORD.match(path):
+        if PASSWORD.match(path):
             raise WinnowError(
                 f"{path.partition('://')[0]}://… holds a password, which tables, cards and exports would name: give "
                 "credentials where the vendor's tools look for them (environment, instance role)"
