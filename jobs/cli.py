@@ -74,6 +74,8 @@ FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, P
 
 # Picked images that are shown; all are in the table label_queue.
 _SHOWN = 20
+# Every other command needs a lake that is there, and makes no folder where an address is mistyped.
+_LAKE_MAKERS = ("ingest", "run", "demo")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ class Invocation:
                 spark = get_session(settings.spark, f"winnow {name}")
             progress.context = spark.sparkContext
             try:
-                yield Job(Lake(spark, self.lake), settings, progress)
+                job = Job(Lake(spark, self.lake), settings, progress)
+                if name not in _LAKE_MAKERS:
+                    job.lake.require_made()
+                yield job
             except Exception as error:
                 if (
                     isinstance(_cause(error), WinnowError)

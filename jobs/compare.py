@@ -16,6 +16,7 @@ from jobs.exports.origin import origin
 from jobs.job import Job
 from jobs.lake import Lake
 from jobs.report_words import number, percent, shift, signed
+from jobs.whole_file import replacing
 from models.errors import WinnowError
 
 _KEYWORDS = 30
@@ -85,6 +86,7 @@ def run(job: Job, other: str, out: str | None = None) -> Comparison:
     """
     first, second = job.lake, Lake(job.lake.spark, other)
     for lake in (first, second):
+        lake.require_made()
         lake.require(tables.IMAGES)
     with job.progress.step("compare: counting"):
         a, b = origin(first), origin(second)
@@ -302,9 +304,8 @@ def _plain(text: str) -> str:
 
 
 def _write(file: Path, page: str) -> None:
-    part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(page, "utf-8", errors="replace")
-        part.replace(file)
+        with replacing(file) as part:
+            part.write_text(page, "utf-8", errors="replace")
     except OSError as error:
         raise WinnowError(f"{file} cannot be written: {error.strerror}") from error

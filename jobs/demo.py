@@ -38,8 +38,14 @@ def run(job: Job, directory: str, count: int, errors: float = 0.0) -> Summary:
         directory: Folder for pictures, labels and lake; what is there already is used again.
         count: Number of pictures.
         errors: Share of the labels that are wrong.
+
+    Raises:
+        WinnowError: The directory holds pictures, labels or a lake that are not the demo's.
     """
     pictures, labels = Path(directory) / "pictures", Path(directory) / "labels.parquet"
+    job.lake.require_room()
+    if labels.exists() and not (pictures / generate.MARKER).is_file():
+        raise WinnowError(f"{labels} is not the demo's and would be replaced: give a new folder, `winnow demo FOLDER`")
     job.progress.heading("generate")
     generate.run(str(pictures), count, job.settings.seed, job.progress)
     truth = pd.read_parquet(pictures / "truth.parquet")

@@ -205,7 +205,7 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
         *[_with_reason(name).alias(f"reason {name}") for name in (*names, _UNDECODABLE)],
     ).collect()[0]
     if not images == counts["rows"] == counts["images"]:
-        job.lake.delete(tables.VERDICTS.name)
+        job.lake.drop(tables.VERDICTS)
         raise LostRowsError(f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them")
     by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in (*names, _UNDECODABLE)}
     return {"images": images, "kept": counts["kept"], "filtered": images - counts["kept"], **by_reason}

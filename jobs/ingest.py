@@ -28,6 +28,7 @@ from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.session import overridden
 from jobs.sources import delta, folder, parquet, rows, webdataset
+from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
 from models.errors import LostRowsError
 from models.images import ImageFault, check
@@ -85,17 +86,20 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         How many sources were found and unchanged, and the `Counts` of this run.
 
     Raises:
-        WinnowError: A source is not there, holds nothing, or lacks a column.
+        WinnowError: A source is not there, holds nothing, or lacks a column; it lies in the lake, or the lake in it; or
+            the lake's folder holds something else than a lake.
         LostRowsError: The counts do not add up; nothing is written then.
     """
     lake = job.lake
-    lake.delete(STAGING)
+    require_room(lake, sources)
+    found = find(lake.spark, sources, format, job.settings.ingest)
+    lake.mark()
+    lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):
         # They tell of sources that the images came from: without these, all are to be read again, whenever named.
-        lake.delete(tables.SOURCES.name)
-        lake.delete(tables.QUARANTINE.name)
+        lake.drop(tables.SOURCES)
+        lake.drop(tables.QUARANTINE)
     _record_last_run(lake)
-    found = find(lake.spark, sources, format, job.settings.ingest)
     unread = _unread(lake, found)
     _note(job, found, unread)
     total = Counts(0, 0, 0, 0)
@@ -104,6 +108,20 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         part = f" (part {number} of {len(chunks)})" if len(chunks) > 1 else ""
         total += _ingest(job, chunk, part)
     return {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
+
+
+def require_room(lake: Lake, sources: Sequence[str]) -> None:
+    """Makes sure that reading sources into a lake touches nothing of the user's; writes nothing.
+
+    Args:
+        lake: Where to.
+        sources: Files, folders, patterns, URIs.
+
+    Raises:
+        WinnowError: A source lies in the lake, the lake in a source, or the folder is no lake and cannot become one.
+    """
+    require_apart(lake.address, sources)
+    lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
 
 
 def source_rows(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
@@ -252,7 +270,7 @@ def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
         _check(rows_read, counts)
         with job.progress.step(f"ingest: writing images{part}"):
             _commit(lake, chunk, counts, run_id)
-    lake.delete(STAGING)
+    lake.delete_staging(STAGING)
     return reduce(Counts.__add__, counts.values())
 
 

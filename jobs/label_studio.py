@@ -90,7 +90,7 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
             made = (row for part in lake.fetch(f"{STAGING}/sorted", small.orderBy("turn")) for row in part.to_pylist())
             found = write(made, file, category, known[category])
         finally:
-            lake.delete(STAGING)
+            lake.delete_staging(STAGING)
     if not found.tasks:
         raise WinnowError(f"no image waits for a label of {category}: run `winnow label next {category}` first")
     if found.without_picture:

@@ -2,11 +2,13 @@
 
 import json
 import posixpath
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
@@ -17,11 +19,17 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs import lake_marker
+from jobs.lake_files import LakeFiles
 from jobs.session import overridden
 from jobs.tables import ALL, Table
 from models.errors import WinnowError
 
 _FEW_FILES = 20_000
+_STAGING = "_staging/"
+_SHOWN = 3
+# What a write leaves that is killed before Delta's first commit.
+_OF_KILLED_WRITE = r"_delta_log|_temporary|\.?part-\d{5}-[0-9a-f-]{36}.*"
 
 # What Delta calls commits that lay a table's rows out anew, tidy its files or set its properties, and change no row.
 _UPKEEP = (
@@ -93,14 +101,23 @@ class Commit:
 class Lake:
     """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
 
+    It is marked by a file (`jobs.lake_marker`) as Winnow's own. Only in a folder that is marked, or that may be, is
+    anything written or deleted.
+
     Args:
         spark: The session that reads and writes.
         uri: The folder; a relative path is taken from the working directory.
+
+    Raises:
+        WinnowError: The address is empty.
     """
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
         self.spark = spark
-        self.uri = uri.rstrip("/")
+        if not uri.strip():
+            raise WinnowError("the lake has an empty address: name a folder, as in `--lake FOLDER`")
+        self.uri = uri.rstrip("/") or "/"
+        self._marked = False
         self.begin()
 
     def begin(self) -> None:
@@ -115,7 +132,9 @@ class Lake:
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been written."""
-        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table.name)))
+        # Delta also takes a folder inside a table for that table; only one with a log of its own is meant.
+        has_log = self._files.exists(f"{table.name}/_delta_log")
+        return has_log and bool(DeltaTable.isDeltaTable(self.spark, self.path(table.name)))
 
     def version(self, table: Table) -> int | None:
         """The table's newest Delta version; None when it is not there."""
@@ -125,11 +144,15 @@ class Lake:
         """The table as it stands; no rows, with its schema, when it has not been written.
 
         Columns that a table written by an earlier version lacks are null.
+
+        Raises:
+            WinnowError: A Delta table of other columns lies under its name.
         """
         if not self.exists(table):
             # The limit shows Spark's optimiser that there are no rows, and it drops joins with them.
             return self.spark.createDataFrame([], table.schema).limit(0)
         found = self.spark.read.format("delta").load(self.path(table.name))
+        self._refuse(table, table.lacks(found.columns))
         added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
         return found.withColumns(added) if added else found
 
@@ -165,8 +188,15 @@ class Lake:
         return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
-        """Writes rows to a scratch folder below the lake and reads them back: whatever is lost, they stay the same."""
-        rows.write.mode("overwrite").parquet(self.path(name))
+        """Writes rows to a scratch folder and reads them back: whatever is lost, they stay the same.
+
+        Args:
+            name: Below `_staging/`.
+            rows: What is written.
+        """
+        folder = _staging(name)
+        self.mark()
+        rows.write.mode("overwrite").parquet(self.path(folder))
         return self.spark.read.schema(rows.schema).parquet(self.path(name))
 
     def fetch(self, name: str, rows: DataFrame) -> Iterator[pa.Table]:
@@ -176,14 +206,14 @@ class Lake:
         the driver's heap until the last row.
 
         Args:
-            name: The folder below the lake; gone in the end.
+            name: The folder, below `_staging/`; gone in the end.
             rows: In partitions that fit the driver.
         """
         try:
             for file in sorted(self.stage(name, rows).inputFiles()):
                 yield self.spark.read.schema(rows.schema).parquet(unquote(file)).toArrow()
         finally:
-            self.delete(name)
+            self.delete_staging(name)
 
     def require(self, table: Table) -> DataFrame:
         """The table as it stands.
@@ -244,6 +274,8 @@ class Lake:
         """
         if not self.exists(table):
             return
+        self.mark()
+        self._require_ours(table)
         spoken_for = "spark.databricks.delta.commitInfo.userMetadata"
         equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
         merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
@@ -315,6 +347,8 @@ class Lake:
             raise WinnowError(f"{older}: run `winnow {table.maker}` first")
 
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
+        self.mark()
+        self._require_ours(table)
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
         writer = writer.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
@@ -340,20 +374,11 @@ class Lake:
         before = changes.orderBy(F.desc("version")).select(*wanted).take(1)
         return before[0].asDict() if before else last
 
-    # Files beside the tables (models, the report), through Hadoop so that they use the tables' own credentials ------
-
-    @cached_property
-    def _jvm(self) -> Any:
-        return self.spark.sparkContext._jvm
-
-    def _hadoop(self, name: str) -> tuple[Any, Any]:
-        path = self._jvm.org.apache.hadoop.fs.Path(self.path(name))
-        return path.getFileSystem(self.spark.sparkContext._jsc.hadoopConfiguration()), path
+    # Files beside the tables (models, the report) -------------------------------------------------------------------
 
     def has_file(self, name: str) -> bool:
         """Whether a file of that name lies below the lake."""
-        filesystem, path = self._hadoop(name)
-        return bool(filesystem.exists(path))
+        return self._files.exists(name)
 
     def read_file(self, name: str) -> bytes:
         """The bytes of a file below the lake.
@@ -361,31 +386,152 @@ class Lake:
         Raises:
             WinnowError: There is no such file.
         """
-        filesystem, path = self._hadoop(name)
-        try:
-            stream = filesystem.open(path)
-        except Py4JJavaError as error:
-            raise WinnowError(f"{self.path(name)} cannot be read: {error.java_exception.getMessage()}") from error
-        try:
-            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
-        finally:
-            stream.close()
+        return self._files.read(name)
 
     def write_file(self, name: str, data: bytes) -> str:
         """Writes a file below the lake, whole or not at all, and returns its address."""
-        filesystem, path = self._hadoop(name)
-        part = self._jvm.org.apache.hadoop.fs.Path(self.path(f"{name}.part"))
-        stream = filesystem.create(part, True)
-        stream.write(bytearray(data))
-        stream.close()
-        filesystem.delete(path, False)
-        filesystem.rename(part, path)
+        self.mark()
+        self._files.write(name, data)
         return self.path(name)
 
-    def delete(self, name: str) -> None:
-        """Removes a scratch folder or file below the lake, if it is there."""
-        filesystem, path = self._hadoop(name)
-        filesystem.delete(path, True)
+    # What is Winnow's: nothing else is written over or deleted ------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """The lake's folder with its scheme and host, absolute."""
+        return self._files.address
+
+    def require_made(self) -> None:
+        """Makes sure that there is a lake, for a command that needs one; writes nothing.
+
+        Raises:
+            WinnowError: There is none, or a later Winnow made it.
+        """
+        if not self._is_marked() and not self._has_table():
+            raise WinnowError(
+                f"{self.uri} is no lake of Winnow's: {self._found()}; check --lake, or make a lake in a new folder by "
+                "`winnow ingest SOURCE... --lake FOLDER`"
+            )
+
+    def require_room(self, *tables: Table) -> None:
+        """Makes sure that the folder is a lake or can become one; writes nothing.
+
+        Args:
+            tables: What is about to be written.
+
+        Raises:
+            WinnowError: The folder holds something else, something else lies in the place of one of the tables, or a
+                later Winnow made the lake.
+        """
+        if not self._is_marked() and not self._is_free() and not self._has_table():
+            raise WinnowError(
+                f"{self.uri} is no lake of Winnow's and not empty: {self._found()}; nothing was written: name a new or "
+                f"empty folder, as in `--lake {self.uri}-lake`"
+            )
+        for table in tables:
+            self._require_ours(table)
+
+    def mark(self) -> None:
+        """Marks the folder as a lake of Winnow's, unless that has been done; makes it where it is not there.
+
+        Raises:
+            WinnowError: As `require_room`.
+        """
+        if self._marked:
+            return
+        self.require_room()
+        if not self._marked:
+            self._files.write(lake_marker.FILE, lake_marker.written())
+            self._marked = True
+
+    def drop(self, table: Table) -> None:
+        """Deletes a table with its history; nothing where it is not there.
+
+        Raises:
+            WinnowError: What lies under its name is not Winnow's, or the folder is no lake.
+        """
+        if self.exists(table):
+            self.mark()
+            self._require_ours(table)
+            self._files.delete(table.name)
+
+    def delete_staging(self, name: str) -> None:
+        """Removes a scratch folder, if it is there.
+
+        Args:
+            name: Below `_staging/`.
+        """
+        folder = _staging(name)
+        if self._files.exists(folder):
+            self.mark()
+            self._files.delete(folder)
+
+    @cached_property
+    def _files(self) -> LakeFiles:
+        return LakeFiles(self.spark, self.uri)
+
+    def _is_marked(self) -> bool:
+        if not self._marked and self._files.exists(lake_marker.FILE):
+            lake_marker.check(self._files.read(lake_marker.FILE), self.path(lake_marker.FILE))
+            self._marked = True
+        return self._marked
+
+    def _has_table(self) -> bool:
+        """Whether the folder holds a table of Winnow's, as an unmarked lake of 0.1.0 does."""
+        return any(self._lacking(table) == [] for table in ALL)
+
+    def _is_free(self) -> bool:
+        """Whether there is no folder yet, or an empty one; half a marker is what a killed command leaves."""
+        if self._files.kind() == "file":
+            return False
+        return all(lake_marker.FILE in name for name in self._files.names())
+
+    def _found(self) -> str:
+        kind = self._files.kind()
+        if kind != "folder":
+            return "it is a file" if kind else "there is no such folder"
+        names = sorted(islice(self._files.names(), _SHOWN + 1))
+        more = " …" if len(names) > _SHOWN else ""
+        return f"it holds {', '.join(names[:_SHOWN])}{more}" if names else "it is an empty folder"
+
+    def _lacking(self, table: Table) -> list[str] | None:
+        """The columns of a table that the Delta table under its name is without; None where there is no such table."""
+        if not self.exists(table):
+            return None
+        return table.lacks(self.spark.read.format("delta").load(self.path(table.name)).columns)
+
+    def _require_ours(self, table: Table) -> None:
+        """Makes sure that what lies under a table's name may be written over.
+
+        Raises:
+            WinnowError: It is a Delta table of other columns, or a folder or file with something else in it.
+        """
+        lacking = self._lacking(table)
+        if lacking is not None:
+            self._refuse(table, lacking)
+            return
+        of_killed = re.compile("|".join([_OF_KILLED_WRITE, *(f"{re.escape(name)}=.*" for name in table.partition)]))
+        is_file = self._files.kind(table.name) == "file"
+        others = [table.name] if is_file else (n for n in self._files.names(table.name) if not of_killed.fullmatch(n))
+        shown = sorted(islice(others, _SHOWN))
+        if shown:
+            raise WinnowError(
+                f"{self.path(table.name)} is no Delta table and holds {', '.join(shown)}, where the table "
+                f"'{table.name}' is to be written: move it out of the lake, or name another --lake"
+            )
+
+    def _refuse(self, table: Table, lacking: list[str]) -> None:
+        if lacking:
+            raise WinnowError(
+                f"{self.path(table.name)} is a Delta table without the columns {', '.join(lacking)}, so it is not "
+                f"Winnow's table '{table.name}': move it out of the lake, or name another --lake"
+            )
+
+
+def _staging(name: str) -> str:
+    if not name.startswith(_STAGING) or ".." in name.split("/") or name == _STAGING:
+        raise ValueError(f"{name!r} is not below {_STAGING}")
+    return name
 
 
 def _as_noted(noted: Version | None, present: Version | None) -> bool:

@@ -22,6 +22,7 @@ from jobs.lake import Lake, Recipe
 from jobs.score import scored, ship_encoder
 from jobs.score_gaps import require_images, require_signals
 from jobs.sources import files, rows
+from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
 from udfs.alignment import likenesses, thumbnails
@@ -100,10 +101,11 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
         these.
 
     Raises:
-        WinnowError: A source is not there, or images of the lake have not been scored.
+        WinnowError: A source is not there or lies in the lake, or images of the lake have not been scored.
         LostRowsError: A generated image is neither compared nor among the faults; nothing is written then.
     """
     lake = job.lake
+    require_apart(lake.address, generated)
     require_images(lake)
     lake.require(tables.SIGNALS)
     comparison = comparison_for(job)
@@ -121,7 +123,7 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
             _search(lake, pool, comparison)
         return _written(job, comparison, recipe)
     finally:
-        lake.delete(STAGING)
+        lake.delete_staging(STAGING)
 
 
 def answers(job: Job, paths: Sequence[str]) -> list[str]:
@@ -146,7 +148,7 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
             faults = {row.key: f"{row.reason} ({row.detail})" for row in _faults(lake).collect()}
             best = {row.generated_key: row for row in _described(lake, nearest_pairs(_pairs(lake))).collect()}
     finally:
-        lake.delete(STAGING)
+        lake.delete_staging(STAGING)
     return [_answer(path, best.get(path), faults.get(path), comparison) for path in paths]
 
 
@@ -309,7 +311,8 @@ def _pool(job: Job, comparison: Comparison) -> DataFrame:
 def _stage(job: Job, source_rows: DataFrame) -> None:
     """Reads and scores generated images into a scratch folder."""
     lake, settings = job.lake, job.settings
-    lake.delete(STAGING)
+    lake.mark()
+    lake.delete_staging(STAGING)
     with ingest.small_files(lake.spark, settings.ingest):
         with job.progress.step("regurgitation: read generated images"):
             looked_at = ingest.inspected(source_rows, settings.ingest.max_megapixels)

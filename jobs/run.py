@@ -42,6 +42,7 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
         WinnowError: A setting, model or label file cannot be used; nothing has been read. Or a command cannot go on;
             the commands before it have done their work, which stays.
     """
+    ingest.require_room(job.lake, sources)
     check(job, labels)
     total: Summary = {}
     for name, step in _steps(job, sources, format_, labels):

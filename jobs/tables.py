@@ -1,5 +1,6 @@
 """Every table of the lake: its name, its schema and who makes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pyspark.sql import types as T
@@ -14,12 +15,27 @@ class Table:
         schema: Columns in order, with types; more columns may be added by later versions, none taken away.
         maker: The command that writes it.
         partition: Columns by whose values its files are kept apart.
+        later: Columns that a table of 0.1.0 may lack, since it gained them after its first version.
     """
 
     name: str
     schema: T.StructType
     maker: str
     partition: tuple[str, ...] = ()
+    later: frozenset[str] = frozenset()
+
+    def lacks(self, columns: Iterable[str]) -> list[str]:
+        """Columns that every table of this name has and these are without; none if the table can be Winnow's.
+
+        Args:
+            columns: Names of the columns that a table has; Spark ignores their case, and so does this.
+
+        Examples:
+            >>> DEDUP_DISTANCES.lacks(["Distance", "found_pairs", "mine"])
+            ['exhaustive_pairs']
+        """
+        there = {name.lower() for name in columns}
+        return [name for name in self.schema.names if name not in there and name not in self.later]
 
 
 # Spark parses DDL only once a session runs; a table's schema is known before.
@@ -37,9 +53,10 @@ _TYPES: dict[str, T.DataType] = {
 }
 
 
-def _table(name: str, maker: str, columns: str, partition: tuple[str, ...] = ()) -> Table:
+def _table(name: str, maker: str, columns: str, partition: tuple[str, ...] = (), later: str = "") -> Table:
     fields = (column.split() for column in columns.split(", "))
-    return Table(name, T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields]), maker, partition)
+    schema = T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields])
+    return Table(name, schema, maker, partition, frozenset(later.split()))
 
 
 IMAGES = _table(
@@ -48,21 +65,27 @@ IMAGES = _table(
     "image_id string, key string, source string, caption string, image binary, width int, height int, "
     "format string, meta string, part int",
     partition=("part",),
+    later="part",
 )
 QUARANTINE = _table(
-    "quarantine", "ingest", "source string, key string, stage string, reason string, detail string, image_id string"
+    "quarantine",
+    "ingest",
+    "source string, key string, stage string, reason string, detail string, image_id string",
+    later="image_id",
 )
 SOURCES = _table(
     "sources",
     "ingest",
     "source string, rows_read long, images long, repeats long, quarantined long, ingested_at timestamp, "
     "format string, fingerprint string, run string",
+    later="format fingerprint run",
 )
 SIGNALS = _table(
     "signals",
     "score",
     "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary, "
     "content string, thumbnail binary",
+    later="content thumbnail",
 )
 SCORES = _table("scores", "score", "image_id string, category string, model string, score float")
 LABELS = _table(
@@ -105,6 +128,7 @@ DEDUP_QUALITY = _table(
     "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
     "compared long, skipped long, clusterings int, clusters int, whole boolean, told_apart long, "
     "both_kept long",
+    later="compared skipped clusterings clusters whole told_apart both_kept",
 )
 """One row for the whole search (`whole`), and before it, where clusters are searched, one for the union of the first
 1, 2, … clusterings, over the pairs that this run compared."""
@@ -133,12 +157,14 @@ KEYWORD_SHIFT = _table(
     "keyword string, unfiltered double, filtered double, weighted double, shift double, shift_low double, "
     "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long, "
     "topic string, mover boolean, adjusted double, looks long",
+    later="topic mover adjusted looks",
 )
 REGURGITATION = _table(
     "regurgitation",
     "regurgitation",
     "generated_key string, image_id string, distance int, similarity float, rank int, copy boolean, "
     "nearest_by string, generated_source string, prompt_id string, likeness float",
+    later="likeness",
 )
 REGURGITATION_PAIRS = _table(
     "regurgitation_pairs",

@@ -141,4 +141,4 @@ def hash_of(node: str) -> Column:
 
 def forget(lake: Lake) -> None:
     """Removes what `numbered` wrote."""
-    lake.delete(_STAGED)
+    lake.delete_staging(_STAGED)

@@ -63,7 +63,7 @@ def bare_rate(lake: str) -> float:
 def spark_rate(job: Job) -> float:
     """Images a second of the whole command, with nothing scored before."""
     for table in (tables.SIGNALS, tables.SCORES):
-        job.lake.delete(table.name)
+        job.lake.drop(table)
     started = time.perf_counter()
     done = score.run(job)["images scored"]
     return float(done) / (time.perf_counter() - started)
@@ -73,8 +73,8 @@ def repeated(job: Job, sources: list[str], repeat: int, folder: Path) -> None:
     """Fills the lake with the sources' images, several times over under other captions."""
     ingest.run(job, sources)
     rows = job.lake.read(tables.IMAGES).select("key", "image").toPandas()
-    job.lake.delete(tables.IMAGES.name)
-    job.lake.delete(tables.SOURCES.name)
+    job.lake.drop(tables.IMAGES)
+    job.lake.drop(tables.SOURCES)
     for number in range(repeat):
         table = pa.table(
             {"key": rows["key"], "image": rows["image"], "caption": [f"{number} {k}" for k in rows["key"]]}

@@ -82,7 +82,7 @@ def test_a_table_of_signals_that_was_removed_and_made_anew_is_compared_anew(lake
     pictures = mixture()
     run(lake, pictures[::2])
     scored = lake.read(tables.SIGNALS).collect()
-    lake.delete(tables.SIGNALS.name)
+    lake.drop(tables.SIGNALS)
     job = grown(lake, pictures[1::2])
     lake.append(tables.SIGNALS, lake.spark.createDataFrame(scored, tables.SIGNALS.schema), Recipe("test"))
 

@@ -81,7 +81,7 @@ def test_sources_are_read_again_where_the_images_were_removed_whenever_they_are_
         write_tars(tmp_path / name, rows, 1) for name, rows in (("a", pictures()[:2]), ("b", pictures()[2:]))
     )
     ingest.run(job, [str(first), str(second)], None)
-    job.lake.delete(tables.IMAGES.name)
+    job.lake.drop(tables.IMAGES)
 
     ingest.run(job, [str(first)], None)
     ingest.run(job, [str(second)], None)

@@ -79,7 +79,7 @@ def test_a_table_that_was_removed_and_made_anew_is_another_input(lake: Lake) -> 
     first = read_verdicts(lake)
     assert not first.makes_the_same(missing) and first.makes_the_same(read_verdicts(lake))
 
-    lake.delete(tables.VERDICTS.name)
+    lake.drop(tables.VERDICTS)
     lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("one"))
 
     before, now = first.inputs["verdicts"], read_verdicts(lake).inputs["verdicts"]
@@ -186,6 +186,6 @@ def test_a_file_is_replaced_whole_and_a_missing_one_is_named(lake: Lake) -> None
     lake.write_file("models/a.bin", b"\xfftwo")
     assert lake.read_file("models/a.bin") == b"\xfftwo" and lake.has_file("models/a.bin")
     assert not lake.has_file("models/a.bin.part")
-    lake.delete("models/a.bin")
+    Path(lake.uri, "models/a.bin").unlink()
     with pytest.raises(WinnowError, match=r"models/a\.bin cannot be read"):
         lake.read_file("models/a.bin")
