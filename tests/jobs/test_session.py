@@ -25,7 +25,7 @@ import os, signal, sys
 import typer
 from jobs.cli import Invocation
 try:
-    with Invocation(sys.argv[1], None, ["spark.master='local[1]'"], debug=False).open("test") as job:
+    with Invocation(sys.argv[1], None, ["spark.master='local[1]'"], debug=False).open("ingest") as job:
         os.kill(job.lake.spark.sparkContext._gateway.proc.pid, signal.SIGKILL)
         job.lake.spark.range(3).count()
 except typer.Exit as exit:
