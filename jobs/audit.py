@@ -13,7 +13,7 @@ from jobs.config import AuditSettings, fingerprint
 from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
-from models import shifts
+from models.stats import keyword_shift_stats
 from udfs.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
 from udfs.captions import Keywords, caption_tokens, keyword_words
 
@@ -154,9 +154,9 @@ def watched_of(words: Words, listed: dict[str, str], settings: AuditSettings) ->
     present = set(words.words)
     kept = [n for n, s in zip(all_listed.names, all_listed.spellings, strict=True) if " " in s or s in present]
     frequent = words.captions >= settings.least_captions
-    chances = shifts.chance(words.captions, words.kept, words.total)
+    chances = keyword_shift_stats.chance(words.captions, words.kept, words.total)
     doubtless = np.zeros(len(chances), dtype=np.bool_)
-    doubtless[frequent] = shifts.adjusted(chances[frequent]) <= 1.0 - settings.confidence
+    doubtless[frequent] = keyword_shift_stats.adjusted(chances[frequent]) <= 1.0 - settings.confidence
     # One letter is no word, but what an apostrophe parted: woman's, l'homme.
     known = set(all_listed.spellings)
     new = np.array([word not in known and len(word.encode()) > 1 for word in words.words], dtype=np.bool_)
@@ -178,17 +178,17 @@ def shift_rows(
     Where no caption was filtered no word moved, and an interval would say that one may have: there is none.
 
     Args:
-        counts: As `models.shifts.moves` wants them.
+        counts: As `models.stats.keyword_shift_stats.moves` wants them.
         watched: The keywords.
         settings: Confidence.
     """
     total = (int(counts[0, 0, 0]), int(counts[0, 0, 1]))
     unfiltered, kept = (counts[1:, 0, side].astype(np.int64) for side in (0, 1))
     picked = np.array([topic is None for topic in watched.topics], dtype=np.bool_)
-    wide = np.where(picked, shifts.widened(settings.confidence, watched.movers, watched.looks), np.nan)
-    moves = shifts.moves(counts, settings.confidence, wide)
-    chances = np.concatenate([shifts.chance(unfiltered, kept, total), watched.chances])
-    doubt = shifts.adjusted(chances)
+    wide = np.where(picked, keyword_shift_stats.widened(settings.confidence, watched.movers, watched.looks), np.nan)
+    moves = keyword_shift_stats.moves(counts, settings.confidence, wide)
+    chances = np.concatenate([keyword_shift_stats.chance(unfiltered, kept, total), watched.chances])
+    doubt = keyword_shift_stats.adjusted(chances)
     names = tables.KEYWORD_SHIFT.schema.names
     rows = []
     for i in sorted(np.flatnonzero(unfiltered), key=lambda i: (-unfiltered[i], watched.keywords.names[i])):

@@ -16,9 +16,9 @@ from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import current_models
-from models import thresholds
 from models.errors import WinnowError
-from models.thresholds import Calibration, Target
+from models.stats import thresholds
+from models.stats.thresholds import Calibration, Target
 
 # Scores of labels are sorted in one process. Of more random labels a random part does, and the bound stays exact.
 _MOST_LABELS = 1_000_000

@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from jobs import keyword_lists
-from models.classifier import ImageModel
 from models.errors import SettingsError
-from models.image_input import ImageInput
+from models.inference.classifier import ImageModel
+from models.inference.onnx_image_spec import ImageInput
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]

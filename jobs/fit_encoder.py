@@ -18,8 +18,9 @@ from jobs import config, tables, training
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from models import encoder, images, runtime
 from models.errors import WinnowError
+from models.images import decoding
+from models.inference import encoder, runtime
 
 RECIPE = "models/encoder.json"
 STAGING = "_staging/fit_encoder"
@@ -58,10 +59,10 @@ class Thumbnails:
 
     def _pixels(self, image: pa.Buffer) -> bytes | None:
         try:
-            picture = images.decode(bytes(image), self.side)
-        except images.ImageFault:
+            picture = decoding.decode(bytes(image), self.side)
+        except decoding.ImageFault:
             return None
-        return images.thumbnail(picture, (self.side, self.side)).tobytes()
+        return decoding.thumbnail(picture, (self.side, self.side)).tobytes()
 
 
 @dataclass(frozen=True)

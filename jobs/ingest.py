@@ -31,7 +31,7 @@ from jobs.sources import delta, folder, parquet, rows, webdataset
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
 from models.errors import LostRowsError
-from models.images import ImageFault, check
+from models.images.decoding import ImageFault, check
 
 STAGING = "_staging/ingest"
 DECODE_STAGE = "decode"

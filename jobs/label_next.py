@@ -15,8 +15,8 @@ from jobs.label_strategies.request import Pick, Request
 from jobs.lake import Recipe
 from jobs.score import current_encoder
 from jobs.score_gaps import require_images
-from models.encoder import Encoder
 from models.errors import WinnowError
+from models.inference.encoder import Encoder
 
 __all__ = ["STRATEGIES", "Pick", "Picked", "Request", "run", "unseen"]
 

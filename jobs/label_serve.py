@@ -21,8 +21,8 @@ from jobs.label_page.desk import Desk, Rules
 from jobs.label_page.journal import Journal, is_segment
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
-from models import thresholds
 from models.errors import WinnowError
+from models.stats import thresholds
 
 LOOPBACK = "127.0.0.1"
 _NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")

@@ -21,7 +21,7 @@ from jobs import (
     weigh,
 )
 from jobs.job import Job, Summary
-from models import encoder
+from models.inference import encoder
 
 Step = Callable[[], Summary]
 

@@ -14,12 +14,12 @@ from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score_gaps import STAGE, given_up, require_images
 from jobs.session import overridden
-from models import classifier, encoder, runtime
-from models.classifier import ImageModel
-from models.encoder import Encoder
 from models.errors import LostRowsError, OtherEncoderError, WinnowError
-from models.head import Head
-from models.image_input import ImageInput
+from models.inference import classifier, encoder, runtime
+from models.inference.classifier import ImageModel
+from models.inference.encoder import Encoder
+from models.inference.head import Head
+from models.inference.onnx_image_spec import ImageInput
 from udfs.classify import head_scores
 from udfs.scoring import SCORED, Scoring
 

@@ -10,8 +10,8 @@ from PIL import Image
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from models import images
-from models.images import ImageFault
+from models.images import decoding
+from models.images.decoding import ImageFault
 
 QUALITY = 70
 _CAPTION_CHARACTERS = 240
@@ -52,7 +52,7 @@ def data_uri(image: bytes, side: int) -> str | None:
         (64, 32)
     """
     try:
-        picture = images.decode(image, min_side=side)
+        picture = decoding.decode(image, min_side=side)
     except ImageFault:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -14,8 +14,8 @@ from jobs import config, label_sets, tables, training
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.score import HEAD, current_encoder
-from models import runtime
 from models.errors import WinnowError
+from models.inference import runtime
 
 RECIPE = "models/head-{}.json"
 

@@ -20,9 +20,9 @@ from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from jobs.nearest import nearest_by_embedding
 from jobs.score import current_encoder
-from models import probe
 from models.errors import LostRowsError, WinnowError
-from models.probe import Probe, ProbeQuality
+from models.stats import probe
+from models.stats.probe import Probe, ProbeQuality
 from udfs.bootstrap import WEIGHT_UNIT
 from udfs.captions import Keywords, caption_words
 
@@ -325,7 +325,7 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 def _beyond_reach(
     data: Gathered, settings: WeighSettings, seed: int
 ) -> tuple[float | None, list[tuple[str, str, float]]]:
-    """`models.probe.beyond_reach` for bounded samples against all kept images.
+    """`models.stats.probe.beyond_reach` for bounded samples against all kept images.
 
     Returns:
         Share of the sampled removed images (None where there is nothing to compare), and those that are least like any

@@ -14,7 +14,7 @@ from PIL import Image
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BinaryType, FloatType
 
-from models import images
+from models.images import decoding
 
 SIDE = 96
 """Pixels a side of the pictures that are compared, squeezed whatever their aspect."""
@@ -42,7 +42,7 @@ def thumbnail(image: bytes) -> Pixels:
     Raises:
         ImageFault: It cannot be decoded.
     """
-    return images.thumbnail(images.decode(image, SIDE), (SIDE, SIDE))
+    return decoding.thumbnail(decoding.decode(image, SIDE), (SIDE, SIDE))
 
 
 def likeness(original: Pixels, generated: Pixels) -> float:
@@ -192,7 +192,7 @@ def _windows(picture: Floats) -> Floats:
 def _thumbnail_or_none(image: bytes | None) -> bytes | None:
     try:
         return thumbnail(bytes(image or b"")).tobytes()
-    except images.ImageFault:
+    except decoding.ImageFault:
         return None
 
 

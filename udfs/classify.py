@@ -11,9 +11,10 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import FloatType
 
-from models import classifier, images, runtime
-from models.classifier import ImageModel
-from models.head import Head
+from models.images import decoding
+from models.inference import classifier, runtime
+from models.inference.classifier import ImageModel
+from models.inference.head import Head
 from udfs.hashes import PDQ_SIDE
 from udfs.shipping import ship
 
@@ -81,7 +82,7 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
     try:
         # Decoded as the scoring pass does, so that both give the same score.
-        image = images.decode(bytes(data or b""), max(PDQ_SIDE, *model.size), images.MAX_MEGAPIXELS)
-        return images.thumbnail(image, *model.view)
-    except images.ImageFault:
+        image = decoding.decode(bytes(data or b""), max(PDQ_SIDE, *model.size), decoding.MAX_MEGAPIXELS)
+        return decoding.thumbnail(image, *model.view)
+    except decoding.ImageFault:
         return None

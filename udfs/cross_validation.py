@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
 
-from models import versions
+from models.stats import batched_logistic
 
 HELD_OUT = T.StructType([T.StructField("example", T.IntegerType()), T.StructField("logit", T.DoubleType())])
 """What a version says of an example that it never saw."""
@@ -25,7 +25,7 @@ class CrossValidation:
         embeddings: Of the labelled images, float32 of shape (n, dims).
         labels: bool of shape (n,).
         folds: Versions of one repeat; each is fitted on all folds but one.
-        decay: Ridge; see `models.versions.fit`.
+        decay: Ridge; see `models.stats.batched_logistic.fit`.
         seed: Of the folds.
     """
 
@@ -37,7 +37,7 @@ class CrossValidation:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Arrow batches of (id long) to `HELD_OUT` rows: the function for `DataFrame.mapInArrow`."""
-        inputs = versions.standardised(self.embeddings)
+        inputs = batched_logistic.standardised(self.embeddings)
         for batch in batches:
             numbers = batch.column("id").to_numpy()
             for begin in range(0, len(numbers), _TOGETHER):
@@ -46,11 +46,11 @@ class CrossValidation:
     def _held_out(self, inputs: NDArray[np.float64], numbers: NDArray[np.int64]) -> pa.RecordBatch:
         out = np.stack(
             [
-                versions.deal(self.labels, self.folds, repeat, self.seed) == fold
+                batched_logistic.deal(self.labels, self.folds, repeat, self.seed) == fold
                 for repeat, fold in zip(numbers // self.folds, numbers % self.folds, strict=True)
             ]
         )
-        theta = versions.fit(inputs, self.labels, versions.balanced(self.labels, ~out), self.decay)
+        theta = batched_logistic.fit(inputs, self.labels, batched_logistic.balanced(self.labels, ~out), self.decay)
         logits = theta[:, :-1] @ inputs.T + theta[:, -1:]
         examples = np.nonzero(out)[1].astype(np.int32)
         return pa.record_batch([pa.array(examples), pa.array(logits[out])], names=HELD_OUT.names)

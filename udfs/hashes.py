@@ -10,7 +10,7 @@ from PIL import Image
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
-from models import images
+from models.images import decoding
 
 PDQ_SIDE = 256
 """Pixels a side of the picture that is hashed: PDQ itself reduces it to 64, so that more only costs time."""
@@ -32,7 +32,7 @@ def pdq_of(image: Image.Image) -> tuple[bytes, int]:
         >>> pdq_of(Image.new("RGB", (64, 64), "white"))[1]
         0
     """
-    bits, quality = pdqhash.compute(images.thumbnail(image, (PDQ_SIDE, PDQ_SIDE)))
+    bits, quality = pdqhash.compute(decoding.thumbnail(image, (PDQ_SIDE, PDQ_SIDE)))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes(), int(quality)
 
 
@@ -48,6 +48,6 @@ def pdq(image: pd.Series) -> pd.DataFrame:
 
 def _pdq_or_none(data: bytes | None) -> tuple[bytes | None, int | None]:
     try:
-        return pdq_of(images.decode(bytes(data or b""), PDQ_SIDE, images.MAX_MEGAPIXELS))
-    except images.ImageFault:
+        return pdq_of(decoding.decode(bytes(data or b""), PDQ_SIDE, decoding.MAX_MEGAPIXELS))
+    except decoding.ImageFault:
         return None, None

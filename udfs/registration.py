@@ -17,7 +17,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BooleanType
 from scipy import ndimage
 
-from models.images import GREY_SIDE
+from models.images.decoding import GREY_SIDE
 
 Images = NDArray[np.float32]
 

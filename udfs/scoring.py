@@ -13,10 +13,11 @@ from PIL import Image
 from pyspark import SparkFiles
 from pyspark.sql import types as T
 
-from models import images, runtime
-from models.classifier import ImageModel, classify_each
-from models.encoder import Encoder
-from models.image_input import ImageInput, View
+from models.images import decoding
+from models.inference import runtime
+from models.inference.classifier import ImageModel, classify_each
+from models.inference.encoder import Encoder
+from models.inference.onnx_image_spec import ImageInput, View
 from udfs.arrow import cells, lists
 from udfs.hashes import PDQ_SIDE, pdq_of
 
@@ -41,7 +42,7 @@ SCORED = T.StructType(
 # Inferences between two results: enough that building columns costs little, few enough that pixels take some MB.
 _RUNS = 4
 
-_GREY: View = ((images.GREY_SIDE, images.GREY_SIDE), "squeeze")
+_GREY: View = ((decoding.GREY_SIDE, decoding.GREY_SIDE), "squeeze")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Scoring:
             yield from self._score(encoder, views, some)
 
     def _score(
-        self, encoder: Encoder, views: Sequence[View], seen: Sequence[tuple[str, "_Picture | images.ImageFault"]]
+        self, encoder: Encoder, views: Sequence[View], seen: Sequence[tuple[str, "_Picture | decoding.ImageFault"]]
     ) -> Iterator[pa.RecordBatch]:
         ids, pictures = pa.array([image_id for image_id, _ in seen], pa.string()), [picture for _, picture in seen]
         good = [picture for picture in pictures if isinstance(picture, _Picture)]
@@ -87,12 +88,12 @@ class Scoring:
             "encoder": pa.array([encoder.digest] * len(good)),
             "embedding": lists(embeddings),
             "embedding_hash": cells(hashes),
-            "thumbnail": cells(images.grey(thumbnails[_GREY]).reshape(len(good), images.GREY_SIDE**2)),
+            "thumbnail": cells(decoding.grey(thumbnails[_GREY]).reshape(len(good), decoding.GREY_SIDE**2)),
             "scores": lists(self._classify(thumbnails)),
         }
         yield _succeeded(ids.filter(is_good), good, signals)
         if len(good) < len(pictures):
-            faults = [picture for picture in pictures if isinstance(picture, images.ImageFault)]
+            faults = [picture for picture in pictures if isinstance(picture, decoding.ImageFault)]
             yield _failed(ids.filter(pc.invert(is_good)), faults)
 
     def _encoder_here(self) -> str | ImageInput:
@@ -120,14 +121,14 @@ class _Picture:
     thumbnails: Mapping[View, NDArray[np.uint8]]
 
 
-def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Picture | images.ImageFault:
+def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Picture | decoding.ImageFault:
     """Everything that one decode yields, or the reason why it failed."""
     data = cell.as_py() or b""
     try:
-        image = images.decode(data, PDQ_SIDE)
+        image = decoding.decode(data, PDQ_SIDE)
         bits, quality = pdq_of(image)
-        thumbnails = {view: images.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
-    except images.ImageFault as fault:
+        thumbnails = {view: decoding.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
+    except decoding.ImageFault as fault:
         return fault
     return _Picture(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)
 
@@ -139,7 +140,7 @@ def _at_least(image: Image.Image, data: bytes, size: tuple[int, int]) -> Image.I
     """
     height, width = size
     enough = min(image.size) >= max(height, width) or max(height, width) <= PDQ_SIDE
-    return image if enough else images.decode(data, max(height, width))
+    return image if enough else decoding.decode(data, max(height, width))
 
 
 def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -155,7 +156,7 @@ def _succeeded(ids: pa.Array, pictures: list[_Picture], signals: Mapping[str, pa
     return _batch({"image_id": ids, **seen, **signals})
 
 
-def _failed(ids: pa.Array, faults: list[images.ImageFault]) -> pa.RecordBatch:
+def _failed(ids: pa.Array, faults: list[decoding.ImageFault]) -> pa.RecordBatch:
     reasons = {"reason": [fault.reason for fault in faults], "detail": [fault.detail for fault in faults]}
     return _batch({"image_id": ids, **{name: pa.array(texts, pa.string()) for name, texts in reasons.items()}})
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from jobs import tables
 from jobs.config import Settings
 from jobs.lake import Lake
-from models.thresholds import upper_bound
+from models.stats.thresholds import upper_bound
 
 _COPIES = 16
 _OTHERS = 12

@@ -11,8 +11,8 @@ from scipy import stats
 from jobs import tables
 from jobs.facts.samples import Sample
 from jobs.lake import Lake
-from models.probe import WITHIN_REACH, beyond_chance
-from models.thresholds import interval
+from models.stats.probe import WITHIN_REACH, beyond_chance
+from models.stats.thresholds import interval
 
 WEIGHT_BINS_PER_DOUBLING = 4
 _WEIGHTED = 16

@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.lake import Lake
-from models import images
-from models.images import ImageFault
+from models.images import decoding
+from models.images.decoding import ImageFault
 
 _MEDIA = {fmt: f"image/{fmt.lower()}" for fmt in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")}
 _JPEG_QUALITY = 90
@@ -68,11 +68,11 @@ def for_browser(image: bytes, side: int) -> tuple[str, bytes] | None:
         True
     """
     try:
-        info = images.check(image, max_megapixels=float("inf"))
+        info = decoding.check(image, max_megapixels=float("inf"))
         known = _MEDIA.get(info.format)
         if known and max(info.width, info.height) <= side and len(image) <= _MOST_BYTES:
             return known, image
-        picture = images.decode(image, min_side=side)
+        picture = decoding.decode(image, min_side=side)
     except ImageFault:
         return None
     picture.thumbnail((side, side))

@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 from jobs import nearest
 from jobs.label_strategies.pool import hashes
 from jobs.label_strategies.request import Pick, Request
-from models import picks
-from models.encoder import Encoder
+from models.inference.encoder import Encoder
+from models.stats import diverse_sampling
 
 # Neighbours looked at for each that is wanted, since some are near-duplicates of each other.
 _SPARE = 4
@@ -43,6 +43,6 @@ def around(request: Request, pool: DataFrame, encoder: Encoder, queries: Queries
     ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
     first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
     found = hashes(rows["embedding_hash"])
-    chosen = picks.distinct(found, sorted(first.values()), request.count, encoder.presumed_distance)
+    chosen = diverse_sampling.distinct(found, sorted(first.values()), request.count, encoder.presumed_distance)
     similarity = rows["similarity"].to_numpy()
     return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

@@ -5,7 +5,7 @@ from pyspark.sql import Column, DataFrame
 from jobs.job import Job
 from jobs.label_strategies.pool import in_random_order, random_place
 from jobs.label_strategies.request import Pick, Request
-from models.encoder import Encoder
+from models.inference.encoder import Encoder
 
 _PURPOSE = "random"
 

@@ -8,10 +8,10 @@ from jobs.job import Job
 from jobs.label_strategies.pool import hashes
 from jobs.label_strategies.request import Pick, Request
 from jobs.score import HEAD, current_models
-from models import picks
-from models.encoder import Encoder
 from models.errors import WinnowError
-from models.head import LOWEST_POSITIVE, Head
+from models.inference.encoder import Encoder
+from models.inference.head import LOWEST_POSITIVE, Head
+from models.stats import diverse_sampling
 from udfs.classify import head_scores
 
 _BANDS = 20
@@ -24,8 +24,8 @@ def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[
     above = scored.where(F.col("score").cast("double") >= threshold)
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
-    order = picks.strata(scores, request.count)
-    chosen = picks.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.presumed_distance)
+    order = diverse_sampling.strata(scores, request.count)
+    chosen = diverse_sampling.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.presumed_distance)
     ids = rows["image_id"].to_pylist()
     return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {whence}") for i in chosen]
 

@@ -7,8 +7,8 @@ from jobs import train
 from jobs.job import Job
 from jobs.label_strategies.around import Queries, around
 from jobs.label_strategies.request import Pick, Request
-from models.encoder import Encoder
 from models.errors import WinnowError
+from models.inference.encoder import Encoder
 from udfs.cross_validation import HELD_OUT, CrossValidation
 
 # Labels that cross-validation is run on; people make hundreds or thousands, of more a random part does.

@@ -10,10 +10,11 @@ from jobs.job import Job
 from jobs.label_strategies.around import Queries, around
 from jobs.label_strategies.pool import in_random_order, matrix
 from jobs.label_strategies.request import Pick, Request
-from models import images, picks
-from models.encoder import Encoder
 from models.errors import WinnowError
-from models.image_input import View
+from models.images import decoding
+from models.inference.encoder import Encoder
+from models.inference.onnx_image_spec import View
+from models.stats import diverse_sampling
 from udfs.hashes import PDQ_SIDE
 
 
@@ -27,7 +28,9 @@ def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[
     rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()
     if not len(rows):
         return []
-    places, shares = picks.centres(matrix(rows["embedding"]), min(request.count, len(rows)), job.settings.seed)
+    places, shares = diverse_sampling.centres(
+        matrix(rows["embedding"]), min(request.count, len(rows)), job.settings.seed
+    )
     ids = rows["image_id"].to_pylist()
     return [
         Pick(ids[place], f"middle of a group of about {share:.2%} of the images")
@@ -38,8 +41,8 @@ def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[
 def _thumbnail(file: str, view: View) -> NDArray[np.uint8]:
     try:
         data = Path(file).expanduser().read_bytes()
-        return images.thumbnail(images.decode(data, max(PDQ_SIDE, *view[0])), *view)
+        return decoding.thumbnail(decoding.decode(data, max(PDQ_SIDE, *view[0])), *view)
     except OSError as error:
         raise WinnowError(f"image file {file} cannot be read: {error.strerror}") from error
-    except images.ImageFault as fault:
+    except decoding.ImageFault as fault:
         raise WinnowError(f"image file {file} cannot be decoded: {fault}") from fault

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.encoder import HASH_BITS
+from models.inference.encoder import HASH_BITS
 
 GROUP = 4
 """Pictures of a group: one by chance, and others that are near it."""

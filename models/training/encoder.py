@@ -10,7 +10,7 @@ import torch
 from onnx import helper
 from torch import Tensor
 
-from models.encoder import Encoder, projection
+from models.inference.encoder import Encoder, projection
 from models.training import contrast
 from models.training.augment import Augmenter
 from models.training.batches import Batches

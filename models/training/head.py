@@ -15,7 +15,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.errors import ModelError
-from models.head import INPUT, LOWEST_POSITIVE, OUTPUT, Head
+from models.inference.head import INPUT, LOWEST_POSITIVE, OUTPUT, Head
 
 FOLDS = 5
 

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder import ASSUMED_DISTANCE, HASH_BITS, Encoder
+from models.inference.encoder import ASSUMED_DISTANCE, HASH_BITS, Encoder
 from models.training.augment import Augmenter
 
 Thumbs = NDArray[np.uint8]

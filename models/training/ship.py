@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models import images
+from models.images import decoding
 from models.training import noise
 from models.training.encoder import SOURCE_SIDE, Plan, fit
 from models.training.measure import Thumbs
@@ -52,7 +52,7 @@ def originals(folder: Path) -> list[Path]:
 
 def thumbnail(data: bytes) -> Thumbs:
     """What training sees of an image file, uint8 of shape (96, 96, 3)."""
-    return images.thumbnail(images.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
+    return decoding.thumbnail(decoding.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
 
 
 def main() -> None:

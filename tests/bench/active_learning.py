@@ -34,9 +34,9 @@ from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.score import HEAD
 from jobs.session import get_session
-from models.encoder import projection
 from models.errors import WinnowError
-from models.head import Head
+from models.inference.encoder import projection
+from models.inference.head import Head
 from udfs.simulated_labeller import SimulatedLabeller
 
 mpl.use("Agg")

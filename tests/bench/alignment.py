@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.dedup import EMBEDDING_QUALITY
-from models import encoder, images
-from models.encoder import HASH_BITS, Encoder
+from models.images import decoding
+from models.inference import encoder
+from models.inference.encoder import HASH_BITS, Encoder
 from tests.bench.regurgitation import CHANGES, pictures
 from udfs.alignment import likeness, thumbnail
 from udfs.hamming import distances, words
@@ -54,8 +55,8 @@ def signals(files: list[bytes], own: Encoder) -> Signals:
     """What the scoring pass makes of image files."""
     seen, pdq = [], []
     for data in files:
-        image = images.decode(data, PDQ_SIDE)
-        seen.append(images.thumbnail(image, own.size))
+        image = decoding.decode(data, PDQ_SIDE)
+        seen.append(decoding.thumbnail(image, own.size))
         pdq.append(pdq_of(image))
     embeddings, hashes = own.encode(np.stack(seen))
     bits = np.stack([np.frombuffer(one, np.uint8) for one, _ in pdq])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models import thresholds
-from models.thresholds import Target
+from models.stats import thresholds
+from models.stats.thresholds import Target
 
 LABELS = 4_000
 CONFIDENCE = 0.95

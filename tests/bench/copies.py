@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from models import encoder, images
+from models.images import decoding
+from models.inference import encoder
 from models.training.measure import COLLISIONS, distance_at
 from models.training.ship import originals
 from udfs.hashes import PDQ_DISTANCE, pdq_of
@@ -163,7 +164,7 @@ def methods(model: bytes) -> list[Method]:
     own = encoder.Encoder.load(model)
 
     def embed(pictures: list[Image.Image]) -> Bits:
-        thumbs = np.stack([images.thumbnail(picture, own.size) for picture in pictures])
+        thumbs = np.stack([decoding.thumbnail(picture, own.size) for picture in pictures])
         return np.unpackbits(own.encode(thumbs)[1], axis=1)
 
     def pdq(pictures: list[Image.Image]) -> Bits:
@@ -197,7 +198,7 @@ def distances(methods: list[Method], pictures: list[Image.Image]) -> Iterator[tu
 def load(places: list[Path], limit: int | None) -> list[Image.Image]:
     """Pictures of folders and tar files, in the order of their names; of a generated set, the originals."""
     found = itertools.chain.from_iterable(files(place) for place in places)
-    return [images.decode(data, 512) for data in itertools.islice(found, limit)]
+    return [decoding.decode(data, 512) for data in itertools.islice(found, limit)]
 
 
 def files(place: Path) -> Iterator[bytes]:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models import encoder, images
-from models.encoder import HASH_BITS, Encoder
+from models.images import decoding
+from models.inference import encoder
+from models.inference.encoder import HASH_BITS, Encoder
 from udfs.hamming import distances, words
 from udfs.hashes import PDQ_SIDE
 
@@ -33,7 +34,7 @@ class Histograms:
 
 def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
     """What the scoring pass shows the encoder."""
-    return images.thumbnail(images.decode(path.read_bytes(), PDQ_SIDE), (size, size))
+    return decoding.thumbnail(decoding.decode(path.read_bytes(), PDQ_SIDE), (size, size))
 
 
 def hashes(files: list[Path], own: Encoder) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models import encoder
+from models.inference import encoder
 from models.training.encoder import Plan, fit, measured
 from models.training.measure import Measured, Thumbs
 from models.training.ship import thumbnail

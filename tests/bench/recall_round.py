@@ -20,7 +20,7 @@ from jobs.label_next import Request
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.session import get_session
-from models.encoder import projection
+from models.inference.encoder import projection
 from tests.bench.dedup import PeakMemory
 
 DIMS, LABELS, QUERIES, COUNT, CORES = 64, 6_000, 1_000, 500, 2

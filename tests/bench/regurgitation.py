@@ -25,7 +25,7 @@ from jobs.job import Job
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.session import get_session
-from models.encoder import HASH_BITS
+from models.inference.encoder import HASH_BITS
 
 CORES = 2
 HEADER = """\

@@ -19,8 +19,9 @@ from jobs.job import Job
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.session import get_session
-from models import encoder, images
-from models.encoder import Encoder
+from models.images import decoding
+from models.inference import encoder
+from models.inference.encoder import Encoder
 from udfs.hashes import PDQ_SIDE, pdq_of
 
 CORES = 2
@@ -36,9 +37,9 @@ def bare_loop(pieces: list[tuple[str, int]]) -> int:
         for begin in range(0, len(cells), BATCH):
             thumbs = []
             for cell in cells[begin : begin + BATCH]:
-                image = images.decode(cell.as_py(), PDQ_SIDE)
+                image = decoding.decode(cell.as_py(), PDQ_SIDE)
                 pdq_of(image)
-                thumbs.append(images.thumbnail(image, size))
+                thumbs.append(decoding.thumbnail(image, size))
             model.encode(np.stack(thumbs))
             done += len(thumbs)
     return done

@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models import encoder, images
-from models.encoder import Encoder
+from models.images import decoding
+from models.inference import encoder
+from models.inference.encoder import Encoder
 from udfs.hamming import distances, words
 from udfs.registration import ALIKE, largest_difference
 
@@ -71,11 +72,13 @@ def look(model: Encoder, files: Mapping[str, Path], keys: Sequence[str]) -> dict
     made = {}
     for begin in range(0, len(keys), BATCH):
         some = keys[begin : begin + BATCH]
-        pictures = [images.decode(files[key].read_bytes(), 256) for key in some]
-        small = np.stack([images.thumbnail(picture, (images.GREY_SIDE, images.GREY_SIDE)) for picture in pictures])
-        sized = np.stack([images.thumbnail(picture, *model.input.view) for picture in pictures])
+        pictures = [decoding.decode(files[key].read_bytes(), 256) for key in some]
+        small = np.stack(
+            [decoding.thumbnail(picture, (decoding.GREY_SIDE, decoding.GREY_SIDE)) for picture in pictures]
+        )
+        sized = np.stack([decoding.thumbnail(picture, *model.input.view) for picture in pictures])
         hashes = model.encode(sized)[1]
-        made.update({key: Seen(*both) for key, *both in zip(some, hashes, images.grey(small), strict=True)})
+        made.update({key: Seen(*both) for key, *both in zip(some, hashes, decoding.grey(small), strict=True)})
     return made
 
 

@@ -22,7 +22,7 @@ from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.score import current_encoder
 from jobs.session import get_session
-from models import probe
+from models.stats import probe
 from tests.bench.dedup import PeakMemory
 from udfs.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums
 from udfs.captions import Keywords

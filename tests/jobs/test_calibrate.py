@@ -12,7 +12,7 @@ from jobs.label_strategies import chance
 from jobs.lake import Recipe
 from jobs.progress import Progress
 from models.errors import WinnowError
-from models.thresholds import Target
+from models.stats.thresholds import Target
 
 CATEGORIES = [f'categories.{name}={{definition="d", recall=0.5, confidence=0.8}}' for name in ("boats", "cars")]
 MODELS = {"boats": "m1", "cars": "m2"}

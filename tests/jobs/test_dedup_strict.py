@@ -4,7 +4,7 @@ import pytest
 from jobs import tables
 from jobs.lake import Lake
 from models.errors import WinnowError
-from models.images import GREY_SIDE as SIDE
+from models.images.decoding import GREY_SIDE as SIDE
 from tests.jobs.hashed import Picture, hashes, in_two_goes, near, quality_rows, run
 
 

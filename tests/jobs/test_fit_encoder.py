@@ -9,9 +9,10 @@ from jobs import config, fit_encoder, tables
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from models import encoder, images, runtime
-from models.encoder import Encoder
 from models.errors import WinnowError
+from models.images import decoding
+from models.inference import encoder, runtime
+from models.inference.encoder import Encoder
 from models.training import encoder as training
 from models.training import noise
 from models.training.measure import Measured
@@ -104,7 +105,7 @@ def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(fille
     summary = fit_encoder.run(job_on(filled, "encoder.images=90"))
 
     size = (training.SOURCE_SIDE, training.SOURCE_SIDE)
-    expected = np.stack([images.thumbnail(images.decode(png(i), size[0]), size) for i in range(80)])
+    expected = np.stack([decoding.thumbnail(decoding.decode(png(i), size[0]), size) for i in range(80)])
     assert summary["images"] == 80
     np.testing.assert_array_equal(seen[0], expected)
 

@@ -11,8 +11,8 @@ from PIL import Image
 from jobs import generate
 from jobs.pictures.plan import PictureSet
 from jobs.progress import Progress
-from models import images
 from models.errors import WinnowError
+from models.images import decoding
 
 SMALL = PictureSet(count=50, seed=7, shard=20)
 
@@ -98,7 +98,7 @@ def test_a_copy_names_its_drawing_and_a_drawing_none(drawn: Path) -> None:
 def test_every_file_decodes(drawn: Path) -> None:
     names = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF"}
     for row in pq.read_table(drawn / "truth.parquet").to_pylist():
-        info = images.check((drawn / row["file_name"]).read_bytes(), max_megapixels=10)
+        info = decoding.check((drawn / row["file_name"]).read_bytes(), max_megapixels=10)
 
         assert info.format == names[row["file_name"].rsplit(".", 1)[1]]
         assert min(info.width, info.height) >= 60
@@ -109,7 +109,7 @@ def test_the_written_copies_look_like_their_drawing(drawn: Path) -> None:
 
     def grey(key: str) -> np.ndarray:
         (file,) = drawn.glob(f"{key}.*")
-        image = images.decode(file.read_bytes(), 64).convert("L").resize((16, 16), Image.Resampling.BOX)
+        image = decoding.decode(file.read_bytes(), 64).convert("L").resize((16, 16), Image.Resampling.BOX)
         values = np.asarray(image, np.float64) - np.mean(np.asarray(image))
         return values.ravel() / np.linalg.norm(values)
 

@@ -90,7 +90,7 @@ def test_where_all_have_signals_nobody_looks_for_those_that_have_none(
 def test_an_encoder_that_does_not_say_how_near_copies_are_needs_a_setting(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.encoder.Encoder.max_distance", None)
+    monkeypatch.setattr("models.inference.encoder.Encoder.max_distance", None)
     filled(lake)
     embedded = job_of(lake, "dedup.hash=embedding")
     with pytest.raises(WinnowError, match=r"does not say which distance makes a duplicate: set dedup\.max_distance"):

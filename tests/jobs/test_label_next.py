@@ -15,9 +15,9 @@ from jobs.label_next import Request
 from jobs.label_strategies import pool, precision
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
-from models.encoder import projection
 from models.errors import WinnowError
-from models.image_input import ImageInput
+from models.inference.encoder import projection
+from models.inference.onnx_image_spec import ImageInput
 from udfs.hamming import distances, words
 
 SET = [

@@ -18,8 +18,8 @@ from jobs.facts.samples import Sample
 from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.regurgitation import _matrix
 from jobs.report_facts import Facts
-from models import probe, shifts
-from models.thresholds import Calibration
+from models.stats import keyword_shift_stats, probe
+from models.stats.thresholds import Calibration
 
 ALIKE = Weights((WeightBin(1.0, 1.19, 6),), None, (Sample("a", 1.0),), (Sample("b", 1.0),))
 
@@ -150,9 +150,9 @@ def test_no_word_moved_where_nothing_was_filtered() -> None:
 
 
 def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:
-    moved = shifts.moves(np.zeros((1, 11, 3)), 0.95, np.zeros(0))
+    moved = keyword_shift_stats.moves(np.zeros((1, 11, 3)), 0.95, np.zeros(0))
     assert moved.shares.shape == (0, 3) and all(len(ends) == 0 for ends in (*moved.filtered, *moved.weighted))
-    assert len(shifts.adjusted(np.zeros(0))) == 0
+    assert len(keyword_shift_stats.adjusted(np.zeros(0))) == 0
 
 
 def test_precision_of_no_dropped_image_is_not_a_number_that_a_summary_shows() -> None:

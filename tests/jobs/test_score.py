@@ -13,13 +13,14 @@ from jobs import config, score, tables
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
-from models import encoder, images, runtime
-from models.encoder import Encoder
 from models.errors import LostRowsError, ModelError, SettingsError
+from models.images import decoding
+from models.inference import encoder, runtime
+from models.inference.encoder import Encoder
 from tests import usual_models
 from tests.conftest import SPARK
 from tests.jobs.samples import Picture, encoded
-from tests.models.test_head import model as head_model
+from tests.models.inference.test_head import model as head_model
 from tests.pictures import brightness_model, brightness_settings, channel_model
 from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
 from udfs.hashes import pdq_of
@@ -91,14 +92,14 @@ def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(jo
     signals = {row.image_id: row for row in job.lake.read(tables.SIGNALS).collect()}
     assert len(signals) == 5
     for picture in PICTURES:
-        row, image = signals[picture.key.rjust(32, "0")], images.decode(picture.image, 256)
-        embedding, bits = model.encode(images.thumbnail(image, model.size)[None])
+        row, image = signals[picture.key.rjust(32, "0")], decoding.decode(picture.image, 256)
+        embedding, bits = model.encode(decoding.thumbnail(image, model.size)[None])
         assert (bytes(row.pdq), row.pdq_quality) == pdq_of(image)
         assert (row.encoder, row.embedding, bytes(row.embedding_hash)) == (
             model.digest, embedding[0].tolist(), bits.tobytes(),
         )  # fmt: skip
-        small = images.thumbnail(image, (images.GREY_SIDE, images.GREY_SIDE))
-        assert bytes(row.thumbnail) == images.grey(small[None]).tobytes()
+        small = decoding.thumbnail(image, (decoding.GREY_SIDE, decoding.GREY_SIDE))
+        assert bytes(row.thumbnail) == decoding.grey(small[None]).tobytes()
 
     before = versions(job)
     assert score.run(job)["images scored"] == 0
@@ -227,11 +228,11 @@ def test_models_as_people_export_them_score_and_embed_as_they_are_described(job,
 
     assert score.run(own)["images scored"] == 5
 
-    thumbs = np.stack([images.thumbnail(Image.fromarray(pixels), usual_models.SIZE) for pixels in noise])
+    thumbs = np.stack([decoding.thumbnail(Image.fromarray(pixels), usual_models.SIZE) for pixels in noise])
     seen = quarters(thumbs, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
     cropped = np.stack([np.asarray(Image.fromarray(p[:, 16:112]).resize((48, 32), 2)) for p in noise])
     middle = quarters(cropped, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
-    small = np.stack([images.thumbnail(Image.fromarray(pixels), (4, 6)) for pixels in noise])
+    small = np.stack([decoding.thumbnail(Image.fromarray(pixels), (4, 6)) for pixels in noise])
     expected = {
         "captioned": usual_models.captions_likely(middle)[:, 2],
         "labelled": 1 / (1 + np.exp(-quarters(thumbs, halves, halves)[:, 1])),

@@ -12,9 +12,9 @@ from jobs import config, label_sets, tables, train
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
-from models import runtime
 from models.errors import WinnowError
-from models.head import Head
+from models.inference import runtime
+from models.inference.head import Head
 
 BOATS = 'categories.boats={definition="Pictures of boats."}'
 OWN = 'categories.cars={definition="Pictures of cars.", model={path="cars.onnx", size=[8, 8]}}'

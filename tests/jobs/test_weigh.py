@@ -10,8 +10,8 @@ from jobs import audit, config, report_words, tables, weigh
 from jobs.job import Job
 from jobs.lake import Recipe
 from jobs.progress import Progress
-from models import probe
 from models.errors import WinnowError
+from models.stats import probe
 from tests.bench import weigh as simulation
 from udfs.captions import Keywords
 

@@ -6,7 +6,7 @@ from pyspark.sql import Row
 
 from jobs import report_words
 from jobs.facts.weights import Reach, Reliability, reliability
-from models import probe
+from models.stats import probe
 
 
 def curve(

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from pyspark.sql import functions as F
 
-from models import images
-from models.classifier import ImageModel
 from models.errors import ModelError
+from models.images import decoding
+from models.inference.classifier import ImageModel
 from tests.pictures import brightness_model, channel_model, pattern
 from udfs import classify, hamming, minhash_bands, pdq
 from udfs.hamming import HASH_BYTES
@@ -52,7 +52,7 @@ def by_id(frame) -> dict:
 def test_pdq_is_the_kernels_and_null_where_nothing_decodes(pictures):
     found = by_id(pictures.select("image_id", pdq("image")))
     for name in ("copy", "good", "other"):
-        image = images.decode(ROWS[name], 256)
+        image = decoding.decode(ROWS[name], 256)
         assert (bytes(found[name].hash), found[name].quality) == pdq_of(image)
     for name in ("text", "cut", "none"):
         assert found[name].hash is None and found[name].quality is None
@@ -82,7 +82,7 @@ def test_classify_scores_images_and_is_null_where_nothing_decodes(pictures, tmp_
     found = by_id(pictures.select("image_id", classify(model, batch=2)("image")))
     for name in ("copy", "good", "other"):
         # As the scoring pass decodes: a model's small input does not make it look at less.
-        thumbnail = images.thumbnail(images.decode(ROWS[name], 256), (16, 16))
+        thumbnail = decoding.thumbnail(decoding.decode(ROWS[name], 256), (16, 16))
         assert found[name] == pytest.approx(thumbnail.mean() / 255, abs=1e-5)
     assert found["text"] is found["cut"] is found["none"] is None
 
@@ -120,7 +120,7 @@ def test_what_the_readme_shows_works(spark, pictures, tmp_path):
     shown: dict = {"spark": spark}
     exec(compile(code, "README.md", "exec"), shown)
     hashes = by_id(shown["hashed"])
-    assert bytes(hashes["good"].hash) == pdq_of(images.decode(ROWS["good"], 256))[0]
+    assert bytes(hashes["good"].hash) == pdq_of(decoding.decode(ROWS["good"], 256))[0]
     scores = by_id(shown["scored"])
     assert scores["good"] == pytest.approx(PIXELS.mean() / 255, abs=0.01) and scores["text"] is None
     bands = by_id(shown["bands"])

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.images import GREY_SIDE as SIDE
-from models.images import grey
+from models.images.decoding import GREY_SIDE as SIDE
+from models.images.decoding import grey
 from udfs.registration import Placing, alike, largest_difference, registered
 
 BIG = 4 * SIDE

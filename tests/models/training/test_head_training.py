@@ -3,7 +3,7 @@ import onnxruntime as ort
 import pytest
 
 from models.errors import ModelError
-from models.head import Head
+from models.inference.head import Head
 from models.training.head import Basis, Examples, Options, deal, fit, held_out_logits, platt, train
 
 BASIS = Basis("boats", "abc")

@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models import image_input, runtime
 from models.errors import ModelError
-from models.image_input import ImageInput
+from models.inference import onnx_image_spec, runtime
+from models.inference.onnx_image_spec import ImageInput
 
 FITTED = "models/encoder.onnx"
 """Where `fit-encoder` puts the encoder fitted to a lake, below the lake."""
@@ -101,7 +101,7 @@ class Encoder:
         """Embeddings and hashes of pictures.
 
         Args:
-            thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as `models.images.thumbnail` makes
+            thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as `models.images.decoding.thumbnail` makes
                 them.
 
         Returns:
@@ -111,7 +111,7 @@ class Encoder:
             ModelError: An embedding is not made of numbers.
         """
         names = _output_names(self.session, self.input)
-        embedding, *signs = image_input.run(self.session, thumbs, self.input, names, self.batch)
+        embedding, *signs = onnx_image_spec.run(self.session, thumbs, self.input, names, self.batch)
         # A file of the user's own may give vectors of any length; distances between them should mean the same.
         embedding = _unit(embedding, self.dims)
         # Row by row: a matrix product would choose its kernel, and so its rounding, by the number of rows.
@@ -177,7 +177,7 @@ def _checked(data: bytes, session: ort.InferenceSession, described: ImageInput |
         raise ModelError(
             f"{name} is no encoder as {'described' if described else 'it is'}: {'; '.join(faults)}{advice}"
         )
-    embedding = image_input.try_out(session, found, _output_names(session, found)[:1])[0]
+    embedding = onnx_image_spec.try_out(session, found, _output_names(session, found)[:1])[0]
     dims = math.prod(embedding.shape[1:])
     if embedding.ndim < 2 or dims not in embedding.shape[1:]:
         raise ModelError(f"{name} is no encoder: {_shapeless(session, found, embedding.shape)}")
@@ -197,7 +197,7 @@ def _as_made_here(session: ort.InferenceSession) -> ImageInput | None:
 
 
 def _faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:
-    found = image_input.faults(session, model)
+    found = onnx_image_spec.faults(session, model)
     outputs = {output.name: output.shape for output in session.get_outputs()}
     if model.output is None and len(outputs) > 1 and _EMBEDDING not in outputs:
         found.append(
@@ -211,7 +211,7 @@ def _faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:
 def _output_names(session: ort.InferenceSession, model: ImageInput) -> list[str]:
     """The output that is the embedding, and the one of the hash if there is one."""
     names = [output.name for output in session.get_outputs()]
-    own = _EMBEDDING if model.output is None and _EMBEDDING in names else image_input.output_name(session, model)
+    own = _EMBEDDING if model.output is None and _EMBEDDING in names else onnx_image_spec.output_name(session, model)
     return [own, *(name for name in names if name == _HASH and name != own)]
 
 

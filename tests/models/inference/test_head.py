@@ -3,9 +3,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models import runtime
 from models.errors import ModelError
-from models.head import Head
+from models.inference import runtime
+from models.inference.head import Head
 
 
 def model(operator="Sigmoid", metadata=None, dims=3, source="embedding"):

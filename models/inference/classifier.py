@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models import image_input
 from models.errors import ModelError
-from models.image_input import ImageInput
+from models.inference import onnx_image_spec
+from models.inference.onnx_image_spec import ImageInput
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def classify_each(
     Raises:
         ModelError: A score is not a number between 0 and 1.
     """
-    names = [image_input.output_name(session, model) for model in models]
+    names = [onnx_image_spec.output_name(session, model) for model in models]
     wanted = sorted(set(names))
-    found = dict(zip(wanted, image_input.run(session, pixels, models[0], wanted, batch), strict=True))
+    found = dict(zip(wanted, onnx_image_spec.run(session, pixels, models[0], wanted, batch), strict=True))
     return np.stack([_scores(found[name], model) for name, model in zip(names, models, strict=True)], axis=1)
 
 
@@ -102,10 +102,10 @@ def check(session: ort.InferenceSession, model: ImageModel) -> None:
     Raises:
         ModelError: The description does not fit the model; the message names what does not.
     """
-    faults = image_input.faults(session, model)
+    faults = onnx_image_spec.faults(session, model)
     if faults:
         raise ModelError(f"{model.path} is not as the settings describe it: {'; '.join(faults)}")
-    _scores(image_input.try_out(session, model, [image_input.output_name(session, model)])[0], model)
+    _scores(onnx_image_spec.try_out(session, model, [onnx_image_spec.output_name(session, model)])[0], model)
 
 
 def _scores(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.images import Fit
-from models.runtime import digest, run_in_batches
+from models.images.decoding import Fit
+from models.inference.runtime import digest, run_in_batches
 
 View = tuple[tuple[int, int], Fit]
 """Height and width in pixels, and how an image of another aspect comes to them."""

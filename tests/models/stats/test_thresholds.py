@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import thresholds
 from models.errors import ModelError
-from models.thresholds import Target
+from models.stats import thresholds
+from models.stats.thresholds import Target
 
 SIMULATIONS = 2000
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models import classifier, runtime
-from models.classifier import ImageModel
 from models.errors import ModelError
+from models.inference import classifier, runtime
+from models.inference.classifier import ImageModel
 from tests import usual_models
-from tests.models.test_encoder import blobs
+from tests.models.inference.test_encoder import blobs
 from tests.pictures import channel_model
 
 COLOURS = np.array([[255, 51, 0], [0, 102, 204], [255, 255, 255]], np.uint8)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from models import encoder, images, runtime
-from models.encoder import Encoder, projection
 from models.errors import ModelError
-from models.image_input import ImageInput
+from models.images import decoding
+from models.inference import encoder, runtime
+from models.inference.encoder import Encoder, projection
+from models.inference.onnx_image_spec import ImageInput
 from tests.usual_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
 
 MEGABYTES = 5
@@ -84,9 +85,9 @@ def test_a_result_depends_on_neither_neighbours_nor_place_nor_batch(shipped: Enc
 
 def test_a_crop_is_found_and_different_pictures_are_not(shipped: Encoder) -> None:
     large = blobs(40, 200)
-    whole = np.stack([images.thumbnail(Image.fromarray(p), shipped.size) for p in large])
+    whole = np.stack([decoding.thumbnail(Image.fromarray(p), shipped.size) for p in large])
     cropped = [Image.fromarray(p).crop((10, 6, 194, 198)) for p in large]
-    copies = np.stack([images.thumbnail(p, shipped.size) for p in cropped])
+    copies = np.stack([decoding.thumbnail(p, shipped.size) for p in cropped])
 
     hashes, of_copies = (np.unpackbits(shipped.encode(thumbs)[1], axis=1) for thumbs in (whole, copies))
 

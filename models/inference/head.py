@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models import runtime
 from models.errors import ModelError, OtherEncoderError
+from models.inference import runtime
 
 INPUT = "embedding"
 OUTPUT = "score"
@@ -33,7 +33,7 @@ class Head:
         category: What it scores.
         encoder: Digest of the encoder whose embeddings it reads.
         dims: Length of such an embedding.
-        digest: Names the file in tables, as `models.runtime.digest` does.
+        digest: Names the file in tables, as `models.inference.runtime.digest` does.
         session: Runs it.
     """
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import xlogy
 
-from models.thresholds import interval
+from models.stats.thresholds import interval
 
 _FEW = 10
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import encoder
-from models.encoder import Encoder, projection
 from models.errors import ModelError
+from models.inference import encoder
+from models.inference.encoder import Encoder, projection
 from models.training import contrast, noise
 from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
 from models.training.encoder import Plan, fit, measured, split, with_properties

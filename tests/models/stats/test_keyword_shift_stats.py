@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models import shifts
+from models.stats import keyword_shift_stats
 from udfs.bootstrap import poisson_counts, resampled_sums
 
 
@@ -22,7 +22,7 @@ def test_bootstrap_intervals_cover_the_true_shift_in_95_of_100_simulations() -> 
         ids = draw.integers(0, 2**63, rows, dtype=np.uint64)
         caption = np.flatnonzero(word)
         sums = resampled_sums(sides, (caption, np.zeros_like(caption), 1), poisson_counts(ids, 200, 0))
-        found = shifts.moves(np.moveaxis(sums, 0, -1).astype(float), 0.95, np.array([np.nan]))
+        found = keyword_shift_stats.moves(np.moveaxis(sums, 0, -1).astype(float), 0.95, np.array([np.nan]))
         covered += [
             low[0] <= t <= high[0] for t, (_, low, high) in zip(truth, (found.filtered, found.weighted), strict=True)
         ]
@@ -34,7 +34,10 @@ def test_intervals_of_picked_words_are_wider() -> None:
     sums = draw.poisson(1000, (3, 201, 3)).astype(float)
     sums[0] = 10_000
     sums[1:, :, 0] += 500  # a word is in more captions than are kept of it
-    plain, wide = (shifts.moves(sums, 0.95, np.full(2, c)).filtered for c in (np.nan, shifts.widened(0.95, 1, 1000)))
+    plain, wide = (
+        keyword_shift_stats.moves(sums, 0.95, np.full(2, c)).filtered
+        for c in (np.nan, keyword_shift_stats.widened(0.95, 1, 1000))
+    )
     assert plain[0] == pytest.approx(wide[0])
     assert (wide[1] < plain[1]).all() and (wide[2] > plain[2]).all()
 
@@ -46,16 +49,18 @@ def test_words_that_the_filter_does_not_care_for_are_hardly_ever_found() -> None
         captions = draw.integers(50, 2000, 500)
         kept = draw.hypergeometric(90_000, 10_000, captions)
         kept[:3] -= captions[:3] // 5
-        doubt = shifts.adjusted(shifts.chance(captions, kept, (100_000, 90_000)))
+        doubt = keyword_shift_stats.adjusted(keyword_shift_stats.chance(captions, kept, (100_000, 90_000)))
         found.append(((doubt[:3] <= 0.05).sum(), (doubt[3:] <= 0.05).sum()))
     true, false = np.sum(found, axis=0)
     assert true / 600 > 0.95 and false / (true + false) < 0.07
 
 
 def test_a_word_that_all_captions_hold_or_none_kept_gives_no_error() -> None:
-    assert shifts.chance(np.array([100, 10]), np.array([90, 0]), (100, 90)) == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert keyword_shift_stats.chance(np.array([100, 10]), np.array([90, 0]), (100, 90)) == pytest.approx(
+        [1.0, 0.0], abs=1e-6
+    )
     sums = np.array([[[10.0, 5.0, 0.0]] * 21, [[4.0, 0.0, 0.0]] * 21])
-    found = shifts.moves(sums, 0.9, np.array([np.nan]))
+    found = keyword_shift_stats.moves(sums, 0.9, np.array([np.nan]))
     assert found.filtered[0][0] == -1.0 and np.isnan(found.weighted[0][0])
 
 
@@ -71,7 +76,7 @@ def test_intervals_of_rare_words_hold_where_the_filter_does_not_care_for_them(ca
     counts = np.empty((rows + 1, 201, 3))
     counts[1:] = np.stack([sum(resampled), resampled[1] + resampled[2], resampled[1] + 3 * resampled[2]], axis=-1)
     counts[0] = [everything, share * everything, 2 * share * everything]
-    found = shifts.moves(counts, 0.95, np.full(rows, np.nan))
+    found = keyword_shift_stats.moves(counts, 0.95, np.full(rows, np.nan))
     covered = [np.mean((low <= 0) & (high >= 0)) for _, low, high in (found.filtered, found.weighted)]
     # Resamples alone give 14 to 76 % after filtering.
     assert covered[0] >= 0.95, covered
@@ -82,7 +87,7 @@ def test_a_rare_word_picked_for_its_shift_has_the_exact_interval_of_its_confiden
     counts = np.zeros((2, 201, 3))
     counts[0], counts[1] = [1000, 900, 900], [60, 60, 66]
     for confidence in (0.95, 0.999):
-        found = shifts.moves(counts, 0.95, np.array([confidence]))
+        found = keyword_shift_stats.moves(counts, 0.95, np.array([confidence]))
         least = ((1 - confidence) / 2) ** (1 / 60)
         assert found.filtered[1][0] == pytest.approx(least / 0.9 - 1)
         assert found.filtered[2][0] == pytest.approx(1 / 0.9 - 1)
@@ -96,6 +101,6 @@ def test_of_n_resamples_the_quantiles_leave_out_as_many_as_they_say() -> None:
     counts[1, :, 0] = 1000
     counts[1, 0, 1] = 500
     counts[1, 1:, 1] = 1000 + np.arange(1, 201)
-    found = shifts.moves(counts, 0.95, np.array([np.nan]))
+    found = keyword_shift_stats.moves(counts, 0.95, np.array([np.nan]))
     assert found.filtered[1][0] == pytest.approx(0.005025)
     assert found.filtered[2][0] == pytest.approx(0.195975)

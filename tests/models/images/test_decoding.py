@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from models import images
-from models.classifier import ImageModel
-from models.images import ImageFault, ImageInfo, check, decode, thumbnail
+from models.images import decoding
+from models.images.decoding import ImageFault, ImageInfo, check, decode, thumbnail
+from models.inference.classifier import ImageModel
 from udfs import hashes
 from udfs.classify import _pixels
 
@@ -144,7 +144,7 @@ def test_the_limit_is_in_megapixels() -> None:
 
 @pytest.mark.parametrize("call", [lambda data: check(data, LIMIT), lambda data: decode(data, 8)])
 def test_a_side_has_a_limit_too(call: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_SIDE", 100)
+    monkeypatch.setattr(decoding, "MAX_SIDE", 100)
 
     call(encoded(Image.new("L", (100, 1)), "PNG"))
     for size in ((101, 1), (1, 101)):
@@ -203,7 +203,7 @@ def test_bytes_that_fill_up_before_a_scan_do_not_hide_it() -> None:
 
 
 def test_the_scans_of_other_pictures_in_a_file_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_MOST_SCANS", 6)
+    monkeypatch.setattr(decoding, "_MOST_SCANS", 6)
     mpo = encoded(halves("L"), "MPO", save_all=True, append_images=[halves("L")] * 3, progressive=True)
     with_thumbnail = encoded(halves("L"), "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0" + progressive())
     with_film = progressive() + b"film\xff\xda" * 9
@@ -221,7 +221,7 @@ def test_decode_has_a_limit_where_it_is_given() -> None:
     data = png(20_000, 10_000, 8, 6, b"")
 
     with pytest.raises(ImageFault, match="over the limit of 180"):
-        decode(data, 8, images.MAX_MEGAPIXELS)
+        decode(data, 8, decoding.MAX_MEGAPIXELS)
 
 
 @pytest.mark.parametrize(
@@ -237,15 +237,15 @@ def test_what_has_not_been_checked_is_decoded_within_the_limit(
     data = encoded(halves(), "BMP")
     assert not is_null(data)
 
-    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 0.0001)
+    monkeypatch.setattr(decoding, "MAX_MEGAPIXELS", 0.0001)
 
     assert is_null(data)
 
 
 def test_the_limit_without_settings_is_their_default() -> None:
-    settings = tomllib.loads((Path(images.__file__).parents[1] / "conf" / "winnow.toml").read_text())
+    settings = tomllib.loads((Path(decoding.__file__).parents[2] / "conf" / "winnow.toml").read_text())
 
-    assert settings["ingest"]["max_megapixels"] == images.MAX_MEGAPIXELS
+    assert settings["ingest"]["max_megapixels"] == decoding.MAX_MEGAPIXELS
 
 
 def test_a_wrong_checksum_in_a_png_is_corrupt() -> None:
@@ -316,7 +316,7 @@ def test_bands_do_not_show_in_what_lies_over_white(
     expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
     for pixels in (1, 7 * 64, 10**6):
-        monkeypatch.setattr(images, "_BAND_PIXELS", pixels)
+        monkeypatch.setattr(decoding, "_BAND_PIXELS", pixels)
         assert decode(data, 1).tobytes() == expected.tobytes()
 
 
@@ -327,14 +327,14 @@ def test_bands_do_not_show_in_sixteen_bits(mode: str, fmt: str, monkeypatch: pyt
     expected = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
     for pixels in (1, 7 * 64, 10**6):
-        monkeypatch.setattr(images, "_BAND_PIXELS", pixels)
+        monkeypatch.setattr(decoding, "_BAND_PIXELS", pixels)
         assert np.array_equal(np.asarray(decode(data, 1)), expected)
 
 
 def test_no_more_than_a_band_is_laid_over_white_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     whole = Image.alpha_composite
-    monkeypatch.setattr(images.Image, "alpha_composite", lambda *pair: sizes.append(pair[1].size) or whole(*pair))
+    monkeypatch.setattr(decoding.Image, "alpha_composite", lambda *pair: sizes.append(pair[1].size) or whole(*pair))
 
     decode(encoded(Image.new("RGBA", (1024, 1000)), "PNG"), 1)
 
@@ -412,7 +412,7 @@ def test_want_of_memory_is_not_the_pictures_fault(
         raise MemoryError
 
     data = encoded(halves(), "BMP")
-    monkeypatch.setattr(images.Image.Image, "load", no_room)
+    monkeypatch.setattr(decoding.Image.Image, "load", no_room)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_room)
 
     with pytest.raises(MemoryError):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 from sklearn.metrics import roc_auc_score
 
-from models.thresholds import interval
+from models.stats.thresholds import interval
 
 WITHIN_REACH = 0.95
 

@@ -1,0 +1,1 @@
+"""ONNX models described, checked and run: classifiers, encoders, heads."""
