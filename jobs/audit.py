@@ -14,8 +14,8 @@ from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
 from models.stats import keyword_shift_stats
-from udfs.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
-from udfs.captions import Keywords, caption_tokens, keyword_words
+from udfs.text.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
+from udfs.text.captions import Keywords, caption_tokens, keyword_words
 
 _SAID = 4
 
@@ -134,7 +134,7 @@ def keyword_counts(rows: DataFrame, keywords: Keywords, settings: AuditSettings,
         seed: Of the resamples.
 
     Returns:
-        `udfs.bootstrap.COUNTS`, summed.
+        `udfs.text.bootstrap.COUNTS`, summed.
     """
     shown = rows.select("image_hash", "kept", "weight", "tokens")
     counted = shown.mapInArrow(Resampling(keywords, settings.resamples, seed), COUNTS)

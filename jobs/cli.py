@@ -318,7 +318,7 @@ def label_simulate_(
 ) -> None:
     """Answer what is queued from a known truth, some answers wrong: for trying things out."""
     from jobs import label_simulate as command
-    from udfs.simulated_labeller import SimulatedLabeller
+    from udfs.labels.simulated_labeller import SimulatedLabeller
 
     with Invocation(lake, conf, set_, debug).open("label simulate") as job:
         labeller = SimulatedLabeller(errors, job.settings.seed, name)

@@ -18,7 +18,7 @@ from jobs.lake import Recipe
 from jobs.score import current_encoder
 from jobs.score_gaps import require_images, require_signals
 from models.errors import LostRowsError, WinnowError
-from udfs.hashes import PDQ_DISTANCE
+from udfs.hashes.pdq import PDQ_DISTANCE
 
 PDQ_QUALITY = 50
 EMBEDDING_QUALITY = 4

@@ -17,7 +17,7 @@ from jobs.job import Job, Summary
 from jobs.lake import Lake
 from jobs.report_words import signed
 from models.errors import WinnowError
-from udfs.simulated_labeller import SimulatedLabeller
+from udfs.labels.simulated_labeller import SimulatedLabeller
 
 RANDOM_SHARE = 0.8
 """Share of the pictures whose label is set apart for calibration: a bound on 95 % recall needs 59 random positives."""

@@ -12,7 +12,7 @@ from jobs.job import Job, Summary
 from jobs.label_page import store
 from jobs.lake import Recipe
 from models.errors import WinnowError
-from udfs.simulated_labeller import SimulatedLabeller, simulated_answers
+from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from udfs.hamming import HASH_BYTES
-from udfs.nearest import FOUND, Searching, similarity_of
+from udfs.hashes.hamming import HASH_BYTES
+from udfs.search.nearest import FOUND, Searching, similarity_of
 
 _QUERIES_OF_A_PASS = 65_536  # of 256 dimensions 64 MB in each worker
 _ROWS_OF_A_SHUFFLE = 20_000_000

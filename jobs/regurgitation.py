@@ -25,10 +25,10 @@ from jobs.sources import files, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
-from udfs.alignment import likenesses, thumbnails
-from udfs.hamming import HASH_BITS, HASH_BYTES, hamming
-from udfs.nearest import inner_product
-from udfs.scoring import Scoring
+from udfs.hashes.hamming import HASH_BITS, HASH_BYTES, hamming
+from udfs.images.alignment import likenesses, thumbnails
+from udfs.inference.scoring import Scoring
+from udfs.search.nearest import inner_product
 
 STAGING = "_staging/regurgitation"
 # To be raised where the code finds or says something else: an earlier result is repeated word for word.

@@ -20,8 +20,8 @@ from models.inference.classifier import ImageModel
 from models.inference.encoder import Encoder
 from models.inference.head import Head
 from models.inference.onnx_image_spec import ImageInput
-from udfs.classify import head_scores
-from udfs.scoring import SCORED, Scoring
+from udfs.inference.classify import head_scores
+from udfs.inference.scoring import SCORED, Scoring
 
 HEAD = "models/head-{}.onnx"
 
@@ -109,7 +109,7 @@ def current_encoder(job: Job) -> Encoder:
 
 def ship_encoder(job: Job) -> str | ImageInput:
     """Sends the encoder's file to the workers: its name there, or its description with that name as its path."""
-    choice, name = job.settings.encoder.model, model_files.ship(job.lake.spark, _encoder_file(job))
+    choice, name = job.settings.encoder.model, model_files.distribute_model(job.lake.spark, _encoder_file(job))
     return name if isinstance(choice, str) else replace(choice, path=name)
 
 
@@ -224,7 +224,7 @@ def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
 def _scoring(
     spark: SparkSession, settings: ScoreSettings, found: list[ImageClassifier], shipped_encoder: str | ImageInput
 ) -> Scoring:
-    shipped = tuple(replace(c.model, path=model_files.ship(spark, c.data)) for c in found)
+    shipped = tuple(replace(c.model, path=model_files.distribute_model(spark, c.data)) for c in found)
     return Scoring(shipped_encoder, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
@@ -303,7 +303,7 @@ def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
         scoring: What to run.
 
     Returns:
-        The columns of `udfs.scoring.SCORED`.
+        The columns of `udfs.inference.scoring.SCORED`.
     """
     return images.select("image_id", "image").mapInArrow(scoring, SCORED)
 
@@ -336,7 +336,7 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
     for category, head in heads.items():
         with job.progress.step(f"score: {category} from stored embeddings"):
             signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == current.digest)
-            name = model_files.ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+            name = model_files.distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
             todo = unclassified(signals, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:

@@ -23,8 +23,8 @@ from jobs.score import current_encoder
 from models.errors import LostRowsError, WinnowError
 from models.stats import probe
 from models.stats.probe import Probe, ProbeQuality
-from udfs.bootstrap import WEIGHT_UNIT
-from udfs.captions import Keywords, caption_words
+from udfs.text.bootstrap import WEIGHT_UNIT
+from udfs.text.captions import Keywords, caption_words
 
 _LEAST_CAPTIONS = 50
 _LOST_SHOWN = 48

@@ -4,9 +4,9 @@
 DataFrame or, registered with `spark.udf.register`, in SQL.
 """
 
-from udfs.classify import classify
-from udfs.hamming import hamming
-from udfs.hashes import pdq
-from udfs.minhash import minhash_bands
+from udfs.hashes.hamming import hamming
+from udfs.hashes.minhash import minhash_bands
+from udfs.hashes.pdq import pdq
+from udfs.inference.classify import classify
 
 __all__ = ["classify", "hamming", "minhash_bands", "pdq"]

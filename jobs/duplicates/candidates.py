@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 
-from udfs.lsh import PACKED, Matching, Packing, buckets_for, room_for_crowds
-from udfs.matching import FOUND
-from udfs.minhash import Bands, choose_bands
+from udfs.hashes.minhash import Bands, choose_bands
+from udfs.search.lsh import PACKED, Matching, Packing, buckets_for, room_for_crowds
+from udfs.search.matching import FOUND
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def found_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
         parameters: Bands and bounds.
 
     Returns:
-        `udfs.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
+        `udfs.search.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
     """
     packing = Packing(parameters.bands, parameters.buckets)
     packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)

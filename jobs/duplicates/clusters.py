@@ -18,9 +18,9 @@ from pyspark.sql import functions as F
 from jobs import tables
 from jobs.duplicates.hash_nodes import Rule
 from jobs.job import Job
-from udfs.cluster import Assigning, hash_bits
-from udfs.lsh import PACKED, Matching, buckets_for, room_for_crowds
-from udfs.matching import FOUND
+from udfs.search.cluster import Assigning, hash_bits
+from udfs.search.lsh import PACKED, Matching, buckets_for, room_for_crowds
+from udfs.search.matching import FOUND
 
 _MAX_CLUSTER = 50_000
 _MEMBERS_FITTED = 20
@@ -93,7 +93,7 @@ def found_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
         parameters: Clusters and bounds.
 
     Returns:
-        `udfs.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
+        `udfs.search.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
     """
     centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from jobs.duplicates.hash_nodes import hash_of
 from jobs.duplicates.independent_set import FEW_EDGES
-from udfs.hamming import hamming
+from udfs.hashes.hamming import hamming
 
 _ROOTED = StructType([StructField("node", LongType()), StructField("root", LongType())])
 

@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 from jobs.lake import Lake
-from udfs.hamming import HASH_BYTES
-from udfs.numbering import Numbering
+from udfs.arrays.row_indexer import Numbering
+from udfs.hashes.hamming import HASH_BYTES
 
 _STAGED = "_staging/dedup_nodes"
 _PIXEL_BITS, _CAPTION_BITS = 31, 20

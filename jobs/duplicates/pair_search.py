@@ -16,7 +16,7 @@ from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.popular import Parted
 from jobs.duplicates.search_recall import Measured, SearchRecall
 from jobs.job import Job
-from udfs.matching import FOUND
+from udfs.search.matching import FOUND
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
 _A_PAIR = 2
@@ -108,7 +108,7 @@ class Searched:
     """What was searched, and what was found.
 
     Attributes:
-        found: `udfs.matching.FOUND`, with method.
+        found: `udfs.search.matching.FOUND`, with method.
         hashes: rank, hash, known: those that were searched, which are all but what popular pictures settled.
         count: How many they are.
         parted: What popular pictures settled, if anything.
@@ -164,7 +164,7 @@ def united(found: DataFrame) -> DataFrame:
     """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
 
     Args:
-        found: `udfs.matching.FOUND`, with method.
+        found: `udfs.search.matching.FOUND`, with method.
     """
     fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method", "clustering")
     pairs = fresh.groupBy("a", "b", "distance").agg(

@@ -13,9 +13,9 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from udfs.hamming import HASH_WORDS
-from udfs.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, entries_of_rows, entry_distances
-from udfs.popular import BEST, SETTLED, BestNear, Settling, crowded
+from udfs.hashes.hamming import HASH_WORDS
+from udfs.search.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, entries_of_rows, entry_distances
+from udfs.search.popular import BEST, SETTLED, BestNear, Settling, crowded
 
 POPULAR = "popular"
 """The method of a pair by which a hash was settled."""
@@ -36,7 +36,7 @@ class Parted:
     Attributes:
         popular: How many popular pictures there are.
         settled: How many hashes lose to one of them.
-        found: `udfs.matching.FOUND` with method: each settled hash with its leader, and what that took.
+        found: `udfs.search.matching.FOUND` with method: each settled hash with its leader, and what that took.
         rest: hash, rank, known: all others, leaders included.
         judged: What both are read from, on the executors' disks; to be unpersisted.
     """

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from scipy import stats
 
-from udfs.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
-from udfs.mixing import mixed
+from udfs.arrays.splitmix64 import mixed
+from udfs.search.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
 
 BEYOND = 24
 """Bits above the threshold that are looked at: three standard deviations of the distance of two random hashes (8 bits
@@ -177,7 +177,7 @@ class Sample:
     """Hashes that are compared with all.
 
     Attributes:
-        packed: uint64 of shape (n, 5), as `udfs.matching.packed_entries` makes them.
+        packed: uint64 of shape (n, 5), as `udfs.search.matching.packed_entries` makes them.
         stays: bool of shape (n,): whether the image is kept.
     """
 

@@ -1,7 +1,7 @@
 """`dedup.strict`: pairs of near hashes looked at again, by the thumbnails of their pictures.
 
 The hash of a copy may lie farther from its original's than that of a sibling (a clock at another time), so that no
-distance tells them apart. The thumbnails do: see `udfs.registration`.
+distance tells them apart. The thumbnails do: see `udfs.images.registration`.
 """
 
 from pyspark.sql import DataFrame
@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from jobs.duplicates.hash_nodes import Rule
 from models.errors import WinnowError
-from udfs.registration import looks_alike
+from udfs.images.registration import looks_alike
 
 
 def thumbnails(signals: DataFrame, nodes: DataFrame, rule: Rule) -> DataFrame:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from udfs.hamming import HASH_BYTES, words
+from udfs.hashes.hamming import HASH_BYTES, words
 
 
 def in_random_order(pool: DataFrame, seed: int, purpose: str) -> DataFrame:

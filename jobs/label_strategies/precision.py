@@ -12,7 +12,7 @@ from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from models.inference.head import LOWEST_POSITIVE, Head
 from models.stats import diverse_sampling
-from udfs.classify import head_scores
+from udfs.inference.classify import head_scores
 
 _BANDS = 20
 
@@ -63,7 +63,7 @@ def _scored(job: Job, category: str, pool: DataFrame, encoder: Encoder) -> tuple
         scores = job.lake.read(tables.SCORES).where(own).groupBy("image_id").agg(F.max("score").alias("score"))
         return pool.select("image_id", "embedding_hash").join(scores, "image_id"), digest
     head = _head(job, category, encoder)
-    name = model_files.ship(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+    name = model_files.distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
     score = head_scores(name)(F.col("embedding")).alias("score")
     return pool.select("image_id", "embedding_hash", score), head.digest
 

@@ -9,7 +9,7 @@ from jobs.label_strategies.around import Queries, around
 from jobs.label_strategies.request import Pick, Request
 from models.errors import WinnowError
 from models.inference.encoder import Encoder
-from udfs.cross_validation import HELD_OUT, CrossValidation
+from udfs.labels.cross_validation import HELD_OUT, CrossValidation
 
 # Labels that cross-validation is run on; people make hundreds or thousands, of more a random part does.
 _MOST_LABELS = 20_000
@@ -24,7 +24,7 @@ def missed_positives(held_out: DataFrame) -> DataFrame:
     """How often the versions that never saw an example call it negative.
 
     Args:
-        held_out: `udfs.cross_validation.HELD_OUT`.
+        held_out: `udfs.labels.cross_validation.HELD_OUT`.
 
     Returns:
         example, versions, missed (how many of them miss it), logit (their sum, in millionths).

@@ -15,7 +15,7 @@ from models.images import decoding
 from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import View
 from models.stats import diverse_sampling
-from udfs.hashes import PDQ_SIDE
+from udfs.hashes.pdq import PDQ_SIDE
 
 
 def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:

@@ -37,7 +37,7 @@ from jobs.session import get_session
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.head import Head
-from udfs.simulated_labeller import SimulatedLabeller
+from udfs.labels.simulated_labeller import SimulatedLabeller
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -21,9 +21,9 @@ from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import HASH_BITS, Encoder
 from tests.bench.regurgitation import CHANGES, pictures
-from udfs.alignment import likeness, thumbnail
-from udfs.hamming import distances, words
-from udfs.hashes import PDQ_DISTANCE, PDQ_SIDE, pdq_of
+from udfs.hashes.hamming import distances, words
+from udfs.hashes.pdq import PDQ_DISTANCE, PDQ_SIDE, pdq_of
+from udfs.images.alignment import likeness, thumbnail
 
 NEIGHBOURS = 5
 LIKENESSES = (0.7, 0.8, 0.85, 0.9, 0.95)

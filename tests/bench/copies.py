@@ -23,7 +23,7 @@ from models.images import decoding
 from models.inference import encoder
 from models.training.measure import COLLISIONS, distance_at
 from models.training.ship import originals
-from udfs.hashes import PDQ_DISTANCE, pdq_of
+from udfs.hashes.pdq import PDQ_DISTANCE, pdq_of
 
 Rng = np.random.Generator
 Change = Callable[[Image.Image, Rng], Image.Image]

@@ -24,7 +24,7 @@ from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.score import current_encoder
 from jobs.session import get_session
-from udfs.hamming import distances, words
+from udfs.hashes.hamming import distances, words
 
 CORES = 2
 DUPLICATES = 0.25

@@ -28,8 +28,8 @@ from pyspark.sql import functions as F
 from jobs import config
 from jobs.session import get_session
 from tests.bench.dedup import CORES, PeakMemory, exhaustive, planted
-from udfs.hamming import distances, words
-from udfs.minhash import jaccard
+from udfs.hashes.hamming import distances, words
+from udfs.hashes.minhash import jaccard
 
 Pairs = tuple[NDArray[np.int64], int | None]
 """Pairs found, each as first · rows + second, and the candidates that were looked at, where that can be known."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import HASH_BITS, Encoder
-from udfs.hamming import distances, words
-from udfs.hashes import PDQ_SIDE
+from udfs.hashes.hamming import distances, words
+from udfs.hashes.pdq import PDQ_SIDE
 
 DISTANCES = (31, 48, 54, 60, 61, 70)
 _CHUNK = 500

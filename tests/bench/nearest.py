@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from jobs import config, nearest
 from jobs.session import get_session
 from tests.bench.dedup import PeakMemory
-from udfs.nearest import plus_minus
+from udfs.search.nearest import plus_minus
 
 CORES, K = 2, 5
 FILE_ROWS = 125_000

@@ -22,7 +22,7 @@ from jobs.session import get_session
 from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import Encoder
-from udfs.hashes import PDQ_SIDE, pdq_of
+from udfs.hashes.pdq import PDQ_SIDE, pdq_of
 
 CORES = 2
 BATCH = 32

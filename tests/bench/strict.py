@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import Encoder
-from udfs.hamming import distances, words
-from udfs.registration import ALIKE, largest_difference
+from udfs.hashes.hamming import distances, words
+from udfs.images.registration import ALIKE, largest_difference
 
 BATCH = 64
 

@@ -24,8 +24,8 @@ from jobs.score import current_encoder
 from jobs.session import get_session
 from models.stats import probe
 from tests.bench.dedup import PeakMemory
-from udfs.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums
-from udfs.captions import Keywords
+from udfs.text.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums
+from udfs.text.captions import Keywords
 
 DIMS = 64
 WHO = ("woman", "man", "tree")

@@ -11,7 +11,7 @@ from jobs.job import Job
 from jobs.lake import Lake, Recipe
 from jobs.progress import Progress
 from jobs.score import current_encoder
-from udfs.hamming import distances, words
+from udfs.hashes.hamming import distances, words
 
 LIMIT = 31
 

@@ -22,7 +22,7 @@ from tests.jobs.hashed import (
     quality_rows,
     run,
 )
-from udfs.hamming import distances, words
+from udfs.hashes.hamming import distances, words
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jobs.progress import Progress
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.onnx_image_spec import ImageInput
-from udfs.hamming import distances, words
+from udfs.hashes.hamming import distances, words
 
 SET = [
     'categories.boats={definition="Pictures of boats."}',

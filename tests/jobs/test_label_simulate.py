@@ -11,7 +11,7 @@ from jobs.lake import Recipe
 from jobs.progress import Progress
 from models.errors import WinnowError
 from tests.conftest import SPARK
-from udfs.simulated_labeller import SimulatedLabeller
+from udfs.labels.simulated_labeller import SimulatedLabeller
 
 BOATS = {"a", "c", "e"}
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import nearest
-from udfs.hamming import distances, words
-from udfs.nearest import NearestK, similarities, within
+from udfs.hashes.hamming import distances, words
+from udfs.search.nearest import NearestK, similarities, within
 
 ROWS, QUERIES, DIMS = 700, 60, 16
 

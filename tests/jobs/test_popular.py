@@ -9,7 +9,7 @@ from jobs import tables
 from jobs.duplicates import popular
 from jobs.lake import Lake
 from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run
-from udfs.hamming import distances, words
+from udfs.hashes.hamming import distances, words
 
 CROWD = 60
 

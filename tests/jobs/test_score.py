@@ -23,9 +23,9 @@ from tests.jobs.samples import Picture, encoded
 from tests.models.inference.test_head import model as head_model
 from tests.pictures import brightness_model, brightness_settings, channel_model
 from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
-from udfs.hashes import pdq_of
-from udfs.scoring import Scoring
-from udfs.shipping import ship
+from udfs.hashes.pdq import pdq_of
+from udfs.inference.model_files import distribute_model
+from udfs.inference.scoring import Scoring
 
 COLOURS = ("red", "lime", "blue", "white", "black")
 PICTURES = [Picture(f"p{n}", encoded(colour, size=(24, 16)), f"all {colour}") for n, colour in enumerate(COLOURS)]
@@ -140,7 +140,7 @@ def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job,
 def test_how_arrow_cuts_the_images_changes_no_row(spark):
     pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
     whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
-    scoring = Scoring(ship(spark, encoder.shipped()), (), 2, 1, runtime.CPU)
+    scoring = Scoring(distribute_model(spark, encoder.shipped()), (), 2, 1, runtime.CPU)
 
     def scored(*sizes: int) -> list[dict[str, object]]:
         cut = [whole.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
@@ -305,4 +305,4 @@ def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classifi
 
 def test_shipping_a_model_twice_sends_it_once(spark):
     data = encoder.shipped()
-    assert ship(spark, data) == ship(spark, data) == f"{runtime.digest(data)}.onnx"
+    assert distribute_model(spark, data) == distribute_model(spark, data) == f"{runtime.digest(data)}.onnx"

@@ -3,7 +3,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.duplicates.search_recall import Exhaustive, Sample
-from udfs.matching import packed_entries
+from udfs.search.matching import packed_entries
 
 
 def batch_of(hashes: NDArray[np.uint8], first: int, stays: list[bool]) -> pa.RecordBatch:

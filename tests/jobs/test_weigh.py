@@ -13,7 +13,7 @@ from jobs.progress import Progress
 from models.errors import WinnowError
 from models.stats import probe
 from tests.bench import weigh as simulation
-from udfs.captions import Keywords
+from udfs.text.captions import Keywords
 
 
 def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:

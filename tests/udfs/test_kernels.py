@@ -14,9 +14,9 @@ from models.images import decoding
 from models.inference.classifier import ImageModel
 from tests.pictures import brightness_model, channel_model, pattern
 from udfs import classify, hamming, minhash_bands, pdq
-from udfs.hamming import HASH_BYTES
-from udfs.hashes import pdq_of
-from udfs.minhash import Bands, band_keys
+from udfs.hashes.hamming import HASH_BYTES
+from udfs.hashes.minhash import Bands, band_keys
+from udfs.hashes.pdq import pdq_of
 
 README = Path(__file__).parents[2] / "README.md"
 

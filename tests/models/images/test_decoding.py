@@ -14,8 +14,8 @@ from PIL import Image
 from models.images import decoding
 from models.images.decoding import ImageFault, ImageInfo, check, decode, thumbnail
 from models.inference.classifier import ImageModel
-from udfs import hashes
-from udfs.classify import _pixels
+from udfs.hashes import pdq
+from udfs.inference.classify import _pixels
 
 LIMIT = 100.0
 
@@ -227,7 +227,7 @@ def test_decode_has_a_limit_where_it_is_given() -> None:
 @pytest.mark.parametrize(
     "is_null",
     [
-        lambda data: hashes.pdq.func(pd.Series([data])).hash[0] is None,
+        lambda data: pdq.pdq.func(pd.Series([data])).hash[0] is None,
         lambda data: _pixels(data, ImageModel("any.onnx", (8, 8))) is None,
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.stats import keyword_shift_stats
-from udfs.bootstrap import poisson_counts, resampled_sums
+from udfs.text.bootstrap import poisson_counts, resampled_sums
 
 
 def test_bootstrap_intervals_cover_the_true_shift_in_95_of_100_simulations() -> None:

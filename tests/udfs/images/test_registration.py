@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from models.images.decoding import GREY_SIDE as SIDE
 from models.images.decoding import grey
-from udfs.registration import Placing, alike, largest_difference, registered
+from udfs.images.registration import Placing, alike, largest_difference, registered
 
 BIG = 4 * SIDE
 

@@ -1,4 +1,4 @@
-"""Model files shipped to the workers, under the name of their digest: two files of one name do not meet."""
+"""Model files distributed to the workers, under the name of their digest: two files of one name do not meet."""
 
 import tempfile
 from functools import cache
@@ -14,8 +14,8 @@ def _folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="winnow-models-")
 
 
-def ship(spark: SparkSession, model: bytes) -> str:
-    """Sends a model to every worker.
+def distribute_model(spark: SparkSession, model: bytes) -> str:
+    """Distributes a model to every worker.
 
     Args:
         spark: The session whose workers need it.

@@ -3,10 +3,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from udfs.hamming import distances, words
-from udfs.lsh import Matching, Packing, packed_rows
-from udfs.matching import Entries, Found, near_between, packed_entries
-from udfs.minhash import Bands, band_keys, choose_bands, jaccard, signatures
+from udfs.hashes.hamming import distances, words
+from udfs.hashes.minhash import Bands, band_keys, choose_bands, jaccard, signatures
+from udfs.search.lsh import Matching, Packing, packed_rows
+from udfs.search.matching import Entries, Found, near_between, packed_entries
 
 
 def random_hashes(count: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType
 
-from udfs.hamming import unpack
-from udfs.lsh import packed_rows
-from udfs.matching import entries_of_rows
+from udfs.hashes.hamming import unpack
+from udfs.search.lsh import packed_rows
+from udfs.search.matching import entries_of_rows
 
 # Distances between vectors and centroids that are held at once, 8 bytes each.
 _BLOCK = 1 << 22
@@ -81,7 +81,7 @@ class Assigning:
     buckets: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Packs Arrow batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.lsh.PACKED`."""
+        """Packs Arrow batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.search.lsh.PACKED`."""
         for batch in batches:
             if batch.num_rows:
                 entries = entries_of_rows(batch)

@@ -3,7 +3,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from udfs.captions import Keywords, caption_tokens, caption_words, keyword_words
+from udfs.text.captions import Keywords, caption_tokens, caption_words, keyword_words
 
 KEYWORDS = Keywords(("woman", "man", "mann", "old man", "grand-mère", "homme", "African American", "strasse", "U.S.",
                      "AT&T", "St. Patrick", "mother/father"))  # fmt: skip

@@ -1,6 +1,6 @@
 import numpy as np
 
-from udfs.cluster import Assigning, bit_vectors
+from udfs.search.cluster import Assigning, bit_vectors
 
 
 def test_a_vector_goes_to_the_same_clusters_whatever_batch_it_comes_in() -> None:

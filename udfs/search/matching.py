@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
 
-from udfs.arrow import joined_bytes
-from udfs.hamming import HASH_WORDS
+from udfs.arrays.arrow import joined_bytes
+from udfs.hashes.hamming import HASH_WORDS
 
 FOUND = T.StructType(
     [

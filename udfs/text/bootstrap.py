@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pyspark.sql import types as T
 from scipy import sparse, stats
 
-from udfs.captions import Keywords
-from udfs.mixing import mixed
+from udfs.arrays.splitmix64 import mixed
+from udfs.text.captions import Keywords
 
 WEIGHT_UNIT = 1_000_000
 """Weights are summed as whole millionths, so that sums do not depend on the order of rows."""

@@ -11,9 +11,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
 
-from udfs.arrow import cells
-from udfs.hamming import HASH_WORDS
-from udfs.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, Indices, entries_of_rows, entry_distances, near_between
+from udfs.arrays.arrow import cells
+from udfs.hashes.hamming import HASH_WORDS
+from udfs.search.matching import (
+    ENTRY_COLUMNS,
+    ENTRY_WORDS,
+    Entries,
+    Indices,
+    entries_of_rows,
+    entry_distances,
+    near_between,
+)
 
 BEST = T.StructType(
     [
@@ -22,7 +30,7 @@ BEST = T.StructType(
         T.StructField("entry", T.BinaryType()),
     ]
 )
-"""The best of some hashes near the centre at a place: its rank and its entry (40 bytes, `udfs.matching`)."""
+"""The best of some hashes near the centre at a place: its rank and its entry (40 bytes, `udfs.search.matching`)."""
 
 SETTLED = T.StructType(
     [
@@ -43,7 +51,7 @@ class BestNear:
     """The best hash within a distance of each of a few.
 
     Attributes:
-        centres: uint64 of shape (m, 5), as `udfs.matching.packed_entries` makes them.
+        centres: uint64 of shape (m, 5), as `udfs.search.matching.packed_entries` makes them.
         max_distance: Bits within which a hash counts.
     """
 
@@ -78,7 +86,7 @@ class Settling:
     """Each hash with the leader that it loses to.
 
     Attributes:
-        leaders: uint64 of shape (m, 5), as `udfs.matching.packed_entries` makes them.
+        leaders: uint64 of shape (m, 5), as `udfs.search.matching.packed_entries` makes them.
         max_distance: Bits within which a hash loses.
     """
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import types as T
 
-from udfs.arrow import joined_bytes
-from udfs.hamming import HASH_WORDS
-from udfs.matching import (
+from udfs.arrays.arrow import joined_bytes
+from udfs.hashes.hamming import HASH_WORDS
+from udfs.hashes.minhash import Bands, band_keys
+from udfs.search.matching import (
     ENTRY_WORDS,
     SHORT_RUN,
     Entries,
@@ -26,7 +27,6 @@ from udfs.matching import (
     entry_distances,
     run_starts,
 )
-from udfs.minhash import Bands, band_keys
 
 PACKED = T.StructType(
     [
@@ -35,7 +35,7 @@ PACKED = T.StructType(
         T.StructField("entries", T.BinaryType()),
     ]
 )
-"""A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.matching`)."""
+"""A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.search.matching`)."""
 
 _LEADERS = 16
 # The finalizer of MurmurHash3, on as many bits as a sort key has left.
@@ -79,7 +79,7 @@ def packed_rows(keys: NDArray[np.uint32], buckets: NDArray[np.uint32], entries: 
     Args:
         keys: uint32 of shape (n, m): each entry goes to m keys.
         buckets: The bucket of each key, likewise.
-        entries: uint64 of shape (n, 5), as `udfs.matching.packed_entries` makes them.
+        entries: uint64 of shape (n, 5), as `udfs.search.matching.packed_entries` makes them.
 
     Returns:
         Rows of `PACKED`.

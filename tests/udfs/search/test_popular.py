@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.udfs.test_lsh import entries_of, flipped, random_hashes
-from udfs.arrow import cells
-from udfs.hamming import distances, words
-from udfs.matching import Entries, packed_entries
-from udfs.popular import BestNear, Settling, crowded
+from tests.udfs.search.test_lsh import entries_of, flipped, random_hashes
+from udfs.arrays.arrow import cells
+from udfs.hashes.hamming import distances, words
+from udfs.search.matching import Entries, packed_entries
+from udfs.search.popular import BestNear, Settling, crowded
 
 LIMIT = 31
 

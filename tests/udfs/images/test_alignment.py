@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from tests.pictures import pattern
-from udfs.alignment import SIDE, likeness, likenesses, thumbnail, thumbnails
+from udfs.images.alignment import SIDE, likeness, likenesses, thumbnail, thumbnails
 
 
 def seen(image: Image.Image, quality: int = 80) -> np.ndarray:

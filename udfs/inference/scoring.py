@@ -18,8 +18,8 @@ from models.inference import runtime
 from models.inference.classifier import ImageModel, classify_each
 from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import ImageInput, View
-from udfs.arrow import cells, lists
-from udfs.hashes import PDQ_SIDE, pdq_of
+from udfs.arrays.arrow import cells, lists
+from udfs.hashes.pdq import PDQ_SIDE, pdq_of
 
 SCORED = T.StructType(
     [

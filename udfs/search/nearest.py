@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from threadpoolctl import ThreadpoolController
 
-from udfs.hamming import HASH_BITS, HASH_BYTES
+from udfs.hashes.hamming import HASH_BITS, HASH_BYTES
 
 FOUND = T.StructType(
     [

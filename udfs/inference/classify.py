@@ -15,8 +15,8 @@ from models.images import decoding
 from models.inference import classifier, runtime
 from models.inference.classifier import ImageModel
 from models.inference.head import Head
-from udfs.hashes import PDQ_SIDE
-from udfs.shipping import ship
+from udfs.hashes.pdq import PDQ_SIDE
+from udfs.inference.model_files import distribute_model
 
 ScoreUdf = Callable[[Column], Column]
 
@@ -44,10 +44,10 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
     spark = SparkSession.active()
     if isinstance(model, str):
         Head.open(model)
-        return head_scores(ship(spark, runtime.read(model)))
+        return head_scores(distribute_model(spark, runtime.read(model)))
     data = runtime.read(model.path)
     classifier.check(runtime.start(data, threads, name=model.path), model)
-    return _image_scores(replace(model, path=ship(spark, data)), batch, threads)
+    return _image_scores(replace(model, path=distribute_model(spark, data)), batch, threads)
 
 
 def head_scores(file: str) -> ScoreUdf:

@@ -16,7 +16,7 @@ from pyspark.sql import Column
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import ArrayType, LongType
 
-from udfs.hamming import HASH_BITS, unpack
+from udfs.hashes.hamming import HASH_BITS, unpack
 
 MAX_BANDS = 1000
 MAX_ROWS = 24

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from udfs.simulated_labeller import SimulatedLabeller
+from udfs.labels.simulated_labeller import SimulatedLabeller
 
 KEYS = [f"picture-{number}.png" for number in range(20_000)]
 TRUTH = np.arange(len(KEYS)) % 10 == 0

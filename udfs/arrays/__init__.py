@@ -1,0 +1,1 @@
+"""Small kernels on arrays that the other rooms share."""

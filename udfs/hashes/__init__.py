@@ -1,0 +1,1 @@
+"""Perceptual hashes, their Hamming distance and their MinHash signatures."""

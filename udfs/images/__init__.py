@@ -1,0 +1,1 @@
+"""Two images laid over each other: are they the same?"""

@@ -1,0 +1,1 @@
+"""ONNX models run on columns of images and embeddings."""

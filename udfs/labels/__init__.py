@@ -1,0 +1,1 @@
+"""Labels in numbers: cross-validation, simulated answers."""

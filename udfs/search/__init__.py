@@ -1,0 +1,1 @@
+"""Pairs and neighbours among hashes and embeddings."""

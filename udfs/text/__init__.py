@@ -1,0 +1,1 @@
+"""Words of captions and intervals of their shifts."""
