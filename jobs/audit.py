@@ -8,11 +8,12 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import keyword_lists, report_words, tables, weigh
-from jobs.config import AuditSettings, fingerprint
+from jobs import report_words, tables, weigh
 from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.runtime import keyword_lists
+from jobs.runtime.config import AuditSettings, fingerprint
 from models.stats import keyword_shift_stats
 from udfs.text.bootstrap import COUNTS, WEIGHT_UNIT, Resampling
 from udfs.text.captions import Keywords, caption_tokens, keyword_words

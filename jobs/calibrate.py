@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label, label_sample, label_sets, tables
-from jobs.config import CategorySettings
+from jobs import label, label_sample, label_sets, tables
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.runtime import config
+from jobs.runtime.config import CategorySettings
 from jobs.score import current_models
 from models.errors import WinnowError
 from models.stats import thresholds

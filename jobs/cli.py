@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from jobs import config
 from jobs.job import Job, Summary
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 app = typer.Typer(
@@ -91,7 +91,7 @@ class Invocation:
     def open(self, name: str) -> Iterator[Job]:
         """A job with its session; a `WinnowError`, or an error of Spark's, becomes one line and exit status 1."""
         from jobs.lake import Lake
-        from jobs.session import failure, get_session, runs
+        from jobs.runtime.session import failure, get_session, runs
 
         console = Console(file=sys.stderr)
         with _told(console, self.debug):

@@ -15,8 +15,9 @@ from jobs.charts.intervals import shift_chart
 from jobs.exports.origin import origin
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.report_words import number, percent, shift, signed
-from jobs.whole_file import replacing
+from jobs.runtime import wording
+from jobs.runtime.whole_file import replacing
+from jobs.runtime.wording import number, percent, shift, signed
 from models.errors import WinnowError
 
 _KEYWORDS = 30
@@ -115,6 +116,7 @@ def render(found: Comparison) -> str:
         chart=shift_chart(drawn) if drawn else None,
         written_at=datetime.now(UTC),
         words=report_words,
+        wording=wording,
         style=report.style(),
     )
 

@@ -8,10 +8,10 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables, thumbnails
-from jobs.config import Settings
 from jobs.job import Summary
 from jobs.lake import Lake
 from jobs.report import PICTURE_BYTES, style, template
+from jobs.runtime.config import Settings
 from jobs.thumbnails import Thumbnail
 
 FILE = "regurgitation.html"

@@ -15,7 +15,7 @@ from jobs import generate, tables
 from jobs import run as whole
 from jobs.job import Job, Summary
 from jobs.lake import Lake
-from jobs.report_words import signed
+from jobs.runtime.wording import signed
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller
 

@@ -8,7 +8,7 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.session import overridden
+from jobs.runtime.session import overridden
 from models.errors import SettingsError
 
 # What Spark takes for the same in all rows of a query, but not of another.

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, tables, training
+from jobs import tables
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config, training_extra
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
 from models.inference import encoder, runtime
@@ -146,7 +147,7 @@ def run(job: Job) -> Summary:
     if recipe.makes_the_same(before) and before is not None:
         job.progress.note("fit-encoder: the encoder is up to date")
         return dict(before.result)
-    trainer = training.module("encoder")
+    trainer = training_extra.module("encoder")
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
         thumbs = _thumbnails(job.lake, ids, chosen, trainer.SOURCE_SIDE)
     if len(thumbs) < FEWEST:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jobs.job import Summary
 from jobs.pictures.plan import PictureSet
 from jobs.pictures.shard import TRUTH, make_shard
-from jobs.progress import Progress
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 MARKER = ".generate.json"

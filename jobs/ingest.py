@@ -23,10 +23,10 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.config import IngestSettings
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
-from jobs.session import overridden
+from jobs.runtime.config import IngestSettings
+from jobs.runtime.session import overridden
 from jobs.sources import delta, folder, parquet, rows, webdataset
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from jobs.config import Settings
 from jobs.lake import Lake
-from jobs.progress import Progress
+from jobs.runtime.config import Settings
+from jobs.runtime.progress import Progress
 
 Summary = dict[str, int | float | str]
 """What a command did, by name, for the table that ends it: counts, shares and addresses."""

@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.whole_file import replacing
+from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
 COLUMNS = ("key", "image_id", "category", "label", "origin", "annotator", "labelled_at")

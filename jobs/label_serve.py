@@ -13,7 +13,6 @@ from pathlib import Path
 import uvicorn
 
 from jobs import tables
-from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.label_page.app import Access, Page, Spec
 from jobs.label_page.clerk import Clerk, Pace
@@ -21,6 +20,7 @@ from jobs.label_page.desk import Desk, Rules
 from jobs.label_page.journal import Journal, is_segment
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
+from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError
 from models.stats import thresholds
 

@@ -11,11 +11,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.config import CategorySettings
 from jobs.job import Job, Summary
 from jobs.label_page import store
+from jobs.runtime.config import CategorySettings
+from jobs.runtime.whole_file import replacing
 from jobs.thumbnails import data_uris
-from jobs.whole_file import replacing
 from models.errors import WinnowError
 
 PICTURE = 640

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from jobs import lake_marker
 from jobs.lake_files import LakeFiles
-from jobs.session import overridden
+from jobs.runtime.session import overridden
 from jobs.tables import ALL, Table
 from models.errors import WinnowError
 

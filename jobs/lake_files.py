@@ -10,7 +10,7 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from jobs.whole_file import replacing
+from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
 _WHOLE_PUTS = ("s3a", "s3n", "s3", "gs", "oss", "cosn", "obs")

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.job import Job
-from jobs.whole_file import replacing
+from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
 COLUMNS = ("image_id", "caption", "reason", "group_size")

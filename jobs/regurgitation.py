@@ -13,12 +13,12 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from jobs import contact_sheet, ingest, nearest, report_words, tables
-from jobs.config import fingerprint
 from jobs.dedup import rule_for
 from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import Lake, Recipe
+from jobs.runtime.config import fingerprint
 from jobs.score import scored, ship_encoder
 from jobs.score_gaps import require_images, require_signals
 from jobs.sources import files, rows

@@ -13,13 +13,14 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from pyspark.sql import functions as F
 
-from jobs import config, report_words, tables
+from jobs import report_words, tables
 from jobs.charts import histograms, intervals
-from jobs.config import CategorySettings, Settings
 from jobs.facts.duplicates import Group
 from jobs.job import Job, Summary
 from jobs.lake import Lake
 from jobs.report_facts import Facts, gather
+from jobs.runtime import config, wording
+from jobs.runtime.config import CategorySettings, Settings
 from jobs.thumbnails import Thumbnail, fetch
 
 FILE = "report.html"
@@ -99,6 +100,7 @@ def render(page: Page) -> str:
         page=page,
         facts=page.facts,
         words=report_words,
+        wording=wording,
         histograms=histograms,
         intervals=intervals,
         tables=tables,

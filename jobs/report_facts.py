@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pyspark.sql import Row
 
 from jobs import tables
-from jobs.config import Settings
 from jobs.facts.categories import Category, categories
 from jobs.facts.duplicates import Duplicates, duplicates
 from jobs.facts.funnel import Fault, Funnel, faults, funnel
@@ -14,6 +13,7 @@ from jobs.facts.provenance import Provenance, models_used, provenance
 from jobs.facts.regurgitated import Regurgitation, regurgitation
 from jobs.facts.weights import Weights, weights
 from jobs.lake import Lake
+from jobs.runtime.config import Settings
 
 
 @dataclass(frozen=True)

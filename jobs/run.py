@@ -17,10 +17,10 @@ from jobs import (
     score,
     tables,
     train,
-    training,
     weigh,
 )
 from jobs.job import Job, Summary
+from jobs.runtime import training_extra
 from models.inference import encoder
 
 Step = Callable[[], Summary]
@@ -72,9 +72,9 @@ def check(job: Job, labels: Sequence[str]) -> None:
         label_files.read(lake.spark, file)
     heads = score.headed(job)
     if any(labels or not lake.has_file(score.HEAD.format(name)) for name in heads):
-        training.module("head")
+        training_extra.module("head")
     if _fits(job):
-        training.module("encoder")
+        training_extra.module("encoder")
 
 
 def _fits(job: Job) -> bool:

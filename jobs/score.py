@@ -9,11 +9,11 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import model_files, tables
-from jobs.config import ScoreSettings
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.runtime.config import ScoreSettings
+from jobs.runtime.session import overridden
 from jobs.score_gaps import STAGE, given_up, require_images
-from jobs.session import overridden
 from models.errors import LostRowsError, OtherEncoderError, WinnowError
 from models.inference import classifier, encoder, runtime
 from models.inference.classifier import ImageModel

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import config, label_sets, tables, training
+from jobs import label_sets, tables
 from jobs.job import Job, Summary
 from jobs.lake import Recipe
+from jobs.runtime import config, training_extra
 from jobs.score import HEAD, current_encoder
 from models.errors import WinnowError
 from models.inference import runtime
@@ -179,7 +180,7 @@ def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
 
 
 def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Summary:
-    head = training.module("head")
+    head = training_extra.module("head")
     wanted = job.settings.train
     options = head.Options(wanted.hidden, wanted.weight_decay, wanted.epochs, job.settings.seed)
     basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import config
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 
 SMALL = [
     # Every small table that is broadcast takes a page, by default of 64 MB: a join of many fills the heap.

@@ -11,7 +11,7 @@ from jobs.charts.svg import GRID, X_LABEL, Y_LABEL, joined, short, titles
 from jobs.facts.categories import ScoreBin
 from jobs.facts.regurgitated import Nearest
 from jobs.facts.weights import WeightBin
-from jobs.report_words import number
+from jobs.runtime.wording import number
 
 _BAR = Markup(
     '<rect class="{kind}" x="{x:.3f}%" width="{width:.3f}%" y="{y:.2f}%" height="{height:.2f}%">'

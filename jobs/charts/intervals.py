@@ -8,7 +8,7 @@ from pyspark.sql import Row
 
 from jobs.charts.svg import GRID, X_LABEL, Y_LABEL, joined, share_step, titles
 from jobs.facts.weights import Reliability
-from jobs.report_words import percent, shift, signed
+from jobs.runtime.wording import percent, shift, signed
 
 _ROW_PX = 30
 _LABEL_CHARACTERS = 14

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from jobs import report_words
 from jobs.facts.weights import Reach
+from jobs.runtime import wording
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -30,7 +31,7 @@ def render(manifest: Mapping[str, Any]) -> str:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"text": text, "number": report_words.number, "quoted": quoted, "values": values}
+    environment.filters |= {"text": text, "number": wording.number, "quoted": quoted, "values": values}
     template = resources.files("jobs").joinpath("templates", "dataset_card.md.jinja").read_text("utf-8")
     data_files = _DATA_FILES.get(manifest["made_from"]["format"])
     page = environment.from_string(template).render(
@@ -41,6 +42,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         data_files=data_files,
         reach=_reach(manifest["weights"]),
         words=report_words,
+        wording=wording,
     )
     return re.sub(r"\n{3,}", "\n\n", page)
 

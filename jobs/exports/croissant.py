@@ -10,6 +10,7 @@ from pyspark.sql import Row
 
 from jobs import report_words
 from jobs.exports import card
+from jobs.runtime import wording
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 _UNKNOWN_LICENSE = "https://spdx.org/licenses/NOASSERTION"
@@ -146,7 +147,7 @@ def _biases(manifest: Mapping[str, Any]) -> list[str]:
 
 def _bias(row: Mapping[str, Any]) -> str:
     told = report_words.shift_sentence(Row(**row))
-    return told if row["captions"] is None else f"{told}; in {report_words.plural(row['captions'], 'caption')}"
+    return told if row["captions"] is None else f"{told}; in {wording.plural(row['captions'], 'caption')}"
 
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.config import Settings
 from jobs.facts.samples import Sample, top
 from jobs.lake import Lake
+from jobs.runtime.config import Settings
 
 SCORE_BINS = 50
 _NEAREST = 16

@@ -7,10 +7,10 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.config import Settings
 from jobs.duplicates import pair_search
 from jobs.facts.samples import top
 from jobs.lake import Lake
+from jobs.runtime.config import Settings
 
 _MEMBERS = 7
 _MISSES = 12

@@ -7,8 +7,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs import tables
-from jobs.config import Settings
 from jobs.lake import Lake
+from jobs.runtime.config import Settings
 from models.stats.thresholds import upper_bound
 
 _COPIES = 16

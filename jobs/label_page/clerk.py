@@ -10,7 +10,7 @@ from jobs.label_page.desk import Desk
 from jobs.label_page.journal import Batch, Entry, Journal
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
-from jobs.progress import Progress
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 # Of the first pictures only so many are read before the page opens.

@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.config import IngestSettings
+from jobs.runtime.config import IngestSettings
 from jobs.sources.rows import READ_STAGE
 from models.errors import WinnowError
 

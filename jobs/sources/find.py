@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
-from jobs.config import IngestSettings
+from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from models.errors import WinnowError
 

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from jobs.config import IngestSettings
+from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import METADATA_NAMES, Source, is_image
 from jobs.sources.rows import (

@@ -11,7 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.config import IngestSettings
+from jobs.runtime.config import IngestSettings
 from jobs.sources import columns, files
 from jobs.sources.find import Source
 from jobs.sources.rows import SCHEMA, Row, batches

@@ -10,7 +10,7 @@ from typing import IO, Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.config import IngestSettings
+from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.find import IMAGE_ENDINGS, Source
 from jobs.sources.rows import (

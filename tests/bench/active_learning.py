@@ -27,13 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import calibrate, config, generate, ingest, label_next, score, tables, train
+from jobs import calibrate, generate, ingest, label_next, score, tables, train
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from jobs.score import HEAD
-from jobs.session import get_session
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.head import Head

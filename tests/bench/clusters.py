@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from pyspark.sql import Row
 
-from jobs import config, dedup, tables
+from jobs import dedup, tables
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 
 NEAREST = (2, 3, 5)
 HEADER = """\

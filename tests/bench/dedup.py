@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import config, dedup, tables
+from jobs import dedup, tables
 from jobs.duplicates import pair_search
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from jobs.score import current_encoder
-from jobs.session import get_session
 from udfs.hashes.hamming import distances, words
 
 CORES = 2

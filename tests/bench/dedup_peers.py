@@ -25,8 +25,8 @@ from pyspark.ml.feature import MinHashLSH as SparkMinHashLSH
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
-from jobs import config
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.session import get_session
 from tests.bench.dedup import CORES, PeakMemory, exhaustive, planted
 from udfs.hashes.hamming import distances, words
 from udfs.hashes.minhash import jaccard

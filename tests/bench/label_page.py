@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jobs import config, label_serve, tables
+from jobs import label_serve, tables
 from jobs.job import Job
 from jobs.label_serve import Options
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 
 COUNT = 420
 SIZE = (1600, 1200)

@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs import config, ingest, tables
+from jobs import ingest, tables
 from jobs.label_page.pictures import Pictures
 from jobs.lake import Lake, Recipe
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.session import get_session
 
 SIDE = 1400
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from jobs import config, nearest
-from jobs.session import get_session
+from jobs import nearest
+from jobs.runtime import config
+from jobs.runtime.session import get_session
 from tests.bench.dedup import PeakMemory
 from udfs.search.nearest import plus_minus
 

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import config, label_next, tables, train
+from jobs import label_next, tables, train
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from models.inference.encoder import projection
 from tests.bench.dedup import PeakMemory
 

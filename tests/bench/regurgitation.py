@@ -20,11 +20,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance
 
-from jobs import config, generate, ingest, regurgitation, score, tables
+from jobs import generate, ingest, regurgitation, score, tables
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from models.inference.encoder import HASH_BITS
 
 CORES = 2

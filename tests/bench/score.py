@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import config, ingest, score, tables
+from jobs import ingest, score, tables
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
-from jobs.session import get_session
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import Encoder

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import audit, config, report_words, tables, weigh
+from jobs import audit, report_words, tables, weigh
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import get_session
 from jobs.score import current_encoder
-from jobs.session import get_session
 from models.stats import probe
 from tests.bench.dedup import PeakMemory
 from udfs.text.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums

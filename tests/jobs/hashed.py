@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import Row
 
-from jobs import config, dedup, tables
+from jobs import dedup, tables
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from jobs.score import current_encoder
 from udfs.hashes.hamming import distances, words
 

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jobs import calibrate, config, label_sets, tables
+from jobs import calibrate, label_sets, tables
 from jobs.calibrate import ScoredLabels
 from jobs.job import Job
 from jobs.label_strategies import chance
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.stats.thresholds import Target
 

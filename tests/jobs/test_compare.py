@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from jobs import compare, tables
-from jobs.config import load
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime.config import load
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 CHROMIUM = next(

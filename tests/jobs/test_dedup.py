@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs import dedup, tables
 from jobs.lake import Lake
-from jobs.session import overridden
+from jobs.runtime.session import overridden
 from tests.jobs.hashed import (
     LIMIT,
     Picture,

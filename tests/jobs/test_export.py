@@ -15,11 +15,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs import config, export, ingest, tables
+from jobs import export, ingest, tables
 from jobs.exports import card, croissant, layout, origin, webdataset
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, WinnowError
 from tests.conftest import SPARK
 from tests.jobs.samples import CAPTIONS, Picture, encoded, members_of, write_tar

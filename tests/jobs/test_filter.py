@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import config, filter, filter_rules, score_gaps, tables
+from jobs import filter, filter_rules, score_gaps, tables
 from jobs.job import Job
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, SettingsError, WinnowError
 
 CATEGORIES = [f'categories.{name}={{definition="d"}}' for name in ("boats", "cars")]

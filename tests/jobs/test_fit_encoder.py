@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import config, fit_encoder, tables
+from jobs import fit_encoder, tables
 from jobs.job import Job
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
 from models.inference import encoder, runtime

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jobs import generate
 from jobs.pictures.plan import PictureSet
-from jobs.progress import Progress
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
 

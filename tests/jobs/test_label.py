@@ -6,10 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs import config, label, label_files, tables
+from jobs import label, label_files, tables
 from jobs.job import Job
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 BOATS = 'categories.boats={definition="Pictures of boats."}'

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import config, label_next, label_sets, tables, train
+from jobs import label_next, label_sets, tables, train
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.label_strategies import pool, precision
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.onnx_image_spec import ImageInput

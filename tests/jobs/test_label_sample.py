@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from jobs import config, label_sample, tables
+from jobs import label_sample, tables
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.label_strategies import chance
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 DRAWN = 12

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import config, label_serve, tables
+from jobs import label_serve, tables
 from jobs.job import Job
 from jobs.label_page.agreement import agreements
 from jobs.label_page.desk import Desk, Queued, Rules
@@ -31,7 +31,8 @@ from jobs.label_page.pictures import for_browser
 from jobs.label_page.store import Store, queue
 from jobs.label_serve import Options
 from jobs.lake import Lake, Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.jobs.samples import encoded
 

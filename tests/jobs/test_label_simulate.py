@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import config, label_simulate, tables
+from jobs import label_simulate, tables
 from jobs.job import Job
 from jobs.label_simulate import Request
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.conftest import SPARK
 from udfs.labels.simulated_labeller import SimulatedLabeller

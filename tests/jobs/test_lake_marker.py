@@ -198,8 +198,8 @@ def test_a_command_that_needs_a_lake_says_that_there_is_none_and_writes_nothing(
     photos, before = tmp_path / "photos", {}
     write_folder(photos, pictures())
     before = files_below(tmp_path)
-    monkeypatch.setattr("jobs.session.get_session", lambda *_: spark)
-    monkeypatch.setattr("jobs.session.runs", lambda _: False)
+    monkeypatch.setattr("jobs.runtime.session.get_session", lambda *_: spark)
+    monkeypatch.setattr("jobs.runtime.session.runs", lambda _: False)
 
     for words in (["report"], ["filter"], ["export", str(tmp_path / "out")], ["label", "next", "x", "--strategy=seed"]):
         for folder, found in ((photos, "it holds "), (tmp_path / "typo", "there is no such folder")):

@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
 from jobs import report, report_facts, tables, thumbnails
-from jobs.config import Settings, load
 from jobs.facts.funnel import Funnel
 from jobs.job import Job
 from jobs.lake import Lake, Recipe, Version
-from jobs.progress import Progress
 from jobs.report_facts import Facts
+from jobs.runtime.config import Settings, load
+from jobs.runtime.progress import Progress
 
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None

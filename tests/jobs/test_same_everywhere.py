@@ -14,12 +14,13 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import config, tables
 from jobs import run as whole
+from jobs import tables
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
-from jobs.session import DELTA_JAR
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import DELTA_JAR
 from tests.conftest import SMALL
 from tests.pictures import bright_or_dark, brightness_model, brightness_settings
 

@@ -9,10 +9,11 @@ from PIL import Image
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from jobs import config, score, tables
+from jobs import score, tables
 from jobs.job import Job
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
 from models.inference import encoder, runtime

@@ -18,7 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from jobs import config
+from jobs.runtime import config
 from jobs.sources import columns, delta, files, find, folder, parquet, webdataset
 from jobs.sources.rows import Row, batches, json_object, to_json
 from models.errors import WinnowError

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs import audit, compare, config, export, report, run, tables
+from jobs import audit, compare, export, report, run, tables
 from jobs.job import Job
 from jobs.lake import Lake
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.conftest import SPARK
 

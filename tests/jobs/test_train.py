@@ -8,10 +8,11 @@ import onnx
 import pytest
 from rich.console import Console
 
-from jobs import config, label_sets, tables, train
+from jobs import label_sets, tables, train
 from jobs.job import Job
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.inference import runtime
 from models.inference.head import Head

@@ -6,10 +6,11 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from scipy import sparse
 
-from jobs import audit, config, report_words, tables, weigh
+from jobs import audit, report_words, tables, weigh
 from jobs.job import Job
 from jobs.lake import Recipe
-from jobs.progress import Progress
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.stats import probe
 from tests.bench import weigh as simulation

@@ -18,7 +18,7 @@ from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from jobs.config import SparkSettings
+from jobs.runtime.config import SparkSettings
 from models.errors import WinnowError
 
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"

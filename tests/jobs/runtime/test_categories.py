@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import config
+from jobs.runtime import config
 from models.errors import SettingsError
 
-EXAMPLE = Path(__file__).parents[2] / "conf/categories/_example.toml"
+EXAMPLE = Path(__file__).parents[3] / "conf/categories/_example.toml"
 
 
 def write(folder, **texts):

@@ -13,11 +13,11 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.config import SparkSettings
-from jobs.session import DELTA_JAR, HADOOP, failure
+from jobs.runtime.config import SparkSettings
+from jobs.runtime.session import DELTA_JAR, HADOOP, failure
 from models.errors import ModelError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = SparkSettings(driver_memory="3g")
 
 KILLS_THE_JVM = """

@@ -4,8 +4,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from jobs import progress
-from jobs.progress import Progress
+from jobs.runtime import progress
+from jobs.runtime.progress import Progress
 
 
 @pytest.mark.parametrize(("tasks", "line"), [((0, 0), "  score: part 1"), ((3, 8), "  score: part 1: 3 of 8 tasks")])

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from jobs import keyword_lists
+from jobs.runtime import keyword_lists
 from models.errors import SettingsError
 from models.inference.classifier import ImageModel
 from models.inference.onnx_image_spec import ImageInput
