@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import label, label_sample, label_sets, tables
+from jobs import label, label_sample, label_sets
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.config import CategorySettings
 from jobs.score import current_models

@@ -90,7 +90,7 @@ class Invocation:
     @contextmanager
     def open(self, name: str) -> Iterator[Job]:
         """A job with its session; a `WinnowError`, or an error of Spark's, becomes one line and exit status 1."""
-        from jobs.lake import Lake
+        from jobs.lake.lake import Lake
         from jobs.runtime.session import failure, get_session, runs
 
         console = Console(file=sys.stderr)

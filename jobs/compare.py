@@ -10,11 +10,12 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from jobs import report, report_words, tables
+from jobs import report, report_words
 from jobs.charts.intervals import shift_chart
 from jobs.exports.origin import origin
 from jobs.job import Job
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime import wording
 from jobs.runtime.whole_file import replacing
 from jobs.runtime.wording import number, percent, shift, signed

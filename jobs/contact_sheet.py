@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import tables, thumbnails
+from jobs import thumbnails
 from jobs.job import Summary
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.report import PICTURE_BYTES, style, template
 from jobs.runtime.config import Settings
 from jobs.thumbnails import Thumbnail

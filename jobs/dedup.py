@@ -6,14 +6,14 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.duplicates import components, hash_nodes, history, independent_set, pair_search, search_recall, second_look
 from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.pair_search import Effort, Search
 from jobs.duplicates.search_recall import Look, Measured, SearchRecall
 from jobs.filter import require_verdicts
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime.config import fingerprint
 from jobs.score import current_encoder
 from jobs.score_gaps import require_images, require_signals

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import generate, tables
+from jobs import generate
 from jobs import run as whole
 from jobs.job import Job, Summary
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime.wording import signed
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller

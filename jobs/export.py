@@ -7,13 +7,13 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from jobs import tables
 from jobs.exports import card, croissant, datacomp, layout, parquet, shards, webdataset
 from jobs.exports.folder import PART, Folder
 from jobs.exports.origin import made_from, origin
 from jobs.exports.shards import Shard, Writer
 from jobs.filter import require_kept
 from jobs.job import Job, Summary
+from jobs.lake import tables
 from jobs.runtime.config import fingerprint
 from models.errors import LostRowsError, WinnowError
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import filter_rules, label, tables
+from jobs import filter_rules, label
 from jobs.facts.funnel import filtered_by
 from jobs.job import Job, Summary
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.score import current_models
 from jobs.score_gaps import require_images, undecodable, unscored
 from models.errors import LostRowsError, WinnowError

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job, Summary
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config, training_extra
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -12,7 +12,6 @@ the difference.
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -22,11 +21,11 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job, Summary
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.image_files import small_files
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime.config import IngestSettings
-from jobs.runtime.session import overridden
 from jobs.sources import delta, folder, parquet, rows, webdataset
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
@@ -40,10 +39,6 @@ _READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": par
 IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
 _INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
-_ROW_GROUP_BYTES = 8 << 20
-BLOOM = "parquet.bloom.filter"
-"""Parquet's settings of Bloom filters: with one of the ids in each row group, few are read to find an image."""
-_MOST_IN_A_ROW_GROUP = 4_000
 
 
 @dataclass(frozen=True)
@@ -431,22 +426,3 @@ def _staged_path(lake: Lake, run_id: str, name: str) -> str:
 def _staged(lake: Lake, run_id: str) -> DataFrame:
     place = (F.col("_metadata.file_name").alias("file"), F.col("_metadata.row_index").alias("row"))
     return lake.spark.read.parquet(_staged_path(lake, run_id, "rows")).select("*", *place)
-
-
-def small_files(spark: SparkSession, settings: IngestSettings) -> AbstractContextManager[None]:
-    """Settings of the session for writing pictures: small row groups, which split well, and no second compression."""
-    wanted = {
-        "spark.sql.files.maxPartitionBytes": str(settings.file_mb << 20),
-        "spark.sql.parquet.compression.codec": "uncompressed",
-        # No two pictures are alike, so a dictionary of them would be filled, hashed and thrown away.
-        "parquet.enable.dictionary#image": "false",
-        "parquet.block.size": str(_ROW_GROUP_BYTES),
-        f"{BLOOM}.enabled#image_id": "true",
-        f"{BLOOM}.expected.ndv#image_id": str(_MOST_IN_A_ROW_GROUP),
-        # A row group's size is looked at after so many rows; the default of 100 pictures can be a GB.
-        "parquet.block.size.row.check.min": "10",
-        "parquet.page.size.row.check.min": "10",
-        # Else Spark sorts the pictures by part before it writes them.
-        "spark.sql.maxConcurrentOutputFileWriters": "16",
-    }
-    return overridden(spark, wanted)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import label_files, tables
+from jobs import label_files
 from jobs.job import Job, Summary
 from jobs.label_files import COLUMNS, UNREADABLE
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 
 ORIGINS = ("seed", "random", "precision", "recall", "import")
 """Where a label may come from; `random` is a random sample, set apart for calibration."""

@@ -8,11 +8,11 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job, Summary
 from jobs.label_strategies import chance, precision, recall, seed
 from jobs.label_strategies.request import Pick, Request
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.score import current_encoder
 from jobs.score_gaps import require_images
 from models.errors import WinnowError

@@ -8,10 +8,10 @@ and waits, nor one that was not there when it was drawn.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job
 from jobs.label_next import unseen
 from jobs.label_strategies import chance
+from jobs.lake import tables
 
 
 def unsettled(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:

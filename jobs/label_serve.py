@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvicorn
 
-from jobs import tables
 from jobs.job import Job, Summary
 from jobs.label_page.app import Access, Page, Spec
 from jobs.label_page.clerk import Clerk, Pace
@@ -20,6 +19,7 @@ from jobs.label_page.desk import Desk, Rules
 from jobs.label_page.journal import Journal, is_segment
 from jobs.label_page.pictures import Pictures
 from jobs.label_page.store import Store
+from jobs.lake import tables
 from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError
 from models.stats import thresholds

@@ -3,8 +3,9 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import label, tables
+from jobs import label
 from jobs.job import Job
+from jobs.lake import tables
 from jobs.score_gaps import undecodable
 
 _EXAMPLES = 3

@@ -7,10 +7,10 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job, Summary
 from jobs.label_page import store
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job, Summary
 from jobs.label_page import store
+from jobs.lake import tables
 from jobs.runtime.config import CategorySettings
 from jobs.runtime.whole_file import replacing
 from jobs.thumbnails import data_uris

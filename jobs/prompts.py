@@ -14,8 +14,8 @@ from typing import Any
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job
+from jobs.lake import tables
 from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet, ingest, nearest, report_words, tables
+from jobs import contact_sheet, ingest, nearest, report_words
 from jobs.dedup import rule_for
 from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
-from jobs.lake import Lake, Recipe
+from jobs.lake import image_files, tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime.config import fingerprint
 from jobs.score import scored, ship_encoder
 from jobs.score_gaps import require_images, require_signals
@@ -313,7 +314,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
     lake, settings = job.lake, job.settings
     lake.mark()
     lake.delete_staging(STAGING)
-    with ingest.small_files(lake.spark, settings.ingest):
+    with image_files.small_files(lake.spark, settings.ingest):
         with job.progress.step("regurgitation: read generated images"):
             looked_at = ingest.inspected(source_rows, settings.ingest.max_megapixels)
             looked_at.write.parquet(lake.path(f"{STAGING}/images"))

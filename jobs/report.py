@@ -13,11 +13,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from pyspark.sql import functions as F
 
-from jobs import report_words, tables
+from jobs import report_words
 from jobs.charts import histograms, intervals
 from jobs.facts.duplicates import Group
 from jobs.job import Job, Summary
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.report_facts import Facts, gather
 from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings, Settings

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from pyspark.sql import Row
 
-from jobs import tables
 from jobs.facts.categories import Category, categories
 from jobs.facts.duplicates import Duplicates, duplicates
 from jobs.facts.funnel import Fault, Funnel, faults, funnel
@@ -12,7 +11,8 @@ from jobs.facts.keywords import Keywords, keywords
 from jobs.facts.provenance import Provenance, models_used, provenance
 from jobs.facts.regurgitated import Regurgitation, regurgitation
 from jobs.facts.weights import Weights, weights
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
 
 

@@ -15,11 +15,11 @@ from jobs import (
     label_files,
     report,
     score,
-    tables,
     train,
     weigh,
 )
 from jobs.job import Job, Summary
+from jobs.lake import tables
 from jobs.runtime import training_extra
 from models.inference import encoder
 

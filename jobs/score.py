@@ -8,9 +8,10 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import model_files, tables
+from jobs import model_files
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime.config import ScoreSettings
 from jobs.runtime.session import overridden
 from jobs.score_gaps import STAGE, given_up, require_images

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import label_sets, tables
+from jobs import label_sets
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config, training_extra
 from jobs.score import HEAD, current_encoder
 from models.errors import WinnowError

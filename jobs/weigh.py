@@ -12,11 +12,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from jobs import report_words, tables
+from jobs import report_words
 from jobs.facts import weights as facts
 from jobs.filter import require_kept, require_verdicts
 from jobs.job import Job, Summary
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.nearest import nearest_by_embedding
 from jobs.runtime.config import WeighSettings, fingerprint
 from jobs.score import current_encoder

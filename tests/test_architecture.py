@@ -42,5 +42,5 @@ def test_only_the_lake_knows_its_tables_and_only_the_session_builds_one() -> Non
     for path in FILES:
         text, name = path.read_text(), str(path.relative_to(ROOT))
         # A user's own Delta table is a source like any other.
-        assert "DeltaTable" not in text or name in ("jobs/lake.py", "jobs/sources/find.py"), name
+        assert "DeltaTable" not in text or name in ("jobs/lake/lake.py", "jobs/sources/find.py"), name
         assert "SparkSession.builder" not in text or name == "jobs/runtime/session.py", name

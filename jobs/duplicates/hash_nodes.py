@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from udfs.arrays.row_indexer import Numbering
 from udfs.hashes.hamming import HASH_BYTES
 

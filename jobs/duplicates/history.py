@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.duplicates.popular import POPULAR
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 
 # Settings with which pairs that were found once are still what a new search would find.
 _SEARCH = (

@@ -7,7 +7,6 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.duplicates import candidates, clusters, popular
 from jobs.duplicates.candidates import LshParameters
 from jobs.duplicates.clusters import ClusterParameters
@@ -15,6 +14,7 @@ from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.popular import Parted
 from jobs.duplicates.search_recall import Measured, SearchRecall
 from jobs.job import Job
+from jobs.lake import tables
 from jobs.runtime.config import Settings
 from udfs.search.matching import FOUND
 

@@ -9,11 +9,12 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import report_words, tables
+from jobs import report_words
 from jobs.duplicates import pair_search
 from jobs.facts.funnel import filtered_by, funnel
 from jobs.facts.weights import reach
-from jobs.lake import Commit, Lake
+from jobs.lake import tables
+from jobs.lake.lake import Commit, Lake
 
 _SOURCES = 50
 _KEYWORDS = 20

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.duplicates import pair_search
 from jobs.facts.samples import top
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
 
 _MEMBERS = 7

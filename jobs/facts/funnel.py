@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.facts.samples import top
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 
 _REASONS = 30
 _EXAMPLES = 3

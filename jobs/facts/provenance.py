@@ -7,8 +7,8 @@ from datetime import datetime
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.lake import Lake, Version
-from jobs.tables import Table
+from jobs.lake.lake import Lake, Version
+from jobs.lake.tables import Table
 
 _MODELS = 40
 

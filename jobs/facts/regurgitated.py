@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import tables
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
 from models.stats.thresholds import upper_bound
 

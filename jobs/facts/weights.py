@@ -8,9 +8,9 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from scipy import stats
 
-from jobs import tables
 from jobs.facts.samples import Sample
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from models.stats.probe import WITHIN_REACH, beyond_chance
 from models.stats.thresholds import interval
 

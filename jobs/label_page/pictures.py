@@ -10,8 +10,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import tables
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from models.images import decoding
 from models.images.decoding import ImageFault
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from jobs import tables
 from jobs.job import Job
 from jobs.label_page.desk import RANDOM, Queued
 from jobs.label_page.journal import Batch, Decision
-from jobs.lake import Recipe, Version
+from jobs.lake import tables
+from jobs.lake.lake import Recipe, Version
 
 # People label thousands. Of a longer queue the first unlabelled ones are served, the rest at the next start.
 MOST_QUEUED = 20_000

@@ -3,10 +3,11 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import model_files, tables
+from jobs import model_files
 from jobs.job import Job
 from jobs.label_strategies.pool import hashes
 from jobs.label_strategies.request import Pick, Request
+from jobs.lake import tables
 from jobs.score import HEAD, current_models
 from models.errors import WinnowError
 from models.inference.encoder import Encoder

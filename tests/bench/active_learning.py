@@ -27,10 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import calibrate, generate, ingest, label_next, score, tables, train
+from jobs import calibrate, generate, ingest, label_next, score, train
 from jobs.job import Job
 from jobs.label_next import Request
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

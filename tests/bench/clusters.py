@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from pyspark.sql import Row
 
-from jobs import dedup, tables
+from jobs import dedup
 from jobs.job import Job
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import dedup, tables
+from jobs import dedup
 from jobs.duplicates import pair_search
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jobs import label_serve, tables
+from jobs import label_serve
 from jobs.job import Job
 from jobs.label_serve import Options
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs import ingest, tables
 from jobs.label_page.pictures import Pictures
-from jobs.lake import Lake, Recipe
+from jobs.lake import image_files, tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.session import get_session
 
@@ -38,8 +38,8 @@ def fill(lake: Lake, settings: config.Settings, count: int, bloom: bool) -> None
     made = {"image_id": "substr(sha2(cast(id as string), 256), 1, 32)", "key": "cast(id as string)", "image": "image"}
     sizes = {"width": "640", "height": "480", "part": "0"}
     columns = made | sizes | {name: "null" for name in tables.IMAGES.schema.names if name not in made | sizes}
-    with ingest.small_files(lake.spark, settings.ingest):
-        lake.spark.conf.set(f"{ingest.BLOOM}.enabled#image_id", str(bloom).lower())
+    with image_files.small_files(lake.spark, settings.ingest):
+        lake.spark.conf.set(f"{image_files.BLOOM}.enabled#image_id", str(bloom).lower())
         lake.append(tables.IMAGES, rows.selectExpr(*[f"{sql} as {name}" for name, sql in columns.items()]), Recipe("b"))
 
 

@@ -20,9 +20,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance
 
-from jobs import generate, ingest, regurgitation, score, tables
+from jobs import generate, ingest, regurgitation, score
 from jobs.job import Job
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import audit, report_words, tables, weigh
+from jobs import audit, report_words, weigh
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

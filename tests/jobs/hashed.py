@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import Row
 
-from jobs import dedup, tables
+from jobs import dedup
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.score import current_encoder

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jobs import calibrate, label_sets, tables
+from jobs import calibrate, label_sets
 from jobs.calibrate import ScoredLabels
 from jobs.job import Job
 from jobs.label_strategies import chance
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

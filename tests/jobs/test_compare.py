@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jobs import compare, tables
+from jobs import compare
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime.config import load
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

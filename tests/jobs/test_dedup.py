@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import dedup, tables
-from jobs.lake import Lake
+from jobs import dedup
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime.session import overridden
 from tests.jobs.hashed import (
     LIMIT,

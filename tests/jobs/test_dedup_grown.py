@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from jobs import dedup, tables
-from jobs.lake import Lake, Recipe, Table
+from jobs import dedup
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe, Table
 from tests.jobs.hashed import (
     Picture,
     grown,

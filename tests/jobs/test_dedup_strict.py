@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from jobs import tables
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from models.errors import WinnowError
 from models.images.decoding import GREY_SIDE as SIDE
 from tests.jobs.hashed import Picture, hashes, in_two_goes, near, quality_rows, run

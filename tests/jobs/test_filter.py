@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import filter, filter_rules, score_gaps, tables
+from jobs import filter, filter_rules, score_gaps
 from jobs.job import Job
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, SettingsError, WinnowError

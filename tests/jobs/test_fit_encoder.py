@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import fit_encoder, tables
+from jobs import fit_encoder
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

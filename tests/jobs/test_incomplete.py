@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import dedup, score_gaps, tables, weigh
-from jobs.lake import Lake, Recipe
+from jobs import dedup, score_gaps, weigh
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.score import current_encoder
 from models.errors import WinnowError

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import ingest, tables
+from jobs import ingest
 from jobs.job import Job
+from jobs.lake import image_files, tables
 from models.errors import LostRowsError
 from tests.jobs.samples import (
     CAPTIONS,
@@ -310,4 +311,4 @@ def test_row_groups_carry_a_filter_of_their_ids_and_of_nothing_else(job: Job, tm
     columns = {group.column(n).path_in_schema: group.column(n).bloom_filter_offset for n in range(group.num_columns)}
     assert columns.pop("image_id") is not None
     assert set(columns.values()) == {None}
-    assert job.lake.spark.conf.get(f"{ingest.BLOOM}.enabled#image_id", None) is None
+    assert job.lake.spark.conf.get(f"{image_files.BLOOM}.enabled#image_id", None) is None

@@ -6,9 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs import label, label_files, tables
+from jobs import label, label_files
 from jobs.job import Job
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import label_next, label_sets, tables, train
+from jobs import label_next, label_sets, train
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.label_strategies import pool, precision
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

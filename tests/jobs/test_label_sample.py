@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from jobs import label_sample, tables
+from jobs import label_sample
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.label_strategies import chance
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 

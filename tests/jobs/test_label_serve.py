@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import label_serve, tables
+from jobs import label_serve
 from jobs.job import Job
 from jobs.label_page.agreement import agreements
 from jobs.label_page.desk import Desk, Queued, Rules
@@ -30,7 +30,8 @@ from jobs.label_page.journal import Batch, Decision, Entry, Journal
 from jobs.label_page.pictures import for_browser
 from jobs.label_page.store import Store, queue
 from jobs.label_serve import Options
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

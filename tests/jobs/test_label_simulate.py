@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import label_simulate, tables
+from jobs import label_simulate
 from jobs.job import Job
 from jobs.label_simulate import Request
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

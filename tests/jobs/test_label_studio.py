@@ -22,10 +22,11 @@ from PIL import Image
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs import label, label_studio, tables
+from jobs import label, label_studio
 from jobs.job import Job
 from jobs.label_studio import Pictures
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -2,9 +2,10 @@
 
 import pytest
 
-from jobs import dedup, tables, weigh
+from jobs import dedup, weigh
 from jobs.duplicates.search_recall import SearchRecall
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from models.errors import LostRowsError
 from tests.jobs.test_weigh import _fill
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs import tables
 from jobs.duplicates import popular
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run
 from udfs.hashes.hamming import distances, words
 

@@ -12,14 +12,15 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from typer.testing import CliRunner
 
-from jobs import contact_sheet, ingest, prompts, regurgitation, score, tables
+from jobs import contact_sheet, ingest, prompts, regurgitation, score
 from jobs.cli import app
 from jobs.contact_sheet import Pair
 from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.report_words import copy_rate, regurgitated
 from jobs.runtime import config
 from jobs.runtime.config import Settings

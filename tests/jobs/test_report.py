@@ -15,10 +15,11 @@ import pytest
 from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
-from jobs import report, report_facts, tables, thumbnails
+from jobs import report, report_facts, thumbnails
 from jobs.facts.funnel import Funnel
 from jobs.job import Job
-from jobs.lake import Lake, Recipe, Version
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe, Version
 from jobs.report_facts import Facts
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress

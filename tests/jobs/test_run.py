@@ -2,8 +2,9 @@ import sys
 
 import pytest
 
-from jobs import run, tables
+from jobs import run
 from jobs.job import Job
+from jobs.lake import tables
 from jobs.runtime import config
 from models.errors import WinnowError
 from tests.jobs.samples import pictures, write_folder

@@ -9,9 +9,10 @@ from PIL import Image
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from jobs import score, tables
+from jobs import score
 from jobs.job import Job
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, ModelError, SettingsError

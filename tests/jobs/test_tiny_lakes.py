@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs import audit, compare, export, report, run, tables
+from jobs import audit, compare, export, report, run
 from jobs.job import Job
-from jobs.lake import Lake
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -8,9 +8,10 @@ import onnx
 import pytest
 from rich.console import Console
 
-from jobs import label_sets, tables, train
+from jobs import label_sets, train
 from jobs.job import Job
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -6,9 +6,10 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from scipy import sparse
 
-from jobs import audit, report_words, tables, weigh
+from jobs import audit, report_words, weigh
 from jobs.job import Job
-from jobs.lake import Recipe
+from jobs.lake import tables
+from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

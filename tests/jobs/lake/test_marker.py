@@ -10,9 +10,11 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from jobs import cli, demo, ingest, lake_marker, regurgitation, report, run, tables
+from jobs import cli, demo, ingest, regurgitation, report, run
 from jobs.job import Job
-from jobs.lake import Lake, Recipe
+from jobs.lake import marker as lake_marker
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe
 from jobs.sources.apart import require_apart
 from models.errors import WinnowError
 from tests.jobs.samples import pictures, write_folder, write_tars

@@ -19,10 +19,10 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import lake_marker
-from jobs.lake_files import LakeFiles
+from jobs.lake import marker
+from jobs.lake.files import LakeFiles
+from jobs.lake.tables import ALL, Table
 from jobs.runtime.session import overridden
-from jobs.tables import ALL, Table
 from models.errors import WinnowError
 
 _FEW_FILES = 20_000
@@ -101,7 +101,7 @@ class Commit:
 class Lake:
     """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
 
-    It is marked by a file (`jobs.lake_marker`) as Winnow's own. Only in a folder that is marked, or that may be, is
+    It is marked by a file (`jobs.lake.marker`) as Winnow's own. Only in a folder that is marked, or that may be, is
     anything written or deleted.
 
     Args:
@@ -441,7 +441,7 @@ class Lake:
             return
         self.require_room()
         if not self._marked:
-            self._files.write(lake_marker.FILE, lake_marker.written())
+            self._files.write(marker.FILE, marker.written())
             self._marked = True
 
     def drop(self, table: Table) -> None:
@@ -471,8 +471,8 @@ class Lake:
         return LakeFiles(self.spark, self.uri)
 
     def _is_marked(self) -> bool:
-        if not self._marked and self._files.exists(lake_marker.FILE):
-            lake_marker.check(self._files.read(lake_marker.FILE), self.path(lake_marker.FILE))
+        if not self._marked and self._files.exists(marker.FILE):
+            marker.check(self._files.read(marker.FILE), self.path(marker.FILE))
             self._marked = True
         return self._marked
 
@@ -484,7 +484,7 @@ class Lake:
         """Whether there is no folder yet, or an empty one; half a marker is what a killed command leaves."""
         if self._files.kind() == "file":
             return False
-        return all(lake_marker.FILE in name for name in self._files.names())
+        return all(marker.FILE in name for name in self._files.names())
 
     def _found(self) -> str:
         kind = self._files.kind()

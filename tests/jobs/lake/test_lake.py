@@ -9,8 +9,8 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from jobs import tables
-from jobs.lake import Lake, Recipe, Version
+from jobs.lake import tables
+from jobs.lake.lake import Lake, Recipe, Version
 from models.errors import WinnowError
 
 VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]

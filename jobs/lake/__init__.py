@@ -1,0 +1,1 @@
+"""The Delta tables: their names and columns, and the only code that reads and writes them."""
