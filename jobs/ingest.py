@@ -17,8 +17,7 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
-import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
@@ -26,19 +25,16 @@ from jobs.lake import tables
 from jobs.lake.image_files import small_files
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime.config import IngestSettings
-from jobs.sources import delta, folder, parquet, rows, webdataset
+from jobs.sources import rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
+from jobs.sources.inspect import DECODE_STAGE, fault_reason, inspected, quarantine, source_rows
 from models.errors import LostRowsError
-from models.images.decoding import ImageFault, check
 
 STAGING = "_staging/ingest"
-DECODE_STAGE = "decode"
 
-_READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parquet.read, "delta": delta.read}
 IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
-_INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
 
 
 @dataclass(frozen=True)
@@ -119,56 +115,6 @@ def require_room(lake: Lake, sources: Sequence[str]) -> None:
     lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
 
 
-def source_rows(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """The rows of sources of any format: `jobs.sources.rows.SCHEMA`.
-
-    Raises:
-        WinnowError: A source lacks a column.
-    """
-    parts = []
-    for fmt, reader in _READERS.items():
-        of_format = [source for source in sources if source.format == fmt]
-        parts += [reader(spark, of_format, settings)] if of_format else []
-    return reduce(DataFrame.unionByName, parts)
-
-
-def inspected(source_rows: DataFrame, max_megapixels: float) -> DataFrame:
-    """Decodes each image once and names it.
-
-    Args:
-        source_rows: `jobs.sources.rows.SCHEMA`.
-        max_megapixels: Larger pictures are refused.
-
-    Returns:
-        The same rows with image_id, and `info`: width and height in pixels, format, or reason and detail; null for rows
-        that could not be read. A row without a key has its id as key.
-    """
-    identity = image_id(F.col("image"), F.col("caption"))
-    nameless = F.when(F.col("image").isNull(), F.substring(F.sha2(F.col("meta"), 256), 1, 32)).otherwise(identity)
-    return source_rows.select(
-        "source",
-        F.coalesce("key", nameless).alias("key"),
-        "caption",
-        "image",
-        "meta",
-        "stage",
-        "reason",
-        "detail",
-        identity.alias("image_id"),
-        _inspect(max_megapixels)(F.col("image")).alias("info"),
-    )
-
-
-def image_id(image: Column, caption: Column) -> Column:
-    """The identity of an image with its caption, 32 hexadecimal digits; null without an image.
-
-    Args:
-        image: The file's bytes.
-        caption: Null counts as empty.
-    """
-    return F.substring(F.sha2(F.concat(F.sha2(image, 256), F.coalesce(caption, F.lit(""))), 256), 1, 32)
-
-
 def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
     """What becomes of each staged row.
 
@@ -180,7 +126,7 @@ def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
         source, file, row, and fate: `quarantined`, `repeat` or `image`. Of rows with one image_id the first by source
         and key is the image, whatever order they came in.
     """
-    faulty = _reason().isNotNull()
+    faulty = fault_reason().isNotNull()
     place = ("source", "file", "row")
     # Unranked: most have no image and so one id, null, which would bring them all into one task.
     quarantined = staged.where(faulty).select(*place, F.lit("quarantined").alias("fate"))
@@ -214,40 +160,6 @@ def parts(first: int, count: int, files: int) -> Column:
     """
     number = F.regexp_extract("file", r"part-(\d+)", 1).cast("long")
     return F.lit(first) + F.floor(number * count / files)
-
-
-def quarantine(staged: DataFrame) -> DataFrame:
-    """The rows of the table quarantine: what could not be read or decoded, and why."""
-    stage = F.coalesce(F.col("stage"), F.lit(DECODE_STAGE)).alias("stage")
-    detail = F.coalesce(F.col("detail"), F.col("info.detail")).alias("detail")
-    nameless = F.lit(None).cast("string").alias("image_id")
-    return staged.where(_reason().isNotNull()).select(
-        "source", "key", stage, _reason().alias("reason"), detail, nameless
-    )
-
-
-def _reason() -> Column:
-    return F.coalesce(F.col("reason"), F.col("info.reason"))
-
-
-def _inspect(max_megapixels: float) -> Any:
-    # Only this small struct comes back from Python; the bytes stay in the JVM.
-    def inspect(images: pa.Array) -> pa.Array:
-        found = [_inspect_one(image.as_py(), max_megapixels) for image in images]
-        kinds = {"width": pa.int32(), "height": pa.int32(), "format": pa.string()}
-        kinds |= {"reason": pa.string(), "detail": pa.string()}
-        return pa.array(found, pa.struct(list(kinds.items())))
-
-    return F.arrow_udf(inspect, _INFO)
-
-
-def _inspect_one(image: bytes | None, max_megapixels: float) -> dict[str, Any] | None:
-    if image is None:
-        return None
-    try:
-        return vars(check(image, max_megapixels))
-    except ImageFault as fault:
-        return {"reason": fault.reason, "detail": rows.printable(fault.detail)}
 
 
 # One chunk: staged, sorted, committed ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet, ingest, nearest, report_words
+from jobs import contact_sheet, nearest, report_words
 from jobs.dedup import rule_for
 from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import trials
@@ -22,7 +22,7 @@ from jobs.lake.lake import Lake, Recipe
 from jobs.runtime.config import fingerprint
 from jobs.score import scored, ship_encoder
 from jobs.score_gaps import require_images, require_signals
-from jobs.sources import files, rows
+from jobs.sources import files, inspect, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
@@ -117,7 +117,7 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
         job.progress.note("regurgitation: up to date")
         return dict(before.result)
     pool = _pool(job, comparison)
-    with_rows = ingest.source_rows(lake.spark, found, job.settings.ingest)
+    with_rows = inspect.source_rows(lake.spark, found, job.settings.ingest)
     try:
         _stage(job, with_rows)
         with job.progress.step("regurgitation: search every image"):
@@ -316,7 +316,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
     lake.delete_staging(STAGING)
     with image_files.small_files(lake.spark, settings.ingest):
         with job.progress.step("regurgitation: read generated images"):
-            looked_at = ingest.inspected(source_rows, settings.ingest.max_megapixels)
+            looked_at = inspect.inspected(source_rows, settings.ingest.max_megapixels)
             looked_at.write.parquet(lake.path(f"{STAGING}/images"))
         with job.progress.step("regurgitation: hash and embed them"):
             score = settings.score
@@ -420,7 +420,7 @@ def _faults(lake: Lake) -> DataFrame:
         .select("generated_id", "source", "key")
         .join(failed.select("generated_id", F.lit("score").alias("stage"), "reason", "detail"), "generated_id")
     )
-    return ingest.quarantine(_images(lake)).drop("image_id").unionByName(later.drop("generated_id"))
+    return inspect.quarantine(_images(lake)).drop("image_id").unionByName(later.drop("generated_id"))
 
 
 def _described(lake: Lake, pairs: DataFrame) -> DataFrame:

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from jobs import ingest
 from jobs.job import Job
 from jobs.lake import image_files, tables
+from jobs.sources import inspect
 from models.errors import LostRowsError
 from tests.jobs.samples import (
     CAPTIONS,
@@ -201,7 +202,7 @@ def test_counts_of_each_source_add_up(job: Job, tmp_path: Path) -> None:
 
 
 def test_lost_rows_stop_the_job_before_it_writes(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = ingest.inspected
+    real = inspect.inspected
     monkeypatch.setattr(ingest, "inspected", lambda rows, limit: real(rows, limit).where("key != 'p3'"))
 
     with pytest.raises(LostRowsError, match="7 rows were read, but 6 images"):
@@ -220,7 +221,7 @@ def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "_inspect_one", broken)
         # The worker imports the module afresh, so the function itself must travel.
-        patched.setattr(ingest, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), ingest._INFO))
+        patched.setattr(ingest, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), inspect._INFO))
         with pytest.raises(Exception, match="a fault of the program"):
             ingest.run(job, [str(shard)], None)
 
