@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs import report_words, weigh
-from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.prerequisites import require_kept
 from jobs.runtime import keyword_lists
 from jobs.runtime.config import AuditSettings, fingerprint
 from models.stats import keyword_shift_stats

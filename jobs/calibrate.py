@@ -15,9 +15,9 @@ from jobs import label, label_sample, label_sets
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.models_in_use import current_models
 from jobs.runtime import config
 from jobs.runtime.config import CategorySettings
-from jobs.score import current_models
 from models.errors import WinnowError
 from models.stats import thresholds
 from models.stats.thresholds import Calibration, Target

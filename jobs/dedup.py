@@ -10,13 +10,12 @@ from jobs.duplicates import components, hash_nodes, history, independent_set, pa
 from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.pair_search import Effort, Search
 from jobs.duplicates.search_recall import Look, Measured, SearchRecall
-from jobs.filter import require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.models_in_use import current_encoder
+from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
-from jobs.score import current_encoder
-from jobs.score_gaps import require_images, require_signals
 from models.errors import LostRowsError, WinnowError
 from udfs.hashes.pdq import PDQ_DISTANCE
 

@@ -11,9 +11,9 @@ from jobs.exports import card, croissant, datacomp, layout, parquet, shards, web
 from jobs.exports.folder import PART, Folder
 from jobs.exports.origin import made_from, origin
 from jobs.exports.shards import Shard, Writer
-from jobs.filter import require_kept
 from jobs.job import Job, Summary
 from jobs.lake import tables
+from jobs.prerequisites import require_kept
 from jobs.runtime.config import fingerprint
 from models.errors import LostRowsError, WinnowError
 

@@ -6,17 +6,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs import filter_rules, label
-from jobs.facts.funnel import filtered_by
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
-from jobs.score import current_models
-from jobs.score_gaps import require_images, undecodable, unscored
+from jobs.lake.lake import Recipe
+from jobs.models_in_use import current_models
+from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
+from jobs.scoring.gaps import undecodable, unscored
 from models.errors import LostRowsError, WinnowError
 
 _UNDECODABLE = "not decodable"
-_ALWAYS = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS)
-_OF_CATEGORIES = (tables.SCORES, tables.THRESHOLDS)
 
 
 def run(job: Job) -> Summary:
@@ -114,50 +112,8 @@ def labelled(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame
     return positive.select("image_id", F.concat("category", F.lit(": labelled")).alias("why"))
 
 
-def require_verdicts(lake: Lake) -> None:
-    """Makes sure that all images were judged by what is known of them; labels may have come since, as people give them.
-
-    Raises:
-        WinnowError: Images, scores or thresholds are newer than the verdicts.
-    """
-    lake.require_current(tables.VERDICTS, *_ALWAYS, *_OF_CATEGORIES)
-
-
-def require_kept(lake: Lake) -> None:
-    """Makes sure that the filter left an image: without one there is nothing to weigh, to audit or to export.
-
-    Raises:
-        WinnowError: The lake holds no image, or all are filtered; the message says by what.
-    """
-    if not lake.exists(tables.IMAGES):
-        return
-    require_images(lake)
-    verdicts = lake.read(tables.VERDICTS)
-    if verdicts.isEmpty() or not verdicts.where("kept").isEmpty():
-        return
-    found = filtered_by(verdicts)
-    why = ", ".join(f"{name} {count:,}" for name, count in found.items())
-    raise WinnowError(
-        f"{lake.uri}: the filter removed every image ({why}), so nothing is kept: {_remedy(lake, found)}, then run "
-        "`winnow filter`, `winnow dedup` and `winnow weigh`"
-    )
-
-
-def _remedy(lake: Lake, found: Iterable[str]) -> str:
-    """Which settings to change, by what removed the images."""
-    recipe = lake.recipe(tables.VERDICTS)
-    rules, models = (recipe.settings.get(name, {}) if recipe else {} for name in ("rules", "models"))
-    parts = [f"change filter.rules.{name}" for name in found if name in rules]
-    parts += [
-        f"lower categories.{name}.recall and run `winnow calibrate`, or correct the labels of {name}"
-        for name in found
-        if name in models
-    ]
-    return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"
-
-
 def _inputs(categories: Iterable[str]) -> tuple[tables.Table, ...]:
-    return (*_ALWAYS, *_OF_CATEGORIES, tables.LABELS) if categories else _ALWAYS
+    return (*EVERY_FILTER, *CATEGORY_FILTER, tables.LABELS) if categories else EVERY_FILTER
 
 
 def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:

@@ -13,8 +13,8 @@ from jobs.label_strategies import chance, precision, recall, seed
 from jobs.label_strategies.request import Pick, Request
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
-from jobs.score import current_encoder
-from jobs.score_gaps import require_images
+from jobs.models_in_use import current_encoder
+from jobs.prerequisites import require_images
 from models.errors import WinnowError
 from models.inference.encoder import Encoder
 

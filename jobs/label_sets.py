@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from jobs import label
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.score_gaps import undecodable
+from jobs.scoring.gaps import undecodable
 
 _EXAMPLES = 3
 

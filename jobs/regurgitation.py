@@ -19,9 +19,10 @@ from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import image_files, tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import ship_encoder
+from jobs.prerequisites import require_images, require_signals
 from jobs.runtime.config import fingerprint
-from jobs.score import scored, ship_encoder
-from jobs.score_gaps import require_images, require_signals
+from jobs.scoring.decode_pass import scored
 from jobs.sources import files, inspect, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image

@@ -13,6 +13,7 @@ from jobs import (
     ingest,
     label,
     label_files,
+    models_in_use,
     report,
     score,
     train,
@@ -64,14 +65,14 @@ def check(job: Job, labels: Sequence[str]) -> None:
         WinnowError: Names what cannot be used.
     """
     lake, settings = job.lake, job.settings
-    score.image_classifiers(job)
+    models_in_use.image_classifiers(job)
     dedup.rule_for(job)
     filter_rules.check(lake.read(tables.IMAGES), settings.filter.rules)
     filter.check_forgotten(job)
     for file in labels:
         label_files.read(lake.spark, file)
-    heads = score.headed(job)
-    if any(labels or not lake.has_file(score.HEAD.format(name)) for name in heads):
+    heads = models_in_use.headed(job)
+    if any(labels or not lake.has_file(models_in_use.HEAD.format(name)) for name in heads):
         training_extra.module("head")
     if _fits(job):
         training_extra.module("encoder")
@@ -83,7 +84,7 @@ def _fits(job: Job) -> bool:
 
 
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    heads = score.headed(job)
+    heads = models_in_use.headed(job)
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
     if _fits(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))

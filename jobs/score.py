@@ -8,40 +8,24 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import model_files
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.models_in_use import HEAD, ImageClassifier, current_encoder, fitting_heads, image_classifiers, ship_encoder
+from jobs.prerequisites import require_images
 from jobs.runtime.config import ScoreSettings
 from jobs.runtime.session import overridden
-from jobs.score_gaps import STAGE, given_up, require_images
-from models.errors import LostRowsError, OtherEncoderError, WinnowError
-from models.inference import classifier, encoder, runtime
-from models.inference.classifier import ImageModel
+from jobs.scoring.decode_pass import failures, finished, missing_by_part, outcome_counts, scored
+from jobs.scoring.gaps import given_up
+from models.errors import LostRowsError
 from models.inference.encoder import Encoder
 from models.inference.head import Head
 from models.inference.onnx_image_spec import ImageInput
 from udfs.inference.classify import head_scores
-from udfs.inference.scoring import SCORED, Scoring
-
-HEAD = "models/head-{}.onnx"
-
+from udfs.inference.model_files import distribute_model
+from udfs.inference.scoring import Scoring
 
 _TASKS_PER_CORE = 8
-
-
-@dataclass(frozen=True)
-class ImageClassifier:
-    """A category's own image model: its description, bytes and digest."""
-
-    category: str
-    model: ImageModel
-    data: bytes
-
-    @property
-    def digest(self) -> str:
-        """The name by which tables know it."""
-        return self.model.digest(self.data)
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,7 @@ def run(job: Job) -> Summary:
     require_images(job.lake)
     current = current_encoder(job)
     classifiers = image_classifiers(job)
-    heads = _fitting_heads(job, current)
+    heads = fitting_heads(job, current)
     recipe = Recipe("score", settings={"encoder": current.digest})
     images, faults = _score_images(job, current, classifiers, recipe)
     scored = _score_embeddings(job, current, heads, recipe)
@@ -95,100 +79,6 @@ def run(job: Job) -> Summary:
 
 
 # Models -------------------------------------------------------------------------------------------------------------
-
-
-def current_encoder(job: Job) -> Encoder:
-    """The encoder that the settings name or describe, loaded and checked.
-
-    Raises:
-        ModelError: It is no encoder.
-    """
-    score, choice = job.settings.score, job.settings.encoder.model
-    described = None if isinstance(choice, str) else choice
-    return Encoder.load(_encoder_file(job), score.threads, tuple(score.providers), score.batch, described)
-
-
-def ship_encoder(job: Job) -> str | ImageInput:
-    """Sends the encoder's file to the workers: its name there, or its description with that name as its path."""
-    choice, name = job.settings.encoder.model, model_files.distribute_model(job.lake.spark, _encoder_file(job))
-    return name if isinstance(choice, str) else replace(choice, path=name)
-
-
-def _encoder_file(job: Job) -> bytes:
-    choice = job.settings.encoder.model
-    if choice == "auto":
-        fitted = job.lake.has_file(encoder.FITTED)
-        return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
-    if choice == "shipped":
-        return encoder.shipped()
-    return model_files.read(choice if isinstance(choice, str) else choice.path)
-
-
-def image_classifiers(job: Job) -> list[ImageClassifier]:
-    """The categories' own image models, each checked with one picture.
-
-    Raises:
-        ModelError: A file is missing or is not what the settings say.
-    """
-    found = []
-    for category, settings in job.settings.categories.items():
-        if settings.model is not None:
-            data = model_files.read(settings.model.path)
-            score = job.settings.score
-            session = runtime.start(data, score.threads, score.providers, settings.model.path)
-            classifier.check(session, settings.model)
-            found.append(ImageClassifier(category, settings.model, data))
-    return found
-
-
-def category_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """The trained heads of the categories that have one.
-
-    Raises:
-        ModelError: One is no head, or was trained on another encoder.
-    """
-    return {category: _head(job, category, current) for category in _with_head(job)}
-
-
-def _fitting_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """The heads that read the current encoder; `train` makes the others anew, from the signals that are stored here."""
-    heads = {}
-    for category in _with_head(job):
-        try:
-            heads[category] = _head(job, category, current)
-        except OtherEncoderError:
-            job.progress.note(
-                f"score: the head of {category} is for another encoder: `winnow train {category}`, then score again"
-            )
-    return heads
-
-
-def headed(job: Job) -> list[str]:
-    """The categories that are scored by a head, which Winnow trains."""
-    return [name for name, category in job.settings.categories.items() if category.model is None]
-
-
-def _with_head(job: Job) -> list[str]:
-    return [category for category in headed(job) if job.lake.has_file(HEAD.format(category))]
-
-
-def _head(job: Job, category: str, current: Encoder) -> Head:
-    return Head.load(job.lake.read_file(HEAD.format(category)), current.digest, current.dims)
-
-
-def current_models(job: Job) -> dict[str, str]:
-    """The digest of each category's classifier.
-
-    Raises:
-        WinnowError: A category has neither an image model nor a trained head.
-    """
-    digests = {found.category: found.digest for found in image_classifiers(job)}
-    digests |= {category: head.digest for category, head in category_heads(job, current_encoder(job)).items()}
-    untrained = sorted(set(job.settings.categories) - set(digests))
-    if untrained:
-        what = ", ".join(untrained)
-        raise WinnowError(f"no classifier for {what}: import labels and run `winnow train`, or set its model")
-    return digests
 
 
 # Images -------------------------------------------------------------------------------------------------------------
@@ -225,14 +115,14 @@ def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
 def _scoring(
     spark: SparkSession, settings: ScoreSettings, found: list[ImageClassifier], shipped_encoder: str | ImageInput
 ) -> Scoring:
-    shipped = tuple(replace(c.model, path=model_files.distribute_model(spark, c.data)) for c in found)
+    shipped = tuple(replace(c.model, path=distribute_model(spark, c.data)) for c in found)
     return Scoring(shipped_encoder, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
 def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
     """Scores a part without image classifiers: straight into the table signals; returns how many images it could."""
     seen = Observation()
-    results = scored(part.images, part.scoring).observe(seen, *_fates())
+    results = scored(part.images, part.scoring).observe(seen, *outcome_counts())
     job.lake.append(tables.SIGNALS, results.where(F.col("reason").isNull()), recipe)
     good, bad = part.check(seen.get["good"], seen.get["bad"])
     if bad:
@@ -249,7 +139,7 @@ def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
     lake = job.lake
     results = scored(part.images, part.scoring).persist(StorageLevel.DISK_ONLY)
     try:
-        good, bad = part.check(*results.agg(*_fates()).collect()[0])
+        good, bad = part.check(*results.agg(*outcome_counts()).collect()[0])
         fine = results.where(F.col("reason").isNull())
         unsigned = fine.join(lake.read(tables.SIGNALS), ["image_id", "encoder"], "left_anti")
         if not unsigned.isEmpty():
@@ -260,64 +150,6 @@ def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
     finally:
         results.unpersist()
     return good
-
-
-def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests: Mapping[str, str]) -> DataFrame:
-    """Images that have a signal of the encoder and a score of every image classifier.
-
-    Args:
-        signals: Table signals.
-        scores: Table scores.
-        encoder_digest: The current encoder.
-        digests: Digest of each category's image classifier.
-
-    Returns:
-        image_id.
-    """
-    done = signals.where(F.col("encoder") == encoder_digest).select("image_id")
-    for category, model in digests.items():
-        has = (F.col("category") == category) & (F.col("model") == model)
-        done = done.join(scores.where(has).select("image_id"), "image_id", "left_semi")
-    return done
-
-
-def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
-    """How many images of each part are scored and how many are not.
-
-    Args:
-        images: Table images.
-        done: image_id.
-
-    Returns:
-        part, missing, done.
-    """
-    marked = images.select("image_id", "part").join(done.withColumn("is_done", F.lit(True)), "image_id", "left")
-    is_done = F.col("is_done").isNotNull()
-    return marked.groupBy("part").agg(F.count_if(~is_done).alias("missing"), F.count_if(is_done).alias("done"))
-
-
-def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
-    """Images decoded, hashed, embedded and classified.
-
-    Args:
-        images: image_id, image.
-        scoring: What to run.
-
-    Returns:
-        The columns of `udfs.inference.scoring.SCORED`.
-    """
-    return images.select("image_id", "image").mapInArrow(scoring, SCORED)
-
-
-def failures(results: DataFrame, images: DataFrame) -> DataFrame:
-    """A quarantine row for each image that could not be decoded after all."""
-    failed = results.where(F.col("reason").isNotNull()).select("image_id", "reason", "detail")
-    named = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
-    return named.select("source", "key", F.lit(STAGE).alias("stage"), "reason", "detail", "image_id")
-
-
-def _fates() -> tuple[Column, Column]:
-    return F.count_if(F.col("reason").isNull()).alias("good"), F.count("reason").alias("bad")
 
 
 def _new_scores(fine: DataFrame, scores: DataFrame, digests: Mapping[str, str]) -> DataFrame:
@@ -337,7 +169,7 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
     for category, head in heads.items():
         with job.progress.step(f"score: {category} from stored embeddings"):
             signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == current.digest)
-            name = model_files.distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+            name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
             todo = unclassified(signals, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:

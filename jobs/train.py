@@ -14,8 +14,8 @@ from jobs import label_sets
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.models_in_use import HEAD, current_encoder
 from jobs.runtime import config, training_extra
-from jobs.score import HEAD, current_encoder
 from models.errors import WinnowError
 from models.inference import runtime
 

@@ -14,13 +14,13 @@ from scipy import sparse
 
 from jobs import report_words
 from jobs.facts import weights as facts
-from jobs.filter import require_kept, require_verdicts
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.models_in_use import current_encoder
 from jobs.nearest import nearest_by_embedding
+from jobs.prerequisites import require_kept, require_verdicts
 from jobs.runtime.config import WeighSettings, fingerprint
-from jobs.score import current_encoder
 from models.errors import LostRowsError, WinnowError
 from models.stats import probe
 from models.stats.probe import Probe, ProbeQuality

@@ -3,17 +3,17 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import model_files
 from jobs.job import Job
 from jobs.label_strategies.pool import hashes
 from jobs.label_strategies.request import Pick, Request
 from jobs.lake import tables
-from jobs.score import HEAD, current_models
+from jobs.models_in_use import HEAD, current_models
 from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from models.inference.head import LOWEST_POSITIVE, Head
 from models.stats import diverse_sampling
 from udfs.inference.classify import head_scores
+from udfs.inference.model_files import distribute_model
 
 _BANDS = 20
 
@@ -64,7 +64,7 @@ def _scored(job: Job, category: str, pool: DataFrame, encoder: Encoder) -> tuple
         scores = job.lake.read(tables.SCORES).where(own).groupBy("image_id").agg(F.max("score").alias("score"))
         return pool.select("image_id", "embedding_hash").join(scores, "image_id"), digest
     head = _head(job, category, encoder)
-    name = model_files.distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+    name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
     score = head_scores(name)(F.col("embedding")).alias("score")
     return pool.select("image_id", "embedding_hash", score), head.digest
 

@@ -32,10 +32,10 @@ from jobs.job import Job
 from jobs.label_next import Request
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import HEAD
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
-from jobs.score import HEAD
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.head import Head

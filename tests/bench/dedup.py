@@ -22,10 +22,10 @@ from jobs.duplicates import pair_search
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
-from jobs.score import current_encoder
 from udfs.hashes.hamming import distances, words
 
 CORES = 2

@@ -20,10 +20,10 @@ from jobs import audit, report_words, weigh
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
-from jobs.score import current_encoder
 from models.stats import probe
 from tests.bench.dedup import PeakMemory
 from udfs.text.bootstrap import WEIGHT_UNIT, poisson_counts, resampled_sums

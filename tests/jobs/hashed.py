@@ -10,9 +10,9 @@ from jobs import dedup
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
-from jobs.score import current_encoder
 from udfs.hashes.hamming import distances, words
 
 LIMIT = 31

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import filter, filter_rules, score_gaps
+from jobs import filter, filter_rules
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
+from jobs.scoring import gaps
 from models.errors import LostRowsError, SettingsError, WinnowError
 
 CATEGORIES = [f'categories.{name}={{definition="d"}}' for name in ("boats", "cars")]
@@ -98,7 +99,7 @@ def test_what_scoring_could_not_decode_is_filtered(spark):
             ("folder", "x.jpg", "score", "no image of the lake", "")]  # fmt: skip
     signals = frame(spark, tables.SIGNALS, "image_id", [("b",)])
 
-    broken = score_gaps.undecodable(images(spark), quarantine(spark, rows), signals)
+    broken = gaps.undecodable(images(spark), quarantine(spark, rows), signals)
     found = judged(images(spark), scores(spark), limits(spark, []), broken)
 
     assert {row.image_id: row.reasons for row in found.collect() if not row.kept} == {"c": ["not decodable: truncated"]}
@@ -166,7 +167,7 @@ def test_images_without_a_score_are_counted_by_category(spark):
     )
     broken = spark.createDataFrame([("c", "truncated")], "image_id string, reason string")
 
-    found = score_gaps.unscored(images(spark), broken, given, MODELS)
+    found = gaps.unscored(images(spark), broken, given, MODELS)
 
     assert [tuple(row) for row in found.collect()] == [("cars", 1)]
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import dedup, score_gaps, weigh
+from jobs import dedup, prerequisites, weigh
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.models_in_use import current_encoder
 from jobs.runtime import config
-from jobs.score import current_encoder
+from jobs.scoring import gaps
 from models.errors import WinnowError
 from tests.jobs.hashed import Picture, fill, hashes, job_of
 
@@ -85,8 +86,8 @@ def test_where_all_have_signals_nobody_looks_for_those_that_have_none(
 
     filled(lake)
     refused: Callable[..., None] = refuse
-    monkeypatch.setattr(score_gaps, "undecodable", refused)
-    score_gaps.require_signals(job_of(lake), "any", 12)
+    monkeypatch.setattr(gaps, "undecodable", refused)
+    prerequisites.require_signals(job_of(lake), "any", 12)
 
 
 def test_an_encoder_that_does_not_say_how_near_copies_are_needs_a_setting(

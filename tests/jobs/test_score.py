@@ -9,12 +9,13 @@ from PIL import Image
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from jobs import score
+from jobs import models_in_use, score
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
+from jobs.scoring import decode_pass
 from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
 from models.inference import encoder, runtime
@@ -190,7 +191,7 @@ def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
     changed = with_categories(job, *category("reddish", channels, 1))
     assert score.run(changed)["images scored"] == 5
     assert job.lake.version(tables.SIGNALS) == signed
-    newest = score.current_models(changed)["reddish"]
+    newest = models_in_use.current_models(changed)["reddish"]
     by_model = job.lake.read(tables.SCORES).where(F.col("model") == newest)
     assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)
 
@@ -246,7 +247,7 @@ def test_models_as_people_export_them_score_and_embed_as_they_are_described(job,
     signals = rows(own, tables.SIGNALS)
     embeddings = np.array([row.embedding for row in signals])
     np.testing.assert_allclose(embeddings, seen / np.linalg.norm(seen, axis=1, keepdims=True), atol=1e-5)
-    assert {row.encoder for row in signals} == {score.current_encoder(own).digest}
+    assert {row.encoder for row in signals} == {models_in_use.current_encoder(own).digest}
     assert score.run(own)["images scored"] == 0
 
 
@@ -281,17 +282,19 @@ def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_pat
 def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(job, capsys):
     fill(job, PICTURES)
     settings = config.load(overrides=[*SPARK, 'categories.boats={definition="d"}'])
-    current, boats = score.current_encoder(job), Job(job.lake, settings, Progress())
-    job.lake.write_file(score.HEAD.format("boats"), head_model(metadata={"category": "boats", "encoder": "old"}))
+    current, boats = models_in_use.current_encoder(job), Job(job.lake, settings, Progress())
+    job.lake.write_file(
+        models_in_use.HEAD.format("boats"), head_model(metadata={"category": "boats", "encoder": "old"})
+    )
 
     assert score.run(boats) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
 
     assert "the head of boats is for another encoder: `winnow train boats`" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(ModelError, match=r"trained on encoder old .*: run `winnow train boats` again"):
-        score.current_models(boats)
+        models_in_use.current_models(boats)
     told = {"category": "boats", "encoder": current.digest}
-    job.lake.write_file(score.HEAD.format("boats"), head_model(metadata=told, dims=current.dims))
-    assert score.run(boats)["embeddings scored"] == 5 and "boats" in score.current_models(boats)
+    job.lake.write_file(models_in_use.HEAD.format("boats"), head_model(metadata=told, dims=current.dims))
+    assert score.run(boats)["embeddings scored"] == 5 and "boats" in models_in_use.current_models(boats)
 
 
 @pytest.mark.parametrize("classified", [False, True])
@@ -299,7 +302,7 @@ def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classifi
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
-    whole = score.scored
+    whole = decode_pass.scored
     monkeypatch.setattr(score, "scored", lambda rows, scoring: whole(rows.where("key != 'p0'"), scoring))
     with pytest.raises(LostRowsError, match="5 images were to be scored, but 4 were and 0"):
         score.run(job)

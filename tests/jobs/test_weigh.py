@@ -243,7 +243,7 @@ def test_a_word_is_weighed_by_if_it_kept_its_share_whatever_the_filter_took_of_a
 
 def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
-    from jobs.score import current_encoder
+    from jobs.models_in_use import current_encoder
 
     encoder = current_encoder(job)
     east, north = ([1.0] + [0.0] * (encoder.dims - 1), [0.0, 1.0] + [0.0] * (encoder.dims - 2))

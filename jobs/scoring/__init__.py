@@ -1,0 +1,1 @@
+"""The decode pass and what it left out."""
