@@ -8,7 +8,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import report_words, weigh
+from jobs.facts import sentences
+from jobs.facts.reference import reference_of
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -87,7 +88,7 @@ def run(job: Job) -> Summary:
     if before is not None and before.makes_the_same(recipe):
         job.progress.note("audit: up to date")
         return dict(before.result)
-    reference = weigh.reference_of(
+    reference = reference_of(
         lake.read(tables.IMAGES), lake.read(tables.VERDICTS), lake.read(tables.DUPLICATES),
         lake.read(tables.FILTERED_DUPLICATES),
     )  # fmt: skip
@@ -228,15 +229,15 @@ def _summary(job: Job, found: list[Row], watched: Watched) -> Summary:
     """What was found, in words."""
     if found and all(row.shift_low is None for row in found):
         return {"words looked at": watched.looks, "captions filtered": "none, so no word moved"}
-    listed = report_words.notable([row for row in found if not row.mover])
-    movers = report_words.notable([row for row in found if row.mover])
+    listed = sentences.notable([row for row in found if not row.mover])
+    movers = sentences.notable([row for row in found if row.mover])
     shown = listed or [row for row in found if not row.mover]
-    summary: Summary = {f"keyword {row.keyword}": report_words.shift_sentence(row) for row in shown[:_SAID]}
-    summary |= {f"found {row.keyword}": report_words.shift_sentence(row) for row in movers[:_SAID]}
+    summary: Summary = {f"keyword {row.keyword}": sentences.shift_sentence(row) for row in shown[:_SAID]}
+    summary |= {f"found {row.keyword}": sentences.shift_sentence(row) for row in movers[:_SAID]}
     summary["words looked at"] = watched.looks
     tolerance = job.settings.audit.tolerance
-    left = report_words.not_undone(found, tolerance, job.settings.weigh.min_support)
+    left = sentences.not_undone(found, tolerance, job.settings.weigh.min_support)
     if left:
-        summary["not undone"] = report_words.not_undone_sentence(left, tolerance)
+        summary["not undone"] = sentences.not_undone_sentence(left, tolerance)
         job.progress.warn(f"audit: {summary['not undone']}")
     return summary

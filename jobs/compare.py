@@ -10,9 +10,10 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from jobs import report, report_words
+from jobs import report
 from jobs.charts.intervals import shift_chart
-from jobs.exports.origin import origin
+from jobs.facts import sentences
+from jobs.facts.origin import origin
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -116,7 +117,7 @@ def render(found: Comparison) -> str:
         whole=max(1, *(found.counts[side].get(name) or 0 for side in (0, 1) for name in _STEPS)),
         chart=shift_chart(drawn) if drawn else None,
         written_at=datetime.now(UTC),
-        words=report_words,
+        words=sentences,
         wording=wording,
         style=report.style(),
     )
@@ -163,8 +164,8 @@ def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
 
 
 def _beyond_doubt() -> Column:
-    """Whether `jobs.report_words.notable` may name a keyword."""
-    by_chance = F.coalesce(F.col("adjusted") > report_words.DOUBT, F.lit(False))
+    """Whether `jobs.facts.sentences.notable` may name a keyword."""
+    by_chance = F.coalesce(F.col("adjusted") > sentences.DOUBT, F.lit(False))
     return ((F.col("shift_low") > 0) | (F.col("shift_high") < 0)) & ~by_chance
 
 
@@ -199,7 +200,7 @@ def sections(
     """All figures of two lakes.
 
     Args:
-        a: `jobs.exports.origin.origin` of the first.
+        a: `jobs.facts.origin.origin` of the first.
         b: The same of the second.
         overlap: Images that both hold, by what became of them.
         keywords: From `keyword_pairs`.

@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame
 
 from jobs.exports import card, croissant, datacomp, layout, parquet, shards, webdataset
 from jobs.exports.folder import PART, Folder
-from jobs.exports.origin import made_from, origin
 from jobs.exports.shards import Shard, Writer
+from jobs.facts.origin import made_from, origin
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.prerequisites import require_kept
@@ -107,7 +107,7 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
     """Makes sure that the sums on the card are true.
 
     Args:
-        counts: `counts` of `jobs.exports.origin.origin`. What nobody has counted is null, and is not compared.
+        counts: `counts` of `jobs.facts.origin.origin`. What nobody has counted is null, and is not compared.
 
     Raises:
         LostRowsError: They are not; the message names the sum.

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet, nearest, report_words
+from jobs import contact_sheet, nearest
 from jobs.dedup import rule_for
 from jobs.duplicates.hash_nodes import Rule
+from jobs.facts import sentences
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import image_files, tables
@@ -384,7 +385,7 @@ def _summary(job: Job, pairs: DataFrame, comparison: Comparison) -> Summary:
         raise LostRowsError(f"{read} generated images were read, but {found} compared and {faults} not decodable")
     draws = trials(each)
     # Of nothing that was compared there is no rate.
-    rate = {"rate of copies": report_words.copy_rate(draws, job.settings.regurgitation.confidence)} if found else {}
+    rate = {"rate of copies": sentences.copy_rate(draws, job.settings.regurgitation.confidence)} if found else {}
     of_prompts = {"prompts": draws.number, "prompts that gave a copy": draws.copies} if draws.are_prompts else {}
     return {
         "generated images": read,

@@ -13,13 +13,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from pyspark.sql import functions as F
 
-from jobs import report_words
 from jobs.charts import histograms, intervals
+from jobs.facts import sentences
 from jobs.facts.duplicates import Group
+from jobs.facts.gather import Facts, gather
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.report_facts import Facts, gather
 from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings, Settings
 from jobs.thumbnails import Thumbnail, fetch
@@ -100,7 +100,7 @@ def render(page: Page) -> str:
     return template("report.html.jinja").render(
         page=page,
         facts=page.facts,
-        words=report_words,
+        words=sentences,
         wording=wording,
         histograms=histograms,
         intervals=intervals,
@@ -270,8 +270,8 @@ def _image_ids(facts: Facts) -> Iterator[str]:
 def _not_undone(facts: Facts, settings: Settings) -> str:
     tolerance = settings.audit.tolerance
     rows = facts.keywords.every if facts.keywords else ()
-    left = report_words.not_undone(rows, tolerance, settings.weigh.min_support)
-    sentence = report_words.not_undone_sentence(left, tolerance) if left else ""
+    left = sentences.not_undone(rows, tolerance, settings.weigh.min_support)
+    sentence = sentences.not_undone_sentence(left, tolerance) if left else ""
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -282,15 +282,15 @@ def _members(group: Group) -> Iterator[str]:
 
 def _findings(facts: Facts) -> list[tuple[str, str, str]]:
     """What a reader in a hurry must know: a section, its name and one sentence of it."""
-    findings = [(f"category-{c.name}", c.name, report_words.recall_bound(c)) for c in facts.categories]
+    findings = [(f"category-{c.name}", c.name, sentences.recall_bound(c)) for c in facts.categories]
     if facts.duplicates and facts.duplicates.removed:
-        findings.append(("duplicates", "Duplicates", report_words.search_recall(facts.duplicates)))
-    moved = report_words.notable(facts.keywords.every) if facts.keywords else []
-    findings += [("keywords", "Keywords", report_words.shift_sentence(row) + ".") for row in moved[:2]]
+        findings.append(("duplicates", "Duplicates", sentences.search_recall(facts.duplicates)))
+    moved = sentences.notable(facts.keywords.every) if facts.keywords else []
+    findings += [("keywords", "Keywords", sentences.shift_sentence(row) + ".") for row in moved[:2]]
     if facts.weights and facts.weights.quality:
-        findings.append(("weights", "Weights", report_words.weights_worth(facts.weights)))
+        findings.append(("weights", "Weights", sentences.weights_worth(facts.weights)))
     if facts.regurgitation:
-        findings.append(("regurgitation", "Regurgitation", report_words.regurgitated(facts.regurgitation)))
+        findings.append(("regurgitation", "Regurgitation", sentences.regurgitated(facts.regurgitation)))
     return findings
 
 

@@ -12,8 +12,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from jobs import report_words
+from jobs.facts import sentences
 from jobs.facts import weights as facts
+from jobs.facts.reference import reference_of, with_words
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -25,7 +26,7 @@ from models.errors import LostRowsError, WinnowError
 from models.stats import probe
 from models.stats.probe import Probe, ProbeQuality
 from udfs.text.bootstrap import WEIGHT_UNIT
-from udfs.text.captions import Keywords, caption_words
+from udfs.text.captions import Keywords
 
 _LEAST_CAPTIONS = 50
 _LOST_SHOWN = 48
@@ -182,7 +183,7 @@ def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
         lake.replace(tables.BEYOND_REACH, lake.spark.createDataFrame(lost, tables.BEYOND_REACH.schema), recipe)
         raw.unpersist()
     if beyond and beyond.low > 0:
-        job.progress.note(f"weigh: {report_words.reach(beyond)}")
+        job.progress.note(f"weigh: {sentences.reach(beyond)}")
     summary = _checked_summary(job, data.kept, sums)
     with job.progress.step("weigh: write the curated set"):
         images = lake.read(tables.IMAGES)
@@ -202,27 +203,6 @@ def _features(job: Job, data: Gathered, dims: int) -> Features:
 
 
 # Transforms ---------------------------------------------------------------------------------------------------------
-
-
-def reference_of(
-    images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, filtered_duplicates: DataFrame
-) -> DataFrame:
-    """The unfiltered data, deduplicated, so that a picture which is there a hundred times counts once.
-
-    Returns:
-        image_id, caption, kept (whether it passed the filter).
-    """
-    gone = duplicates.select("removed_id").unionAll(filtered_duplicates.select("removed_id"))
-    left = images.select("image_id", "caption").join(
-        gone.withColumnRenamed("removed_id", "image_id"), "image_id", "left_anti"
-    )
-    judged = left.join(verdicts.select("image_id", "kept"), "image_id", "left")
-    return judged.select("image_id", "caption", F.coalesce("kept", F.lit(True)).alias("kept"))
-
-
-def with_words(reference: DataFrame) -> DataFrame:
-    """image_id, kept, words (of the caption, each once)."""
-    return reference.select("image_id", "kept", caption_words(F.col("caption")).alias("words"))
 
 
 def featured(rows: DataFrame, signals: DataFrame, features: Features) -> DataFrame:

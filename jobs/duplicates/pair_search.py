@@ -214,13 +214,3 @@ def quality_rows(spark: SparkSession, search: Search, taken: Effort, measured: M
     ]
     whole = row(search.method, measured.whole, taken.whole, search.clusterings or None, True)
     return spark.createDataFrame([*united, whole], tables.DEDUP_QUALITY.schema)
-
-
-def whole_search(quality: DataFrame) -> DataFrame:
-    """The row of the table dedup_quality for the search as a whole; an earlier version wrote no other."""
-    return measured_recall(quality.where(F.coalesce("whole", F.lit(True))))
-
-
-def measured_recall(quality: DataFrame) -> DataFrame:
-    """Rows of the table dedup_quality, without a recall where there was no pair to find: an earlier version wrote 1."""
-    return quality.withColumn("recall", F.when(F.col("exhaustive_pairs") > 0, F.col("recall")))

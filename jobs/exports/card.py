@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from jobs import report_words
+from jobs.facts import sentences
 from jobs.facts.weights import Reach
 from jobs.runtime import wording
 
@@ -41,7 +41,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         size=size_category(manifest["counts"]["curated"]),
         data_files=data_files,
         reach=_reach(manifest["weights"]),
-        words=report_words,
+        words=sentences,
         wording=wording,
     )
     return re.sub(r"\n{3,}", "\n\n", page)
@@ -58,7 +58,7 @@ def _reach(weights: Mapping[str, Any] | None) -> str:
     excess = [f"beyond_reach_excess{end}" for end in ("", "_low", "_high")]
     if not weights or any(name not in weights for name in excess):
         return ""
-    return report_words.reach(Reach(weights["beyond_reach"], *(weights[name] for name in excess)))
+    return sentences.reach(Reach(weights["beyond_reach"], *(weights[name] for name in excess)))
 
 
 def size_category(images: int) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from pyspark.sql import Row
 
-from jobs import report_words
 from jobs.exports import card
+from jobs.facts import sentences
 from jobs.runtime import wording
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -146,7 +146,7 @@ def _biases(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _bias(row: Mapping[str, Any]) -> str:
-    told = report_words.shift_sentence(Row(**row))
+    told = sentences.shift_sentence(Row(**row))
     return told if row["captions"] is None else f"{told}; in {wording.plural(row['captions'], 'caption')}"
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.duplicates import pair_search
 from jobs.facts.samples import top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -75,7 +74,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     farthest, largest, random = _distinct_groups(sizes, orders, share)
     members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
     searches = lake.read(tables.DEDUP_QUALITY)
-    quality = pair_search.whole_search(searches).collect()
+    quality = whole_search(searches).collect()
     return Duplicates(
         removed=totals[1],
         groups=totals[0],
@@ -86,7 +85,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         quality=quality[-1] if quality else None,
         sampled=tuple(lake.read(tables.DEDUP_DISTANCES).orderBy("distance").limit(257).collect()),
         misses=tuple(lake.read(tables.NEAR_MISSES).orderBy("distance", "a_id", "b_id").limit(_MISSES).collect()),
-        united=tuple(pair_search.measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
+        united=tuple(measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
     )
 
 
@@ -119,3 +118,13 @@ def _pair_distances(pairs: DataFrame) -> tuple[tuple[int, int], ...]:
     return tuple(
         (row.distance, row["count"]) for row in pairs.groupBy("distance").count().orderBy("distance").collect()
     )
+
+
+def whole_search(quality: DataFrame) -> DataFrame:
+    """The row of the table dedup_quality for the search as a whole; an earlier version wrote no other."""
+    return measured_recall(quality.where(F.coalesce("whole", F.lit(True))))
+
+
+def measured_recall(quality: DataFrame) -> DataFrame:
+    """Rows of the table dedup_quality, without a recall where there was no pair to find: an earlier version wrote 1."""
+    return quality.withColumn("recall", F.when(F.col("exhaustive_pairs") > 0, F.col("recall")))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs import dedup
-from jobs.duplicates import pair_search
+from jobs.facts import duplicates
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
@@ -165,7 +165,7 @@ def main() -> None:
         seconds, peak = time.perf_counter() - started, memory.stop()
         # Only for the comparison: near-copies in the hundred thousands make more pairs than fit here.
         rows = None if options.no_faiss else job.lake.read(tables.PAIRS).select("a_id", "b_id").toPandas()
-        quality = pair_search.whole_search(job.lake.read(tables.DEDUP_QUALITY)).collect()[0]
+        quality = duplicates.whole_search(job.lake.read(tables.DEDUP_QUALITY)).collect()[0]
         job.lake.spark.stop()
     print(summary)
     print(HEADER)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import audit, report_words, weigh
+from jobs import audit, weigh
+from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
@@ -151,12 +152,12 @@ def main() -> None:
         rows = audited(data, held_out_weights(data))
         before, after = (np.median([abs(getattr(r, s)) for r in rows[:20]]) for s in ("shift", "weighted_shift"))
         print(f"embedding {'shows' if carried else 'does not show'} who is pictured")
-        print("\n".join(report_words.shift_sentence(row) for row in rows if row.keyword in WHO))
+        print("\n".join(sentences.shift_sentence(row) for row in rows if row.keyword in WHO))
         print(
             f"median |shift| of the 20 most frequent words {before:.2%} -> {after:.2%}: {before / after:.1f} times less"
         )
-        left = report_words.not_undone(rows, 0.01, 0.8)
-        print((report_words.not_undone_sentence(left, 0.01) if left else "nothing is left off by more than 1 %") + "\n")
+        left = sentences.not_undone(rows, 0.01, 0.8)
+        print((sentences.not_undone_sentence(left, 0.01) if left else "nothing is left off by more than 1 %") + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs import export, ingest
-from jobs.exports import card, croissant, layout, origin, webdataset
+from jobs.exports import card, croissant, layout, webdataset
+from jobs.facts import origin
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe

@@ -9,15 +9,16 @@ from markupsafe import Markup
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import compare, contact_sheet, report, report_words
+from jobs import compare, contact_sheet, report
 from jobs.charts import histograms, intervals
 from jobs.duplicates.search_recall import SearchRecall
+from jobs.facts import sentences
 from jobs.facts import weights as facts
 from jobs.facts.funnel import Funnel
+from jobs.facts.gather import Facts
 from jobs.facts.samples import Sample
 from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.regurgitation import _matrix
-from jobs.report_facts import Facts
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration
 
@@ -89,17 +90,17 @@ def test_where_nothing_is_kept_the_report_says_what_to_do(found: Funnel, said: s
 
 
 def test_without_a_category_the_report_says_what_else_filtered() -> None:
-    assert "6 pictures are filtered by other reasons: everything 6." in report_words.without_category(
+    assert "6 pictures are filtered by other reasons: everything 6." in sentences.without_category(
         funnel(8, 6, everything=6)
     )
-    assert "so that every picture is kept" in report_words.without_category(funnel(8, 0))
+    assert "so that every picture is kept" in sentences.without_category(funnel(8, 0))
 
 
 def test_a_search_with_nothing_to_find_has_no_recall() -> None:
     none = np.zeros(0, np.int64)
     assert SearchRecall.of(1, none, none, 0.95).recall is None
     row = SimpleNamespace(distinct_hashes=0, sampled=0)
-    assert report_words.search_recall(SimpleNamespace(quality=row)).startswith("No picture has a hash")
+    assert sentences.search_recall(SimpleNamespace(quality=row)).startswith("No picture has a hash")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +145,9 @@ def test_charts_of_nothing_and_of_one_value_are_drawn() -> None:
 def test_no_word_moved_where_nothing_was_filtered() -> None:
     row = Row(keyword="dog", shift=0.0, shift_low=None, shift_high=None, weighted_shift=0.0, weighted_low=None,
               weighted_high=None, mover=False, adjusted=1.0)  # fmt: skip
-    assert report_words.shift_sentence(row) == "“dog” 0.0 % after filtering, 0.0 % after weighing"
-    assert report_words.none_notable([row]) == "No keyword moved: the filter removed no caption."
-    assert report_words.notable([row]) == [] and report_words.not_undone([row], 0.01, 0.8) == []
+    assert sentences.shift_sentence(row) == "“dog” 0.0 % after filtering, 0.0 % after weighing"
+    assert sentences.none_notable([row]) == "No keyword moved: the filter removed no caption."
+    assert sentences.notable([row]) == [] and sentences.not_undone([row], 0.01, 0.8) == []
 
 
 def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:

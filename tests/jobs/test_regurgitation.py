@@ -18,10 +18,10 @@ from jobs.contact_sheet import Pair
 from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
+from jobs.facts.sentences import copy_rate, regurgitated
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
-from jobs.report_words import copy_rate, regurgitated
 from jobs.runtime import config
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress

@@ -15,12 +15,13 @@ import pytest
 from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
-from jobs import report, report_facts, thumbnails
+from jobs import report, thumbnails
+from jobs.facts import gather
 from jobs.facts.funnel import Funnel
+from jobs.facts.gather import Facts
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe, Version
-from jobs.report_facts import Facts
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress
 
@@ -188,7 +189,7 @@ def page(full: Job) -> str:
 
 @pytest.fixture(scope="module")
 def facts(full: Job) -> Facts:
-    return report_facts.gather(full.lake, full.settings)
+    return gather.gather(full.lake, full.settings)
 
 
 def test_numbers_of_the_funnel_add_up(facts: Facts, page: str) -> None:
@@ -289,7 +290,7 @@ def test_thumbnails_keep_their_aspect_and_are_small(page: str) -> None:
 
 
 def test_the_sample_is_the_same_in_every_run(full: Job, facts: Facts) -> None:
-    again = report_facts.gather(full.lake, full.settings)
+    again = gather.gather(full.lake, full.settings)
 
     assert again == facts
 

@@ -6,7 +6,8 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from scipy import sparse
 
-from jobs import audit, report_words, weigh
+from jobs import audit, weigh
+from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -90,7 +91,7 @@ def test_a_planted_bias_is_undone_on_a_held_out_half_or_said_not_to_be(carried: 
     assert shifts["woman"].shift == pytest.approx(-0.14, abs=0.015)
     assert shifts["man"].shift == pytest.approx(-0.06, abs=0.015)
     before, after = ([abs(getattr(row, side)) for row in rows[:20]] for side in ("shift", "weighted_shift"))
-    left = {row.keyword for row in report_words.not_undone(rows, 0.01, 0.8)}
+    left = {row.keyword for row in sentences.not_undone(rows, 0.01, 0.8)}
     assert all(abs(shifts[who].weighted_shift) <= 0.01 for who in ("woman", "man")) == undone
     assert (np.median(before) / np.median(after) >= 5) == undone
     assert ("woman" in left and "man" in left) != undone

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pyspark.sql import Row
 
-from jobs import report_words
+from jobs.facts import sentences
 from jobs.facts.weights import Reach, Reliability, reliability
 from models.stats import probe
 
@@ -64,7 +64,7 @@ def test_what_a_blind_filter_takes_is_beyond_reach_as_often_as_by_chance() -> No
 
 
 def test_only_what_exceeds_chance_is_said_to_be_lost() -> None:
-    told = [report_words.reach(Reach(s, *probe.beyond_chance(s, 1000, 1000, 0.95))) for s in (0.055, 0.2, 0.0)]
+    told = [sentences.reach(Reach(s, *probe.beyond_chance(s, 1000, 1000, 0.95))) for s in (0.055, 0.2, 0.0)]
     assert told[0].startswith("As many removed pictures as by chance") and "no weight" not in told[0]
     assert told[1].startswith("15.0 % [12.") and told[1].endswith("no weight can bring these back.")
     assert told[2].startswith("Fewer removed pictures than by chance") and "no weight" not in told[2]

@@ -9,8 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import report_words
-from jobs.duplicates import pair_search
+from jobs.facts import duplicates, sentences
 from jobs.facts.funnel import filtered_by, funnel
 from jobs.facts.weights import reach
 from jobs.lake import tables
@@ -43,7 +42,7 @@ def origin(lake: Lake) -> dict[str, Any]:
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
         "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
-        "dedup": _last(pair_search.whole_search(lake.read(tables.DEDUP_QUALITY))),
+        "dedup": _last(duplicates.whole_search(lake.read(tables.DEDUP_QUALITY))),
         "weights": _weights(lake),
         "keywords": moved(lake.read(tables.KEYWORD_SHIFT)),
         "software": software(),
@@ -112,7 +111,7 @@ def moved(shifts: DataFrame) -> list[dict[str, Any]]:
     Args:
         shifts: The table keyword_shift, which the lists of words and `audit.movers` bound.
     """
-    return [_values(row) for row in report_words.notable(shifts.collect(), _KEYWORDS)]
+    return [_values(row) for row in sentences.notable(shifts.collect(), _KEYWORDS)]
 
 
 def _commit(commit: Commit) -> dict[str, Any]:
