@@ -10,13 +10,13 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from jobs import report
-from jobs.charts.intervals import shift_chart
 from jobs.facts import sentences
 from jobs.facts.origin import origin
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.pages import template
+from jobs.pages.charts.intervals import shift_chart
 from jobs.runtime import wording
 from jobs.runtime.whole_file import replacing
 from jobs.runtime.wording import number, percent, shift, signed
@@ -111,7 +111,7 @@ def render(found: Comparison) -> str:
     """
     # A word without an interval, as where nothing was filtered, has no place in the chart.
     drawn = [row for row in found.keywords if row.shift_low is not None or row.weighted_low is not None]
-    return report.template("compare.html.jinja").render(
+    return template.template("compare.html.jinja").render(
         found=found,
         steps=_STEPS,
         whole=max(1, *(found.counts[side].get(name) or 0 for side in (0, 1) for name in _STEPS)),
@@ -119,7 +119,7 @@ def render(found: Comparison) -> str:
         written_at=datetime.now(UTC),
         words=sentences,
         wording=wording,
-        style=report.style(),
+        style=template.style(),
     )
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import thumbnails
 from jobs.job import Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.report import PICTURE_BYTES, style, template
+from jobs.pages import thumbnails
+from jobs.pages.template import PICTURE_BYTES, style, template
+from jobs.pages.thumbnails import Thumbnail
 from jobs.runtime.config import Settings
-from jobs.thumbnails import Thumbnail
 
 FILE = "regurgitation.html"
 _PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one

@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 from jobs.job import Job, Summary
 from jobs.label_page import store
 from jobs.lake import tables
+from jobs.pages.thumbnails import data_uris
 from jobs.runtime.config import CategorySettings
 from jobs.runtime.whole_file import replacing
-from jobs.thumbnails import data_uris
 from models.errors import WinnowError
 
 PICTURE = 640

@@ -6,35 +6,31 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
-from markupsafe import Markup, escape
 from pyspark.sql import functions as F
 
-from jobs.charts import histograms, intervals
 from jobs.facts import sentences
 from jobs.facts.duplicates import Group
 from jobs.facts.gather import Facts, gather
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.pages.charts import histograms, intervals
+from jobs.pages.template import PICTURE_BYTES, style, template
+from jobs.pages.thumbnails import Thumbnail, fetch
 from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings, Settings
-from jobs.thumbnails import Thumbnail, fetch
 
 FILE = "report.html"
-PICTURE_BYTES = 8_000_000
 MAX_PICTURES = 800
 _PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
-_KEY_CHARACTERS = 160
 _SPARK_CONF = "spark.conf."
 # Spark's own settings bear secrets under any name, and inside other values: only what cannot be one is shown.
 _HARMLESS = re.compile(r"true|false|-?\d+(\.\d+)?([kmgtp]b?|ms|s|min|h|d)?", re.IGNORECASE)
 _SECRET = re.compile(r"secret|passw|token|credential|key", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True)
@@ -108,66 +104,6 @@ def render(page: Page) -> str:
         style=style(),
         findings=_findings(page.facts),
     )
-
-
-def template(name: str) -> Template:
-    """A page's template; what is put into it is escaped, and a name that it lacks is an error.
-
-    Args:
-        name: A file of jobs/templates.
-    """
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = clean
-    environment.filters["key"] = shown_key
-    environment.filters["prose"] = prose
-    return environment.get_template(name)
-
-
-def style() -> Markup:
-    """The style sheet of all pages."""
-    return Markup(_template("report.css"))
-
-
-def clean(text: object) -> str:
-    r"""Text on one line, without the control characters that HTML does not know.
-
-    Examples:
-        >>> clean("a\x00b\n c")
-        'a b c'
-        >>> clean(None)
-        ''
-    """
-    return "" if text is None else re.sub(r"\s+", " ", _CONTROLS.sub(" ", str(text))).strip()
-
-
-def shown_key(key: object) -> str:
-    """A key as pages show it: its start, since a column of addresses may hold whole pictures as `data:` URLs.
-
-    Examples:
-        >>> shown_key("000001")
-        '000001'
-        >>> shown_key("data:image/png;base64," + "A" * 1_000_000)[-3:], len(shown_key("k" * 161))
-        ('AA…', 160)
-    """
-    whole = "" if key is None else str(key)
-    return clean(whole) if len(whole) <= _KEY_CHARACTERS else clean(whole[: _KEY_CHARACTERS - 1]) + "…"
-
-
-def prose(text: str) -> Markup:
-    r"""A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
-
-    Examples:
-        >>> str(prose("`winnow filter` drops <b> 3 %"))
-        '<code>winnow filter</code> drops &lt;b&gt; 3\xa0%'
-    """
-    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(marked.replace(" %", "\u00a0%"))
 
 
 def flat_settings(settings: Settings) -> tuple[Setting, ...]:
@@ -292,7 +228,3 @@ def _findings(facts: Facts) -> list[tuple[str, str, str]]:
     if facts.regurgitation:
         findings.append(("regurgitation", "Regurgitation", sentences.regurgitated(facts.regurgitation)))
     return findings
-
-
-def _template(name: str) -> str:
-    return resources.files("jobs").joinpath("templates", name).read_text("utf-8")

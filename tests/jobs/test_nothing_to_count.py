@@ -10,7 +10,6 @@ from pyspark.sql import Row
 from scipy import sparse
 
 from jobs import compare, contact_sheet, report
-from jobs.charts import histograms, intervals
 from jobs.duplicates.search_recall import SearchRecall
 from jobs.facts import sentences
 from jobs.facts import weights as facts
@@ -18,6 +17,7 @@ from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
 from jobs.facts.samples import Sample
 from jobs.facts.weights import Reliability, WeightBin, Weights
+from jobs.pages.charts import histograms, intervals
 from jobs.regurgitation import _matrix
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration

@@ -22,10 +22,10 @@ from jobs.facts.sentences import copy_rate, regurgitated
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.pages.thumbnails import Thumbnail
 from jobs.runtime import config
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
-from jobs.thumbnails import Thumbnail
 from models.errors import WinnowError
 from tests.conftest import SPARK
 from tests.pictures import pattern

@@ -15,13 +15,14 @@ import pytest
 from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
-from jobs import report, thumbnails
+from jobs import report
 from jobs.facts import gather
 from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe, Version
+from jobs.pages import thumbnails
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress
 

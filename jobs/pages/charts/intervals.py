@@ -6,8 +6,8 @@ from math import ceil, floor, isfinite
 from markupsafe import Markup
 from pyspark.sql import Row
 
-from jobs.charts.svg import GRID, X_LABEL, Y_LABEL, joined, share_step, titles
 from jobs.facts.weights import Reliability
+from jobs.pages.charts.svg import GRID, X_LABEL, Y_LABEL, joined, share_step, titles
 from jobs.runtime.wording import percent, shift, signed
 
 _ROW_PX = 30

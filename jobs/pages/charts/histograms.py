@@ -7,10 +7,10 @@ from math import ceil, floor, isfinite, log2, log10
 from markupsafe import Markup
 from pyspark.sql import Row
 
-from jobs.charts.svg import GRID, X_LABEL, Y_LABEL, joined, short, titles
 from jobs.facts.categories import ScoreBin
 from jobs.facts.regurgitated import Nearest
 from jobs.facts.weights import WeightBin
+from jobs.pages.charts.svg import GRID, X_LABEL, Y_LABEL, joined, short, titles
 from jobs.runtime.wording import number
 
 _BAR = Markup(

@@ -1,0 +1,1 @@
+"""Pages: their templates, charts and thumbnails."""
