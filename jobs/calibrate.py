@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import label, label_sample, label_sets
 from jobs.job import Job, Summary
+from jobs.labels import random_sample, resolved, sets
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.models_in_use import current_models
@@ -203,7 +203,7 @@ def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
 
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
-    label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
+    sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
         gaps = _warned_gaps(job, category, model)
@@ -223,7 +223,7 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
 
 def _warned_gaps(job: Job, category: str, model: str) -> Mapping[str, str]:
     """Looked for each time: what is drawn and not labelled, or scored, alters no threshold, but what one is worth."""
-    gaps = label_sample.gaps(job, category, model)
+    gaps = random_sample.gaps(job, category, model)
     for what, told in gaps.items():
         job.progress.warn(f"calibrate: {category}: {what}: {told}")
     return gaps
@@ -231,13 +231,13 @@ def _warned_gaps(job: Job, category: str, model: str) -> Mapping[str, str]:
 
 def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     given, unsure = job.lake.read(tables.LABELS), job.lake.read(tables.UNSURE)
-    labels = label_sets.random_labels(given, category, job.settings.labels.contradictions)
-    labels = labels.unionByName(label_sample.unsettled(given, unsure, category).select("image_id", _no_label()))
+    labels = sets.random_labels(given, category, job.settings.labels.contradictions)
+    labels = labels.unionByName(random_sample.unsettled(given, unsure, category).select("image_id", _no_label()))
     rows = calibration_set(labels, job.lake.read(tables.SCORES), category, model)
     chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
     found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
     if found["score"].null_count:
-        aside = label_sets.kept_aside(job, labels, "calibrate", category)
+        aside = sets.kept_aside(job, labels, "calibrate", category)
         found = found.filter(pa.array([name not in aside for name in found["image_id"].to_pylist()], pa.bool_()))
     missing = found["score"].null_count
     if missing:
@@ -275,7 +275,7 @@ def kept_and_answered_later(
     # An image that was answered before has had its say in the threshold.
     earlier = answers.where(~(F.col("labelled_at") > F.lit(since)))
     later = answers.where(F.col("labelled_at") > F.lit(since)).join(earlier, image, "left_anti")
-    settled = label.resolved(later.where(F.col("label").isNotNull())).select(*image, "label")
+    settled = resolved.resolved(later.where(F.col("label").isNotNull())).select(*image, "label")
     unsettled = later.select(*image).distinct().join(settled, image, "left_anti").withColumn("label", F.lit(True))
     scored = settled.unionByName(unsettled).join(scores, image).join(threshold, ["category", "model"])
     below = scored.where(F.col("score").cast("double") < F.col("threshold")).dropDuplicates(["image_id"])

@@ -7,20 +7,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.duplicates import components, hash_nodes, history, independent_set, pair_search, search_recall, second_look
-from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.pair_search import Effort, Search
 from jobs.duplicates.search_recall import Look, Measured, SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
-from jobs.models_in_use import current_encoder
+from jobs.matching.rule import Rule, rule_for
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
-from models.errors import LostRowsError, WinnowError
-from udfs.hashes.pdq import PDQ_DISTANCE
+from models.errors import LostRowsError
 
-PDQ_QUALITY = 50
-EMBEDDING_QUALITY = 4
 _INTERVAL = 0.95
 
 # Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
@@ -66,26 +62,6 @@ def run(job: Job) -> Summary:
         if compared.old_pairs is not None:
             compared.old_pairs.unpersist()
         hash_nodes.forget(lake)
-
-
-def rule_for(job: Job) -> Rule:
-    """The settings with the defaults of the chosen hash and encoder.
-
-    Raises:
-        WinnowError: The encoder's card gives no distance and none is set.
-    """
-    settings, encoder = job.settings.dedup, current_encoder(job)
-    distance = settings.max_distance
-    if distance is None:
-        distance = PDQ_DISTANCE if settings.hash == "pdq" else encoder.max_distance
-    if distance is None:
-        raise WinnowError(
-            f"encoder {encoder.digest} does not say which distance makes a duplicate: set dedup.max_distance"
-        )
-    quality = settings.min_quality
-    if quality is None:
-        quality = PDQ_QUALITY if settings.hash == "pdq" else EMBEDDING_QUALITY
-    return Rule(settings.hash, encoder.digest, distance, quality, settings.strict)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import filter_rules, label
+from jobs import filter_rules
 from jobs.job import Job, Summary
+from jobs.labels import resolved
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.models_in_use import current_models
@@ -102,13 +103,13 @@ def labelled(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame
     Args:
         labels: Table labels.
         categories: Those that are filtered for.
-        by: Which of contradicting labels counts; see `jobs.label.resolved`.
+        by: Which of contradicting labels counts; see `jobs.labels.resolved.resolved`.
 
     Returns:
         image_id, why: a row for each image and category with a positive label.
     """
     given = labels.where(F.col("category").isin(*categories) & F.col("label").isNotNull())
-    positive = label.resolved(given, by).where("label")
+    positive = resolved.resolved(given, by).where("label")
     return positive.select("image_id", F.concat("category", F.lit(": labelled")).alias("why"))
 
 

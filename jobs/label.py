@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import label_files
 from jobs.job import Job, Summary
-from jobs.label_files import COLUMNS, UNREADABLE
+from jobs.labels import files
+from jobs.labels.files import COLUMNS, UNREADABLE
+from jobs.labels.resolved import ORIGINS, resolved
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
-
-ORIGINS = ("seed", "random", "precision", "recall", "import")
-"""Where a label may come from; `random` is a random sample, set apart for calibration."""
 
 _LABEL = tuple(tables.LABELS.schema.names)
 _FAULT = tuple(tables.LABEL_FAULTS.schema.names)
@@ -35,7 +33,7 @@ def import_labels(job: Job, file: str) -> Summary:
         WinnowError: The file cannot be read, or the lake has no images.
     """
     images = job.lake.require(tables.IMAGES).select("image_id", "key")
-    rows = label_files.read(job.lake.spark, file)
+    rows = files.read(job.lake.spark, file)
     # Once, so that all labels of a file that name no time of their own get the same.
     now = datetime.now(UTC)
     recipe = Recipe("label", settings={"file": file})
@@ -70,7 +68,7 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
     rows = exported(labels, job.lake.read(tables.IMAGES))
     with job.progress.step(f"label: export to {file}"):
         # Partition by partition: the driver never holds them all.
-        label_files.write((row.asDict() for row in rows.toLocalIterator()), file)
+        files.write((row.asDict() for row in rows.toLocalIterator()), file)
     return {"labels exported": labels.count(), "file": file}
 
 
@@ -119,31 +117,6 @@ def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame
     newest = existing.withColumn("age", F.rank().over(same)).where(F.col("age") == 1)
     fresh = labels.where(F.col("labelled_at").isNull()).select(*untimed).subtract(newest.select(*untimed))
     return timed.unionByName(fresh.withColumn("labelled_at", F.lit(now)))
-
-
-def resolved(labels: DataFrame, by: str = "newest") -> DataFrame:
-    """One label for each image and category, however many were given.
-
-    Of labels that are equally new the positive one counts: a wrong positive costs an image, a wrong negative teaches
-    the model what it must not learn.
-
-    Args:
-        labels: Table labels.
-        by: `newest`, or `majority`: each annotator's newest label is a vote; where votes are even the newest counts.
-
-    Returns:
-        image_id, category, label boolean, contradicted boolean (both labels were given).
-    """
-    # Structures compare field by field, no time before any time and false before true.
-    votes = labels.groupBy("image_id", "category", "annotator").agg(
-        F.max(F.struct("labelled_at", "label")).alias("vote"),
-        F.min("label").alias("low"),
-        F.max("label").alias("high"),
-    )
-    newest, yes, both = F.max("vote")["label"], 2 * F.count_if("vote.label"), F.min("low") != F.max("high")
-    majority = F.when(yes == F.count("*"), newest).otherwise(yes > F.count("*"))
-    chosen = majority if by == "majority" else newest
-    return votes.groupBy("image_id", "category").agg(chosen.alias("label"), both.alias("contradicted"))
 
 
 def exported(labels: DataFrame, images: DataFrame) -> DataFrame:

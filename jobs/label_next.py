@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from jobs.job import Job, Summary
 from jobs.label_strategies import chance, precision, recall, seed
 from jobs.label_strategies.request import Pick, Request
+from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.models_in_use import current_encoder
@@ -51,7 +52,7 @@ def run(job: Job, request: Request) -> Picked:
     require_images(job.lake)
     job.lake.require(tables.SIGNALS)
     encoder = current_encoder(job)
-    pool = unseen(_signals(job, encoder.digest), *_seen(job), request.category)
+    pool = unseen(_signals(job, encoder.digest), *seen(job), request.category)
     with job.progress.step(f"label next: pick {request.count:,} by {request.strategy} for {request.category}"):
         picked = STRATEGIES[request.strategy](job, request, pool, encoder)
     if not picked:
@@ -62,20 +63,6 @@ def run(job: Job, request: Request) -> Picked:
         batch = _queue(job, request, picked)
     counts: Summary = {"picked": len(picked), "strategy": request.strategy, "batch": batch}
     return Picked(tuple(picked), counts)
-
-
-def unseen(signals: DataFrame, labels: DataFrame, queue: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
-    """Signals of images that nobody has labelled, queued or been unsure of for a category.
-
-    Args:
-        signals: image_id and more.
-        labels: Table labels.
-        queue: Table label_queue.
-        unsure: Table unsure.
-        category: Whose labels.
-    """
-    own = [rows.where(F.col("category") == category).select("image_id") for rows in (labels, queue, unsure)]
-    return signals.join(own[0].unionByName(own[1]).unionByName(own[2]), "image_id", "left_anti")
 
 
 def _check(job: Job, request: Request) -> None:
@@ -95,10 +82,6 @@ def _check(job: Job, request: Request) -> None:
 def _signals(job: Job, encoder: str) -> DataFrame:
     own = job.lake.read(tables.SIGNALS).where((F.col("encoder") == encoder) & F.col("embedding").isNotNull())
     return own.select("image_id", "embedding", "embedding_hash")
-
-
-def _seen(job: Job) -> tuple[DataFrame, DataFrame, DataFrame]:
-    return tuple(job.lake.read(t) for t in (tables.LABELS, tables.LABEL_QUEUE, tables.UNSURE))
 
 
 def _explain_nothing(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> None:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet, nearest
-from jobs.dedup import rule_for
-from jobs.duplicates.hash_nodes import Rule
+from jobs import contact_sheet
 from jobs.facts import sentences
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import image_files, tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.matching import nearest
+from jobs.matching.rule import Rule, rule_for
 from jobs.models_in_use import ship_encoder
 from jobs.prerequisites import require_images, require_signals
 from jobs.runtime.config import fingerprint

@@ -12,7 +12,6 @@ from jobs import (
     fit_encoder,
     ingest,
     label,
-    label_files,
     models_in_use,
     report,
     score,
@@ -20,7 +19,9 @@ from jobs import (
     weigh,
 )
 from jobs.job import Job, Summary
+from jobs.labels import files
 from jobs.lake import tables
+from jobs.matching import rule
 from jobs.runtime import training_extra
 from models.inference import encoder
 
@@ -66,11 +67,11 @@ def check(job: Job, labels: Sequence[str]) -> None:
     """
     lake, settings = job.lake, job.settings
     models_in_use.image_classifiers(job)
-    dedup.rule_for(job)
+    rule.rule_for(job)
     filter_rules.check(lake.read(tables.IMAGES), settings.filter.rules)
     filter.check_forgotten(job)
     for file in labels:
-        label_files.read(lake.spark, file)
+        files.read(lake.spark, file)
     heads = models_in_use.headed(job)
     if any(labels or not lake.has_file(models_in_use.HEAD.format(name)) for name in heads):
         training_extra.module("head")

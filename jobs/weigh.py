@@ -18,8 +18,8 @@ from jobs.facts.reference import reference_of, with_words
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
+from jobs.matching.nearest import nearest_by_embedding
 from jobs.models_in_use import current_encoder
-from jobs.nearest import nearest_by_embedding
 from jobs.prerequisites import require_kept, require_verdicts
 from jobs.runtime.config import WeighSettings, fingerprint
 from models.errors import LostRowsError, WinnowError

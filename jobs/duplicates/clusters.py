@@ -15,9 +15,9 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates.hash_nodes import Rule
 from jobs.job import Job
 from jobs.lake import tables
+from jobs.matching.rule import Rule
 from udfs.search.cluster import Assigning, hash_bits
 from udfs.search.lsh import PACKED, Matching, buckets_for, room_for_crowds
 from udfs.search.matching import FOUND

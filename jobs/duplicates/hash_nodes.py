@@ -1,7 +1,6 @@
 """What `dedup` compares: the distinct hashes of a lake, each with its best image, numbered from best to worst."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
@@ -9,30 +8,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 from jobs.lake.lake import Lake
+from jobs.matching.rule import Rule
 from udfs.arrays.row_indexer import Numbering
 from udfs.hashes.hamming import HASH_BYTES
 
 _STAGED = "_staging/dedup_nodes"
 _PIXEL_BITS, _CAPTION_BITS = 31, 20
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What counts as a duplicate: the settings, with the defaults that depend on the hash filled in.
-
-    Attributes:
-        hash: `embedding` or `pdq`.
-        encoder: Digest of the encoder whose signals are compared.
-        max_distance: Bits of 256.
-        min_quality: PDQ quality below which an image only matches the same bytes.
-        strict: Whether pictures of one hash may still differ: then only the same bytes make one node.
-    """
-
-    hash: str
-    encoder: str
-    max_distance: int
-    min_quality: int
-    strict: bool = False
 
 
 def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule) -> DataFrame:

@@ -10,11 +10,11 @@ from pyspark.sql import functions as F
 from jobs.duplicates import candidates, clusters, popular
 from jobs.duplicates.candidates import LshParameters
 from jobs.duplicates.clusters import ClusterParameters
-from jobs.duplicates.hash_nodes import Rule
 from jobs.duplicates.popular import Parted
 from jobs.duplicates.search_recall import Measured, SearchRecall
 from jobs.job import Job
 from jobs.lake import tables
+from jobs.matching.rule import Rule
 from jobs.runtime.config import Settings
 from udfs.search.matching import FOUND
 

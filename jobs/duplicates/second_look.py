@@ -7,7 +7,7 @@ distance tells them apart. The thumbnails do: see `udfs.images.registration`.
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates.hash_nodes import Rule
+from jobs.matching.rule import Rule
 from models.errors import WinnowError
 from udfs.images.registration import looks_alike
 

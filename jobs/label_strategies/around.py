@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import nearest
 from jobs.label_strategies.pool import hashes
 from jobs.label_strategies.request import Pick, Request
+from jobs.matching import nearest
 from models.inference.encoder import Encoder
 from models.stats import diverse_sampling
 

@@ -1,18 +1,11 @@
 """`random`: the next images of one fixed random order, set apart for calibration."""
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 
 from jobs.job import Job
-from jobs.label_strategies.pool import in_random_order, random_place
 from jobs.label_strategies.request import Pick, Request
+from jobs.labels.random_order import _PURPOSE, in_random_order
 from models.inference.encoder import Encoder
-
-_PURPOSE = "random"
-
-
-def place(seed: int) -> Column:
-    """The place of image_id in the order in which images are drawn with a seed, long."""
-    return random_place(seed, _PURPOSE)
 
 
 def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:

@@ -3,10 +3,10 @@
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs import train
 from jobs.job import Job
 from jobs.label_strategies.around import Queries, around
 from jobs.label_strategies.request import Pick, Request
+from jobs.labels.embeddings import labelled_embeddings
 from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from udfs.labels.cross_validation import HELD_OUT, CrossValidation
@@ -38,7 +38,7 @@ def missed_positives(held_out: DataFrame) -> DataFrame:
 
 def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
     """Labelled positives that models miss which never saw them; the hardest ones where none is missed."""
-    found = train.labelled_embeddings(job, category, encoder.digest, "label next")
+    found = labelled_embeddings(job, category, encoder.digest, "label next")
     embeddings, labels = found.embeddings[:_MOST_LABELS], found.labels[:_MOST_LABELS]
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives < 2 or negatives < 2:

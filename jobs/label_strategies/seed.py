@@ -8,8 +8,9 @@ from pyspark.sql import DataFrame
 
 from jobs.job import Job
 from jobs.label_strategies.around import Queries, around
-from jobs.label_strategies.pool import in_random_order, matrix
+from jobs.label_strategies.pool import matrix
 from jobs.label_strategies.request import Pick, Request
+from jobs.labels.random_order import in_random_order
 from models.errors import WinnowError
 from models.images import decoding
 from models.inference.encoder import Encoder

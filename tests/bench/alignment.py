@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.dedup import EMBEDDING_QUALITY
+from jobs.matching.rule import EMBEDDING_QUALITY
 from models.images import decoding
 from models.inference import encoder
 from models.inference.encoder import HASH_BITS, Encoder

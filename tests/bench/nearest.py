@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from jobs import nearest
+from jobs.matching import nearest
 from jobs.runtime import config
 from jobs.runtime.session import get_session
 from tests.bench.dedup import PeakMemory

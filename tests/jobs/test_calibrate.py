@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jobs import calibrate, label_sets
+from jobs import calibrate
 from jobs.calibrate import ScoredLabels
 from jobs.job import Job
-from jobs.label_strategies import chance
+from jobs.labels import random_order, sets
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
@@ -81,7 +81,7 @@ def test_calibration_set_holds_random_labels_with_the_present_score(spark):
     made = labels(spark, ("a", "boats", True, "random"), ("b", "boats", True, "import"), ("c", "cars", True, "random"))
     given = scores(spark, ("a", "boats", "m1", 0.5), ("a", "boats", "old", 0.75), ("a", "cars", "m1", 1.0))
 
-    random = label_sets.random_labels(made, "boats")
+    random = sets.random_labels(made, "boats")
     found = calibrate.calibration_set(random, given, "boats", "m1").collect()
 
     assert [tuple(row) for row in found] == [("a", True, 0.5)]
@@ -123,7 +123,7 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
 def test_a_sample_that_is_no_random_one_is_told_and_noted_also_when_up_to_date(job, spark):
     only_boats = job_with(job.lake, CATEGORIES[:1])
     names = spark.createDataFrame([("p0",), *[(f"w{i}",) for i in range(20)]], "image_id string")
-    order = [row.image_id for row in names.orderBy(chance.place(only_boats.settings.seed)).collect()]
+    order = [row.image_id for row in names.orderBy(random_order.place(only_boats.settings.seed)).collect()]
     drawn = order[: order.index("p0") + 1]
     queue = [(name, "boats", "random", "", place, "b", NOW) for place, name in enumerate(drawn)]
     job.lake.append(tables.LABEL_QUEUE, spark.createDataFrame(queue, tables.LABEL_QUEUE.schema), Recipe("test"))

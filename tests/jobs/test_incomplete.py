@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from jobs import dedup, prerequisites, weigh
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.matching import rule
 from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.scoring import gaps
@@ -99,4 +100,4 @@ def test_an_encoder_that_does_not_say_how_near_copies_are_needs_a_setting(
     with pytest.raises(WinnowError, match=r"does not say which distance makes a duplicate: set dedup\.max_distance"):
         dedup.run(embedded)
     set_ = config.load(overrides=["dedup.hash=embedding", "dedup.max_distance=50"])
-    assert dedup.rule_for(type(embedded)(lake, set_, embedded.progress)).max_distance == 50
+    assert rule.rule_for(type(embedded)(lake, set_, embedded.progress)).max_distance == 50

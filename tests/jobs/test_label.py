@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs import label, label_files
+from jobs import label
 from jobs.job import Job
+from jobs.labels import files, resolved
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
@@ -37,9 +38,9 @@ def screen(job):
 
 def rows_of_file(spark, *rows):
     """Rows as `label_files.read` gives them, from dicts; boats unless said otherwise."""
-    names = (*label_files.COLUMNS, label_files.UNREADABLE)
+    names = (*files.COLUMNS, files.UNREADABLE)
     filled = [{"category": "boats", **row} for row in rows]
-    return spark.createDataFrame([tuple(row.get(name) for name in names) for row in filled], label_files._TEXT)
+    return spark.createDataFrame([tuple(row.get(name) for name in names) for row in filled], files._TEXT)
 
 
 def labels(spark, *rows):
@@ -110,7 +111,7 @@ def test_labels_that_are_there_are_not_new(spark, images):
 
 
 def test_the_newest_label_counts_and_of_equally_new_ones_the_positive(spark):
-    found = label.resolved(
+    found = resolved.resolved(
         labels(
             spark,
             *[("newest", True, 1), ("newest", False, 2)],
@@ -134,7 +135,7 @@ def test_the_newest_label_counts_and_of_equally_new_ones_the_positive(spark):
 def test_json_lines_keep_what_they_say_and_a_broken_one_costs_itself(spark, tmp_path):
     text = '{"key": "a.jpg", "category": "boats", "label": true, "annotator": "ann"}\n{"key": "b.jp\n'
 
-    rows = label_files.read(spark, write(tmp_path, "labels.jsonl", text)).collect()
+    rows = files.read(spark, write(tmp_path, "labels.jsonl", text)).collect()
 
     assert [(row.key, row.label, row.annotator, row.unreadable) for row in rows] == [
         ("a.jpg", "true", "ann", None),
@@ -146,7 +147,7 @@ def test_parquet_of_other_types_is_read_as_text(spark, tmp_path):
     file = str(tmp_path / "labels.parquet")
     spark.createDataFrame([("id1", "boats", 1)], "Image_ID string, category string, label int").write.parquet(file)
 
-    row = label_files.read(spark, file).first()
+    row = files.read(spark, file).first()
 
     assert (row.image_id, row.key, row.label) == ("id1", None, "1")
 
@@ -163,7 +164,7 @@ def test_label_studio_export(spark, tmp_path):
         {"id": 4, "data": {"image_id": "id3"}, "annotations": []},
     ]
 
-    rows = label_files.read(spark, write(tmp_path, "project.json", json.dumps(tasks))).collect()
+    rows = files.read(spark, write(tmp_path, "project.json", json.dumps(tasks))).collect()
 
     assert {(row.image_id, row.key, row.category, row.label, row.annotator, row.labelled_at) for row in rows} == {
         ("id1", None, "boats", "yes", "7", "2024-01-01T00:00:00Z"),
@@ -172,10 +173,10 @@ def test_label_studio_export(spark, tmp_path):
 
 
 def test_written_files_hold_every_column(tmp_path):
-    row = dict.fromkeys(label_files.COLUMNS) | {"image_id": "id1", "category": "boats", "label": True, "annotator": "Ä"}
+    row = dict.fromkeys(files.COLUMNS) | {"image_id": "id1", "category": "boats", "label": True, "annotator": "Ä"}
 
     for name in ("a.jsonl", "a.parquet", "a.csv"):
-        label_files.write([row, row], str(tmp_path / name))
+        files.write([row, row], str(tmp_path / name))
 
     assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()] == [row, row]
     assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [row, row]
@@ -194,12 +195,12 @@ def test_written_files_hold_every_column(tmp_path):
 )
 def test_files_of_another_form_are_refused(spark, tmp_path, name, text, message):
     with pytest.raises(WinnowError, match=message):
-        label_files.read(spark, write(tmp_path, name, text))
+        files.read(spark, write(tmp_path, name, text))
 
 
 def test_a_missing_file_is_named(spark, tmp_path):
     with pytest.raises(WinnowError, match=r"gone\.csv cannot be read"):
-        label_files.read(spark, str(tmp_path / "gone.csv"))
+        files.read(spark, str(tmp_path / "gone.csv"))
 
 
 # The command --------------------------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_a_corrected_file_changes_the_label_and_is_reported(job, tmp_path):
 
     assert summary["contradicted images"] == 1
     assert "both labels, the newest counts: id1 boats" in screen(job)
-    assert label.resolved(job.lake.read(tables.LABELS)).first().label is False
+    assert resolved.resolved(job.lake.read(tables.LABELS)).first().label is False
 
 
 def test_an_export_imported_again_adds_nothing(job, tmp_path):

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import label_next, label_sets, train
+from jobs import label_next, train
 from jobs.job import Job
 from jobs.label_next import Request
-from jobs.label_strategies import pool, precision
+from jobs.label_strategies import precision
+from jobs.labels import random_order, sets, unseen
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
@@ -119,7 +120,7 @@ def test_a_random_sample_has_nothing_to_do_with_what_is_shown_or_how_it_is_store
     everything = job.lake.read(tables.SIGNALS).select("image_id")
 
     orders = [
-        [row.image_id for row in pool.in_random_order(rows, seed, purpose).collect()]
+        [row.image_id for row in random_order.in_random_order(rows, seed, purpose).collect()]
         for rows, seed, purpose in (
             (everything, 0, "a"),
             (everything.repartition(7), 0, "a"),
@@ -140,7 +141,7 @@ def test_what_was_queued_as_random_is_never_trained_on_even_under_another_origin
     label(job, random[10:20], "import")
     label(job, ["sail-0", "tree-0"] if not {"sail-0", "tree-0"} & set(random) else ["sail-1", "tree-1"])
 
-    found = label_sets.training_labels(job.lake.read(tables.LABELS), job.lake.read(tables.LABEL_QUEUE), "boats")
+    found = sets.training_labels(job.lake.read(tables.LABELS), job.lake.read(tables.LABEL_QUEUE), "boats")
 
     assert len(found.collect()) == 2
     assert not {row.image_id for row in found.collect()} & set(random)
@@ -162,7 +163,7 @@ def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark
         spark.createDataFrame([(image, "boats"), ("e", "cars")], "image_id string, category string") for image in "abc"
     ]
 
-    assert sorted(row.image_id for row in label_next.unseen(signals, *named, "boats").collect()) == ["d", "e"]
+    assert sorted(row.image_id for row in unseen.unseen(signals, *named, "boats").collect()) == ["d", "e"]
 
 
 def test_seed_takes_something_of_everything(job):

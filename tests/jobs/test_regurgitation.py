@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from jobs import contact_sheet, ingest, prompts, regurgitation, score
 from jobs.cli import app
 from jobs.contact_sheet import Pair
-from jobs.duplicates.hash_nodes import Rule
 from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.facts.sentences import copy_rate, regurgitated
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
+from jobs.matching.rule import Rule
 from jobs.pages.thumbnails import Thumbnail
 from jobs.runtime import config
 from jobs.runtime.config import Settings

@@ -8,8 +8,9 @@ import onnx
 import pytest
 from rich.console import Console
 
-from jobs import label_sets, train
+from jobs import train
 from jobs.job import Job
+from jobs.labels import embeddings, sets
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
@@ -72,7 +73,7 @@ def queue(spark, *rows):
 
 
 def wanted(spark, rows, queued=(), by="newest"):
-    return label_sets.training_labels(rows, queue(spark, *queued), "boats", by)
+    return sets.training_labels(rows, queue(spark, *queued), "boats", by)
 
 
 def test_images_with_a_random_label_are_never_trained_on(spark):
@@ -96,7 +97,7 @@ def test_training_set_takes_the_embeddings_of_the_encoder_in_use(spark):
     made = wanted(spark, labels(spark, *odd_labels([1, 2])))
     stored = signals(spark, [1, 2, 3]).unionByName(signals(spark, [1], "old"))
 
-    found = train.training_set(made, stored, "enc", seed=0).collect()
+    found = embeddings.training_set(made, stored, "enc", seed=0).collect()
 
     assert sorted((row.image_id, row.label, row.embedding[0]) for row in found) == [
         ("id1", True, 1.0),
@@ -109,7 +110,7 @@ def test_the_order_of_a_training_set_depends_on_the_seed_alone(spark):
     stored = signals(spark, range(20))
 
     first, again, other = (
-        [row.image_id for row in train.training_set(rows, stored, "enc", seed).collect()]
+        [row.image_id for row in embeddings.training_set(rows, stored, "enc", seed).collect()]
         for rows, seed in ((made, 0), (made.repartition(3), 0), (made, 1))
     )
 
@@ -140,8 +141,8 @@ def test_a_head_is_trained_once_and_again_when_labels_come(job, spark):
 def test_labels_of_images_that_the_lake_does_not_know_are_told_and_kept_aside(job, spark):
     fill(job, spark, [*odd_labels(range(8)), ("gone", True, "import"), ("id1", False, "seed")], range(32))
 
-    found = train.labelled_embeddings(job, "boats", "enc")
-    label_sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", "boats")
+    found = embeddings.labelled_embeddings(job, "boats", "enc")
+    sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", "boats")
 
     assert sorted(found.image_ids) == [f"id{i}" for i in range(8)] and found.embeddings.shape == (8, DIMS)
     told = job.progress.console.file.getvalue()

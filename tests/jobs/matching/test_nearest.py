@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs import nearest
+from jobs.matching import nearest
 from udfs.hashes.hamming import distances, words
 from udfs.search.nearest import NearestK, similarities, within
 

@@ -9,8 +9,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.job import Job
-from jobs.label_next import unseen
-from jobs.label_strategies import chance
+from jobs.labels import random_order
+from jobs.labels.unseen import unseen
 from jobs.lake import tables
 
 
@@ -46,7 +46,7 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
     before = F.lag("place").over(Window.partitionBy("turn.batch").orderBy("turn"))
     marked = queued.join(known.withColumn("known", F.lit(True)), "image_id", "left")
     return marked.select(
-        "image_id", "turn", chance.place(seed).alias("place"), F.col("known").isNotNull().alias("answered")
+        "image_id", "turn", random_order.place(seed).alias("place"), F.col("known").isNotNull().alias("answered")
     ).withColumn("astray", F.coalesce(before > F.col("place"), F.lit(False)))
 
 
@@ -75,7 +75,9 @@ def come_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
     Returns:
         image_id, each once.
     """
-    placed = images.select("image_id", chance.place(seed).alias("place")).crossJoin(F.broadcast(_last(sample, "place")))
+    placed = images.select("image_id", random_order.place(seed).alias("place")).crossJoin(
+        F.broadcast(_last(sample, "place"))
+    )
     return placed.where(F.col("place") < F.col("last")).select("image_id").distinct()
 
 

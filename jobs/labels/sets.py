@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import label
 from jobs.job import Job
+from jobs.labels import resolved
 from jobs.lake import tables
 from jobs.scoring.gaps import undecodable
 
@@ -21,7 +21,7 @@ def training_labels(labels: DataFrame, queue: DataFrame, category: str, by: str 
         labels: Table labels.
         queue: Table label_queue.
         category: Whose labels.
-        by: Which of contradicting labels counts; see `label.resolved`.
+        by: Which of contradicting labels counts; see `resolved.resolved`.
 
     Returns:
         image_id, label boolean, labelled_at timestamp.
@@ -31,13 +31,13 @@ def training_labels(labels: DataFrame, queue: DataFrame, category: str, by: str 
     queued = queue.where((F.col("category") == category) & (F.col("strategy") == "random")).select("image_id")
     usable = own.join(random.unionByName(queued), "image_id", "left_anti")
     when = usable.groupBy("image_id").agg(F.max("labelled_at").alias("labelled_at"))
-    return label.resolved(usable, by).select("image_id", "label").join(when, "image_id")
+    return resolved.resolved(usable, by).select("image_id", "label").join(when, "image_id")
 
 
 def random_labels(labels: DataFrame, category: str, by: str = "newest") -> DataFrame:
     """What a category is calibrated on: image_id, label, for each image with a label of origin `random`."""
     own = labels.where((F.col("category") == category) & (F.col("origin") == "random") & F.col("label").isNotNull())
-    return label.resolved(own, by).select("image_id", "label")
+    return resolved.resolved(own, by).select("image_id", "label")
 
 
 def unusable(labels: DataFrame, images: DataFrame, broken: DataFrame) -> DataFrame:
@@ -79,7 +79,7 @@ def kept_aside(job: Job, labels: DataFrame, command: str, category: str) -> set[
 def report_contradictions(job: Job, labels: DataFrame, command: str, category: str) -> None:
     """Says how many images of a category have labels of both kinds, and which of them counts."""
     own = labels.where((F.col("category") == category) & F.col("label").isNotNull())
-    both = label.resolved(own).where("contradicted").select("image_id").orderBy("image_id")
+    both = resolved.resolved(own).where("contradicted").select("image_id").orderBy("image_id")
     count = both.count()
     if count:
         some = ", ".join(row.image_id for row in both.limit(_EXAMPLES).collect())

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from jobs import label_sample
 from jobs.job import Job
 from jobs.label_next import Request
 from jobs.label_strategies import chance
+from jobs.labels import random_sample
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
@@ -47,7 +47,7 @@ def fill(job, drawn, labelled, scored):
 
 
 def said(job):
-    return label_sample.gaps(job, "boats", "m1")
+    return random_sample.gaps(job, "boats", "m1")
 
 
 def test_a_beginning_of_the_random_order_has_no_gaps(job):
@@ -103,4 +103,4 @@ def test_images_are_unsettled_once_and_only_while_they_have_no_random_label(spar
     given = [("a", "boats", True, "import", None, NOW), ("b", "boats", False, "random", None, NOW)]
     labels = spark.createDataFrame(given, tables.LABELS.schema)
 
-    assert [row.image_id for row in label_sample.unsettled(labels, unsure, "boats").collect()] == ["a"]
+    assert [row.image_id for row in random_sample.unsettled(labels, unsure, "boats").collect()] == ["a"]

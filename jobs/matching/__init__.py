@@ -1,0 +1,1 @@
+"""What makes two images near-duplicates, and exact nearest neighbours."""
