@@ -6,7 +6,6 @@ from functools import partial
 from jobs import (
     audit,
     calibrate,
-    dedup,
     filter,
     filter_rules,
     fit_encoder,
@@ -18,6 +17,7 @@ from jobs import (
     train,
     weigh,
 )
+from jobs.commands.dedup import command as dedup
 from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import Row
 
-from jobs import dedup
+from jobs.commands.dedup import command as dedup
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake

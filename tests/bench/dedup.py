@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import dedup
+from jobs.commands.dedup import command as dedup
 from jobs.facts import duplicates
 from jobs.job import Job
 from jobs.lake import tables

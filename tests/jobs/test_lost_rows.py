@@ -2,8 +2,9 @@
 
 import pytest
 
-from jobs import dedup, weigh
-from jobs.duplicates.search_recall import SearchRecall
+from jobs import weigh
+from jobs.commands.dedup import command as dedup
+from jobs.commands.dedup.search_recall import SearchRecall
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from models.errors import LostRowsError

@@ -10,7 +10,7 @@ from pyspark.sql import Row
 from scipy import sparse
 
 from jobs import compare, contact_sheet, report
-from jobs.duplicates.search_recall import SearchRecall
+from jobs.commands.dedup.search_recall import SearchRecall
 from jobs.facts import sentences
 from jobs.facts import weights as facts
 from jobs.facts.funnel import Funnel

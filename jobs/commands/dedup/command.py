@@ -6,9 +6,17 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates import components, hash_nodes, history, independent_set, pair_search, search_recall, second_look
-from jobs.duplicates.pair_search import Effort, Search
-from jobs.duplicates.search_recall import Look, Measured, SearchRecall
+from jobs.commands.dedup import (
+    components,
+    hash_nodes,
+    history,
+    independent_set,
+    pair_search,
+    search_recall,
+    thumbnail_verification,
+)
+from jobs.commands.dedup.pair_search import Effort, Search
+from jobs.commands.dedup.search_recall import Look, Measured, SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -52,7 +60,7 @@ def run(job: Job) -> Summary:
         job.progress.note("dedup: up to date")
         return dict(before.result)
     if rule.strict:
-        second_look.check(lake.read(tables.SIGNALS), rule)
+        thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     compared = _gather(job, rule, recipe)
     try:
         require_signals(job, rule.encoder, compared.total)
@@ -69,7 +77,7 @@ class Compared:
     """What a run compares.
 
     Attributes:
-        nodes: Distinct hashes, as `jobs.duplicates.hash_nodes.numbered` returns them, with known: whether an earlier
+        nodes: Distinct hashes, as `jobs.commands.dedup.hash_nodes.numbered` returns them, with known: whether an earlier
             run has compared them with each other.
         images: As `placed` returns them.
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
@@ -157,8 +165,8 @@ def _looked_at_again(
 ) -> tuple[DataFrame, Effort]:
     """The pairs of near hashes whose pictures show the same, and how many do not."""
     with job.progress.step("dedup: pairs looked at again"):
-        thumbnails = second_look.thumbnails(job.lake.read(tables.SIGNALS), compared.nodes, rule)
-        same = second_look.confirmed(near, thumbnails).persist(StorageLevel.DISK_ONLY)
+        thumbnails = thumbnail_verification.thumbnails(job.lake.read(tables.SIGNALS), compared.nodes, rule)
+        same = thumbnail_verification.confirmed(near, thumbnails).persist(StorageLevel.DISK_ONLY)
         told_apart = near.count() - same.count()
     job.progress.note(f"dedup: {told_apart:,} pairs of near hashes differ in a detail")
     return same, replace(taken, told_apart=told_apart)
@@ -171,8 +179,8 @@ def placed(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
     """Every image with the rank of its hash.
 
     Args:
-        ordered: As `jobs.duplicates.hash_nodes.ordered` returns them.
-        nodes: As `jobs.duplicates.hash_nodes.numbered` returns them.
+        ordered: As `jobs.commands.dedup.hash_nodes.ordered` returns them.
+        nodes: As `jobs.commands.dedup.hash_nodes.numbered` returns them.
 
     Returns:
         image_id, passed, rank, best_id (the best image of the same hash), members (how many have it).

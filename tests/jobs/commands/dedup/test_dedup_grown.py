@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from jobs import dedup
+from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe, Table
 from tests.jobs.hashed import (

@@ -3,7 +3,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.duplicates import components
+from jobs.commands.dedup import components
 
 Edge = tuple[int, int]
 

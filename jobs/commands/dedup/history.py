@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates.popular import POPULAR
+from jobs.commands.dedup.popular import POPULAR
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 
@@ -71,8 +71,8 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     Of those that a popular picture had settled no other pair was told, and it may not be the best any more.
 
     Args:
-        nodes: As `jobs.duplicates.hash_nodes.numbered` returns them.
-        images: As `jobs.dedup.placed` returns them.
+        nodes: As `jobs.commands.dedup.hash_nodes.numbered` returns them.
+        images: As `jobs.commands.dedup.command.placed` returns them.
         history: The earlier run.
     """
     if history is None:

@@ -7,11 +7,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.duplicates import candidates, clusters, popular
-from jobs.duplicates.candidates import LshParameters
-from jobs.duplicates.clusters import ClusterParameters
-from jobs.duplicates.popular import Parted
-from jobs.duplicates.search_recall import Measured, SearchRecall
+from jobs.commands.dedup import candidates, clusters, popular
+from jobs.commands.dedup.candidates import LshParameters
+from jobs.commands.dedup.clusters import ClusterParameters
+from jobs.commands.dedup.popular import Parted
+from jobs.commands.dedup.search_recall import Measured, SearchRecall
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.matching.rule import Rule

@@ -1,1 +1,0 @@
-"""The parts of `dedup`: what is compared, how pairs are searched, who stays, and what the search missed."""
