@@ -3,21 +3,10 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import (
-    audit,
-    calibrate,
-    filter,
-    filter_rules,
-    fit_encoder,
-    ingest,
-    label,
-    models_in_use,
-    report,
-    score,
-    train,
-    weigh,
-)
+from jobs import audit, calibrate, fit_encoder, ingest, label, models_in_use, report, score, train, weigh
 from jobs.commands.dedup import command as dedup
+from jobs.commands.filter import command as filter
+from jobs.commands.filter import rules
 from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables
@@ -68,7 +57,7 @@ def check(job: Job, labels: Sequence[str]) -> None:
     lake, settings = job.lake, job.settings
     models_in_use.image_classifiers(job)
     rule.rule_for(job)
-    filter_rules.check(lake.read(tables.IMAGES), settings.filter.rules)
+    rules.check(lake.read(tables.IMAGES), settings.filter.rules)
     filter.check_forgotten(job)
     for file in labels:
         files.read(lake.spark, file)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import filter_rules
+from jobs.commands.filter import rules as filter_rules
 from jobs.job import Job, Summary
 from jobs.labels import resolved
 from jobs.lake import tables
@@ -77,7 +77,7 @@ def verdicts(
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
         thresholds: Table thresholds, only the rows that count.
-        ruled: image_id, why: what else takes images out, as `labelled` and `jobs.filter_rules.broken` return it.
+        ruled: image_id, why: what else takes images out, as `labelled` and `jobs.commands.filter.rules.broken` return it.
 
     Returns:
         Table verdicts: image_id, kept, reasons (sorted; empty when kept).

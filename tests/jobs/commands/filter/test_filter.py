@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import filter, filter_rules
+from jobs.commands.filter import command as filter
+from jobs.commands.filter import rules as filter_rules
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Recipe

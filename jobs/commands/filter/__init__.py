@@ -1,0 +1,1 @@
+"""`filter`: thresholds, labels and rules decide which images are kept."""
