@@ -419,7 +419,7 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Write the curated set with its weights for training, a dataset card and Croissant metadata."""
-    from jobs import export as command
+    from jobs.commands.export import command
 
     with Invocation(lake, conf, set_, debug).open("export") as job:
         summary = command.run(job, directory, format_)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.exports import webdataset
-from jobs.exports.folder import Folder
+from jobs.commands.export import webdataset
+from jobs.commands.export.folder import Folder
 from tests.jobs.samples import encoded
 
 WEIGHTS = np.array([0.25, 0.5, 1.0, 2.25] * 30)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import Row
 
-from jobs.exports import card
+from jobs.commands.export import card
 from jobs.facts import sentences
 from jobs.runtime import wording
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from jobs.exports.folder import Folder
+from jobs.commands.export.folder import Folder
 
 SCHEMA = "shard int, name string, samples long, bytes long, sha256 string, weight double"
 _ARROW = pa.schema(
@@ -51,7 +51,7 @@ class Shard:
 
 
 Writer = Callable[[Folder, int, Iterable[Sample]], Shard]
-"""Writes one shard of a format: `jobs.exports.webdataset.write`, `jobs.exports.parquet.write`."""
+"""Writes one shard of a format: `jobs.commands.export.webdataset.write`, `jobs.commands.export.parquet.write`."""
 
 
 def stem(number: int) -> str:

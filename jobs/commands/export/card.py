@@ -32,7 +32,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"text": text, "number": wording.number, "quoted": quoted, "values": values}
-    template = resources.files("jobs").joinpath("templates", "dataset_card.md.jinja").read_text("utf-8")
+    template = resources.files("jobs.commands.export").joinpath("dataset_card.md.jinja").read_text("utf-8")
     data_files = _DATA_FILES.get(manifest["made_from"]["format"])
     page = environment.from_string(template).render(
         m=manifest,

@@ -15,8 +15,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs import export, ingest
-from jobs.exports import card, croissant, layout, webdataset
+from jobs import ingest
+from jobs.commands.export import card, croissant, layout, webdataset
+from jobs.commands.export import command as export
 from jobs.facts import origin
 from jobs.job import Job
 from jobs.lake import tables

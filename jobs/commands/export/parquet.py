@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.exports.folder import Folder, Output
-from jobs.exports.shards import Sample, Shard, stem
+from jobs.commands.export.folder import Folder, Output
+from jobs.commands.export.shards import Sample, Shard, stem
 
 _ROW_GROUP_BYTES = 16 << 20
 _ROW_GROUP_ROWS = 10_000

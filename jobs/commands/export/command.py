@@ -7,9 +7,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from jobs.exports import card, croissant, datacomp, layout, parquet, shards, webdataset
-from jobs.exports.folder import PART, Folder
-from jobs.exports.shards import Shard, Writer
+from jobs.commands.export import card, croissant, datacomp, layout, parquet, shards, webdataset
+from jobs.commands.export.folder import PART, Folder
+from jobs.commands.export.shards import Shard, Writer
 from jobs.facts.origin import made_from, origin
 from jobs.job import Job, Summary
 from jobs.lake import tables

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from math import fsum
 from typing import Any
 
-from jobs.exports import parquet
-from jobs.exports.folder import Folder
-from jobs.exports.shards import Sample, Shard, stem
+from jobs.commands.export import parquet
+from jobs.commands.export.folder import Folder
+from jobs.commands.export.shards import Sample, Shard, stem
 
 ENDINGS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",

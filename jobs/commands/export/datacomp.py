@@ -11,7 +11,7 @@ from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.exports.folder import Folder, Output
+from jobs.commands.export.folder import Folder, Output
 
 FILE = "subset.npy"
 DTYPE = np.dtype("u8,u8")

@@ -1,0 +1,1 @@
+"""`export`: one module for each format, and what stands beside the data."""

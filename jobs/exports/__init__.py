@@ -1,1 +1,0 @@
-"""What `export` writes: one module for each format, and what stands beside the data."""
