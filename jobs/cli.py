@@ -226,7 +226,7 @@ def label_serve(
     debug: DebugOption = False,
 ) -> None:
     """Open a web page on this machine to label what `label next` queued; several people may at once."""
-    from jobs import label_serve as command
+    from jobs.commands.label import serve as command
 
     options = command.Options(host, port, 1.0 if agree else overlap, state)
     with Invocation(lake, conf, set_, debug).open("label serve") as job:
@@ -238,8 +238,8 @@ def label_serve(
 def label_import(
     file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False
 ) -> None:
-    """Add the labels of a file: key or image_id, category, label, and if known origin, annotator, labelled_at."""
-    from jobs import label as command
+    """Add the labels of a file: key or image_id, category, import_file, and if known origin, annotator, labelled_at."""
+    from jobs.commands.label import import_file as command
 
     with Invocation(lake, conf, set_, debug).open("label import") as job:
         summary = command.import_labels(job, file)
@@ -264,7 +264,7 @@ def label_export(
     debug: DebugOption = False,
 ) -> None:
     """Write labels to a file; or what is queued, with predictions, as tasks for Label Studio."""
-    from jobs import label, label_studio
+    from jobs.commands.label import export_file, label_studio
 
     as_tasks = format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json"))
     with Invocation(lake, conf, set_, debug).open("label export") as job:
@@ -272,7 +272,7 @@ def label_export(
             pictures = label_studio.Pictures(image_url_prefix, picture)
             summary = label_studio.export_tasks(job, file, category, pictures)
         else:
-            summary = label.export_labels(job, file, category)
+            summary = export_file.export_labels(job, file, category)
     _show("label export", summary)
 
 
@@ -290,7 +290,7 @@ def label_next_(
     debug: DebugOption = False,
 ) -> None:
     """Pick the images to label next, say why, and queue them."""
-    from jobs import label_next as command
+    from jobs.commands.label import next as command
 
     with Invocation(lake, conf, set_, debug).open("label next") as job:
         picked = command.run(job, command.Request(category, strategy, count, tuple(like or ())))
@@ -317,7 +317,7 @@ def label_simulate_(
     debug: DebugOption = False,
 ) -> None:
     """Answer what is queued from a known truth, some answers wrong: for trying things out."""
-    from jobs import label_simulate as command
+    from jobs.commands.label import simulate as command
     from udfs.labels.simulated_labeller import SimulatedLabeller
 
     with Invocation(lake, conf, set_, debug).open("label simulate") as job:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import audit, calibrate, fit_encoder, ingest, label, models_in_use, report, score, train, weigh
+from jobs import audit, calibrate, fit_encoder, ingest, models_in_use, report, score, train, weigh
 from jobs.commands.dedup import command as dedup
 from jobs.commands.filter import command as filter
 from jobs.commands.filter import rules
+from jobs.commands.label import import_file
 from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables
@@ -78,7 +79,7 @@ def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequen
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
     if _fits(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))
-    steps += [(f"label import {file}", partial(label.import_labels, job, file)) for file in labels]
+    steps += [(f"label import {file}", partial(import_file.import_labels, job, file)) for file in labels]
     if heads:
         # Heads are trained on embeddings, so these come first; the second pass only scores what they make of them.
         steps.append(("score signals", partial(score.run, job)))

@@ -27,9 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs import calibrate, generate, ingest, label_next, score, train
+from jobs import calibrate, generate, ingest, score, train
+from jobs.commands.label import next as label_next
+from jobs.commands.label.next import Request
 from jobs.job import Job
-from jobs.label_next import Request
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.models_in_use import HEAD

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jobs import label_serve
+from jobs.commands.label import serve
+from jobs.commands.label.serve import Options
 from jobs.job import Job
-from jobs.label_serve import Options
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
@@ -108,7 +108,7 @@ def main() -> None:
             results.extend(measure(address, decisions))
 
         options = Options(port=0, state=Path(folder) / "state")
-        summary = label_serve.serve(Job(lake, settings, Progress()), "boats", options, body)
+        summary = serve.serve(Job(lake, settings, Progress()), "boats", options, body)
         stored = lake.read(tables.LABELS).count()
     spark.stop()
     print(f"\n{COUNT} pictures of {SIZE[0]} x {SIZE[1]}, {size / 1000:.0f} kB; page open after {opened[0]:.1f} s")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs.label_page.pictures import Pictures
+from jobs.commands.label.page.pictures import Pictures
 from jobs.lake import image_files, tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import label_next, train
+from jobs import train
+from jobs.commands.label import next
+from jobs.commands.label.next import Request
 from jobs.job import Job
-from jobs.label_next import Request
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
     encoder = SimpleNamespace(digest="bench", dims=DIMS, max_distance=54)
-    for module in (label_next, train):
+    for module in (next, train):
         module.current_encoder = lambda job: encoder
     settings = config.load(overrides=SETTINGS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,7 +80,7 @@ def main() -> None:
         memory = PeakMemory()
         memory.start()
         started = time.perf_counter()
-        picked = label_next.run(job, Request("boats", "recall", COUNT))
+        picked = next.run(job, Request("boats", "recall", COUNT))
         seconds, peak = time.perf_counter() - started, memory.stop()
         job.lake.spark.stop()
     models = settings.label_next.folds * settings.label_next.repeats

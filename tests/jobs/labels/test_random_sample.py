@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from jobs.commands.label.next import Request
+from jobs.commands.label.strategies import random_sample as chance
 from jobs.job import Job
-from jobs.label_next import Request
-from jobs.label_strategies import chance
 from jobs.labels import random_sample
 from jobs.lake import tables
 from jobs.lake.lake import Recipe

@@ -22,14 +22,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import label_serve
+from jobs.commands.label import serve
+from jobs.commands.label.page.agreement import agreements
+from jobs.commands.label.page.assignment_queue import Desk, Queued, Rules
+from jobs.commands.label.page.journal import Batch, Decision, Entry, Journal
+from jobs.commands.label.page.pictures import for_browser
+from jobs.commands.label.page.store import Store, queue
+from jobs.commands.label.serve import Options
 from jobs.job import Job
-from jobs.label_page.agreement import agreements
-from jobs.label_page.desk import Desk, Queued, Rules
-from jobs.label_page.journal import Batch, Decision, Entry, Journal
-from jobs.label_page.pictures import for_browser
-from jobs.label_page.store import Store, queue
-from jobs.label_serve import Options
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
@@ -318,9 +318,9 @@ def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options
     empty = replace(job, settings=settings('categories.planes={definition="Planes."}'))
 
     with pytest.raises(WinnowError, match="nothing is queued for planes: run `winnow label next planes --strategy"):
-        label_serve.serve(empty, "planes", options, lambda _: None)
+        serve.serve(empty, "planes", options, lambda _: None)
     with pytest.raises(WinnowError, match="no category 'ships' in the settings, it has boats, cars"):
-        label_serve.serve(job, "ships", options, lambda _: None)
+        serve.serve(job, "ships", options, lambda _: None)
 
 
 # The page over HTTP -------------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_only_who_has_the_address_gets_in(job: Job, options: Options) -> None:
         with urllib.request.urlopen(address, timeout=20) as answer:
             seen["policy"] = answer.status, answer.headers["content-security-policy"]
 
-    label_serve.serve(job, "dogs", options, body)
+    serve.serve(job, "dogs", options, body)
 
     assert {name: code for name, (code, _) in seen.items()} == {
         **dict.fromkeys(("page", "localhost", "shown", "policy"), 200),
@@ -388,7 +388,7 @@ def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: Option
             refused[name] = [ask(address, path, sent, page) for path, sent in asked.items()]
             refused[name].append(ask(address, f"picture/{identity(0)}", None, page))
 
-    summary = label_serve.serve(job, "dogs", options, body)
+    summary = serve.serve(job, "dogs", options, body)
 
     now = "but the category dogs is served here now; reload the page"
     for name, kind in {"category": "the category cars", "lake": "another lake", "none": "another lake"}.items():
@@ -419,7 +419,7 @@ def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake,
 
     job = Job(lake, settings(), Progress(Console(file=io.StringIO())))
     options = Options(port=0, state=tmp_path)
-    summary = label_serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
+    summary = serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
 
     assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
     assert lake.read(tables.UNSURE).where("category = 'cars'").count() == 1
@@ -502,7 +502,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(browser: Any,
         bob.saved()
         captions["policy"] = [ann.tab.title(), ann.text(".definition")]
 
-    summary = label_serve.serve(job, "boats", options, body)
+    summary = serve.serve(job, "boats", options, body)
 
     stored = labels_of(job.lake, "boats")
     ann = [row for row in stored if row[3] == "Ann"]
@@ -548,12 +548,12 @@ def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wai
         people[0].wait_for_picture()
         people[0].saved()
 
-    label_serve.serve(job, "dogs", options, dogs)
+    serve.serve(job, "dogs", options, dogs)
     found["unsent"] = people[0].answer("y")  # nobody is there to take it
     options = replace(options, port=int(re.search(r":(\d+)/", found["address"]).group(1)))  # type: ignore[union-attr]
-    label_serve.serve(job, "kites", options, kites)
+    serve.serve(job, "kites", options, kites)
     labelled = [row for category in ("dogs", "kites") for row in labels_of(job.lake, category)]
-    label_serve.serve(job, "dogs", options, dogs_again)
+    serve.serve(job, "dogs", options, dogs_again)
 
     assert "for the category dogs, but the category kites is served here now; reload the page" in found["why"]
     assert "1 answer is not saved yet, but kept in this browser" in found["why"]
@@ -588,7 +588,7 @@ def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its
         flo.wait_for_picture()
         flo.saved()
 
-    label_serve.serve(job, "dogs", options, body)
+    serve.serve(job, "dogs", options, body)
 
     flos = [row[:2] for row in labels_of(job.lake, "dogs") if row[3] == "Flo"]
     assert found["told"] == "all saved, but 1 answer was not taken: no longer queued"
@@ -628,7 +628,7 @@ def test_pictures_are_veiled_until_asked_for_and_settings_stay(
             person.tab.screenshot(path=f"{os.environ['SCREENSHOTS']}/label-{width}.png")
         found["errors"] = person.errors
 
-    label_serve.serve(job, "dogs", options, body)
+    serve.serve(job, "dogs", options, body)
 
     assert found["veiled"] == ["veil", "clear", "veil", "clear"]
     assert found["kept"] == ["clear", True, "90"] and found["filter"] == "grayscale(1)"

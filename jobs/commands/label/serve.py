@@ -12,13 +12,13 @@ from pathlib import Path
 
 import uvicorn
 
+from jobs.commands.label.page.app import Access, Page, Spec
+from jobs.commands.label.page.assignment_queue import Desk, Rules
+from jobs.commands.label.page.background_sync import Clerk, Pace
+from jobs.commands.label.page.journal import Journal, is_segment
+from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
-from jobs.label_page.app import Access, Page, Spec
-from jobs.label_page.clerk import Clerk, Pace
-from jobs.label_page.desk import Desk, Rules
-from jobs.label_page.journal import Journal, is_segment
-from jobs.label_page.pictures import Pictures
-from jobs.label_page.store import Store
 from jobs.lake import tables
 from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError

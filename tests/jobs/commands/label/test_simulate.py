@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from jobs import label_simulate
+from jobs.commands.label import simulate
+from jobs.commands.label.simulate import Request
 from jobs.job import Job
-from jobs.label_simulate import Request
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from jobs.runtime import config
@@ -56,14 +56,14 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
     always_right = Request("boats", truth, SimulatedLabeller())
     expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]
 
-    assert label_simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
+    assert simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
     assert labels(job, "simulated") == expected
     before = job.lake.version(tables.LABELS)
-    assert label_simulate.run(job, always_right)["labels added"] == 0
+    assert simulate.run(job, always_right)["labels added"] == 0
     assert job.lake.version(tables.LABELS) == before
 
     always_wrong = Request("boats", truth, SimulatedLabeller(1.0, name="fool"))
-    assert label_simulate.run(job, always_wrong)["of them yes"] == 2
+    assert simulate.run(job, always_wrong)["of them yes"] == 2
     assert labels(job, "fool") == [(key, not value, origin) for key, value, origin in expected]
     assert labels(job, "simulated") == expected
 
@@ -71,7 +71,7 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
 def test_an_image_without_a_known_truth_is_told_and_stays_queued(job, truth):
     queue(job, "recall", "f")
 
-    summary = label_simulate.run(job, Request("boats", truth, SimulatedLabeller()))
+    summary = simulate.run(job, Request("boats", truth, SimulatedLabeller()))
 
     assert summary == {"labels added": 5, "of them yes": 3, "without a known truth": 1}
     assert "1 queued images are not in" in job.progress.console.file.getvalue()
@@ -85,7 +85,7 @@ def test_what_cannot_be_answered_is_said_in_one_line(job, truth, tmp_path):
         ("boats", job.lake.path("images"), "cannot be used, a Parquet file"),
     ):
         with pytest.raises(WinnowError, match=message) as caught:
-            label_simulate.run(job, Request(category, file, SimulatedLabeller()))
+            simulate.run(job, Request(category, file, SimulatedLabeller()))
         assert "\n" not in str(caught.value)
-    assert label_simulate.run(job, Request("cars", truth, SimulatedLabeller()))["labels added"] == 0
+    assert simulate.run(job, Request("cars", truth, SimulatedLabeller()))["labels added"] == 0
     assert not job.lake.exists(tables.LABELS)

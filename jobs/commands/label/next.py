@@ -8,9 +8,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.label.strategies import precision, random_sample, recall, seed
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job, Summary
-from jobs.label_strategies import chance, precision, recall, seed
-from jobs.label_strategies.request import Pick, Request
 from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -23,7 +23,7 @@ __all__ = ["STRATEGIES", "Pick", "Picked", "Request", "run", "unseen"]
 
 STRATEGIES: dict[str, Callable[[Job, Request, DataFrame, Encoder], list[Pick]]] = {
     "seed": seed.pick,
-    "random": chance.pick,
+    "random": random_sample.pick,
     "precision": precision.pick,
     "recall": recall.pick,
 }

@@ -3,9 +3,9 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.label.strategies.pool import hashes
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job
-from jobs.label_strategies.pool import hashes
-from jobs.label_strategies.request import Pick, Request
 from jobs.lake import tables
 from jobs.models_in_use import HEAD, current_models
 from models.errors import WinnowError

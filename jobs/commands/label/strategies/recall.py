@@ -3,9 +3,9 @@
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from jobs.commands.label.strategies.around import Queries, around
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job
-from jobs.label_strategies.around import Queries, around
-from jobs.label_strategies.request import Pick, Request
 from jobs.labels.embeddings import labelled_embeddings
 from models.errors import WinnowError
 from models.inference.encoder import Encoder

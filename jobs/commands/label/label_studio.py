@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.label.page import store
 from jobs.job import Job, Summary
-from jobs.label_page import store
 from jobs.lake import tables
 from jobs.pages.thumbnails import data_uris
 from jobs.runtime.config import CategorySettings

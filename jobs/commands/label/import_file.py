@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
 from jobs.labels import files
-from jobs.labels.files import COLUMNS, UNREADABLE
+from jobs.labels.files import UNREADABLE
 from jobs.labels.resolved import ORIGINS, resolved
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
@@ -49,27 +49,6 @@ def import_labels(job: Job, file: str) -> Summary:
     contradicted = _report_contradictions(job)
     counts = {"labels read": read, "labels added": added, "already there": usable - added}
     return {**counts, **faults, "contradicted images": contradicted}
-
-
-def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
-    """Writes labels to a local file that `import_labels` reads.
-
-    Args:
-        job: The command at work.
-        file: As `label_files.write` takes it.
-        category: Whose labels; all when not given.
-
-    Raises:
-        WinnowError: There are no labels, or the file cannot be written.
-    """
-    labels = job.lake.require(tables.LABELS)
-    if category is not None:
-        labels = labels.where(F.col("category") == category)
-    rows = exported(labels, job.lake.read(tables.IMAGES))
-    with job.progress.step(f"label: export to {file}"):
-        # Partition by partition: the driver never holds them all.
-        files.write((row.asDict() for row in rows.toLocalIterator()), file)
-    return {"labels exported": labels.count(), "file": file}
 
 
 def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]) -> DataFrame:
@@ -117,22 +96,6 @@ def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame
     newest = existing.withColumn("age", F.rank().over(same)).where(F.col("age") == 1)
     fresh = labels.where(F.col("labelled_at").isNull()).select(*untimed).subtract(newest.select(*untimed))
     return timed.unionByName(fresh.withColumn("labelled_at", F.lit(now)))
-
-
-def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
-    """Labels with the keys of their images, times as text in UTC, in an order that is always the same.
-
-    Args:
-        labels: Table labels.
-        images: Table images.
-
-    Returns:
-        `label_files.COLUMNS`.
-    """
-    utc = F.to_utc_timestamp("labelled_at", F.current_timezone())
-    named = labels.join(images.select("image_id", "key"), "image_id", "left")
-    timed = named.withColumn("labelled_at", F.date_format(utc, "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"))
-    return timed.select(*COLUMNS).orderBy("category", "image_id", "labelled_at", "origin", "annotator", "label")
 
 
 def _with_images(rows: DataFrame, images: DataFrame) -> DataFrame:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
+from jobs.commands.label.strategies.around import Queries, around
+from jobs.commands.label.strategies.pool import matrix
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job
-from jobs.label_strategies.around import Queries, around
-from jobs.label_strategies.pool import matrix
-from jobs.label_strategies.request import Pick, Request
 from jobs.labels.random_order import in_random_order
 from models.errors import WinnowError
 from models.images import decoding

@@ -22,9 +22,9 @@ from PIL import Image
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs import label, label_studio
+from jobs.commands.label import import_file, label_studio
+from jobs.commands.label.label_studio import Pictures
 from jobs.job import Job
-from jobs.label_studio import Pictures
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
 from jobs.runtime import config
@@ -218,8 +218,8 @@ def test_a_real_server_takes_the_tasks_and_gives_labels_back(studio: Studio, job
         studio.ask(f"/api/tasks/{numbers[image]}/annotations", annotation)
     exported = studio.ask(f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true")
     (tmp_path / "back.json").write_text(json.dumps(exported))
-    first = label.import_labels(job, str(tmp_path / "back.json"))
-    second = label.import_labels(job, str(tmp_path / "back.json"))
+    first = import_file.import_labels(job, str(tmp_path / "back.json"))
+    second = import_file.import_labels(job, str(tmp_path / "back.json"))
 
     new = job.lake.read(tables.LABELS).where("annotator != 'ann'").collect()
     assert sorted((r.image_id, r.label, r.origin) for r in new) == [

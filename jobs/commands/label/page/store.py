@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from jobs.commands.label.page.assignment_queue import RANDOM, Queued
+from jobs.commands.label.page.journal import Batch, Decision
 from jobs.job import Job
-from jobs.label_page.desk import RANDOM, Queued
-from jobs.label_page.journal import Batch, Decision
 from jobs.lake import tables
 from jobs.lake.lake import Recipe, Version
 

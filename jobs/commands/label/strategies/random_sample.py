@@ -2,8 +2,8 @@
 
 from pyspark.sql import DataFrame
 
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job
-from jobs.label_strategies.request import Pick, Request
 from jobs.labels.random_order import _PURPOSE, in_random_order
 from models.inference.encoder import Encoder
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.label_strategies.pool import hashes
-from jobs.label_strategies.request import Pick, Request
+from jobs.commands.label.strategies.pool import hashes
+from jobs.commands.label.strategies.request import Pick, Request
 from jobs.matching import nearest
 from models.inference.encoder import Encoder
 from models.stats import diverse_sampling

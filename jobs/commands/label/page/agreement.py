@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sklearn.metrics import cohen_kappa_score
 
-from jobs.label_page.journal import Decision
+from jobs.commands.label.page.journal import Decision
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.label_page.clerk import Clerk
-from jobs.label_page.desk import Desk, Queued
-from jobs.label_page.journal import Answer
-from jobs.label_page.pictures import Pictures
+from jobs.commands.label.page.assignment_queue import Desk, Queued
+from jobs.commands.label.page.background_sync import Clerk
+from jobs.commands.label.page.journal import Answer
+from jobs.commands.label.page.pictures import Pictures
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
@@ -283,4 +283,4 @@ def _not_saved(error: OSError) -> Response:
 
 
 def _template(name: str) -> str:
-    return resources.files("jobs").joinpath("templates", name).read_text("utf-8")
+    return resources.files("jobs.commands.label.page").joinpath(name).read_text("utf-8")

@@ -7,8 +7,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.label.page import store
 from jobs.job import Job, Summary
-from jobs.label_page import store
 from jobs.lake import tables
 from jobs.lake.lake import Recipe
 from models.errors import WinnowError

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobs.label_page.desk import Desk
-from jobs.label_page.journal import Batch, Entry, Journal
-from jobs.label_page.pictures import Pictures
-from jobs.label_page.store import Store
+from jobs.commands.label.page.assignment_queue import Desk
+from jobs.commands.label.page.journal import Batch, Entry, Journal
+from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.store import Store
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import label_next, train
+from jobs import train
+from jobs.commands.label import next
+from jobs.commands.label.next import Request
+from jobs.commands.label.strategies import precision
 from jobs.job import Job
-from jobs.label_next import Request
-from jobs.label_strategies import precision
 from jobs.labels import random_order, sets, unseen
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe
@@ -74,7 +75,7 @@ def filled(spark, tmp_path_factory):
 
 @pytest.fixture
 def job(filled, monkeypatch):
-    for module in (label_next, train):
+    for module in (next, train):
         monkeypatch.setattr(module, "current_encoder", lambda job: ENCODER)
     yield Job(filled, config.load(overrides=SET), Progress(Console(file=io.StringIO(), width=500)))
     for name in ("labels", "label_queue", "thresholds", "unsure", "models"):
@@ -94,7 +95,7 @@ def calibrated(job, rows):
 
 
 def picked(job, strategy, count, **more):
-    return [pick.image_id for pick in label_next.run(job, Request("boats", strategy, count, **more)).picks]
+    return [pick.image_id for pick in next.run(job, Request("boats", strategy, count, **more)).picks]
 
 
 def groups(ids):
@@ -167,7 +168,7 @@ def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark
 
 
 def test_seed_takes_something_of_everything(job):
-    found = label_next.run(job, Request("boats", "seed", 2 * len(SIZES)))
+    found = next.run(job, Request("boats", "seed", 2 * len(SIZES)))
 
     assert set(groups(pick.image_id for pick in found.picks)) == set(SIZES)
     assert "middle of a group of about" in found.picks[0].reason
@@ -177,7 +178,7 @@ def test_seed_around_a_picture_takes_its_neighbours_without_their_copies(job, tm
     file = tmp_path / "raft.png"
     Image.new("RGB", (20, 20), "red").save(file)
 
-    found = label_next.run(job, Request("boats", "seed", 4, (str(file),)))
+    found = next.run(job, Request("boats", "seed", 4, (str(file),)))
 
     ids = [pick.image_id for pick in found.picks]
     assert set(groups(ids)) == {"raft"} and len({i.removesuffix("-copy") for i in ids}) == 4
@@ -188,7 +189,7 @@ def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
     label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
     model = train.run(job, "boats")["model"]
 
-    found = label_next.run(job, Request("boats", "precision", 8))
+    found = next.run(job, Request("boats", "precision", 8))
 
     ids = [pick.image_id for pick in found.picks]
     told = [re.match(r"the model gives (\S+), at or above (\S+), which every", pick.reason) for pick in found.picks]
@@ -211,7 +212,7 @@ def test_recall_looks_around_the_positives_that_models_miss(job):
     # One raft among sails: models that never saw it miss it.
     label(job, [f"sail-{i}" for i in range(8)] + ["raft-0"] + [f"{g}-{i}" for g in ("tree", "hill") for i in range(8)])
 
-    found = label_next.run(job, Request("boats", "recall", 5))
+    found = next.run(job, Request("boats", "recall", 5))
 
     ids = [pick.image_id for pick in found.picks]
     assert groups(ids) == ["raft"] * 5 and len({i.removesuffix("-copy") for i in ids}) == 5
@@ -240,7 +241,7 @@ def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
 )
 def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
     with pytest.raises(WinnowError, match=message) as caught:
-        label_next.run(job, request_)
+        next.run(job, request_)
 
     assert "\n" not in str(caught.value) and not job.lake.exists(tables.LABEL_QUEUE)
 
@@ -248,8 +249,8 @@ def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
 def test_without_signals_scoring_is_asked_for(lake, job, monkeypatch):
     bare = Job(lake, job.settings, job.progress)
     with pytest.raises(WinnowError, match="holds no table 'signals': run `winnow score` first"):
-        label_next.run(bare, Request("boats", "random", 1))
+        next.run(bare, Request("boats", "random", 1))
 
-    monkeypatch.setattr(label_next, "current_encoder", lambda job: SimpleNamespace(digest="new"))
+    monkeypatch.setattr(next, "current_encoder", lambda job: SimpleNamespace(digest="new"))
     with pytest.raises(WinnowError, match="no image has an embedding of encoder new: run `winnow score` first"):
         picked(job, "random", 1)

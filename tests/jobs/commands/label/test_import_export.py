@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs import label
+from jobs.commands.label import export_file, import_file
 from jobs.job import Job
 from jobs.labels import files, resolved
 from jobs.lake import tables
@@ -44,7 +44,7 @@ def rows_of_file(spark, *rows):
 
 
 def labels(spark, *rows):
-    """Rows of the table labels from (image_id, label, day of January 2024 or None)."""
+    """Rows of the table labels from (image_id, import_file, day of January 2024 or None)."""
     full = [(i, "boats", value, "import", None, day and datetime(2024, 1, day, tzinfo=UTC)) for i, value, day in rows]
     return spark.createDataFrame(full, tables.LABELS.schema)
 
@@ -61,7 +61,7 @@ def write(tmp_path, name, text):
 def test_words_for_yes_and_no(spark, images):
     meaning = {"true": True, "1": True, "YES": True, " false ": False, "0": False, "no": False, "1.0": True, "2": None}
 
-    found = label.checked_labels(
+    found = import_file.checked_labels(
         rows_of_file(spark, *[{"key": "a.jpg", "label": w} for w in meaning]), images, ["boats"]
     )
 
@@ -83,7 +83,7 @@ def test_each_fault_has_its_own_reason(spark, images, categories):
         {"annotator": None, "image_id": "id3", "key": "twice.jpg", "label": "yes", "origin": " Random "},
     )
 
-    found = label.checked_labels(rows, images, categories).collect()
+    found = import_file.checked_labels(rows, images, categories).collect()
 
     assert len(found) == 9
     if categories:
@@ -104,7 +104,7 @@ def test_labels_that_are_there_are_not_new(spark, images):
         {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-04T01:00:00+01:00"},  # not with this
     )
 
-    found = label.new_labels(label.checked_labels(rows, images, ["boats"]), existing, NOW)
+    found = import_file.new_labels(import_file.checked_labels(rows, images, ["boats"]), existing, NOW)
 
     times = {(row.image_id, row.label, row.at) for row in found.selectExpr("*", "string(labelled_at) as at").collect()}
     assert times == {("id2", False, "2024-06-01 00:00:00"), ("id2", True, "2024-01-04 00:00:00")}
@@ -210,9 +210,9 @@ def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
     text = "image_id,key,category,label\nid1,,boats,yes\n,b.jpg,boats,no\nid9,,boats,yes\nid2,,boats,maybe\n"
     file = write(tmp_path, "labels.csv", text)
 
-    first = label.import_labels(job, file)
+    first = import_file.import_labels(job, file)
     versions = job.lake.inputs(tables.LABELS, tables.LABEL_FAULTS)
-    second = label.import_labels(job, file)
+    second = import_file.import_labels(job, file)
 
     stored = job.lake.read(tables.LABELS).select("image_id", "label", "origin").collect()
     assert sorted(tuple(row) for row in stored) == [("id1", True, "import"), ("id2", False, "import")]
@@ -224,9 +224,9 @@ def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
 
 
 def test_a_corrected_file_changes_the_label_and_is_reported(job, tmp_path):
-    label.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,yes\n"))
+    import_file.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,yes\n"))
 
-    summary = label.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,no\n"))
+    summary = import_file.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,no\n"))
 
     assert summary["contradicted images"] == 1
     assert "both labels, the newest counts: id1 boats" in screen(job)
@@ -235,11 +235,11 @@ def test_a_corrected_file_changes_the_label_and_is_reported(job, tmp_path):
 
 def test_an_export_imported_again_adds_nothing(job, tmp_path):
     text = 'key,category,label,annotator\na.jpg,boats,yes,"Ann, ""A"""\nb.jpg,boats,no,\n'
-    label.import_labels(job, write(tmp_path, "labels.csv", text))
+    import_file.import_labels(job, write(tmp_path, "labels.csv", text))
     file = str(tmp_path / "out.csv")
 
-    written = label.export_labels(job, file)
-    summary = label.import_labels(job, file)
+    written = export_file.export_labels(job, file)
+    summary = import_file.import_labels(job, file)
 
     assert written["labels exported"] == 2
     assert (summary["labels read"], summary["labels added"], summary["already there"]) == (2, 0, 2)
@@ -247,4 +247,4 @@ def test_an_export_imported_again_adds_nothing(job, tmp_path):
 
 def test_without_labels_there_is_nothing_to_export(job, tmp_path):
     with pytest.raises(WinnowError, match="no table 'labels'"):
-        label.export_labels(job, str(tmp_path / "out.csv"))
+        export_file.export_labels(job, str(tmp_path / "out.csv"))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.label_page.agreement import Agreement, agreements
-from jobs.label_page.journal import ANSWERS, Answer, Decision, Entry
+from jobs.commands.label.page.agreement import Agreement, agreements
+from jobs.commands.label.page.journal import ANSWERS, Answer, Decision, Entry
 
 RANDOM = "random"
 

@@ -1,0 +1,1 @@
+"""`label next`, `serve`, `simulate`, `import`, `export`."""

@@ -1,0 +1,46 @@
+"""`label export`: labels as a file that `label import` reads."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.job import Job, Summary
+from jobs.labels import files
+from jobs.labels.files import COLUMNS
+from jobs.lake import tables
+
+
+def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
+    """Writes labels to a local file that `import_labels` reads.
+
+    Args:
+        job: The command at work.
+        file: As `label_files.write` takes it.
+        category: Whose labels; all when not given.
+
+    Raises:
+        WinnowError: There are no labels, or the file cannot be written.
+    """
+    labels = job.lake.require(tables.LABELS)
+    if category is not None:
+        labels = labels.where(F.col("category") == category)
+    rows = exported(labels, job.lake.read(tables.IMAGES))
+    with job.progress.step(f"label: export to {file}"):
+        # Partition by partition: the driver never holds them all.
+        files.write((row.asDict() for row in rows.toLocalIterator()), file)
+    return {"labels exported": labels.count(), "file": file}
+
+
+def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
+    """Labels with the keys of their images, times as text in UTC, in an order that is always the same.
+
+    Args:
+        labels: Table labels.
+        images: Table images.
+
+    Returns:
+        `label_files.COLUMNS`.
+    """
+    utc = F.to_utc_timestamp("labelled_at", F.current_timezone())
+    named = labels.join(images.select("image_id", "key"), "image_id", "left")
+    timed = named.withColumn("labelled_at", F.date_format(utc, "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"))
+    return timed.select(*COLUMNS).orderBy("category", "image_id", "labelled_at", "origin", "annotator", "label")

@@ -1,0 +1,1 @@
+"""How `label next` picks: one module for each strategy."""
