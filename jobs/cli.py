@@ -373,7 +373,7 @@ def regurgitation_search(
     debug: DebugOption = False,
 ) -> None:
     """Search generated images in the whole lake, and write the table regurgitation and a contact sheet."""
-    from jobs import regurgitation as command
+    from jobs.commands.regurgitation import command
 
     with Invocation(lake, conf, set_, debug).open("regurgitation") as job:
         asked = command.is_question(generated)
@@ -397,7 +397,7 @@ def regurgitation_prompts(
     debug: DebugOption = False,
 ) -> None:
     """List the captions most worth generating from."""
-    from jobs import prompts as command
+    from jobs.commands.regurgitation import prompts as command
 
     with Invocation(lake, conf, set_, debug).open("regurgitation prompts") as job:
         text = command.run(job, count, out)

@@ -9,8 +9,10 @@ from markupsafe import Markup
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import compare, contact_sheet, report
+from jobs import compare, report
 from jobs.commands.dedup.search_recall import SearchRecall
+from jobs.commands.regurgitation import contact_sheet
+from jobs.commands.regurgitation.command import _matrix
 from jobs.facts import sentences
 from jobs.facts import weights as facts
 from jobs.facts.funnel import Funnel
@@ -18,7 +20,6 @@ from jobs.facts.gather import Facts
 from jobs.facts.samples import Sample
 from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.pages.charts import histograms, intervals
-from jobs.regurgitation import _matrix
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs import contact_sheet
+from jobs.commands.regurgitation import contact_sheet
 from jobs.facts import sentences
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary

@@ -12,9 +12,11 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from typer.testing import CliRunner
 
-from jobs import contact_sheet, ingest, prompts, regurgitation, score
+from jobs import ingest, score
 from jobs.cli import app
-from jobs.contact_sheet import Pair
+from jobs.commands.regurgitation import command as regurgitation
+from jobs.commands.regurgitation import contact_sheet, prompts
+from jobs.commands.regurgitation.contact_sheet import Pair
 from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.facts.sentences import copy_rate, regurgitated

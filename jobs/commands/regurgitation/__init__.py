@@ -1,0 +1,1 @@
+"""`regurgitation`: generated images against the whole training set."""
