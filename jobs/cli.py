@@ -176,7 +176,7 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Draw a picture set with known truth: duplicates, categories, caption bias."""
-    from jobs import generate as command
+    from jobs.commands.generate import command
 
     console = Console(file=sys.stderr)
     with _told(console, debug):

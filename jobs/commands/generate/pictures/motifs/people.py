@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from jobs.pictures.canvas import Colour, Pen, Point
-from jobs.pictures.palette import HAIR, SKIN, Palette, shade
-from jobs.pictures.randomness import Rng, between, pick
+from jobs.commands.generate.pictures.primitives.canvas import Colour, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import HAIR, SKIN, Palette, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, pick
 
 Limb = tuple[float, float]
 """Angles of the upper and the lower part in degrees: 0 hangs down, 90 points forward, 180 up."""

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from types import MappingProxyType
 
-from jobs.pictures.backdrops import blob
-from jobs.pictures.canvas import Canvas, Colour, Pen, Point
-from jobs.pictures.palette import hsv, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.motifs.backdrops import blob
+from jobs.commands.generate.pictures.primitives.canvas import Canvas, Colour, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import hsv, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 Overlay = Callable[[Canvas, Rng, Point], None]
 """Draws over a canvas, given where a hand (or the middle of interest) is."""

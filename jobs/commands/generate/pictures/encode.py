@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from jobs.pictures.randomness import Rng, chance, pick_weighted
+from jobs.commands.generate.pictures.primitives.randomness import Rng, chance, pick_weighted
 
 _FORMATS = {"jpg": 0.72, "png": 0.13, "webp": 0.09, "gif": 0.06}
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.pictures import copies, encode
-from jobs.pictures.captions import caption, copied_caption
-from jobs.pictures.drawing import draw
-from jobs.pictures.plan import PERSONS, PictureSet, Role, plan
-from jobs.pictures.randomness import Purpose, stream
-from jobs.pictures.scenes import compose
+from jobs.commands.generate.pictures import copies, encode
+from jobs.commands.generate.pictures.captions import caption, copied_caption
+from jobs.commands.generate.pictures.drawing import draw
+from jobs.commands.generate.pictures.plan import PERSONS, PictureSet, Role, plan
+from jobs.commands.generate.pictures.primitives.randomness import Purpose, stream
+from jobs.commands.generate.pictures.scenes import compose
 
 TRUTH = pa.schema(
     [

@@ -5,9 +5,9 @@ from types import MappingProxyType
 
 from PIL import Image, ImageColor, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from jobs.pictures.canvas import load_font
-from jobs.pictures.randomness import Rng, between, chance, pick, pick_weighted
-from jobs.pictures.styles import grain
+from jobs.commands.generate.pictures.motifs.styles import grain
+from jobs.commands.generate.pictures.primitives.canvas import load_font
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick, pick_weighted
 
 Change = Callable[[Image.Image, Rng], Image.Image]
 

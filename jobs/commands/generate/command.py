@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.commands.generate.pictures.plan import PictureSet
+from jobs.commands.generate.pictures.shard import TRUTH, make_shard
 from jobs.job import Summary
-from jobs.pictures.plan import PictureSet
-from jobs.pictures.shard import TRUTH, make_shard
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 

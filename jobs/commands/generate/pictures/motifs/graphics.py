@@ -5,10 +5,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jobs.pictures.backdrops import blob
-from jobs.pictures.canvas import FONTS, Canvas, Colour, Pen, Point
-from jobs.pictures.palette import Palette, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.motifs.backdrops import blob
+from jobs.commands.generate.pictures.primitives.canvas import FONTS, Canvas, Colour, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import Palette, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 BRANDS = (
     "Aldo", "Birch", "Corvo", "Delta Nine", "Ember", "Fjord", "Galan", "Hollin", "Ivo", "Juniper", "Kestrel", "Lumo",

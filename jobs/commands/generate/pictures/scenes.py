@@ -3,15 +3,23 @@
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from jobs.pictures.animals import ANIMALS
-from jobs.pictures.clocks import CLOCKS
-from jobs.pictures.graphics import BRANDS, SIGNS, TRADES, sign_words
-from jobs.pictures.palette import NAMED
-from jobs.pictures.plan import PERSONS, Role
-from jobs.pictures.props import ACTIVITIES
-from jobs.pictures.randomness import Purpose, Rng, between, chance, pick, pick_weighted, stream
-from jobs.pictures.textures import GRADIENTS, TEXTURES
-from jobs.pictures.things import BOATS, BUILDINGS, FOOD, PLANTS, VEHICLES
+from jobs.commands.generate.pictures.motifs.animals import ANIMALS
+from jobs.commands.generate.pictures.motifs.clocks import CLOCKS
+from jobs.commands.generate.pictures.motifs.graphics import BRANDS, SIGNS, TRADES, sign_words
+from jobs.commands.generate.pictures.motifs.props import ACTIVITIES
+from jobs.commands.generate.pictures.motifs.textures import GRADIENTS, TEXTURES
+from jobs.commands.generate.pictures.motifs.things import BOATS, BUILDINGS, FOOD, PLANTS, VEHICLES
+from jobs.commands.generate.pictures.plan import PERSONS, Role
+from jobs.commands.generate.pictures.primitives.palette import NAMED
+from jobs.commands.generate.pictures.primitives.randomness import (
+    Purpose,
+    Rng,
+    between,
+    chance,
+    pick,
+    pick_weighted,
+    stream,
+)
 
 
 @dataclass(frozen=True)

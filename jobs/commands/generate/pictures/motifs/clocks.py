@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from jobs.pictures.canvas import Colour, Pen, Point
-from jobs.pictures.palette import Palette, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.primitives.canvas import Colour, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import Palette, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 CLOCKS = ("wall clock", "alarm clock", "station clock", "tower clock", "pocket watch", "clock face", "kitchen clock")
 _SQUARE = ("kitchen clock",)

@@ -7,9 +7,9 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from jobs.pictures.canvas import Canvas, Colour, Point
-from jobs.pictures.palette import Palette, mix, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.primitives.canvas import Canvas, Colour, Point
+from jobs.commands.generate.pictures.primitives.palette import Palette, mix, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 Backdrop = Callable[[Canvas, Rng, Palette], float]
 

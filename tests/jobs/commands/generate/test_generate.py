@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs import generate
-from jobs.pictures.plan import PictureSet
+from jobs.commands.generate import command as generate
+from jobs.commands.generate.pictures.plan import PictureSet
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding

@@ -4,8 +4,8 @@ import colorsys
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jobs.pictures.canvas import Colour
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.primitives.canvas import Colour
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 # Hue, saturation and value from 0 to 1.
 NAMED = MappingProxyType(

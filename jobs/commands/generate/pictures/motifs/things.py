@@ -3,10 +3,10 @@
 import math
 from types import MappingProxyType
 
-from jobs.pictures.animals import Draw
-from jobs.pictures.canvas import Colour, Pen, Point
-from jobs.pictures.palette import hsv, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.motifs.animals import Draw
+from jobs.commands.generate.pictures.primitives.canvas import Colour, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import hsv, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 _GLASS = (170, 210, 226)
 _TYRE = (38, 38, 42)

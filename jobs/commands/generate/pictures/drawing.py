@@ -5,21 +5,21 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from jobs.pictures.animals import ANIMALS, Draw
-from jobs.pictures.backdrops import BACKDROPS, blob
-from jobs.pictures.canvas import Canvas, Pen, Point
-from jobs.pictures.clocks import clock
-from jobs.pictures.graphics import logo, sign
-from jobs.pictures.overlays import OVERLAYS
-from jobs.pictures.palette import Palette, make_palette, named, shade
-from jobs.pictures.people import POSES, figure, make_looks
-from jobs.pictures.plan import PERSONS
-from jobs.pictures.props import ACTIVITIES
-from jobs.pictures.randomness import Purpose, Rng, between, chance, pick, stream
-from jobs.pictures.scenes import PLACES, Scene
-from jobs.pictures.styles import STYLES
-from jobs.pictures.textures import GRADIENTS, TEXTURES
-from jobs.pictures.things import BOATS, BUILDINGS, FOOD, PLANTS, VEHICLES
+from jobs.commands.generate.pictures.motifs.animals import ANIMALS, Draw
+from jobs.commands.generate.pictures.motifs.backdrops import BACKDROPS, blob
+from jobs.commands.generate.pictures.motifs.clocks import clock
+from jobs.commands.generate.pictures.motifs.graphics import logo, sign
+from jobs.commands.generate.pictures.motifs.overlays import OVERLAYS
+from jobs.commands.generate.pictures.motifs.people import POSES, figure, make_looks
+from jobs.commands.generate.pictures.motifs.props import ACTIVITIES
+from jobs.commands.generate.pictures.motifs.styles import STYLES
+from jobs.commands.generate.pictures.motifs.textures import GRADIENTS, TEXTURES
+from jobs.commands.generate.pictures.motifs.things import BOATS, BUILDINGS, FOOD, PLANTS, VEHICLES
+from jobs.commands.generate.pictures.plan import PERSONS
+from jobs.commands.generate.pictures.primitives.canvas import Canvas, Pen, Point
+from jobs.commands.generate.pictures.primitives.palette import Palette, make_palette, named, shade
+from jobs.commands.generate.pictures.primitives.randomness import Purpose, Rng, between, chance, pick, stream
+from jobs.commands.generate.pictures.scenes import PLACES, Scene
 
 _THINGS: Mapping[str, Mapping[str, Draw]] = MappingProxyType(
     {"building": BUILDINGS, "vehicle": VEHICLES, "boat": BOATS, "tree": PLANTS, "animal": ANIMALS, "food": FOOD}

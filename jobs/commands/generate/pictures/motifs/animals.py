@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from types import MappingProxyType
 
-from jobs.pictures.canvas import Colour, Pen
-from jobs.pictures.palette import shade
-from jobs.pictures.randomness import Rng, between, chance
+from jobs.commands.generate.pictures.primitives.canvas import Colour, Pen
+from jobs.commands.generate.pictures.primitives.palette import shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance
 
 Draw = Callable[[Pen, Rng, Colour], None]
 _EYE = (24, 22, 26)

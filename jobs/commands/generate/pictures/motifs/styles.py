@@ -6,8 +6,8 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
-from jobs.pictures.randomness import Rng, between
-from jobs.pictures.textures import spectral
+from jobs.commands.generate.pictures.motifs.textures import spectral
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between
 
 Style = Callable[[Image.Image, Rng], Image.Image]
 

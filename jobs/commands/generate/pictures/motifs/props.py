@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jobs.pictures.animals import dog
-from jobs.pictures.canvas import Pen
-from jobs.pictures.palette import Palette, shade
-from jobs.pictures.people import Body
-from jobs.pictures.randomness import Rng, pick
+from jobs.commands.generate.pictures.motifs.animals import dog
+from jobs.commands.generate.pictures.motifs.people import Body
+from jobs.commands.generate.pictures.primitives.canvas import Pen
+from jobs.commands.generate.pictures.primitives.palette import Palette, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, pick
 
 Prop = Callable[[Pen, Body, Rng, Palette], None]
 _WOOD = (140, 96, 60)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.pictures.randomness import Purpose, Rng, stream
+from jobs.commands.generate.pictures.primitives.randomness import Purpose, Rng, stream
 
 PERSONS = ("woman", "man", "child")
 # Shares among the pictures without a person.

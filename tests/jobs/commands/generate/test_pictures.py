@@ -7,14 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.pictures import copies
-from jobs.pictures.captions import caption
-from jobs.pictures.drawing import draw
-from jobs.pictures.encode import Encoding, encode
-from jobs.pictures.overlays import OVERLAYS
-from jobs.pictures.plan import CATEGORIES, KINDS, MODES, PERSONS, PictureSet, Plan, group_sizes, plan
-from jobs.pictures.scenes import Scene, compose
-from jobs.pictures.shard import picture
+from jobs.commands.generate.pictures import copies
+from jobs.commands.generate.pictures.captions import caption
+from jobs.commands.generate.pictures.drawing import draw
+from jobs.commands.generate.pictures.encode import Encoding, encode
+from jobs.commands.generate.pictures.motifs.overlays import OVERLAYS
+from jobs.commands.generate.pictures.plan import CATEGORIES, KINDS, MODES, PERSONS, PictureSet, Plan, group_sizes, plan
+from jobs.commands.generate.pictures.scenes import Scene, compose
+from jobs.commands.generate.pictures.shard import picture
 
 MANY = PictureSet(count=10_000, seed=3)
 FEW = PictureSet(count=400, seed=5)

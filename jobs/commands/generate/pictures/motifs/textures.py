@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.pictures.backdrops import blob, gradient, wave
-from jobs.pictures.canvas import Canvas
-from jobs.pictures.palette import Palette, mix, shade
-from jobs.pictures.randomness import Rng, between, chance, pick
+from jobs.commands.generate.pictures.motifs.backdrops import blob, gradient, wave
+from jobs.commands.generate.pictures.primitives.canvas import Canvas
+from jobs.commands.generate.pictures.primitives.palette import Palette, mix, shade
+from jobs.commands.generate.pictures.primitives.randomness import Rng, between, chance, pick
 
 Texture = Callable[[Canvas, Rng, Palette], None]
 

@@ -1,10 +1,10 @@
 """Captions that read like alt texts, from varied templates and words."""
 
-from jobs.pictures.clocks import spoken
-from jobs.pictures.plan import PERSONS
-from jobs.pictures.props import ACTIVITIES
-from jobs.pictures.randomness import Purpose, Rng, chance, pick, stream
-from jobs.pictures.scenes import OUTDOORS, PLACES, Scene
+from jobs.commands.generate.pictures.motifs.clocks import spoken
+from jobs.commands.generate.pictures.motifs.props import ACTIVITIES
+from jobs.commands.generate.pictures.plan import PERSONS
+from jobs.commands.generate.pictures.primitives.randomness import Purpose, Rng, chance, pick, stream
+from jobs.commands.generate.pictures.scenes import OUTDOORS, PLACES, Scene
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _TIMES = {"day": ("", "", "", "on a sunny day", "in the morning", "in summer", "in autumn", "in spring"),

@@ -1,0 +1,1 @@
+"""`generate`: a picture set with known truth."""

@@ -1,0 +1,1 @@
+"""What `generate` draws: the plan, scenes, captions, copies."""

@@ -1,0 +1,1 @@
+"""What a picture shows: people, animals, things, backdrops, overlays."""
