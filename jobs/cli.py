@@ -72,6 +72,9 @@ FormatOption = Annotated[
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
 
 
+# Commands whose module is not their own name.
+_MODULES = {"fit-encoder": "fit_encoder", "filter": "filter.command", "dedup": "dedup.command"}
+
 # Picked images that are shown; all are in the table label_queue.
 _SHOWN = 20
 # Every other command needs a lake that is there, and makes no folder where an address is mistyped.
@@ -159,7 +162,7 @@ def _plain(name: str, does: str) -> None:
 
     def command(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
         with Invocation(lake, conf, set_, debug).open(name) as job:
-            summary = import_module(f"jobs.{name.replace('-', '_')}").run(job)
+            summary = import_module(f"jobs.commands.{_MODULES.get(name, name)}").run(job)
         _show(name, summary)
 
     app.command(name, help=does)(command)
@@ -195,7 +198,7 @@ def ingest(
     debug: DebugOption = False,
 ) -> None:
     """Read sources into the tables images and quarantine; what is there already is not added again."""
-    from jobs import ingest as command
+    from jobs.commands import ingest as command
 
     with Invocation(lake, conf, set_, debug).open("ingest") as job:
         summary = command.run(job, sources, format_)
@@ -335,7 +338,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train a category's classifier on its labels and export it to ONNX."""
-    from jobs import train as command
+    from jobs.commands import train as command
 
     with Invocation(lake, conf, set_, debug).open("train") as job:
         summary = command.run(job, category)
@@ -437,7 +440,7 @@ def compare(
     debug: DebugOption = False,
 ) -> None:
     """Put the runs of two lakes side by side."""
-    from jobs import compare as command
+    from jobs.commands import compare as command
 
     with Invocation(first, conf, set_, debug).open("compare") as job:
         found = command.run(job, second, out)
@@ -457,7 +460,7 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Do it all in order, from sources to report, resuming where it stopped."""
-    from jobs import run as command
+    from jobs.commands import run as command
 
     with Invocation(lake, conf, set_, debug).open("run") as job:
         summary = command.run(job, sources, format_, labels or [])
@@ -474,7 +477,7 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Run all of Winnow on generated pictures, with their known truth in the place of a person who labels."""
-    from jobs import demo as command
+    from jobs.commands import demo as command
 
     lake = str(Path(directory) / "lake")
     with Invocation(lake, command.settings_files(conf), set_, debug).open("demo") as job:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import train
+from jobs.commands import train
 from jobs.commands.label import next
 from jobs.commands.label.next import Request
 from jobs.job import Job

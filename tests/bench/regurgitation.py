@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance
 
-from jobs import ingest, score
+from jobs.commands import ingest, score
 from jobs.commands.generate import command as generate
 from jobs.commands.regurgitation import command as regurgitation
 from jobs.job import Job

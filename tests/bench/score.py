@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import ingest, score
+from jobs.commands import ingest, score
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake

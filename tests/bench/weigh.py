@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import audit, weigh
+from jobs.commands import audit, weigh
 from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables

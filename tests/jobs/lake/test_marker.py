@@ -10,7 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from jobs import cli, demo, ingest, report, run
+from jobs import cli
+from jobs.commands import demo, ingest, report, run
 from jobs.commands.regurgitation import command as regurgitation
 from jobs.job import Job
 from jobs.lake import marker as lake_marker

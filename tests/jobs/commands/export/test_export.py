@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs import ingest
+from jobs.commands import ingest
 from jobs.commands.export import card, croissant, layout, webdataset
 from jobs.commands.export import command as export
 from jobs.facts import origin

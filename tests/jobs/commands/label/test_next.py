@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from jobs import train
+from jobs.commands import train
 from jobs.commands.label import next
 from jobs.commands.label.next import Request
 from jobs.commands.label.strategies import precision

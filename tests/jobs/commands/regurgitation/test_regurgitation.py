@@ -12,8 +12,8 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from typer.testing import CliRunner
 
-from jobs import ingest, score
 from jobs.cli import app
+from jobs.commands import ingest, score
 from jobs.commands.regurgitation import command as regurgitation
 from jobs.commands.regurgitation import contact_sheet, prompts
 from jobs.commands.regurgitation.contact_sheet import Pair

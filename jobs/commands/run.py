@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import audit, calibrate, fit_encoder, ingest, models_in_use, report, score, train, weigh
+from jobs import models_in_use
+from jobs.commands import audit, calibrate, fit_encoder, ingest, report, score, train, weigh
 from jobs.commands.dedup import command as dedup
 from jobs.commands.filter import command as filter
 from jobs.commands.filter import rules

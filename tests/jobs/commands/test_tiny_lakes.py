@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs import audit, compare, report, run
+from jobs.commands import audit, compare, report, run
 from jobs.commands.export import command as export
 from jobs.job import Job
 from jobs.lake import tables

@@ -9,7 +9,8 @@ from PIL import Image
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from jobs import models_in_use, score
+from jobs import models_in_use
+from jobs.commands import score
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Recipe

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jobs import calibrate
-from jobs.calibrate import ScoredLabels
+from jobs.commands import calibrate
+from jobs.commands.calibrate import ScoredLabels
 from jobs.job import Job
 from jobs.labels import random_order, sets
 from jobs.lake import tables

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import run as whole
+from jobs.commands import run as whole
 from jobs.commands.generate import command as generate
 from jobs.job import Job, Summary
 from jobs.lake import tables

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from rich.console import Console
 
-from jobs import train
+from jobs.commands import train
 from jobs.job import Job
 from jobs.labels import embeddings, sets
 from jobs.lake import tables

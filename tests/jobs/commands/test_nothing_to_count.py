@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pyspark.sql import Row
 from scipy import sparse
 
-from jobs import compare, report
+from jobs.commands import compare, report
 from jobs.commands.dedup.search_recall import SearchRecall
 from jobs.commands.regurgitation import contact_sheet
 from jobs.commands.regurgitation.command import _matrix
@@ -158,7 +158,7 @@ def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:
 
 
 def test_precision_of_no_dropped_image_is_not_a_number_that_a_summary_shows() -> None:
-    from jobs.calibrate import Outcome, _summary
+    from jobs.commands.calibrate import Outcome, _summary
 
     nothing = Calibration(0.5, 0.0, 0.95, 0, 10, 0, 0, 1.0)
     assert not any("precision" in name or "nan" in str(value) for name, value in

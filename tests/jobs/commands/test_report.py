@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
-from jobs import report
+from jobs.commands import report
 from jobs.facts import gather
 from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts

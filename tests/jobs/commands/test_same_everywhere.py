@@ -14,7 +14,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import run as whole
+from jobs.commands import run as whole
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -24,7 +24,7 @@ from jobs.runtime.session import DELTA_JAR
 from tests.conftest import SMALL
 from tests.pictures import bright_or_dark, brightness_model, brightness_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SPARK_HOME = Path(pyspark.__file__).parent
 COMPARED = {
     tables.IMAGES: ["image_id", "key", "caption", "width", "height", "format", "meta"],

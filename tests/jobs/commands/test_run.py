@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from jobs import run
+from jobs.commands import run
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import ingest
+from jobs.commands import ingest
 from jobs.job import Job
 from jobs.lake import image_files, tables
 from jobs.sources import inspect

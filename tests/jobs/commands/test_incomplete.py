@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import prerequisites, weigh
+from jobs import prerequisites
+from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Recipe

@@ -6,7 +6,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from scipy import sparse
 
-from jobs import audit, weigh
+from jobs.commands import audit, weigh
 from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
