@@ -111,7 +111,7 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     """Random labels of a category with the scores that a model gave their images.
 
     Args:
-        labels: image_id, label, as `label_sets.random_labels` gives them; null where nobody could label the image.
+        labels: image_id, label, as `sets.random_labels` gives them; null where nobody could label the image.
         scores: Table scores.
         category: Whose labels.
         model: Digest of the category's present model.

@@ -1,13 +1,7 @@
-"""Ingest: sources → images, quarantine; and sources, the counts that show that nothing was lost.
+"""`ingest`: sources → images, quarantine; and sources, the counts that show that nothing was lost.
 
-Each source is read and each picture decoded once, into a staging folder below the lake; everything after that reads
-only the staging folder. An image's identity is the first 128 bits of
-
-    SHA-256( hexadecimal SHA-256 of the file's bytes ‖ caption in UTF-8 )
-
-The first part always has 64 characters, so no other picture and caption give the same text. A missing caption counts as
-an empty one here: CSV and WebDataset cannot tell them apart, and ids must not depend on the format. The column keeps
-the difference.
+Each source is read and each image decoded once, into a staging folder below the lake; everything after that reads only
+the staging folder. What an image's identity is, `jobs.sources.inspect` says.
 """
 
 import uuid

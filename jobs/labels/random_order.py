@@ -1,7 +1,10 @@
-"""Random orders of images, the same each time."""
+"""Random orders of images, the same each time: samples are beginnings of them."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+RANDOM_SAMPLE = "random"
+"""Purpose of the order from which `label next --strategy random` draws."""
 
 
 def in_random_order(pool: DataFrame, seed: int, purpose: str) -> DataFrame:
@@ -20,9 +23,6 @@ def random_place(seed: int, purpose: str) -> Column:
     return F.xxhash64(F.lit(f"{seed} {purpose}"), F.col("image_id"))
 
 
-_PURPOSE = "random"
-
-
-def place(seed: int) -> Column:
-    """The place of image_id in the order in which images are drawn with a seed, long."""
-    return random_place(seed, _PURPOSE)
+def random_sample_place(seed: int) -> Column:
+    """The place of image_id in the order from which the random sample is drawn, long."""
+    return random_place(seed, RANDOM_SAMPLE)

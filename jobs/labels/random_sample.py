@@ -46,7 +46,10 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
     before = F.lag("place").over(Window.partitionBy("turn.batch").orderBy("turn"))
     marked = queued.join(known.withColumn("known", F.lit(True)), "image_id", "left")
     return marked.select(
-        "image_id", "turn", random_order.place(seed).alias("place"), F.col("known").isNotNull().alias("answered")
+        "image_id",
+        "turn",
+        random_order.random_sample_place(seed).alias("place"),
+        F.col("known").isNotNull().alias("answered"),
     ).withColumn("astray", F.coalesce(before > F.col("place"), F.lit(False)))
 
 
@@ -75,7 +78,7 @@ def come_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
     Returns:
         image_id, each once.
     """
-    placed = images.select("image_id", random_order.place(seed).alias("place")).crossJoin(
+    placed = images.select("image_id", random_order.random_sample_place(seed).alias("place")).crossJoin(
         F.broadcast(_last(sample, "place"))
     )
     return placed.where(F.col("place") < F.col("last")).select("image_id").distinct()

@@ -8,12 +8,8 @@ from jobs.runtime.config import IngestSettings
 from jobs.runtime.session import overridden
 
 _ROW_GROUP_BYTES = 8 << 20
-
-
 BLOOM = "parquet.bloom.filter"
 """Parquet's settings of Bloom filters: with one of the ids in each row group, few are read to find an image."""
-
-
 _MOST_IN_A_ROW_GROUP = 4_000
 
 

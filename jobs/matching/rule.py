@@ -28,8 +28,6 @@ class Rule:
 
 
 PDQ_QUALITY = 50
-
-
 EMBEDDING_QUALITY = 4
 
 

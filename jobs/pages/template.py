@@ -7,11 +7,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 PICTURE_BYTES = 8_000_000
-
-
 _KEY_CHARACTERS = 160
-
-
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 

@@ -4,8 +4,6 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from math import isfinite
 
 _MINUS = "−"
-
-
 _NONE = "–"
 
 

@@ -1,4 +1,13 @@
-"""Rows of sources read, decoded once and named."""
+"""Rows of sources, each image decoded once and named by its identity.
+
+An image's identity is the first 128 bits of
+
+    SHA-256( hexadecimal SHA-256 of the file's bytes ‖ caption in UTF-8 )
+
+The first part always has 64 characters, so no other image and caption give the same text. A missing caption counts as
+an empty one here: CSV and WebDataset cannot tell them apart, and ids must not depend on the format. The column keeps
+the difference.
+"""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -14,11 +23,7 @@ from jobs.sources.find import Source
 from models.images.decoding import ImageFault, check
 
 DECODE_STAGE = "decode"
-
-
 _READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parquet.read, "delta": delta.read}
-
-
 _INFO = "struct<width: int, height: int, format: string, reason: string, detail: string>"
 
 

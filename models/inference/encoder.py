@@ -101,8 +101,8 @@ class Encoder:
         """Embeddings and hashes of pictures.
 
         Args:
-            thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as `models.images.decoding.thumbnail` makes
-                them.
+            thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as
+                `models.images.decoding.thumbnail` makes them.
 
         Returns:
             Embeddings, float32 of shape (n, dims), unit length; hashes, uint8 of shape (n, 32), 256 bits packed.

@@ -77,8 +77,8 @@ class Compared:
     """What a run compares.
 
     Attributes:
-        nodes: Distinct hashes, as `jobs.commands.dedup.hash_nodes.numbered` returns them, with known: whether an earlier
-            run has compared them with each other.
+        nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run has compared
+            them with each other.
         images: As `placed` returns them.
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
         hashes: Distinct hashes that can be compared.
@@ -179,8 +179,8 @@ def placed(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
     """Every image with the rank of its hash.
 
     Args:
-        ordered: As `jobs.commands.dedup.hash_nodes.ordered` returns them.
-        nodes: As `jobs.commands.dedup.hash_nodes.numbered` returns them.
+        ordered: As `hash_nodes.ordered` returns them.
+        nodes: As `hash_nodes.numbered` returns them.
 
     Returns:
         image_id, passed, rank, best_id (the best image of the same hash), members (how many have it).

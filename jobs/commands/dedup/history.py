@@ -71,7 +71,7 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     Of those that a popular picture had settled no other pair was told, and it may not be the best any more.
 
     Args:
-        nodes: As `jobs.commands.dedup.hash_nodes.numbered` returns them.
+        nodes: As `hash_nodes.numbered` returns them.
         images: As `jobs.commands.dedup.command.placed` returns them.
         history: The earlier run.
     """

@@ -17,7 +17,7 @@ def thumbnails(signals: DataFrame, nodes: DataFrame, rule: Rule) -> DataFrame:
 
     Args:
         signals: Table signals.
-        nodes: As `jobs.commands.dedup.hash_nodes.numbered` returns them.
+        nodes: As `hash_nodes.numbered` returns them.
         rule: Which signals count.
 
     Returns:

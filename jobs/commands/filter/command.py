@@ -77,7 +77,7 @@ def verdicts(
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
         thresholds: Table thresholds, only the rows that count.
-        ruled: image_id, why: what else takes images out, as `labelled` and `jobs.commands.filter.rules.broken` return it.
+        ruled: image_id, why: what else takes images out, as `labelled` and `rules.broken` return it.
 
     Returns:
         Table verdicts: image_id, kept, reasons (sorted; empty when kept).

@@ -14,7 +14,7 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
 
     Args:
         job: The command at work.
-        file: As `label_files.write` takes it.
+        file: As `jobs.labels.files.write` takes it.
         category: Whose labels; all when not given.
 
     Raises:
@@ -38,7 +38,7 @@ def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
         images: Table images.
 
     Returns:
-        `label_files.COLUMNS`.
+        `jobs.labels.files.COLUMNS`.
     """
     utc = F.to_utc_timestamp("labelled_at", F.current_timezone())
     named = labels.join(images.select("image_id", "key"), "image_id", "left")

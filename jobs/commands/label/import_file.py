@@ -27,7 +27,7 @@ def import_labels(job: Job, file: str) -> Summary:
 
     Args:
         job: The command at work.
-        file: As `label_files.read` takes it.
+        file: As `jobs.labels.files.read` takes it.
 
     Raises:
         WinnowError: The file cannot be read, or the lake has no images.
@@ -55,7 +55,7 @@ def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]
     """Rows of a label file with what they mean, or why they mean nothing.
 
     Args:
-        rows: `label_files.COLUMNS` and `UNREADABLE`, all string.
+        rows: `jobs.labels.files.COLUMNS` and `UNREADABLE`, all string.
         images: image_id, key.
         categories: Names of the categories.
 

@@ -123,7 +123,9 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
 def test_a_sample_that_is_no_random_one_is_told_and_noted_also_when_up_to_date(job, spark):
     only_boats = job_with(job.lake, CATEGORIES[:1])
     names = spark.createDataFrame([("p0",), *[(f"w{i}",) for i in range(20)]], "image_id string")
-    order = [row.image_id for row in names.orderBy(random_order.place(only_boats.settings.seed)).collect()]
+    order = [
+        row.image_id for row in names.orderBy(random_order.random_sample_place(only_boats.settings.seed)).collect()
+    ]
     drawn = order[: order.index("p0") + 1]
     queue = [(name, "boats", "random", "", place, "b", NOW) for place, name in enumerate(drawn)]
     job.lake.append(tables.LABEL_QUEUE, spark.createDataFrame(queue, tables.LABEL_QUEUE.schema), Recipe("test"))
