@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 
@@ -23,3 +24,15 @@ class Job:
     lake: Lake
     settings: Settings
     progress: Progress
+
+    def up_to_date(self, made: Recipe | None) -> Summary | None:
+        """Says that there is nothing to do, and returns what the command found when it did it; None where there is.
+
+        Args:
+            made: How what the command makes was made by the recipe that it would follow now; None where it was not.
+        """
+        if made is None:
+            return None
+        of = f" {made.settings['category']}" if "category" in made.settings else ""
+        self.progress.note(f"{made.command}{of}: up to date")
+        return dict(made.result)

@@ -8,6 +8,7 @@ from jobs.facts.funnel import filtered_by
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.lake.snapshot import Snapshot
 from jobs.scoring.gaps import undecodable
 from models.errors import WinnowError
 
@@ -18,13 +19,13 @@ CATEGORY_FILTER = (tables.SCORES, tables.THRESHOLDS)
 """What filtering by categories reads besides."""
 
 
-def require_verdicts(lake: Lake) -> None:
+def require_verdicts(now: Snapshot) -> None:
     """Makes sure that all images were judged by what is known of them; labels may have come since, as people give them.
 
     Raises:
         WinnowError: Images, scores or thresholds are newer than the verdicts.
     """
-    lake.require_current(tables.VERDICTS, *EVERY_FILTER, *CATEGORY_FILTER)
+    now.require_current(tables.VERDICTS, *EVERY_FILTER, *CATEGORY_FILTER)
 
 
 def require_kept(lake: Lake) -> None:
@@ -49,7 +50,7 @@ def require_kept(lake: Lake) -> None:
 
 def _remedy(lake: Lake, found: Iterable[str]) -> str:
     """Which settings to change, by what removed the images."""
-    recipe = lake.recipe(tables.VERDICTS)
+    recipe = lake.snapshot().recipe(tables.VERDICTS)
     rules, models = (recipe.settings.get(name, {}) if recipe else {} for name in ("rules", "models"))
     parts = [f"change filter.rules.{name}" for name in found if name in rules]
     parts += [

@@ -12,7 +12,7 @@ from jobs.facts import sentences
 from jobs.facts.reference import reference_of
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.prerequisites import require_kept
 from jobs.runtime import keyword_lists
 from jobs.runtime.config import AuditSettings, fingerprint
@@ -74,20 +74,19 @@ def run(job: Job) -> Summary:
     lake, settings = job.lake, job.settings.audit
     require_kept(lake)
     lake.require(tables.WEIGHTS)
-    lake.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
+    now = lake.snapshot()
+    now.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
     listed = keyword_lists.topics_of(settings.keywords, settings.lists)
     blank = [name for name in listed if not keyword_words(name)]
     if blank:
         job.progress.warn(
             f"audit: no letter or digit is in {', '.join(map(repr, blank))}: no caption is searched for it"
         )
-    inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
+    inputs = now.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
     asked = {**fingerprint(settings), "listed": listed, "seed": job.settings.seed, "revision": _REVISION}
     recipe = Recipe("audit", inputs, asked)
-    before = lake.recipe(tables.KEYWORD_SHIFT)
-    if before is not None and before.makes_the_same(recipe):
-        job.progress.note("audit: up to date")
-        return dict(before.result)
+    if (before := job.up_to_date(now.made_by(recipe, tables.KEYWORD_SHIFT))) is not None:
+        return before
     reference = reference_of(
         lake.read(tables.IMAGES), lake.read(tables.VERDICTS), lake.read(tables.DUPLICATES),
         lake.read(tables.FILTERED_DUPLICATES),
@@ -103,7 +102,7 @@ def run(job: Job) -> Summary:
         rows.unpersist()
     summary = _summary(job, found, watched)
     frame = lake.spark.createDataFrame([tuple(row) for row in found], tables.KEYWORD_SHIFT.schema)
-    lake.replace(tables.KEYWORD_SHIFT, frame, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
+    lake.replace(tables.KEYWORD_SHIFT, frame, recipe.with_result(summary))
     return summary
 
 

@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from jobs.job import Job, Summary
 from jobs.labels import random_sample, resolved, sets
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
 from jobs.runtime import config
 from jobs.runtime.config import CategorySettings
@@ -91,18 +92,17 @@ def run(job: Job) -> Summary:
         return {}
     job.lake.require(tables.LABELS)
     models = current_models(job)
-    recipe = _recipe(job, models)
-    before = job.lake.recipe(tables.THRESHOLDS)
-    if before is not None and recipe.makes_the_same(before):
-        job.progress.note("calibrate: the table thresholds is up to date")
+    now = job.lake.snapshot()
+    recipe = _recipe(job, models, now)
+    if (before := job.up_to_date(now.made_by(recipe, tables.THRESHOLDS))) is not None:
         for name in sorted(categories):
             _warned_gaps(job, name, models[name])
-        return _finished(dict(before.result))
-    checks = {name: text for name in sorted(categories) if (text := _escape_check(job, name, models[name], before))}
+        return _finished(before)
+    checks = {name: text for name in sorted(categories) if (text := _escape_check(job, name, models[name], now))}
     outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
     summary = _summary(outcomes) | {f"{name}: check of the threshold so far": text for name, text in checks.items()}
     rows = [_row(name, models[name], found.calibration) for name, found in outcomes.items() if found.calibration]
-    made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
+    made = recipe.with_result(summary)
     job.lake.replace(tables.THRESHOLDS, job.lake.spark.createDataFrame(rows, tables.THRESHOLDS.schema), made)
     return _finished(summary)
 
@@ -195,11 +195,11 @@ def lacking(positives: int, negatives: int, target: Target) -> str:
     return f"{have}: {missing:,} more, so label {more} more images at random"
 
 
-def _recipe(job: Job, models: Mapping[str, str]) -> Recipe:
+def _recipe(job: Job, models: Mapping[str, str], now: Snapshot) -> Recipe:
     wanted = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
     labels = config.fingerprint(job.settings.labels)
     settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed, "labels": labels}
-    return Recipe("calibrate", job.lake.inputs(tables.LABELS, tables.UNSURE, tables.SCORES), settings)
+    return Recipe("calibrate", now.inputs(tables.LABELS, tables.UNSURE, tables.SCORES), settings)
 
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
@@ -282,10 +282,10 @@ def kept_and_answered_later(
     return below.agg(F.count("*").alias("kept"), F.count_if("label").alias("positives"))
 
 
-def _escape_check(job: Job, category: str, model: str, before: Recipe | None) -> str | None:
+def _escape_check(job: Job, category: str, model: str, now: Snapshot) -> str | None:
     """What random labels that came since say of the threshold that is in use; None where they say nothing."""
-    lake, commit = job.lake, job.lake.commit(tables.THRESHOLDS)
-    if commit is None or before is None:
+    lake, commit = job.lake, now.commit(tables.THRESHOLDS)
+    if commit is None or commit.recipe is None:
         return None
     own = (F.col("category") == category) & (F.col("model") == model)
     threshold = lake.read(tables.THRESHOLDS).where(own).select("category", "model", "threshold")

@@ -1,10 +1,8 @@
 """`fit-encoder`: the lake's own images, without labels, make a perceptual encoder that suits them."""
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +14,9 @@ from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.model_recipe import ModelRecipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config, training_extra
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -24,6 +24,7 @@ from models.images import decoding
 from models.inference import encoder, runtime
 
 RECIPE = "models/encoder.json"
+_FILES = ModelRecipe(encoder.FITTED, RECIPE, "encoder", "fitted_at")
 STAGING = "_staging/fit_encoder"
 
 FEWEST = 500
@@ -143,10 +144,8 @@ def run(job: Job) -> Summary:
             "encoder, which needs no fitting"
         )
     recipe = _recipe(job, chosen)
-    before = _made_before(job)
-    if recipe.makes_the_same(before) and before is not None:
-        job.progress.note("fit-encoder: the encoder is up to date")
-        return dict(before.result)
+    if (before := job.up_to_date(_FILES.made_by(job.lake, recipe))) is not None:
+        return before
     trainer = training_extra.module("encoder")
     with job.progress.step(f"fit-encoder: decode {len(chosen)} images"):
         thumbs = _thumbnails(job.lake, ids, chosen, trainer.SOURCE_SIDE)
@@ -156,9 +155,7 @@ def run(job: Job) -> Summary:
             "ingest more, or use the shipped encoder, which needs no fitting"
         )
     summary = _fit(job, trainer, thumbs, rows.count())
-    made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
-    kept = {"recipe": asdict(made), "fitted_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    job.lake.write_file(RECIPE, json.dumps(kept, indent=1, sort_keys=True).encode())
+    _FILES.keep(job.lake, recipe.with_result(summary))
     return summary
 
 
@@ -185,15 +182,6 @@ def _recipe(job: Job, chosen: list[str]) -> Recipe:
     start = runtime.digest(encoder.shipped())
     drawn = {"seed": job.settings.seed, "sample": identity, "start": start, "revision": _REVISION}
     return Recipe("fit-encoder", {}, {**of_training, **drawn})
-
-
-def _made_before(job: Job) -> Recipe | None:
-    if not (job.lake.has_file(encoder.FITTED) and job.lake.has_file(RECIPE)):
-        return None
-    recipe = json.loads(job.lake.read_file(RECIPE))["recipe"]
-    # An encoder that was put there by other means is not the one that this recipe made.
-    made = recipe["result"].get("encoder") == runtime.digest(job.lake.read_file(encoder.FITTED))
-    return Recipe(**recipe) if made else None
 
 
 def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDArray[np.uint8]:

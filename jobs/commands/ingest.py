@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.image_files import small_files
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime.config import IngestSettings
 from jobs.sources import rows
 from jobs.sources.apart import require_apart
@@ -281,7 +282,7 @@ def _unread(lake: Lake, found: Sequence[Source]) -> list[Source]:
 
 def _record_last_run(lake: Lake) -> None:
     """Completes a run that was killed between its images and its counts."""
-    recipe = lake.recipe(tables.IMAGES)
+    recipe = lake.snapshot().recipe(tables.IMAGES)
     if recipe is None or recipe.command != "ingest":
         return
     run_id = str(recipe.settings["run"])

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD, ImageClassifier, current_encoder, fitting_heads, image_classifiers, ship_encoder
 from jobs.prerequisites import require_images
 from jobs.runtime.config import ScoreSettings

@@ -1,14 +1,11 @@
 """`train`: the labels of a category and the stored embeddings become a head, an ONNX model beside the tables."""
 
-import json
-from dataclasses import asdict
-from datetime import UTC, datetime
-
 from jobs.job import Job, Summary
 from jobs.labels import sets
 from jobs.labels.embeddings import MOST_LABELS, LabelledEmbeddings, labelled_embeddings
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.model_recipe import ModelRecipe
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD, current_encoder
 from jobs.runtime import config, training_extra
 from models.errors import WinnowError
@@ -28,24 +25,19 @@ def run(job: Job, category: str) -> Summary:
     job.lake.require(tables.LABELS)
     encoder = current_encoder(job).digest
     recipe = _recipe(job, category, encoder)
-    before = _made_before(job, category)
-    if recipe.makes_the_same(before) and before is not None:
-        job.progress.note(f"train: the head of {category} is up to date")
-        return dict(before.result)
+    files = _files(category)
+    if (before := job.up_to_date(files.made_by(job.lake, recipe))) is not None:
+        return before
     with job.progress.step(f"train: gather the labels of {category}"):
         found = _examples(job, category, encoder)
     with job.progress.step(f"train: fit the head of {category}"):
         summary = _fit(job, category, encoder, found)
-    _keep_recipe(job, category, recipe, summary)
+    files.keep(job.lake, recipe.with_result(summary))
     return summary
 
 
 def _check(job: Job, category: str) -> None:
-    known = job.settings.categories
-    if category not in known:
-        have = f"it has {', '.join(known)}" if known else "it has none"
-        raise WinnowError(f"no category '{category}' in the settings, {have}: add [categories.{category}]")
-    own = known[category].model
+    own = job.settings.category(category).model
     if own is not None:
         raise WinnowError(
             f"{category} is scored by your own model {own.path}: remove categories.{category}.model to train"
@@ -61,23 +53,11 @@ def _recipe(job: Job, category: str, encoder: str) -> Recipe:
         "labels": config.fingerprint(job.settings.labels),
     }
     # Not the table signals: an encoder gives an image one embedding, whenever it was stored.
-    return Recipe("train", job.lake.inputs(tables.LABELS, tables.LABEL_QUEUE), settings)
+    return Recipe("train", job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_QUEUE), settings)
 
 
-def _made_before(job: Job, category: str) -> Recipe | None:
-    names = HEAD.format(category), RECIPE.format(category)
-    if not all(job.lake.has_file(name) for name in names):
-        return None
-    kept = json.loads(job.lake.read_file(names[1]))
-    # A head that was put there by other means is not the one that this recipe made.
-    made = kept["recipe"]["result"].get("model") == runtime.digest(job.lake.read_file(names[0]))
-    return Recipe(**kept["recipe"]) if made else None
-
-
-def _keep_recipe(job: Job, category: str, recipe: Recipe, summary: Summary) -> None:
-    made = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
-    kept = {"recipe": asdict(made), "trained_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    job.lake.write_file(RECIPE.format(category), json.dumps(kept, indent=1, sort_keys=True).encode())
+def _files(category: str) -> ModelRecipe:
+    return ModelRecipe(HEAD.format(category), RECIPE.format(category), "model", "trained_at")
 
 
 def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:

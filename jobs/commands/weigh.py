@@ -17,7 +17,8 @@ from jobs.facts import weights as facts
 from jobs.facts.reference import reference_of, with_words
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 from jobs.matching.nearest import nearest_by_embedding
 from jobs.models_in_use import current_encoder
 from jobs.prerequisites import require_kept, require_verdicts
@@ -121,18 +122,17 @@ def run(job: Job) -> Summary:
     lake, settings = job.lake, job.settings.weigh
     images = lake.require(tables.IMAGES)
     lake.require(tables.DUPLICATES)
-    require_verdicts(lake)
-    lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
+    now = lake.snapshot()
+    require_verdicts(now)
+    now.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
     require_kept(lake)
-    inputs = lake.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
+    inputs = now.inputs(tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
     encoder = current_encoder(job)
-    _check_compared(job, encoder.digest)
+    _check_compared(now, encoder.digest)
     asked = {**fingerprint(settings), "encoder": encoder.digest, "seed": job.settings.seed, "revision": _REVISION}
     recipe = Recipe("weigh", inputs, asked)
-    before = lake.made_by(recipe, *_WRITTEN)
-    if before is not None:
-        job.progress.note("weigh: up to date")
-        return dict(before.result)
+    if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
+        return before
     signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder.digest)
     with job.progress.step("weigh: gather the unfiltered reference"):
         reference = reference_of(
@@ -146,9 +146,9 @@ def run(job: Job) -> Summary:
         rows.unpersist()
 
 
-def _check_compared(job: Job, encoder: str) -> None:
+def _check_compared(now: Snapshot, encoder: str) -> None:
     """Makes sure that the search for duplicates ended, and had the encoder in use: so all images have signals of it."""
-    made, first = (job.lake.recipe(table) for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES))
+    made, first = (now.recipe(table) for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES))
     compared = made.settings.get("encoder", encoder) if made else encoder
     if compared != encoder:
         raise WinnowError(
@@ -187,7 +187,7 @@ def _weigh(job: Job, data: Gathered, dims: int, recipe: Recipe) -> Summary:
     summary = _checked_summary(job, data.kept, sums)
     with job.progress.step("weigh: write the curated set"):
         images = lake.read(tables.IMAGES)
-        done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
+        done = recipe.with_result(summary)
         lake.replace(tables.CURATED, lake.read(tables.WEIGHTS).join(images, "image_id"), done)
     return summary
 

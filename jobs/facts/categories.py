@@ -74,7 +74,7 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
     judged = scores.where("threshold is not null")
     nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _NEAREST)
     samples = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
-    recipe = lake.recipe(tables.THRESHOLDS)
+    recipe = lake.snapshot().recipe(tables.THRESHOLDS)
     said = recipe.result if recipe else {}
     names = dict.fromkeys([*settings.categories, *sorted(bins), *sorted(thresholds)])
     return tuple(

@@ -39,7 +39,8 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         lake: Any of its tables may be missing or empty.
         settings: The definitions of the categories, the number of groups and the seed.
     """
-    made = tuple(one for table in tables.ALL if (one := provenance(lake, table)))
+    now = lake.snapshot()
+    made = tuple(one for table in tables.ALL if (one := provenance(lake, now, table)))
     rows = {one.table: one.rows for one in made}
     return Facts(
         funnel=funnel(lake, rows),

@@ -13,7 +13,8 @@ from jobs.facts import duplicates, sentences
 from jobs.facts.funnel import filtered_by, funnel
 from jobs.facts.weights import reach
 from jobs.lake import tables
-from jobs.lake.lake import Commit, Lake
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Commit
 
 _SOURCES = 50
 _KEYWORDS = 20
@@ -32,7 +33,8 @@ def origin(lake: Lake) -> dict[str, Any]:
         `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` (those that filtering moved beyond doubt) and
         `software`; JSON values only, null for NaN.
     """
-    commits = {table.name: commit for table in tables.ALL if (commit := lake.commit(table))}
+    now = lake.snapshot()
+    commits = {table.name: commit for table in tables.ALL if (commit := now.commit(table))}
     encoder = _setting(commits.get(tables.CURATED.name), "encoder")
     return {
         "counts": _counts(lake, commits),

@@ -7,7 +7,9 @@ from datetime import datetime
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.lake.lake import Lake, Version
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Version
+from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
 
 _MODELS = 40
@@ -26,9 +28,9 @@ class Provenance:
     seconds: float | None = None
 
 
-def provenance(lake: Lake, table: Table) -> Provenance | None:
+def provenance(lake: Lake, now: Snapshot, table: Table) -> Provenance | None:
     """Of the table's newest version; None where it is not there."""
-    commit = lake.commit(table)
+    commit = now.commit(table)
     if commit is None:
         return None
     return Provenance(

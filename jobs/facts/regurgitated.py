@@ -108,7 +108,7 @@ def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
         lake: Holds the table.
         settings: For the confidence, where the table does not say it.
     """
-    recipe = lake.recipe(tables.REGURGITATION)
+    recipe = lake.snapshot().recipe(tables.REGURGITATION)
     confidence = float(recipe.settings.get("confidence", 0) if recipe else 0) or settings.regurgitation.confidence
     best = _best(lake.read(tables.REGURGITATION))
     counts = best.groupBy("distance").agg(

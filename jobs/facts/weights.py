@@ -125,7 +125,7 @@ def reach(lake: Lake, quality: Row | None) -> Reach | None:
     """
     if quality is None or quality.beyond_reach is None or not isfinite(quality.beyond_reach):
         return None
-    recipe = lake.recipe(tables.WEIGHT_QUALITY)
+    recipe = lake.snapshot().recipe(tables.WEIGHT_QUALITY)
     sample = int(recipe.settings.get("reach_sample", _REACH_SAMPLE)) if recipe else _REACH_SAMPLE
     removed, kept = (min(sample, count) for count in (quality.reference - quality.kept, quality.kept))
     return Reach(quality.beyond_reach, *beyond_chance(quality.beyond_reach, removed, kept, _CONFIDENCE))

@@ -29,6 +29,10 @@ class LakeFiles:
         self._spark = spark
         self._uri = uri
 
+    def path(self, name: str) -> str:
+        """The address of a file or folder."""
+        return posixpath.join(self._uri, name)
+
     @property
     def address(self) -> str:
         """The folder with its scheme and host, absolute: `file:/data/lake`, `s3a://bucket/lake`."""
@@ -53,6 +57,26 @@ class LakeFiles:
             found = filesystem.listStatusIterator(path)
             while found.hasNext():
                 yield found.next().getPath().getName()
+
+    def modified(self, name: str) -> Iterator[tuple[str, int]]:
+        """Names as `names` gives them, each with the time of its last change, in ms since 1970."""
+        filesystem, path = self._hadoop(name)
+        if filesystem.exists(path):
+            found = filesystem.listStatusIterator(path)
+            while found.hasNext():
+                status = found.next()
+                yield status.getPath().getName(), int(status.getModificationTime())
+
+    def lines(self, name: str) -> Iterator[str]:
+        """The lines of a text file in UTF-8, read as they are asked for."""
+        filesystem, path = self._hadoop(name)
+        text = self._jvm.java.io.InputStreamReader(filesystem.open(path), "UTF-8")
+        reader = self._jvm.java.io.BufferedReader(text)
+        try:
+            while (line := reader.readLine()) is not None:
+                yield str(line)
+        finally:
+            reader.close()
 
     def read(self, name: str) -> bytes:
         """The bytes of a file.

@@ -1,15 +1,10 @@
-"""The only place that reads and writes Delta tables: one folder or URI, one sub-folder for each table."""
+"""The only code that reads and writes a lake's Delta tables: one folder or URI, one sub-folder for each table."""
 
 import json
 import posixpath
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
-from typing import Any, TypedDict
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -19,83 +14,17 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.lake import marker
 from jobs.lake.files import LakeFiles
-from jobs.lake.tables import ALL, Table
+from jobs.lake.log import DeltaLog
+from jobs.lake.ownership import Ownership
+from jobs.lake.recipe import Recipe, recipe_in
+from jobs.lake.snapshot import Snapshot
+from jobs.lake.tables import Table
 from jobs.runtime.session import overridden
 from models.errors import WinnowError
 
 _FEW_FILES = 20_000
 _STAGING = "_staging/"
-_SHOWN = 3
-# What a write leaves that is killed before Delta's first commit.
-_OF_KILLED_WRITE = r"_delta_log|_temporary|\.?part-\d{5}-[0-9a-f-]{36}.*"
-
-# What Delta calls commits that lay a table's rows out anew, tidy its files or set its properties, and change no row.
-_UPKEEP = (
-    "OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "FSCK", "CLUSTER BY", "COMPUTE STATS", "UPGRADE PROTOCOL",
-    "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT", "DROP CONSTRAINT", "ADD COLUMNS", "CHANGE COLUMN",
-)  # fmt: skip
-
-
-class Version(TypedDict):
-    """Which rows of a table were read.
-
-    A version's number alone does not say it: a table that was removed and written anew counts from 0 again.
-
-    Attributes:
-        version: Delta's number of it.
-        id: Delta's id of the table; None where an earlier version of Winnow did not note it.
-    """
-
-    version: int
-    id: str | None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a table was made from; kept in the table's own commit, so that data and provenance cannot part.
-
-    Attributes:
-        command: The command that made it.
-        inputs: Version of each table it read, by name; None for a table that was not there.
-        settings: Every setting (and model digest) that its rows depend on; JSON values only.
-        result: What the command found out and reports again when it is skipped; not part of the identity.
-    """
-
-    command: str
-    inputs: Mapping[str, Version | None] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The recipe as one line of JSON, keys sorted."""
-        parts = {"command": self.command, "inputs": dict(self.inputs), "settings": dict(self.settings)}
-        return json.dumps({**parts, "result": dict(self.result)}, sort_keys=True)
-
-    def makes_the_same(self, other: "Recipe | None") -> bool:
-        """Whether both give the same rows: same command, inputs and settings."""
-        if other is None:
-            return False
-        mine, theirs = (json.loads(r.to_json()) for r in (self, other))
-        return all(mine[k] == theirs[k] for k in ("command", "inputs", "settings"))
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One version of a table.
-
-    Attributes:
-        version: Delta's number of it.
-        written_at: When it was committed, in UTC.
-        recipe: How it was made; None when something other than Winnow wrote it.
-        seconds: From the command's start to this commit; None where it was not noted.
-    """
-
-    version: int
-    written_at: datetime
-    recipe: Recipe | None
-    seconds: float | None = None
 
 
 class Lake:
@@ -117,7 +46,6 @@ class Lake:
         if not uri.strip():
             raise WinnowError("the lake has an empty address: name a folder, as in `--lake FOLDER`")
         self.uri = uri.rstrip("/") or "/"
-        self._marked = False
         self.begin()
 
     def begin(self) -> None:
@@ -132,13 +60,11 @@ class Lake:
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been written."""
-        # Delta also takes a folder inside a table for that table; only one with a log of its own is meant.
-        has_log = self._files.exists(f"{table.name}/_delta_log")
-        return has_log and bool(DeltaTable.isDeltaTable(self.spark, self.path(table.name)))
+        return self._log.exists(table.name)
 
-    def version(self, table: Table) -> int | None:
-        """The table's newest Delta version; None when it is not there."""
-        return int(self._last_commit(table)["version"]) if self.exists(table) else None
+    def snapshot(self) -> Snapshot:
+        """Which versions the tables are at now: what a command decides by before it works."""
+        return Snapshot(self._log)
 
     def read(self, table: Table) -> DataFrame:
         """The table as it stands; no rows, with its schema, when it has not been written.
@@ -152,7 +78,7 @@ class Lake:
             # The limit shows Spark's optimiser that there are no rows, and it drops joins with them.
             return self.spark.createDataFrame([], table.schema).limit(0)
         found = self.spark.read.format("delta").load(self.path(table.name))
-        self._refuse(table, table.lacks(found.columns))
+        self._ownership.refuse_foreign(table, found.columns)
         added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in found.columns}
         return found.withColumns(added) if added else found
 
@@ -174,12 +100,9 @@ class Lake:
 
     def read_made(self, table: Table, recipe: Recipe) -> DataFrame | None:
         """The newest version of the table that was made by a recipe; None where there is none, or it is gone."""
-        if not self.exists(table):
-            return None
-        history = DeltaTable.forPath(self.spark, self.path(table.name)).history()
-        for commit in history.select("version", "userMetadata").orderBy(F.desc("version")).toLocalIterator():
-            if recipe.makes_the_same(_told(commit.userMetadata)[0]):
-                return self.read_version(table, commit.version)
+        for entry in self._log.entries(table.name):
+            if recipe.makes_the_same(recipe_in(entry.user_metadata)[0]):
+                return self.read_version(table, entry.version)
         return None
 
     @property
@@ -275,7 +198,7 @@ class Lake:
         if not self.exists(table):
             return
         self.mark()
-        self._require_ours(table)
+        self._ownership.require_ours(table)
         spoken_for = "spark.databricks.delta.commitInfo.userMetadata"
         equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
         merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
@@ -283,72 +206,14 @@ class Lake:
         with overridden(self.spark, {spoken_for: self._metadata(recipe)}):
             merge.whenMatchedDelete().execute()
 
-    def recipe(self, table: Table) -> Recipe | None:
-        """How the table's newest version was made; None when it is not there or was written by something else."""
-        if not self.exists(table):
-            return None
-        return _told(self._last_commit(table)["userMetadata"])[0]
-
-    def commit(self, table: Table) -> Commit | None:
-        """The table's newest version, when it was written and how; None when it is not there."""
-        if not self.exists(table):
-            return None
-        last = self._last_commit(table)
-        recipe, began_ms = _told(last["userMetadata"])
-        # The file system's clock may be another one.
-        seconds = None if began_ms is None else max(last["written_ms"] - began_ms, 0) / 1000
-        return Commit(int(last["version"]), datetime.fromtimestamp(last["written_ms"] / 1000, UTC), recipe, seconds)
-
     def rows_written(self, table: Table) -> int:
         """Rows that the table's newest commit wrote, as Delta counted them."""
-        return int(self._last_commit(table)["operationMetrics"].get("numOutputRows", 0))
-
-    def inputs(self, *tables: Table) -> dict[str, Version | None]:
-        """The present version of each table, for a `Recipe`."""
-        return {table.name: self._present(table) for table in tables}
-
-    def _present(self, table: Table) -> Version | None:
-        version = self.version(table)
-        if version is None:
-            return None
-        detail = DeltaTable.forPath(self.spark, self.path(table.name)).detail()
-        return Version(version=version, id=str(detail.select("id").collect()[0].id))
-
-    def made_by(self, recipe: Recipe, *tables: Table) -> Recipe | None:
-        """How the last of a command's tables was made, with its result, if a recipe makes all of them; else None.
-
-        The last one alone does not tell: a run with other settings that was stopped has replaced those before it.
-        """
-        found = [self.recipe(table) for table in tables]
-        return found[-1] if all(recipe.makes_the_same(one) for one in found) else None
-
-    def newer(self, table: Table, *inputs: Table) -> list[str]:
-        """Names of the tables that are not what they were when another was made from them.
-
-        Args:
-            table: What was made; nothing is newer where it is not there, or was written by something else.
-            inputs: The tables to look at; all that it was made from if none are named.
-        """
-        made = self.recipe(table)
-        if made is None:
-            return []
-        looked_at = [one for one in inputs or ALL if one.name in made.inputs]
-        return [name for name, version in self.inputs(*looked_at).items() if not _as_noted(made.inputs[name], version)]
-
-    def require_current(self, table: Table, *inputs: Table) -> None:
-        """Makes sure that a table was made from others as they are now.
-
-        Raises:
-            WinnowError: It was not; the message names the command that makes it anew.
-        """
-        newer = self.newer(table, *inputs)
-        if newer:
-            older = f"table '{table.name}' is older than {', '.join(newer)}"
-            raise WinnowError(f"{older}: run `winnow {table.maker}` first")
+        entry = self._log.newest(table.name)
+        return 0 if entry is None else entry.rows
 
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         self.mark()
-        self._require_ours(table)
+        self._ownership.require_ours(table)
         columns = [rows[f.name].cast(f.dataType) for f in table.schema.fields]
         writer = rows.select(*[c.alias(f.name) for c, f in zip(columns, table.schema.fields, strict=True)]).write
         writer = writer.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
@@ -362,17 +227,6 @@ class Lake:
     def _metadata(self, recipe: Recipe) -> str:
         # When the command began, and not how long it took: this is said before Delta does the work.
         return json.dumps({**json.loads(recipe.to_json()), "began_ms": self._began_ms})
-
-    def _last_commit(self, table: Table) -> Mapping[str, Any]:
-        """The newest commit that may have changed rows."""
-        delta, written = DeltaTable.forPath(self.spark, self.path(table.name)), F.unix_millis("timestamp")
-        wanted = "version", "operation", "userMetadata", "operationMetrics", written.alias("written_ms")
-        last: dict[str, Any] = delta.history(1).select(*wanted).collect()[0].asDict()
-        if last["operation"] not in _UPKEEP:
-            return last
-        changes = delta.history().where(~F.col("operation").isin(*_UPKEEP))
-        before = changes.orderBy(F.desc("version")).select(*wanted).take(1)
-        return before[0].asDict() if before else last
 
     # Files beside the tables (models, the report) -------------------------------------------------------------------
 
@@ -407,11 +261,7 @@ class Lake:
         Raises:
             WinnowError: There is none, or a later Winnow made it.
         """
-        if not self._is_marked() and not self._has_table():
-            raise WinnowError(
-                f"{self.uri} is no lake of Winnow's: {self._found()}; check --lake, or make a lake in a new folder by "
-                "`winnow ingest SOURCE... --lake FOLDER`"
-            )
+        self._ownership.require_made()
 
     def require_room(self, *tables: Table) -> None:
         """Makes sure that the folder is a lake or can become one; writes nothing.
@@ -423,13 +273,7 @@ class Lake:
             WinnowError: The folder holds something else, something else lies in the place of one of the tables, or a
                 later Winnow made the lake.
         """
-        if not self._is_marked() and not self._is_free() and not self._has_table():
-            raise WinnowError(
-                f"{self.uri} is no lake of Winnow's and not empty: {self._found()}; nothing was written: name a new or "
-                f"empty folder, as in `--lake {self.uri}-lake`"
-            )
-        for table in tables:
-            self._require_ours(table)
+        self._ownership.require_room(*tables)
 
     def mark(self) -> None:
         """Marks the folder as a lake of Winnow's, unless that has been done; makes it where it is not there.
@@ -437,12 +281,7 @@ class Lake:
         Raises:
             WinnowError: As `require_room`.
         """
-        if self._marked:
-            return
-        self.require_room()
-        if not self._marked:
-            self._files.write(marker.FILE, marker.written())
-            self._marked = True
+        self._ownership.mark()
 
     def drop(self, table: Table) -> None:
         """Deletes a table with its history; nothing where it is not there.
@@ -452,7 +291,7 @@ class Lake:
         """
         if self.exists(table):
             self.mark()
-            self._require_ours(table)
+            self._ownership.require_ours(table)
             self._files.delete(table.name)
 
     def delete_staging(self, name: str) -> None:
@@ -470,87 +309,16 @@ class Lake:
     def _files(self) -> LakeFiles:
         return LakeFiles(self.spark, self.uri)
 
-    def _is_marked(self) -> bool:
-        if not self._marked and self._files.exists(marker.FILE):
-            marker.check(self._files.read(marker.FILE), self.path(marker.FILE))
-            self._marked = True
-        return self._marked
+    @cached_property
+    def _log(self) -> DeltaLog:
+        return DeltaLog(self.spark, self._files)
 
-    def _has_table(self) -> bool:
-        """Whether the folder holds a table of Winnow's, as an unmarked lake of 0.1.0 does."""
-        return any(self._lacking(table) == [] for table in ALL)
-
-    def _is_free(self) -> bool:
-        """Whether there is no folder yet, or an empty one; half a marker is what a killed command leaves."""
-        if self._files.kind() == "file":
-            return False
-        return all(marker.FILE in name for name in self._files.names())
-
-    def _found(self) -> str:
-        kind = self._files.kind()
-        if kind != "folder":
-            return "it is a file" if kind else "there is no such folder"
-        names = sorted(islice(self._files.names(), _SHOWN + 1))
-        more = " …" if len(names) > _SHOWN else ""
-        return f"it holds {', '.join(names[:_SHOWN])}{more}" if names else "it is an empty folder"
-
-    def _lacking(self, table: Table) -> list[str] | None:
-        """The columns of a table that the Delta table under its name is without; None where there is no such table."""
-        if not self.exists(table):
-            return None
-        return table.lacks(self.spark.read.format("delta").load(self.path(table.name)).columns)
-
-    def _require_ours(self, table: Table) -> None:
-        """Makes sure that what lies under a table's name may be written over.
-
-        Raises:
-            WinnowError: It is a Delta table of other columns, or a folder or file with something else in it.
-        """
-        lacking = self._lacking(table)
-        if lacking is not None:
-            self._refuse(table, lacking)
-            return
-        of_killed = re.compile("|".join([_OF_KILLED_WRITE, *(f"{re.escape(name)}=.*" for name in table.partition)]))
-        is_file = self._files.kind(table.name) == "file"
-        others = [table.name] if is_file else (n for n in self._files.names(table.name) if not of_killed.fullmatch(n))
-        shown = sorted(islice(others, _SHOWN))
-        if shown:
-            raise WinnowError(
-                f"{self.path(table.name)} is no Delta table and holds {', '.join(shown)}, where the table "
-                f"'{table.name}' is to be written: move it out of the lake, or name another --lake"
-            )
-
-    def _refuse(self, table: Table, lacking: list[str]) -> None:
-        if lacking:
-            raise WinnowError(
-                f"{self.path(table.name)} is a Delta table without the columns {', '.join(lacking)}, so it is not "
-                f"Winnow's table '{table.name}': move it out of the lake, or name another --lake"
-            )
+    @cached_property
+    def _ownership(self) -> Ownership:
+        return Ownership(self.spark, self.uri, self._files, self._log)
 
 
 def _staging(name: str) -> str:
     if not name.startswith(_STAGING) or ".." in name.split("/") or name == _STAGING:
         raise ValueError(f"{name!r} is not below {_STAGING}")
     return name
-
-
-def _as_noted(noted: Version | None, present: Version | None) -> bool:
-    if noted is None or present is None:
-        return noted is present
-    # An earlier version of Winnow noted the number alone.
-    return noted["version"] == present["version"] and noted["id"] in (None, present["id"])
-
-
-def _told(metadata: str | None) -> tuple[Recipe | None, int | None]:
-    """The recipe in a commit's metadata, and when its command began, in ms since 1970; None if it is not Winnow's."""
-    try:
-        parts = json.loads(metadata or "")
-    except ValueError:
-        return None, None
-    if not isinstance(parts, dict) or not {"command", "inputs", "settings"} <= parts.keys():
-        return None, None
-    parts.pop("seconds", None)  # An earlier version said how long a command had taken before it wrote.
-    began_ms = parts.pop("began_ms", None)
-    # An earlier version noted numbers alone.
-    read = {name: Version(version=of, id=None) if isinstance(of, int) else of for name, of in parts["inputs"].items()}
-    return Recipe(**{**parts, "inputs": read}), began_ms

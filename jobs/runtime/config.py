@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from jobs.runtime import keyword_lists
-from models.errors import SettingsError
+from models.errors import SettingsError, WinnowError
 from models.inference.classifier import ImageModel
 from models.inference.onnx_image_spec import ImageInput
 
@@ -247,6 +247,23 @@ class Settings(_Section):
     regurgitation: RegurgitationSettings
     report: ReportSettings
     export: ExportSettings
+
+    def category(self, name: str | None) -> CategorySettings:
+        """The settings of a category.
+
+        Args:
+            name: As the settings name it; None where nothing was named.
+
+        Raises:
+            WinnowError: The settings have none of that name; the message names those that they have.
+        """
+        if name in self.categories:
+            return self.categories[name]
+        have = f"they have {', '.join(self.categories)}" if self.categories else "they have none"
+        raise WinnowError(
+            f"no category '{name or ''}' in the settings, {have}: give its file or folder by --conf, or add "
+            f"[categories.{name or 'NAME'}]"
+        )
 
     @model_validator(mode="after")
     def _a_reason_has_one_meaning(self) -> Self:

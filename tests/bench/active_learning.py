@@ -33,7 +33,8 @@ from jobs.commands.label import next as label_next
 from jobs.commands.label.next import Request
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD
 from jobs.runtime import config
 from jobs.runtime.progress import Progress

@@ -20,7 +20,8 @@ from jobs.commands.label import serve
 from jobs.commands.label.serve import Options
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session

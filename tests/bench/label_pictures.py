@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from jobs.commands.label.page.pictures import Pictures
 from jobs.lake import image_files, tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.session import get_session
 

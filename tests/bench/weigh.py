@@ -20,7 +20,8 @@ from jobs.commands import audit, weigh
 from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress

@@ -9,7 +9,8 @@ from pyspark.sql import Row
 from jobs.commands.dedup import command as dedup
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress

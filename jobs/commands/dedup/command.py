@@ -19,7 +19,7 @@ from jobs.commands.dedup.pair_search import Effort, Search
 from jobs.commands.dedup.search_recall import Look, Measured, SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.matching.rule import Rule, rule_for
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
@@ -50,15 +50,14 @@ def run(job: Job) -> Summary:
     lake, settings = job.lake, job.settings
     require_images(lake)
     lake.require(tables.SIGNALS)
-    require_verdicts(lake)
+    now = lake.snapshot()
+    require_verdicts(now)
     rule = rule_for(job)
-    inputs = lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
+    inputs = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
     asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
     recipe = Recipe("dedup", inputs, asked)
-    before = lake.made_by(recipe, *_WRITTEN)
-    if before is not None:
-        job.progress.note("dedup: up to date")
-        return dict(before.result)
+    if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
+        return before
     if rule.strict:
         thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     compared = _gather(job, rule, recipe)
@@ -152,7 +151,7 @@ def _deduplicate(job: Job, compared: Compared, rule: Rule, recipe: Recipe) -> Su
     with job.progress.step("dedup: check and write"):
         summary = _checked_summary(job, compared.images, gone, measured.whole, taken.whole.skipped)
         _warn_of_far_members(job, gone, rule.max_distance)
-        done = Recipe(recipe.command, recipe.inputs, recipe.settings, summary)
+        done = recipe.with_result(summary)
         lake.replace(tables.DUPLICATES, gone.where("passed"), done)
     for frame in (gone, losers, same, near, found):
         frame.unpersist()

@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 
 from jobs.commands.dedup.popular import POPULAR
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 
 # Settings with which pairs that were found once are still what a new search would find.
 _SEARCH = (
@@ -43,7 +44,7 @@ def latest(lake: Lake, recipe: Recipe) -> History | None:
         lake: Where it wrote.
         recipe: Of the run that is about to start.
     """
-    before = lake.recipe(tables.DUPLICATES)
+    before = lake.snapshot().recipe(tables.DUPLICATES)
     if before is None or not _alike(before, recipe, _SEARCH):
         return None
     then, now = before.inputs["signals"], recipe.inputs["signals"]

@@ -69,8 +69,9 @@ def run(job: Job, directory: str, format: str) -> Summary:
     lake, settings = job.lake, job.settings
     require_kept(lake)
     curated = lake.require(tables.CURATED)
-    lake.require_current(tables.CURATED)
-    commit = lake.commit(tables.CURATED)
+    now = lake.snapshot()
+    now.require_current(tables.CURATED)
+    commit = now.commit(tables.CURATED)
     assert commit is not None  # required above
     wanted = {"format": format, "lake": lake.uri, "curated": made_from(commit), "seed": settings.seed}
     wanted["shard_samples"] = settings.export.shard_samples if format in _WRITERS else None

@@ -9,7 +9,7 @@ from jobs.commands.filter import rules as filter_rules
 from jobs.job import Job, Summary
 from jobs.labels import resolved
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import current_models
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.scoring.gaps import undecodable, unscored
@@ -29,15 +29,14 @@ def run(job: Job) -> Summary:
     """
     lake, categories, rules = job.lake, sorted(job.settings.categories), dict(job.settings.filter.rules)
     filter_rules.check(lake.require(tables.IMAGES), rules)
+    now = lake.snapshot()
     check_forgotten(job)
     models = current_models(job) if categories else {}
     asked = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
-    recipe = Recipe("filter", lake.inputs(*_inputs(categories)), asked)
+    recipe = Recipe("filter", now.inputs(*_inputs(categories)), asked)
     if not categories and not rules:
         job.progress.note("filter: no category is configured, so every image that can be decoded is kept")
-    if recipe.makes_the_same(lake.recipe(tables.VERDICTS)):
-        job.progress.note("filter: the table verdicts is up to date")
-    else:
+    if job.up_to_date(now.made_by(recipe, tables.VERDICTS)) is None:
         with job.progress.step("filter: judge every image"):
             lake.replace(tables.VERDICTS, _judged(job, models), recipe)
     with job.progress.step("filter: count the verdicts"):
@@ -50,7 +49,7 @@ def check_forgotten(job: Job) -> None:
     Raises:
         WinnowError: Names a category or rule of the last filtering that is neither there nor in `filter.forget`.
     """
-    before, settings = job.lake.recipe(tables.VERDICTS), job.settings
+    before, settings = job.lake.snapshot().recipe(tables.VERDICTS), job.settings
     if before is None:
         if job.lake.exists(tables.VERDICTS):
             job.progress.warn(

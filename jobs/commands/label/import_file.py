@@ -11,7 +11,7 @@ from jobs.labels import files
 from jobs.labels.files import UNREADABLE
 from jobs.labels.resolved import ORIGINS, resolved
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 
 _LABEL = tuple(tables.LABELS.schema.names)
 _FAULT = tuple(tables.LABEL_FAULTS.schema.names)

@@ -75,9 +75,12 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
     known, lake = job.settings.categories, job.lake
     if category is None and len(known) == 1:
         category = next(iter(known))
-    if category is None or category not in known:
-        have = f"the settings have {', '.join(known)}" if known else "the settings have none"
-        raise WinnowError(f"tasks for Label Studio are of one category, not of {category}: {have}, give --category")
+    if category is None:
+        have = f"they have {', '.join(known)}" if known else "they have none"
+        raise WinnowError(
+            f"tasks for Label Studio are of one category, and the settings name several or none, {have}: name it, as `--category NAME`"
+        )
+    described = job.settings.category(category)
     lake.require(tables.IMAGES)
     queued = waiting(lake.read(tables.LABEL_QUEUE), lake.read(tables.LABELS), category)
     with job.progress.step(f"label: export tasks of {category} to {file}"):
@@ -88,7 +91,7 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
         try:
             small = lake.stage(f"{STAGING}/small", rows)
             made = (row for part in lake.fetch(f"{STAGING}/sorted", small.orderBy("turn")) for row in part.to_pylist())
-            found = write(made, file, category, known[category])
+            found = write(made, file, category, described)
         finally:
             lake.delete_staging(STAGING)
     if not found.tasks:

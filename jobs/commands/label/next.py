@@ -13,7 +13,7 @@ from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job, Summary
 from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.models_in_use import current_encoder
 from jobs.prerequisites import require_images
 from models.errors import WinnowError
@@ -66,13 +66,7 @@ def run(job: Job, request: Request) -> Picked:
 
 
 def _check(job: Job, request: Request) -> None:
-    known = job.settings.categories
-    if request.category not in known:
-        have = f"they have {', '.join(known)}" if known else "they have none"
-        raise WinnowError(
-            f"no category '{request.category}' in the settings, {have}: give its file or folder by --conf, "
-            "or add [categories.NAME]"
-        )
+    job.settings.category(request.category)
     if request.strategy not in STRATEGIES:
         raise WinnowError(f"no strategy '{request.strategy}': choose one of {', '.join(STRATEGIES)}")
     if request.like and request.strategy != "seed":

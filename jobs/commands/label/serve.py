@@ -74,7 +74,8 @@ def serve(job: Job, category: str, options: Options, body: Callable[[str], None]
     Raises:
         WinnowError: As `run`.
     """
-    settings = _category(job, category)
+    settings = job.settings.category(category)
+    job.lake.require(tables.IMAGES)
     folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
     with _listening(options) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
@@ -115,15 +116,6 @@ def _set_out(job: Job, category: str, options: Options, journal: Journal) -> tup
     with job.progress.step("label serve: read the first pictures"):
         clerk.fetch_first(desk)
     return desk, clerk, pictures
-
-
-def _category(job: Job, category: str) -> CategorySettings:
-    known = job.settings.categories
-    if category not in known:
-        have = f"it has {', '.join(known)}" if known else "it has none"
-        raise WinnowError(f"no category '{category}' in the settings, {have}: add [categories.{category}]")
-    job.lake.require(tables.IMAGES)
-    return known[category]
 
 
 def _examples(settings: CategorySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from jobs.commands.label.page import store
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 
@@ -38,8 +38,7 @@ def run(job: Job, request: Request) -> Summary:
         WinnowError: The category is not in the settings, nothing is queued for it, or the truth cannot be read.
     """
     category, labeller = request.category, request.labeller
-    if category not in job.settings.categories:
-        raise WinnowError(f"no category '{category}' in the settings: add [categories.{category}]")
+    job.settings.category(category)
     labels = job.lake.read(tables.LABELS)
     queue = store.queue(job.lake.require(tables.LABEL_QUEUE), labels, category)
     mine = labels.where((F.col("category") == category) & (F.col("annotator") == labeller.name))

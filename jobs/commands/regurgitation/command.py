@@ -17,7 +17,9 @@ from jobs.facts import sentences
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
 from jobs.lake import image_files, tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 from jobs.matching import nearest
 from jobs.matching.rule import Rule, rule_for
 from jobs.models_in_use import ship_encoder
@@ -41,6 +43,10 @@ _TASKS_PER_CORE = 4
 _CLOSE = 0.45
 _STRICTER_BEYOND = 5  # times: of what a pair may lack in likeness, once its hashes are not close
 _GENERATED_OF_A_PASS = 50_000  # their signals are on the driver, about 1 kB each
+
+
+# In the order in which they are written.
+_WRITTEN = (tables.REGURGITATION_FAULTS, tables.REGURGITATION_PAIRS, tables.REGURGITATION)
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,11 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
     lake.require(tables.SIGNALS)
     comparison = comparison_for(job)
     found = find(lake.spark, generated, format, job.settings.ingest)
-    recipe = _recipe(job, comparison, found)
-    before = lake.made_by(recipe, tables.REGURGITATION_FAULTS, tables.REGURGITATION_PAIRS, tables.REGURGITATION)
-    if before is not None and lake.has_file(contact_sheet.FILE):
-        job.progress.note("regurgitation: up to date")
-        return dict(before.result)
+    now = lake.snapshot()
+    recipe = _recipe(job, comparison, found, now)
+    made = now.made_by(recipe, *_WRITTEN) if lake.has_file(contact_sheet.FILE) else None
+    if (before := job.up_to_date(made)) is not None:
+        return before
     pool = _pool(job, comparison)
     with_rows = inspect.source_rows(lake.spark, found, job.settings.ingest)
     try:
@@ -289,8 +295,8 @@ def _matrix(collected: pa.Table) -> NDArray[np.float32]:
 # Steps ----------------------------------------------------------------------------------------------------------------
 
 
-def _recipe(job: Job, comparison: Comparison, found: Sequence[Source]) -> Recipe:
-    inputs = job.lake.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
+def _recipe(job: Job, comparison: Comparison, found: Sequence[Source], now: Snapshot) -> Recipe:
+    inputs = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
     read = hashlib.sha256("".join(f"{s.path}\0{s.fingerprint}\0" for s in found).encode("utf-8", "replace"))
     settings = {**fingerprint(job.settings.regurgitation), **vars(comparison.rule)}
     found_by = {"max_distance": comparison.max_distance, "sources": read.hexdigest(), "revision": _REVISION}
@@ -370,7 +376,7 @@ def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
         lake.replace(tables.REGURGITATION_PAIRS, contact_sheet.stored(shown, lake.spark), recipe)
         address = contact_sheet.write(lake, shown, summary)
         summary = {**summary, "contact sheet": address}
-        lake.replace(tables.REGURGITATION, pairs, Recipe(recipe.command, recipe.inputs, recipe.settings, summary))
+        lake.replace(tables.REGURGITATION, pairs, recipe.with_result(summary))
     return summary
 
 

@@ -10,7 +10,7 @@ from jobs.commands.calibrate import ScoredLabels
 from jobs.job import Job
 from jobs.labels import random_order, sets
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -117,7 +117,7 @@ def test_summary_tells_threshold_recall_and_precision_also_when_up_to_date(job):
     assert first == second
     assert first["boats: recall at least"] == "0.5848 (confidence 0.8)"
     assert first["boats: precision about"].startswith("100.0% (")
-    assert job.lake.version(tables.THRESHOLDS) == 0
+    assert job.lake.snapshot().version(tables.THRESHOLDS) == 0
 
 
 def test_a_sample_that_is_no_random_one_is_told_and_noted_also_when_up_to_date(job, spark):

@@ -9,7 +9,8 @@ from jobs import prerequisites
 from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.matching import rule
 from jobs.models_in_use import current_encoder
 from jobs.runtime import config
@@ -58,7 +59,7 @@ def test_another_image_that_lay_where_one_was_given_up_is_missing(lake: Lake) ->
 def test_what_was_scored_or_calibrated_after_the_filter_is_not_passed_over(lake: Lake) -> None:
     filled(lake)
     verdicts = lake.read(tables.VERDICTS).localCheckpoint()
-    inputs = lake.inputs(tables.IMAGES, tables.THRESHOLDS, tables.LABELS)
+    inputs = lake.snapshot().inputs(tables.IMAGES, tables.THRESHOLDS, tables.LABELS)
     lake.replace(tables.VERDICTS, verdicts, Recipe("filter", inputs))
     # People go on labelling.
     lake.replace(tables.LABELS, lake.read(tables.LABELS), Recipe("label"))
@@ -73,7 +74,7 @@ def test_what_was_scored_or_calibrated_after_the_filter_is_not_passed_over(lake:
 def test_images_that_came_after_the_filter_are_not_taken_for_kept(lake: Lake) -> None:
     filled(lake)
     verdicts = lake.read(tables.VERDICTS).localCheckpoint()
-    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", lake.inputs(tables.IMAGES)))
+    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", lake.snapshot().inputs(tables.IMAGES)))
     dedup.run(job_of(lake))
     another = lake.read(tables.IMAGES).limit(1).withColumn("image_id", F.lit("f" * 32))
     lake.append(tables.IMAGES, another, Recipe("ingest"))

@@ -66,16 +66,16 @@ def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     rows = [*pictures(), Picture("bad", b"text", "x")]
     first = write_tars(tmp_path / "tars", rows, 2)
     ingest.run(job, [str(first)], None)
-    versions = job.lake.inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
+    versions = job.lake.snapshot().inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
 
     again = ingest.run(job, [str(first)], None)
     assert again["unchanged"] == 2 and again["rows_read"] == 0
-    assert job.lake.inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES) == versions
+    assert job.lake.snapshot().inputs(tables.IMAGES, tables.QUARANTINE, tables.SOURCES) == versions
 
     moved = ingest.run(job, [str(write_folder(tmp_path / "folder", rows))], None)
     assert (moved["images"], moved["repeats"], moved["quarantined"]) == (0, len(CAPTIONS), 1)
     assert len(images_of(job)) == len(CAPTIONS)
-    assert job.lake.inputs(tables.IMAGES) == {"images": versions["images"]}
+    assert job.lake.snapshot().inputs(tables.IMAGES) == {"images": versions["images"]}
 
 
 def test_sources_are_read_again_where_the_images_were_removed_whenever_they_are_named(job: Job, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
 from jobs.commands.dedup.search_recall import SearchRecall
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from models.errors import LostRowsError
 from tests.jobs.commands.test_weigh import _fill
 

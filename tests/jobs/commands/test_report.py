@@ -21,7 +21,8 @@ from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe, Version
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe, Version
 from jobs.pages import thumbnails
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress

@@ -13,7 +13,7 @@ from jobs import models_in_use
 from jobs.commands import score
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.scoring import decode_pass
@@ -86,7 +86,7 @@ def found(job: Job, name: str) -> dict[str, float]:
 
 
 def versions(job: Job) -> dict[str, int | None]:
-    return job.lake.inputs(tables.SIGNALS, tables.SCORES, tables.QUARANTINE)
+    return job.lake.snapshot().inputs(tables.SIGNALS, tables.SCORES, tables.QUARANTINE)
 
 
 def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(job, tmp_path):
@@ -188,10 +188,10 @@ def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
     assert found(judged, "bright") == {"p0": 0.33, "p1": 0.33, "p2": 0.33, "p3": 1, "p4": 0}
 
     # Another column of the same file is another classifier: its scores are made, signals stay.
-    signed = job.lake.version(tables.SIGNALS)
+    signed = job.lake.snapshot().version(tables.SIGNALS)
     changed = with_categories(job, *category("reddish", channels, 1))
     assert score.run(changed)["images scored"] == 5
-    assert job.lake.version(tables.SIGNALS) == signed
+    assert job.lake.snapshot().version(tables.SIGNALS) == signed
     newest = models_in_use.current_models(changed)["reddish"]
     by_model = job.lake.read(tables.SCORES).where(F.col("model") == newest)
     assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)

@@ -12,7 +12,7 @@ from jobs.commands import train
 from jobs.job import Job
 from jobs.labels import embeddings, sets
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -192,7 +192,7 @@ def test_the_exported_head_says_what_it_was_made_of(job, spark):
 @pytest.mark.parametrize(
     ("category", "rows", "ids", "message"),
     [
-        ("planes", [], [], "no category 'planes' in the settings, it has boats, cars"),
+        ("planes", [], [], "no category 'planes' in the settings, they have boats, cars"),
         ("cars", [], [], r"scored by your own model cars\.onnx"),
         ("boats", [("id1", True, "import"), ("id2", False, "random")], [1, 2], "1 positive and 0 negative labels"),
         ("boats", [("id1", False, "import")], [1], "0 positive and 1 negative.*--strategy seed` finds images to label"),

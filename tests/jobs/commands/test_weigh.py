@@ -10,7 +10,7 @@ from jobs.commands import audit, weigh
 from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -167,17 +167,17 @@ def test_keywords_are_found_whatever_stands_between_their_words_and_told_where_t
 def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     first = weigh.run(job)
-    version = job.lake.version(tables.WEIGHTS)
-    assert weigh.run(job) == first and job.lake.version(tables.WEIGHTS) == version
+    version = job.lake.snapshot().version(tables.WEIGHTS)
+    assert weigh.run(job) == first and job.lake.snapshot().version(tables.WEIGHTS) == version
     other = Job(job.lake, config.load(overrides=["weigh.max_weight=1.0001"]), job.progress)
-    assert weigh.run(other)["clipped"] > 0 and job.lake.version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
+    assert weigh.run(other)["clipped"] > 0 and job.lake.snapshot().version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
 
 
 def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     lake = job.lake
-    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.inputs(tables.IMAGES)))
-    compared = Recipe("dedup", lake.inputs(tables.IMAGES, tables.VERDICTS), {"encoder": "another"})
+    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.snapshot().inputs(tables.IMAGES)))
+    compared = Recipe("dedup", lake.snapshot().inputs(tables.IMAGES, tables.VERDICTS), {"encoder": "another"})
     lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), compared)
     with pytest.raises(WinnowError, match=r"with encoder another, but .*: run `winnow score` and `winnow dedup` first"):
         weigh.run(job)
@@ -196,7 +196,7 @@ def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job,
         weigh.run(job)
     with pytest.raises(WinnowError, match="'weights' is older than images: run `winnow weigh` first"):
         audit.run(job)
-    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.inputs(tables.IMAGES)))
+    lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.snapshot().inputs(tables.IMAGES)))
     with pytest.raises(WinnowError, match="'duplicates' is older than images, verdicts: run `winnow dedup` first"):
         weigh.run(job)
 

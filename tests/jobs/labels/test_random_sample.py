@@ -9,7 +9,7 @@ from jobs.commands.label.strategies import random_sample as chance
 from jobs.job import Job
 from jobs.labels import random_sample
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 

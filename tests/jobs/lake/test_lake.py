@@ -10,7 +10,8 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe, Version
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe, Version
 from models.errors import WinnowError
 
 VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]
@@ -29,7 +30,7 @@ def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(l
     slow = lake.spark.createDataFrame(VERDICTS, schema).coalesce(1).mapInArrow(slowly, schema)
     lake.begin()
     lake.replace(tables.VERDICTS, slow, Recipe("filter", settings={"x": 1}))
-    told = lake.commit(tables.VERDICTS)
+    told = lake.snapshot().commit(tables.VERDICTS)
     assert told is not None and told.recipe == Recipe("filter", settings={"x": 1})
     assert told.seconds is not None and 2 <= told.seconds < 120
 
@@ -37,7 +38,7 @@ def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(l
 def test_a_table_that_is_not_there_has_no_rows_and_names_the_command_that_makes_it(lake: Lake) -> None:
     assert lake.read(tables.VERDICTS).columns == tables.VERDICTS.schema.names
     assert lake.read(tables.VERDICTS).count() == 0
-    assert lake.version(tables.VERDICTS) is None and lake.commit(tables.VERDICTS) is None
+    assert lake.snapshot().version(tables.VERDICTS) is None and lake.snapshot().commit(tables.VERDICTS) is None
     with pytest.raises(WinnowError, match="holds no table 'verdicts': run `winnow filter` first"):
         lake.require(tables.VERDICTS)
 
@@ -47,7 +48,7 @@ def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
     lake.append(tables.VERDICTS, both, Recipe("filter"))
     lake.remove(tables.VERDICTS, both.where("kept").select("image_id"), Recipe("undo"))
     assert [row.image_id for row in lake.read(tables.VERDICTS).collect()] == ["b" * 32]
-    assert lake.recipe(tables.VERDICTS) == Recipe("undo")
+    assert lake.snapshot().recipe(tables.VERDICTS) == Recipe("undo")
     first = lake.read_version(tables.VERDICTS, 0)
     assert first is not None and first.count() == 2
     assert lake.read_version(tables.VERDICTS, 99) is None
@@ -69,7 +70,7 @@ def test_a_version_whose_files_are_gone_is_gone(lake: Lake) -> None:
 
 
 def read_verdicts(lake: Lake) -> Recipe:
-    return Recipe("dedup", lake.inputs(tables.VERDICTS))
+    return Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS))
 
 
 def test_a_table_that_was_removed_and_made_anew_is_another_input(lake: Lake) -> None:
@@ -92,36 +93,36 @@ def test_inputs_that_an_earlier_version_noted_as_numbers_are_read_and_are_others
     noted: dict[str, Any] = {"verdicts": 0, "weights": None}
     lake.append(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", noted))
 
-    told = lake.recipe(tables.DUPLICATES)
+    told = lake.snapshot().recipe(tables.DUPLICATES)
 
     assert told and told.inputs == {"verdicts": Version(version=0, id=None), "weights": None}
-    assert not told.makes_the_same(Recipe("dedup", lake.inputs(tables.VERDICTS, tables.WEIGHTS)))
+    assert not told.makes_the_same(Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS, tables.WEIGHTS)))
 
 
 def test_what_was_made_from_another_version_is_told_with_the_command_that_makes_it_anew(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
     nothing = lake.read(tables.DUPLICATES)
-    lake.require_current(tables.DUPLICATES)
-    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS, tables.IMAGES)))
-    lake.require_current(tables.DUPLICATES)
+    lake.snapshot().require_current(tables.DUPLICATES)
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS, tables.IMAGES)))
+    lake.snapshot().require_current(tables.DUPLICATES)
 
     lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
 
-    lake.require_current(tables.DUPLICATES, tables.IMAGES)
-    assert lake.newer(tables.DUPLICATES) == ["verdicts"]
+    lake.snapshot().require_current(tables.DUPLICATES, tables.IMAGES)
+    assert lake.snapshot().newer(tables.DUPLICATES) == ["verdicts"]
     with pytest.raises(WinnowError, match="'duplicates' is older than verdicts: run `winnow dedup` first"):
-        lake.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
+        lake.snapshot().require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
 
 
 def test_of_inputs_that_an_earlier_version_noted_only_the_numbers_count(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
     early = Recipe("dedup", {"verdicts": Version(version=0, id=None), "weights": None})
     lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), early)
-    assert lake.newer(tables.DUPLICATES) == []
+    assert lake.snapshot().newer(tables.DUPLICATES) == []
 
     lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
 
-    assert lake.newer(tables.DUPLICATES) == ["verdicts"]
+    assert lake.snapshot().newer(tables.DUPLICATES) == ["verdicts"]
 
 
 def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake: Lake) -> None:
@@ -129,25 +130,27 @@ def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake
     wanted, other = (Recipe("dedup", settings={"max_distance": bits}) for bits in (31, 20))
     for table in (tables.PAIRS, tables.DUPLICATES):
         lake.replace(table, nothing[table], Recipe("dedup", settings={"max_distance": 31}, result={"kept": 3}))
-    made = lake.made_by(wanted, tables.PAIRS, tables.DUPLICATES)
-    assert made and made.result == {"kept": 3} and not lake.made_by(other, tables.PAIRS, tables.DUPLICATES)
+    made = lake.snapshot().made_by(wanted, tables.PAIRS, tables.DUPLICATES)
+    assert made and made.result == {"kept": 3} and not lake.snapshot().made_by(other, tables.PAIRS, tables.DUPLICATES)
 
     lake.replace(tables.PAIRS, nothing[tables.PAIRS], other)
 
-    assert lake.made_by(wanted, tables.PAIRS, tables.DUPLICATES) is None
-    assert lake.made_by(wanted, tables.DUPLICATES) and not lake.made_by(wanted, tables.DUPLICATES, tables.NEAR_MISSES)
+    assert lake.snapshot().made_by(wanted, tables.PAIRS, tables.DUPLICATES) is None
+    assert lake.snapshot().made_by(wanted, tables.DUPLICATES) and not lake.snapshot().made_by(
+        wanted, tables.DUPLICATES, tables.NEAR_MISSES
+    )
 
 
 def test_nothing_in_the_place_of_nothing_is_a_commit_with_its_recipe(lake: Lake) -> None:
     """Delta leaves such a commit out: a lake that grew and still holds no copies would ask for dedup for ever."""
     nothing = lake.read(tables.DUPLICATES)
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
-    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS)))
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS)))
     lake.append(tables.VERDICTS, rows(lake, "b" * 32), Recipe("filter"))
 
-    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.inputs(tables.VERDICTS)))
+    lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS)))
 
-    lake.require_current(tables.DUPLICATES)
+    lake.snapshot().require_current(tables.DUPLICATES)
     lake.append(tables.VERDICTS, lake.read(tables.VERDICTS).where("false"), Recipe("filter", settings={"more": 1}))
     assert lake.rows_written(tables.VERDICTS) == 0 and lake.read(tables.VERDICTS).count() == 2
 
@@ -155,7 +158,7 @@ def test_nothing_in_the_place_of_nothing_is_a_commit_with_its_recipe(lake: Lake)
 def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have_no_recipe(lake: Lake) -> None:
     for image_id in "ab":
         lake.append(tables.VERDICTS, rows(lake, image_id * 32), Recipe("filter", settings={"x": 1}))
-    before = lake.inputs(tables.VERDICTS)
+    before = lake.snapshot().inputs(tables.VERDICTS)
     delta = DeltaTable.forPath(lake.spark, lake.path("verdicts"))
 
     delta.optimize().executeCompaction()
@@ -163,13 +166,13 @@ def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have
     assert delta.history(1).select("operation").collect()[0][0] == "OPTIMIZE"
     lake.spark.sql(f"ALTER TABLE delta.`{lake.path('verdicts')}` SET TBLPROPERTIES (who = 'ann')")
     assert delta.history(1).select("operation").collect()[0][0] == "SET TBLPROPERTIES"
-    assert lake.recipe(tables.VERDICTS) == Recipe("filter", settings={"x": 1})
-    assert lake.inputs(tables.VERDICTS) == before and lake.rows_written(tables.VERDICTS) == 1
+    assert lake.snapshot().recipe(tables.VERDICTS) == Recipe("filter", settings={"x": 1})
+    assert lake.snapshot().inputs(tables.VERDICTS) == before and lake.rows_written(tables.VERDICTS) == 1
     for metadata in ("mended by hand", '{"who": "ann"}', "[1]"):
         writer = rows(lake, "c" * 32).write.format("delta").mode("append").option("userMetadata", metadata)
         writer.save(lake.path("verdicts"))
-        assert lake.recipe(tables.VERDICTS) is None
-    commit = lake.commit(tables.VERDICTS)
+        assert lake.snapshot().recipe(tables.VERDICTS) is None
+    commit = lake.snapshot().commit(tables.VERDICTS)
     assert commit and commit.recipe is None and commit.seconds is None
 
 

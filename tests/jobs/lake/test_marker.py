@@ -16,7 +16,8 @@ from jobs.commands.regurgitation import command as regurgitation
 from jobs.job import Job
 from jobs.lake import marker as lake_marker
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.sources.apart import require_apart
 from models.errors import WinnowError
 from tests.jobs.samples import pictures, write_folder, write_tars

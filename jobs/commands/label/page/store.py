@@ -10,7 +10,7 @@ from jobs.commands.label.page.assignment_queue import RANDOM, Queued
 from jobs.commands.label.page.journal import Batch, Decision
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Recipe, Version
+from jobs.lake.recipe import Recipe, Version
 
 # People label thousands. Of a longer queue the first unlabelled ones are served, the rest at the next start.
 MOST_QUEUED = 20_000
@@ -85,11 +85,11 @@ class Store:
 
     def changed(self) -> bool:
         """Whether the queue is another than when `queue` read it."""
-        return self._lake.inputs(tables.LABEL_QUEUE) != self._read_at
+        return self._lake.snapshot().inputs(tables.LABEL_QUEUE) != self._read_at
 
     def queue(self) -> list[Queued]:
         """The queued images; a bounded number."""
-        self._read_at = self._lake.inputs(tables.LABEL_QUEUE)
+        self._read_at = self._lake.snapshot().inputs(tables.LABEL_QUEUE)
         rows = queue(self._lake.read(tables.LABEL_QUEUE), self._lake.read(tables.LABELS), self._category)
         return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.orderBy("turn").collect()]
 

@@ -130,9 +130,9 @@ def test_neither_partitions_nor_adaptive_execution_nor_compiled_queries_change_a
 
 def test_a_second_run_is_up_to_date_and_another_distance_is_not(mixed: Mixed, tmp_path: Path) -> None:
     lake = Lake(mixed.lake.spark, shutil.copytree(mixed.lake.uri, tmp_path / "copy").as_posix())
-    version = lake.version(tables.DUPLICATES)
+    version = lake.snapshot().version(tables.DUPLICATES)
     dedup.run(job_of(lake))
-    assert lake.version(tables.DUPLICATES) == version
+    assert lake.snapshot().version(tables.DUPLICATES) == version
     dedup.run(job_of(lake, "dedup.max_distance=0"))
     assert {row.distance for row in lake.read(tables.DUPLICATES).collect()} == {0}
 

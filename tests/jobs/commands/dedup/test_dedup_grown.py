@@ -4,7 +4,8 @@ import pytest
 
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe, Table
+from jobs.lake.lake import Lake, Table
+from jobs.lake.recipe import Recipe
 from tests.jobs.hashed import (
     Picture,
     grown,

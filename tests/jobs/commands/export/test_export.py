@@ -21,7 +21,8 @@ from jobs.commands.export import command as export
 from jobs.facts import origin
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, WinnowError
@@ -62,7 +63,9 @@ def curate(lake: Lake) -> None:
     """All images kept, each with a weight of its own."""
     images = lake.read(tables.IMAGES)
     weight = (F.pmod(F.xxhash64("image_id"), F.lit(7)) / 7 + 0.5).alias("weight")
-    recipe = Recipe("weigh", lake.inputs(tables.IMAGES), {"encoder": "digest-of-an-encoder", "max_weight": 10.0})
+    recipe = Recipe(
+        "weigh", lake.snapshot().inputs(tables.IMAGES), {"encoder": "digest-of-an-encoder", "max_weight": 10.0}
+    )
     lake.replace(tables.CURATED, images.select("*", weight), recipe)
 
 
@@ -241,7 +244,7 @@ def test_the_metadata_is_croissant_and_says_how_to_make_the_set_again(source, sh
         "rows_read": 9, "repeats": 0, "quarantined": 0, "images": 9, "filtered": None, "duplicates": None, "curated": 9,
     }  # fmt: skip
     assert manifest["tables"]["curated"]["settings"]["max_weight"] == 10.0
-    assert manifest["tables"]["images"]["version"] == source[0].version(tables.IMAGES)
+    assert manifest["tables"]["images"]["version"] == source[0].snapshot().version(tables.IMAGES)
     assert [f["sha256"] for f in manifest["files"]] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(shards.glob("*.tar"))
     ]

@@ -9,7 +9,7 @@ from jobs.commands.filter import command as filter
 from jobs.commands.filter import rules as filter_rules
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.scoring import gaps
@@ -182,7 +182,7 @@ def test_every_image_gets_a_verdict_once(job, spark):
     assert rows == {"a": (True, 0), "b": (False, 2), "c": (False, 1)}
     counts = {"images": 3, "kept": 1, "filtered": 2}
     assert first == second == {**counts, "filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
-    assert job.lake.version(tables.VERDICTS) == 0
+    assert job.lake.snapshot().version(tables.VERDICTS) == 0
 
 
 def test_what_people_labelled_positive_is_out_whatever_the_model_says(job, spark):
@@ -236,12 +236,12 @@ def test_settings_that_were_forgotten_do_not_let_in_what_they_kept_out(job, spar
 
     with pytest.raises(WinnowError, match=r"filtered for boats, cars, wide, which .*filter.forget=\[\"boats\", \"cars"):
         filter.run(Job(job.lake, config.load(), job.progress))
-    assert job.lake.version(tables.VERDICTS) == 0
+    assert job.lake.snapshot().version(tables.VERDICTS) == 0
 
     without = config.load(overrides=[*CATEGORIES[:1], 'filter.forget=["cars", "wide"]'])
     assert filter.run(Job(job.lake, without, job.progress))["filtered, boats"] == 1
     again = filter.run(Job(job.lake, config.load(overrides=CATEGORIES[:1]), job.progress))
-    assert again["kept"] == 1 and job.lake.version(tables.VERDICTS) == 1
+    assert again["kept"] == 1 and job.lake.snapshot().version(tables.VERDICTS) == 1
 
 
 def test_verdicts_of_which_nothing_says_how_they_came_are_told(job, spark):

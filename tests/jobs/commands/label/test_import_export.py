@@ -10,7 +10,7 @@ from jobs.commands.label import export_file, import_file
 from jobs.job import Job
 from jobs.labels import files, resolved
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -211,14 +211,14 @@ def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
     file = write(tmp_path, "labels.csv", text)
 
     first = import_file.import_labels(job, file)
-    versions = job.lake.inputs(tables.LABELS, tables.LABEL_FAULTS)
+    versions = job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_FAULTS)
     second = import_file.import_labels(job, file)
 
     stored = job.lake.read(tables.LABELS).select("image_id", "label", "origin").collect()
     assert sorted(tuple(row) for row in stored) == [("id1", True, "import"), ("id2", False, "import")]
     assert (first["labels read"], first["labels added"], first["not imported, unknown image"]) == (4, 2, 1)
     assert (second["labels added"], second["already there"], second["not imported, unreadable label"]) == (0, 2, 1)
-    assert job.lake.inputs(tables.LABELS, tables.LABEL_FAULTS) == versions
+    assert job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_FAULTS) == versions
     assert {row.reason for row in job.lake.read(tables.LABEL_FAULTS).collect()} == {"unknown image", "unreadable label"}
     assert "unreadable label: id2 boats=maybe" in screen(job)
 

@@ -16,7 +16,8 @@ from jobs.commands.label.strategies import precision
 from jobs.job import Job
 from jobs.labels import random_order, sets, unseen
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -31,7 +31,8 @@ from jobs.commands.label.page.store import Store, queue
 from jobs.commands.label.serve import Options
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -303,9 +304,9 @@ def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
     batch = Batch(tuple(map(Entry, made)), ())
 
     store.commit(batch)
-    versions = job.lake.inputs(tables.LABELS, tables.UNSURE)
+    versions = job.lake.snapshot().inputs(tables.LABELS, tables.UNSURE)
     store.commit(batch)
-    assert job.lake.inputs(tables.LABELS, tables.UNSURE) == versions
+    assert job.lake.snapshot().inputs(tables.LABELS, tables.UNSURE) == versions
     store.commit(Batch((Entry(made[0], undone=True), Entry(made[2], undone=True)), ()))
 
     assert labels_of(job.lake, "trees") == [(identity(1), False, "seed", "bob")]
@@ -319,7 +320,7 @@ def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options
 
     with pytest.raises(WinnowError, match="nothing is queued for planes: run `winnow label next planes --strategy"):
         serve.serve(empty, "planes", options, lambda _: None)
-    with pytest.raises(WinnowError, match="no category 'ships' in the settings, it has boats, cars"):
+    with pytest.raises(WinnowError, match="no category 'ships' in the settings, they have boats, cars"):
         serve.serve(job, "ships", options, lambda _: None)
 
 

@@ -8,7 +8,7 @@ from jobs.commands.label import simulate
 from jobs.commands.label.simulate import Request
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Recipe
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -58,9 +58,9 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
 
     assert simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
     assert labels(job, "simulated") == expected
-    before = job.lake.version(tables.LABELS)
+    before = job.lake.snapshot().version(tables.LABELS)
     assert simulate.run(job, always_right)["labels added"] == 0
-    assert job.lake.version(tables.LABELS) == before
+    assert job.lake.snapshot().version(tables.LABELS) == before
 
     always_wrong = Request("boats", truth, SimulatedLabeller(1.0, name="fool"))
     assert simulate.run(job, always_wrong)["of them yes"] == 2

@@ -26,7 +26,8 @@ from jobs.commands.label import import_file, label_studio
 from jobs.commands.label.label_studio import Pictures
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError

@@ -22,7 +22,8 @@ from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.facts.sentences import copy_rate, regurgitated
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.lake import Lake, Recipe
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from jobs.matching.rule import Rule
 from jobs.pages.thumbnails import Thumbnail
 from jobs.runtime import config
@@ -167,20 +168,20 @@ def test_a_broken_image_is_reported_with_its_reason_and_nothing_is_lost(job: Job
 
 
 def test_a_second_run_does_nothing_and_says_the_same(job: Job, generated: Path, summary: dict[str, object]) -> None:
-    before = job.lake.version(tables.REGURGITATION)
+    before = job.lake.snapshot().version(tables.REGURGITATION)
     assert regurgitation.run(job, [str(generated)]) == summary
-    assert job.lake.version(tables.REGURGITATION) == before
+    assert job.lake.snapshot().version(tables.REGURGITATION) == before
 
 
 def test_single_files_are_answered_in_a_line_each(job: Job, generated: Path) -> None:
-    before = job.lake.version(tables.REGURGITATION)
+    before = job.lake.snapshot().version(tables.REGURGITATION)
     paths = [str(generated / name) for name in ("copy2.jpg", "other1000.jpg", "broken.jpg")]
     assert regurgitation.is_question(paths) and not regurgitation.is_question([str(generated)])
     copy, other, broken = regurgitation.answers(job, paths)
     assert "in the lake: image " in copy and ", 2 of " in copy and "(filtered)" in copy
     assert "no copy within" in other and "similarity" in other
     assert "cannot be compared" in broken
-    assert job.lake.version(tables.REGURGITATION) == before
+    assert job.lake.snapshot().version(tables.REGURGITATION) == before
 
 
 def test_unscored_images_are_refused(job: Job, generated: Path, tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""What of a folder is Winnow's: only there, and only that, may be written over or deleted."""
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+
+from pyspark.sql import SparkSession
+
+from jobs.lake import marker
+from jobs.lake.files import LakeFiles
+from jobs.lake.log import DeltaLog
+from jobs.lake.tables import ALL, Table
+from models.errors import WinnowError
+
+_SHOWN = 3
+# What a write leaves that is killed before Delta's first commit.
+_OF_KILLED_WRITE = r"_delta_log|_temporary|\.?part-\d{5}-[0-9a-f-]{36}.*"
+
+
+class Ownership:
+    """Whether a folder is a lake, may become one, and which of its tables are Winnow's.
+
+    Args:
+        spark: The session that reads tables.
+        uri: The folder.
+        files: Its files.
+        log: Its logs.
+    """
+
+    def __init__(self, spark: SparkSession, uri: str, files: LakeFiles, log: DeltaLog) -> None:
+        self._spark = spark
+        self._uri = uri
+        self._files = files
+        self._log = log
+        self._marked = False
+
+    def require_made(self) -> None:
+        """Makes sure that there is a lake, for a command that needs one; writes nothing.
+
+        Raises:
+            WinnowError: There is none, or a later Winnow made it.
+        """
+        if not self._is_marked() and not self._has_table():
+            raise WinnowError(
+                f"{self._uri} is no lake of Winnow's: {self._found()}; check --lake, or make a lake in a new folder by "
+                "`winnow ingest SOURCE... --lake FOLDER`"
+            )
+
+    def require_room(self, *tables: Table) -> None:
+        """Makes sure that the folder is a lake or can become one; writes nothing.
+
+        Args:
+            tables: What is about to be written.
+
+        Raises:
+            WinnowError: The folder holds something else, something else lies in the place of one of the tables, or a
+                later Winnow made the lake.
+        """
+        if not self._is_marked() and not self._is_free() and not self._has_table():
+            raise WinnowError(
+                f"{self._uri} is no lake of Winnow's and not empty: {self._found()}; nothing was written: name a new "
+                f"or empty folder, as in `--lake {self._uri}-lake`"
+            )
+        for table in tables:
+            self.require_ours(table)
+
+    def mark(self) -> None:
+        """Marks the folder as a lake of Winnow's, unless that has been done; makes it where it is not there.
+
+        Raises:
+            WinnowError: As `require_room`.
+        """
+        if self._marked:
+            return
+        self.require_room()
+        if not self._marked:
+            self._files.write(marker.FILE, marker.written())
+            self._marked = True
+
+    def require_ours(self, table: Table) -> None:
+        """Makes sure that what lies under a table's name may be written over.
+
+        Raises:
+            WinnowError: It is a Delta table of other columns, or a folder or file with something else in it.
+        """
+        columns = self._columns(table)
+        if columns is not None:
+            self.refuse_foreign(table, columns)
+            return
+        of_killed = re.compile("|".join([_OF_KILLED_WRITE, *(f"{re.escape(name)}=.*" for name in table.partition)]))
+        is_file = self._files.kind(table.name) == "file"
+        others = [table.name] if is_file else (n for n in self._files.names(table.name) if not of_killed.fullmatch(n))
+        shown = sorted(islice(others, _SHOWN))
+        if shown:
+            raise WinnowError(
+                f"{self._files.path(table.name)} is no Delta table and holds {', '.join(shown)}, where the table "
+                f"'{table.name}' is to be written: move it out of the lake, or name another --lake"
+            )
+
+    def refuse_foreign(self, table: Table, columns: Iterable[str]) -> None:
+        """Makes sure that a Delta table under a table's name has its columns.
+
+        Raises:
+            WinnowError: It has not; the message names what is missing.
+        """
+        lacking = table.lacks(columns)
+        if lacking:
+            raise WinnowError(
+                f"{self._files.path(table.name)} is a Delta table without the columns {', '.join(lacking)}, so it is "
+                f"not Winnow's table '{table.name}': move it out of the lake, or name another --lake"
+            )
+
+    def _is_marked(self) -> bool:
+        if not self._marked and self._files.exists(marker.FILE):
+            marker.check(self._files.read(marker.FILE), self._files.path(marker.FILE))
+            self._marked = True
+        return self._marked
+
+    def _has_table(self) -> bool:
+        """Whether the folder holds a table of Winnow's, as an unmarked lake of 0.1.0 does."""
+        found = ((table, self._columns(table)) for table in ALL)
+        return any(columns is not None and not table.lacks(columns) for table, columns in found)
+
+    def _is_free(self) -> bool:
+        """Whether there is no folder yet, or an empty one; half a marker is what a killed command leaves."""
+        if self._files.kind() == "file":
+            return False
+        return all(marker.FILE in name for name in self._files.names())
+
+    def _found(self) -> str:
+        kind = self._files.kind()
+        if kind != "folder":
+            return "it is a file" if kind else "there is no such folder"
+        names = sorted(islice(self._files.names(), _SHOWN + 1))
+        more = " …" if len(names) > _SHOWN else ""
+        return f"it holds {', '.join(names[:_SHOWN])}{more}" if names else "it is an empty folder"
+
+    def _columns(self, table: Table) -> list[str] | None:
+        """The columns of the Delta table under a table's name; None where there is no such table."""
+        if not self._log.exists(table.name):
+            return None
+        return self._spark.read.format("delta").load(self._files.path(table.name)).columns
