@@ -14,6 +14,7 @@ from jobs.labels import sets
 from jobs.lake import tables
 from models.errors import WinnowError
 from models.inference import runtime
+from udfs.arrays.arrow import matrix
 
 # Labels are trained on in one process. People make some hundreds or thousands; of an imported million a sample does.
 MOST_LABELS = 100_000
@@ -85,12 +86,10 @@ def labelled_embeddings(job: Job, category: str, encoder: str, command: str = "t
             f"{missing} of {len(rows)} images labelled for {category} have no embedding of encoder {encoder}: "
             "run `winnow score` first"
         )
-    numbers = rows["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    embeddings = numbers.reshape(len(rows), -1) if len(rows) else np.zeros((0, 0), np.float32)
     times = [time for time in rows["labelled_at"].to_pylist() if time is not None]
     return LabelledEmbeddings(
         tuple(rows["image_id"].to_pylist()),
-        embeddings,
+        matrix(rows["embedding"]),
         rows["label"].to_numpy().astype(np.bool_),
         max(times, default=None),
     )

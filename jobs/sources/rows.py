@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 
 _FIELDS = ("source", "key", "caption", "image", "meta", "stage", "reason", "detail")
-SCHEMA = T.StructType([T.StructField(n, T.BinaryType() if n == "image" else T.StringType()) for n in _FIELDS])
 _ARROW = pa.schema([(n, pa.binary() if n == "image" else pa.string()) for n in _FIELDS])
+SCHEMA = from_arrow_schema(_ARROW)
 
 # An Arrow batch ends at whichever comes first: a few MB keep both the Python worker and the JVM small.
 _BATCH_BYTES = 8 << 20

@@ -19,7 +19,7 @@ from jobs.matching import nearest
 from jobs.runtime import config
 from jobs.runtime.session import get_session
 from tests.bench.dedup import PeakMemory
-from udfs.search.nearest import plus_minus
+from udfs.hashes.hamming import bit_vectors
 
 CORES, K = 2, 5
 FILE_ROWS = 125_000
@@ -65,7 +65,7 @@ def flat(pool: NDArray, queries: NDArray) -> tuple[float, NDArray]:
 
 def product(pool: NDArray, queries: NDArray) -> float:
     """Seconds of the bare matrix product, block by block, nothing selected; hashes as ±1."""
-    pool, queries = (plus_minus(x) if x.dtype == np.uint8 else x for x in (pool, queries))
+    pool, queries = (bit_vectors(x) if x.dtype == np.uint8 else x for x in (pool, queries))
     out = np.empty((512, 8192), dtype=np.float32)
     with threadpool_limits(CORES):
         started = time.perf_counter()

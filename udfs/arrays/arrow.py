@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -56,3 +57,24 @@ def lists(rows: NDArray[np.float32]) -> pa.Array:
     """
     count, width = rows.shape
     return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, np.ascontiguousarray(rows).ravel())
+
+
+def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+    """A list column as a matrix.
+
+    Args:
+        column: Lists of numbers, all of one length, none null.
+
+    Returns:
+        float32 of shape (n, length); (0, 0) for no rows.
+
+    Examples:
+        >>> matrix(pa.array([[1, 2], [3, 4]])).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+        >>> matrix(pa.chunked_array([[[1.0]], [[2.0]]])).shape, matrix(pa.array([], pa.list_(pa.float32()))).shape
+        ((2, 1), (0, 0))
+    """
+    if not len(column):
+        return np.zeros((0, 0), np.float32)
+    numbers = np.asarray(pc.list_flatten(column)).astype(np.float32, copy=False)
+    return numbers.reshape(len(column), -1)

@@ -66,3 +66,19 @@ def hamming(a: pd.Series, b: pd.Series) -> pd.Series:
     result = pd.Series(pd.array([None] * len(a), dtype="Int32"), index=a.index)
     result[both] = distances(words(unpack(a[both])), words(unpack(b[both])))
     return result
+
+
+def bit_vectors(hashes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Hashes as points whose squared distance is four times their Hamming distance.
+
+    Args:
+        hashes: uint8 of shape (n, 32).
+
+    Returns:
+        float32 of shape (n, 256), -1 or 1.
+
+    Examples:
+        >>> bit_vectors(np.array([[128] + [0] * 31], np.uint8))[0, :3].tolist()
+        [1.0, -1.0, -1.0]
+    """
+    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1

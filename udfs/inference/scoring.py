@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark import SparkFiles
-from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from models.images import decoding
 from models.inference import runtime
@@ -21,21 +21,22 @@ from models.inference.onnx_image_spec import ImageInput, View
 from udfs.arrays.arrow import cells, lists
 from udfs.hashes.pdq import PDQ_SIDE, pdq_of
 
-SCORED = T.StructType(
+_ARROW = pa.schema(
     [
-        T.StructField("image_id", T.StringType()),
-        T.StructField("pdq", T.BinaryType()),
-        T.StructField("pdq_quality", T.IntegerType()),
-        T.StructField("encoder", T.StringType()),
-        T.StructField("embedding", T.ArrayType(T.FloatType())),
-        T.StructField("embedding_hash", T.BinaryType()),
-        T.StructField("content", T.StringType()),
-        T.StructField("thumbnail", T.BinaryType()),
-        T.StructField("scores", T.ArrayType(T.FloatType())),
-        T.StructField("reason", T.StringType()),
-        T.StructField("detail", T.StringType()),
+        ("image_id", pa.string()),
+        ("pdq", pa.binary()),
+        ("pdq_quality", pa.int32()),
+        ("encoder", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("embedding_hash", pa.binary()),
+        ("content", pa.string()),
+        ("thumbnail", pa.binary()),
+        ("scores", pa.list_(pa.float32())),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
     ]
 )
+SCORED = from_arrow_schema(_ARROW)
 """What the pass returns for each image: signals and scores, or a reason and its detail."""
 
 
@@ -166,20 +167,3 @@ def _batch(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     count = len(columns["image_id"])
     held = [columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in _ARROW]
     return pa.RecordBatch.from_arrays(held, schema=_ARROW)
-
-
-_ARROW = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("pdq", pa.binary()),
-        ("pdq_quality", pa.int32()),
-        ("encoder", pa.string()),
-        ("embedding", pa.list_(pa.float32())),
-        ("embedding_hash", pa.binary()),
-        ("content", pa.string()),
-        ("thumbnail", pa.binary()),
-        ("scores", pa.list_(pa.float32())),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)

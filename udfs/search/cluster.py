@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType
 
-from udfs.hashes.hamming import unpack
+from udfs.arrays.arrow import matrix
+from udfs.hashes.hamming import bit_vectors, unpack
 from udfs.search.lsh import packed_rows
 from udfs.search.matching import entries_of_rows
 
@@ -22,22 +23,6 @@ _BLOCK = 1 << 22
 def hash_bits(hashes: pd.Series) -> pd.Series:
     """The bits of 32-byte hashes as 256 numbers, -1 or 1."""
     return pd.Series(list(bit_vectors(unpack(hashes))), index=hashes.index)
-
-
-def bit_vectors(hashes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hashes as points whose squared distance is four times their Hamming distance.
-
-    Args:
-        hashes: uint8 of shape (n, 32).
-
-    Returns:
-        float32 of shape (n, 256), -1 or 1.
-
-    Examples:
-        >>> bit_vectors(np.array([[128] + [0] * 31], np.uint8))[0, :3].tolist()
-        [1.0, -1.0, -1.0]
-    """
-    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
 
 
 def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -85,8 +70,7 @@ class Assigning:
         for batch in batches:
             if batch.num_rows:
                 entries = entries_of_rows(batch)
-                flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-                keys = self.keys(flat.reshape(batch.num_rows, -1))
+                keys = self.keys(matrix(batch.column("vector")))
                 yield packed_rows(keys, keys % np.uint32(self.buckets), entries)
 
     def keys(self, vectors: NDArray[np.float32]) -> NDArray[np.uint32]:

@@ -10,30 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from udfs.arrays.arrow import joined_bytes
 from udfs.hashes.hamming import HASH_WORDS
-
-FOUND = T.StructType(
-    [
-        T.StructField("a", T.LongType()),
-        T.StructField("b", T.LongType()),
-        T.StructField("distance", T.IntegerType()),
-        T.StructField("compared", T.LongType()),
-        T.StructField("skipped", T.LongType()),
-        T.StructField("clustering", T.IntegerType()),
-    ]
-)
-"""A verified pair of ranks (a < b); or, where `a` is null, how many pairs a bucket compared and left out.
-
-`clustering` is the number of the clustering that brought them together, from 0; null for bands."""
-
-ENTRY_WORDS = HASH_WORDS + 1
-"""Words of 64 bits in an entry: the hash, then twice the rank, plus one where the hash is known."""
-
-ENTRY_COLUMNS = ("hash", "rank", "known")
-"""What an entry is made of."""
 
 _FOUND_ARROW = pa.schema(
     [
@@ -45,6 +25,17 @@ _FOUND_ARROW = pa.schema(
         ("clustering", pa.int32()),
     ]
 )
+FOUND = from_arrow_schema(_FOUND_ARROW)
+"""A verified pair of ranks (a < b); or, where `a` is null, how many pairs a bucket compared and left out.
+
+`clustering` is the number of the clustering that brought them together, from 0; null for bands."""
+
+ENTRY_WORDS = HASH_WORDS + 1
+"""Words of 64 bits in an entry: the hash, then twice the rank, plus one where the hash is known."""
+
+ENTRY_COLUMNS = ("hash", "rank", "known")
+"""What an entry is made of."""
+
 _HALF = HASH_WORDS // 2
 SHORT_RUN = 48
 """Entries of a run up to which it is compared offset by offset, together with all others of its kind."""

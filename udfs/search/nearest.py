@@ -16,21 +16,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 from threadpoolctl import ThreadpoolController
 
-from udfs.hashes.hamming import HASH_BITS, HASH_BYTES
-
-FOUND = T.StructType(
-    [
-        T.StructField("query", T.IntegerType()),
-        T.StructField("image_id", T.StringType()),
-        T.StructField("similarity", T.FloatType()),
-    ]
-)
-"""A query's number, an image near it and their inner product."""
+from udfs.arrays.arrow import joined_bytes, matrix
+from udfs.hashes.hamming import HASH_BITS, HASH_BYTES, bit_vectors
 
 _FOUND_ARROW = pa.schema([("query", pa.int32()), ("image_id", pa.string()), ("similarity", pa.float32())])
+FOUND = from_arrow_schema(_FOUND_ARROW)
+"""A query's number, an image near it and their inner product."""
+
 _QUERY_BLOCK, _POOL_BLOCK = 512, 4096  # their products take 8 MB, which stays in the cache
 _FIRST_LOOK = 1024
 _RESCORED = 16384
@@ -63,30 +58,19 @@ class Found:
             yield pa.RecordBatch.from_arrays(columns, schema=_FOUND_ARROW)
 
 
-def plus_minus(hashes: NDArray[np.uint8]) -> Vectors:
-    """Hashes as vectors of ±1.
-
-    Args:
-        hashes: uint8 of shape (n, 32).
-
-    Returns:
-        float32 of shape (n, 256).
+def distance_of(similarity: Vectors) -> NDArray[np.int32]:
+    """The Hamming distance, in bits, of vectors from `bit_vectors` with this inner product.
 
     Examples:
-        >>> a, b = plus_minus(np.zeros((1, 32), np.uint8)), plus_minus(np.full((1, 32), 1, np.uint8))
+        >>> a, b = bit_vectors(np.zeros((1, 32), np.uint8)), bit_vectors(np.full((1, 32), 1, np.uint8))
         >>> distance_of(a @ b.T)
         array([[32]], dtype=int32)
     """
-    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
-
-
-def distance_of(similarity: Vectors) -> NDArray[np.int32]:
-    """The Hamming distance, in bits, of vectors from `plus_minus` with this inner product."""
     return ((HASH_BITS - similarity) / 2).astype(np.int32)
 
 
 def similarity_of(distance: int) -> float:
-    """The inner product of vectors from `plus_minus` that differ in so many bits."""
+    """The inner product of vectors from `bit_vectors` that differ in so many bits."""
     return float(HASH_BITS - 2 * distance)
 
 
@@ -262,7 +246,7 @@ class Searching:
         """Searches Arrow batches of (image_id, embedding or hash); rows without a signal are near nothing."""
         queries = self.queries.value
         bits = queries.dtype == np.uint8
-        queries = plus_minus(queries) if bits else queries
+        queries = bit_vectors(queries) if bits else queries
         search = NearestK(queries, self.k) if self.k is not None else None
         for batch in batches:
             ids, vectors = _hashes(batch) if bits else _embeddings(batch, queries.shape[1])
@@ -294,16 +278,15 @@ def _embeddings(batch: pa.RecordBatch, dims: int) -> tuple[Ids, Vectors]:
     cells = there.column("embedding")
     if pc.any(pc.not_equal(pc.list_value_length(cells), dims)).as_py():
         raise ValueError(f"every embedding must have {dims} numbers, as the queries have")
-    numbers = cells.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return _id_bytes(there), numbers.reshape(-1, dims)
+    return _id_bytes(there), matrix(cells) if len(cells) else np.zeros((0, dims), np.float32)
 
 
 def _hashes(batch: pa.RecordBatch) -> tuple[Ids, Vectors]:
     there = batch.filter(batch.column("hash").is_valid())
-    joined = b"".join(there.column("hash").to_pylist())
+    joined = joined_bytes(there.column("hash"))
     if len(joined) != HASH_BYTES * there.num_rows:
         raise ValueError(f"every hash must have {HASH_BYTES} bytes")
-    return _id_bytes(there), plus_minus(np.frombuffer(joined, dtype=np.uint8).reshape(-1, HASH_BYTES))
+    return _id_bytes(there), bit_vectors(joined.reshape(-1, HASH_BYTES))
 
 
 def _id_bytes(batch: pa.RecordBatch) -> Ids:
@@ -319,7 +302,6 @@ def inner_product(a: Column, b: Column) -> Column:
     """
 
     def product(left: pa.Array, right: pa.Array) -> pa.Array:
-        x, y = (cells.flatten().to_numpy(zero_copy_only=False).reshape(len(cells), -1) for cells in (left, right))
-        return pa.array(similarities(x, y))
+        return pa.array(similarities(matrix(left), matrix(right)))
 
     return F.arrow_udf(product, "float")(a, b)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import stats
 
 from udfs.arrays.splitmix64 import mixed
@@ -32,21 +32,6 @@ hundred thousands make, a part is taken by a hash of the pair."""
 _FEW = 64  # One in so many hashes tells how many pairs there are.
 _PAIR_HASH = np.uint64(0x9E3779B97F4A7C15)
 
-SAMPLED = T.StructType(
-    [
-        T.StructField("a", T.LongType()),
-        T.StructField("b", T.LongType()),
-        T.StructField("sampled", T.LongType()),
-        T.StructField("distance", T.IntegerType()),
-        T.StructField("known", T.BooleanType()),
-        T.StructField("stay", T.BooleanType()),
-        T.StructField("pairs", T.LongType()),
-    ]
-)
-"""A pair of ranks (a < b) within the threshold, or a near miss, which counts for no pair; or, where `a` is null, how
-many pairs of a batch lie at a distance above the threshold. `sampled` is the end that is of the sample, `known` are
-pairs of which no end is new, `stay` those of which both images are kept."""
-
 _SAMPLED_ARROW = pa.schema(
     [
         ("a", pa.int64()),
@@ -58,6 +43,10 @@ _SAMPLED_ARROW = pa.schema(
         ("pairs", pa.int64()),
     ]
 )
+SAMPLED = from_arrow_schema(_SAMPLED_ARROW)
+"""A pair of ranks (a < b) within the threshold, or a near miss, which counts for no pair; or, where `a` is null, how
+many pairs of a batch lie at a distance above the threshold. `sampled` is the end that is of the sample, `known` are
+pairs of which no end is new, `stay` those of which both images are kept."""
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,8 @@ def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) 
     if category is None and len(known) == 1:
         category = next(iter(known))
     if category is None:
-        have = f"they have {', '.join(known)}" if known else "they have none"
-        raise WinnowError(
-            f"tasks for Label Studio are of one category, and the settings name several or none, {have}: name it, as `--category NAME`"
-        )
+        have = f"the settings have {', '.join(known)}" if known else "the settings have none"
+        raise WinnowError(f"tasks are of one category, and none was named: {have}; add `--category NAME`")
     described = job.settings.category(category)
     lake.require(tables.IMAGES)
     queued = waiting(lake.read(tables.LABEL_QUEUE), lake.read(tables.LABELS), category)

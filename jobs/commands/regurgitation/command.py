@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
@@ -30,6 +28,7 @@ from jobs.sources import files, inspect, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
+from udfs.arrays.arrow import joined_bytes, matrix
 from udfs.hashes.hamming import HASH_BITS, HASH_BYTES, hamming
 from udfs.images.alignment import likenesses, thumbnails
 from udfs.inference.scoring import Scoring
@@ -188,10 +187,10 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
         generated_id, image_id, nearest_by (`embedding`, `hash` or `embedding, hash`).
     """
     collected = generated.select("generated_id", "hash", "embedding").orderBy("generated_id").toArrow()
-    hashes = np.frombuffer(b"".join(collected.column("hash").to_pylist()), np.uint8).reshape(-1, HASH_BYTES)
+    hashes = joined_bytes(collected.column("hash")).reshape(-1, HASH_BYTES)
     found = [
         nearest.nearest_by_hash(pool, hashes, k).select("query", "image_id", F.lit("hash").alias("by")),
-        nearest.nearest_by_embedding(pool, _matrix(collected), k).select(
+        nearest.nearest_by_embedding(pool, matrix(collected.column("embedding")), k).select(
             "query", "image_id", F.lit("embedding").alias("by")
         ),
     ]
@@ -283,13 +282,6 @@ _SIGNALS = ("hash", "embedding", "plain", "content")
 def _signals(comparison: Comparison) -> tuple[Column, ...]:
     plain = F.col("pdq_quality") < comparison.rule.min_quality
     return F.col(comparison.hash).alias("hash"), F.col("embedding"), plain.alias("plain"), F.col("content")
-
-
-def _matrix(collected: pa.Table) -> NDArray[np.float32]:
-    column = collected.column("embedding").combine_chunks()
-    if not len(collected):
-        return np.zeros((0, 0), np.float32)
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(collected), -1)
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------

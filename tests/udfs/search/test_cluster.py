@@ -1,6 +1,7 @@
 import numpy as np
 
-from udfs.search.cluster import Assigning, bit_vectors
+from udfs.hashes.hamming import bit_vectors
+from udfs.search.cluster import Assigning
 
 
 def test_a_vector_goes_to_the_same_clusters_whatever_batch_it_comes_in() -> None:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from jobs.commands.label.strategies.around import Queries, around
-from jobs.commands.label.strategies.pool import matrix
 from jobs.commands.label.strategies.request import Pick, Request
 from jobs.job import Job
 from jobs.labels.random_order import in_random_order
@@ -16,6 +15,7 @@ from models.images import decoding
 from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import View
 from models.stats import diverse_sampling
+from udfs.arrays.arrow import matrix
 from udfs.hashes.pdq import PDQ_SIDE
 
 
