@@ -20,6 +20,7 @@ from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
+from jobs.runtime.scratch import Scratch
 from jobs.runtime.session import overridden
 from models.errors import WinnowError
 
@@ -121,6 +122,16 @@ class Lake:
         self.mark()
         rows.write.mode("overwrite").parquet(self.path(folder))
         return self.spark.read.schema(rows.schema).parquet(self.path(name))
+
+    def scratch(self, name: str) -> Scratch:
+        """Where a command keeps what it has computed, until its block ends.
+
+        Args:
+            name: Of the command.
+        """
+        self.mark()
+        folder = f"{_STAGING}{name}"
+        return Scratch(self.spark, self.path(folder), lambda: self.delete_staging(folder))
 
     def fetch(self, name: str, rows: DataFrame) -> Iterator[pa.Table]:
         """Rows brought to the driver, one partition after the other: memory holds one of them.
