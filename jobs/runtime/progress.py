@@ -1,10 +1,12 @@
 """A progress display: which step runs, and how many of its Spark tasks are done."""
 
+import io
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from pyspark import SparkContext
 from rich.console import Console
@@ -32,6 +34,11 @@ class Progress:
         self.console = console or Console(file=sys.stderr)
         self.context: SparkContext | None = None
         self._step = ""
+
+    @classmethod
+    def silent(cls) -> Self:
+        """A display that shows nothing, for use without a command line."""
+        return cls(Console(file=io.StringIO(), quiet=True))
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:

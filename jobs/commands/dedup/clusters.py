@@ -15,8 +15,6 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.job import Job
-from jobs.lake import tables
 from jobs.matching.rule import Rule
 from udfs.search.cluster import Assigning, hash_bits
 from udfs.search.lsh import PACKED, Matching, buckets_for, room_for_crowds
@@ -66,11 +64,11 @@ class ClusterParameters:
         return cls(clusters, clusterings, min(nearest, clusters), max_distance, seed, buckets, room)
 
 
-def vectors(job: Job, hashes: DataFrame, rule: Rule) -> DataFrame:
+def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
     """Hashes with what k-means sees: the embedding, or the bits of a PDQ hash as ±1.
 
     Args:
-        job: For the table signals.
+        signals: encoder, embedding_hash, embedding.
         hashes: rank, hash, known.
         rule: Which hash is compared.
 
@@ -79,9 +77,9 @@ def vectors(job: Job, hashes: DataFrame, rule: Rule) -> DataFrame:
     """
     if rule.hash == "pdq":
         return hashes.withColumn("vector", hash_bits("hash"))
-    signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == rule.encoder)
+    own = signals.where(F.col("encoder") == rule.encoder)
     # Pictures of one hash have almost one embedding: any of them will do, the smallest so that it is always the same.
-    each = signals.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("embedding").alias("vector"))
+    each = own.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("embedding").alias("vector"))
     return hashes.join(each, "hash").select("rank", "hash", "known", "vector")
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
-from jobs.lake.lake import Lake
 from jobs.matching.rule import Rule
+from jobs.runtime.scratch import Scratch
 from udfs.arrays.row_indexer import Numbering
 from udfs.hashes.hamming import HASH_BYTES
 
-_STAGED = "_staging/dedup_nodes"
 _PIXEL_BITS, _CAPTION_BITS = 31, 20
 
 
@@ -86,29 +84,27 @@ def distinct_nodes(ordered: DataFrame) -> DataFrame:
     return grouped.select("node", "comparable", "best.order", "best.image_id", "members")
 
 
-def numbered(lake: Lake, nodes: DataFrame) -> DataFrame:
+def numbered(nodes: DataFrame, scratch: Scratch) -> DataFrame:
     """Nodes with their rank: 0 is the best of all.
 
     Whole numbers are what the search, the graph and every join move instead of 56 bytes of hash and order. They are
     written down before they are used, since a sort that is planned anew may part the rows elsewhere.
 
     Args:
-        lake: Where they are written, until `forget`.
         nodes: As `distinct_nodes` returns them; each order once.
+        scratch: Where they are written.
 
     Returns:
         rank, node, comparable, image_id, members.
     """
     columns = [F.spark_partition_id().alias("part"), "node", "comparable", "image_id", "members"]
-    ranged = nodes.repartitionByRange(lake.shuffle_partitions, "order").sortWithinPartitions("order")
-    placed = ranged.select(*columns).persist(StorageLevel.DISK_ONLY)
+    ranged = nodes.repartitionByRange(scratch.shuffle_partitions, "order").sortWithinPartitions("order")
+    placed = scratch.keep(ranged.select(*columns))
     # As many rows as there are partitions.
     counts = {row.part: row["count"] for row in placed.groupBy("part").count().collect()}
     offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
     fields = [StructField("rank", LongType()), *placed.schema.fields[1:]]
-    result = lake.stage(_STAGED, placed.mapInArrow(Numbering(offsets, "rank"), StructType(fields)))
-    placed.unpersist()
-    return result
+    return scratch.stage("nodes", placed.mapInArrow(Numbering(offsets, "rank"), StructType(fields)))
 
 
 def hash_of(node: str) -> Column:
@@ -118,8 +114,3 @@ def hash_of(node: str) -> Column:
         node: The node's column.
     """
     return F.substring(node, 1, HASH_BYTES)
-
-
-def forget(lake: Lake) -> None:
-    """Removes what `numbered` wrote."""
-    lake.delete_staging(_STAGED)

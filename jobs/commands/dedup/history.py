@@ -1,8 +1,4 @@
-"""What an earlier `dedup` compared, found and kept, so that a lake that grew is not compared anew.
-
-Only the tables tell: `duplicates`, which is written last, names the version of `signals` that it was made from, and so
-which images had been compared. What a killed run wrote after it is passed over.
-"""
+"""What an earlier run compared, found and kept, so that a lake that grew is not compared anew."""
 
 from dataclasses import dataclass
 
@@ -10,16 +6,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.popular import POPULAR
-from jobs.lake import tables
-from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
-
-# Settings with which pairs that were found once are still what a new search would find.
-_SEARCH = (
-    "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
-    "nearest", "seed", "revision",
-)  # fmt: skip
-_RANK = ("rank",)
 
 
 @dataclass(frozen=True)
@@ -35,35 +21,6 @@ class History:
     compared: DataFrame
     pairs: DataFrame
     kept: DataFrame | None
-
-
-def latest(lake: Lake, recipe: Recipe) -> History | None:
-    """The last run that ended, if it searched the same table with the same settings and all of it is there; else None.
-
-    Args:
-        lake: Where it wrote.
-        recipe: Of the run that is about to start.
-    """
-    before = lake.snapshot().recipe(tables.DUPLICATES)
-    if before is None or not _alike(before, recipe, _SEARCH):
-        return None
-    then, now = before.inputs["signals"], recipe.inputs["signals"]
-    if then is None or now is None or then["id"] != now["id"]:
-        return None
-    signals = lake.read_version(tables.SIGNALS, then["version"])
-    pairs, filtered = (lake.read_made(table, before) for table in (tables.PAIRS, tables.FILTERED_DUPLICATES))
-    if signals is None or pairs is None or filtered is None:
-        return None
-    compared = signals.where(F.col("encoder") == recipe.settings["encoder"]).select("image_id")
-    if not _alike(before, recipe, _RANK):
-        return History(compared, pairs, None)
-    gone = lake.read(tables.DUPLICATES).unionByName(filtered)
-    kept = compared.join(gone.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
-    return History(compared, pairs, kept)
-
-
-def _alike(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:
-    return all(before.settings.get(key) == now.settings.get(key) for key in keys)
 
 
 def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:

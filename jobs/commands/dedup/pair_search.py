@@ -10,12 +10,12 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup import candidates, clusters, popular
 from jobs.commands.dedup.candidates import LshParameters
 from jobs.commands.dedup.clusters import ClusterParameters
-from jobs.commands.dedup.popular import Parted
 from jobs.commands.dedup.search_recall import Measured, SearchRecall
-from jobs.job import Job
 from jobs.lake import tables
 from jobs.matching.rule import Rule
-from jobs.runtime.config import Settings
+from jobs.runtime.config import DedupSettings
+from jobs.runtime.progress import Progress
+from jobs.runtime.scratch import Scratch
 from udfs.search.matching import FOUND
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
@@ -39,9 +39,8 @@ class Search:
     clusters: ClusterParameters | None
 
     @classmethod
-    def for_data(cls, hashes: int, max_distance: int, settings: Settings) -> "Search":
+    def for_data(cls, hashes: int, max_distance: int, chosen: DedupSettings, seed: int) -> "Search":
         """The search that the settings ask for, sized for a number of distinct hashes."""
-        chosen, seed = settings.dedup, settings.seed
         bands = LshParameters.for_data(hashes, max_distance, chosen.recall, chosen.max_bucket, seed)
         grouped = ClusterParameters.for_data(hashes, max_distance, chosen.clusterings, chosen.nearest, seed)
         return cls(
@@ -104,6 +103,21 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class SearchInputs:
+    """What a search depends on besides the hashes.
+
+    Attributes:
+        signals: encoder, embedding_hash, embedding: clusters lie among the embeddings.
+        rule: Which of them, and how near a pair is.
+        settings: The section `[dedup]` of the settings.
+    """
+
+    signals: DataFrame
+    rule: Rule
+    settings: DedupSettings
+
+
+@dataclass(frozen=True)
 class Searched:
     """What was searched, and what was found.
 
@@ -111,51 +125,48 @@ class Searched:
         found: `udfs.search.matching.FOUND`, with method.
         hashes: rank, hash, known: those that were searched, which are all but what popular pictures settled.
         count: How many they are.
-        parted: What popular pictures settled, if anything.
     """
 
     found: DataFrame
     hashes: DataFrame
     count: int
-    parted: Parted | None
-
-    def forget(self) -> None:
-        """Frees what lies on the executors' disks."""
-        if self.parted is not None:
-            self.parted.judged.unpersist()
 
 
-def searched(job: Job, hashes: DataFrame, count: int, search: Search, rule: Rule) -> Searched:
-    """Runs the search; popular pictures settle what matches them first, where a match alone decides who goes.
+def searched(
+    hashes: DataFrame, count: int, search: Search, inputs: SearchInputs, scratch: Scratch, progress: Progress
+) -> Searched:
+    """Runs the search; popular images settle what matches them first, where a match alone decides who goes.
 
     Args:
-        job: For the settings, the embeddings, where clusters need them, and the progress.
         hashes: rank, hash, known.
         count: How many there are.
         search: How.
-        rule: Which embeddings.
+        inputs: What else it depends on.
+        scratch: Keeps what popular images settle.
+        progress: Told of popular images.
     """
-    settings = job.settings.dedup
+    settings = inputs.settings
     parted = None
-    if settings.keep == "independent" and not rule.strict:
-        parted = popular.parted(hashes, count, rule.max_distance, settings.max_bucket, bool(search.clusterings))
+    if settings.keep == "independent" and not inputs.rule.strict:
+        limits = inputs.rule.max_distance, settings.max_bucket
+        parted = popular.parted(hashes, count, *limits, bool(search.clusterings), scratch)
     if parted is None:
-        return Searched(_found_pairs(job, hashes, count, search, rule), hashes, count, None)
+        return Searched(_found_pairs(hashes, count, search, inputs), hashes, count)
     pictures = "a popular picture" if parted.popular == 1 else f"{parted.popular:,} popular pictures"
-    job.progress.note(f"dedup: {parted.settled:,} hashes match {pictures} and are not searched further")
+    progress.note(f"dedup: {parted.settled:,} hashes match {pictures} and are not searched further")
     left = count - parted.settled
-    found = parted.found.unionByName(_found_pairs(job, parted.rest, left, search, rule))
-    return Searched(found, parted.rest, left, parted)
+    found = parted.found.unionByName(_found_pairs(parted.rest, left, search, inputs))
+    return Searched(found, parted.rest, left)
 
 
-def _found_pairs(job: Job, hashes: DataFrame, count: int, search: Search, rule: Rule) -> DataFrame:
+def _found_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs) -> DataFrame:
     if count < _A_PAIR:  # k-means fails there.
-        return job.lake.spark.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
+        return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     if search.lsh:
         parts.append(candidates.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
     if search.clusters:
-        vectors = clusters.vectors(job, hashes, rule)
+        vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
         parts.append(clusters.found_pairs(vectors, search.clusters).withColumn("method", F.lit(CLUSTERS)))
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 

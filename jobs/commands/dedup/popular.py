@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.scratch import Scratch
 from udfs.hashes.hamming import HASH_WORDS
 from udfs.search.matching import ENTRY_COLUMNS, ENTRY_WORDS, Entries, entries_of_rows, entry_distances
 from udfs.search.popular import BEST, SETTLED, BestNear, Settling, crowded
@@ -38,17 +38,17 @@ class Parted:
         settled: How many hashes lose to one of them.
         found: `udfs.search.matching.FOUND` with method: each settled hash with its leader, and what that took.
         rest: hash, rank, known: all others, leaders included.
-        judged: What both are read from, on the executors' disks; to be unpersisted.
     """
 
     popular: int
     settled: int
     found: DataFrame
     rest: DataFrame
-    judged: DataFrame
 
 
-def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool) -> Parted | None:
+def parted(
+    hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool, scratch: Scratch
+) -> Parted | None:
     """Looks for popular pictures and settles what resembles them; None where there is none.
 
     Who stays is what it would be without: a leader has no better match, so it is kept, and those that match it go. Only
@@ -60,11 +60,12 @@ def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, cluster
         max_distance: Bits within which a pair counts.
         crowd: Hashes within the distance of one from which it counts as popular.
         clustered: Whether the pairs count as found by the first clustering.
+        scratch: Keeps what was settled.
     """
     leaders = _leaders(hashes, count, max_distance, crowd)
     if not len(leaders):
         return None
-    judged = hashes.mapInArrow(Settling(leaders, max_distance), SETTLED).persist(StorageLevel.DISK_ONLY)
+    judged = scratch.keep(hashes.mapInArrow(Settling(leaders, max_distance), SETTLED))
     lost = judged.where("leader is not null")
     # A row for each leader.
     followers = [row["count"] for row in lost.groupBy("leader").count().collect()]
@@ -75,7 +76,7 @@ def parted(hashes: DataFrame, count: int, max_distance: int, crowd: int, cluster
     clustering = F.lit(0 if clustered else None).cast("int")
     rest = judged.where("leader is null").select("hash", "rank", "known")
     labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR)})
-    return Parted(len(leaders), sum(followers), labelled, rest, judged)
+    return Parted(len(leaders), sum(followers), labelled, rest)
 
 
 def _leaders(hashes: DataFrame, count: int, max_distance: int, crowd: int) -> Packed:

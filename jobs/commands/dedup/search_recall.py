@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import stats
 
+from jobs.runtime.scratch import Scratch
 from udfs.arrays.splitmix64 import mixed
 from udfs.search.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
 
@@ -234,7 +235,7 @@ def _counted(distance: NDArray[np.int32]) -> pa.Table:
     return pa.table([nulls, nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
 
 
-def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) -> Measured:
+def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, scratch: Scratch) -> Measured:
     """Estimates the share of pairs that a search found, and looks at what it left apart.
 
     Args:
@@ -242,39 +243,37 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look) 
         pairs: a, b, clustering: the pairs of ranks that the search found, each with the first clustering that found it.
         losers: removed: ranks that do not stay.
         look: How large a sample, and how far it looks.
+        scratch: Keeps what the sample met.
     """
     gone = losers.select(F.col("removed").alias("rank"), F.lit(True).alias("gone"))
     sample = _sample(hashes, gone, look)
     stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
     marked = hashes.join(gone, "rank", "left").select(*ENTRY_COLUMNS, stays)
     exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look))
-    seen = marked.mapInArrow(exhaustive, SAMPLED).persist()
-    try:
-        hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
-        within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
-        if look.strict:
-            within = within.where("not known")
-        # A pair that a second look told apart was found, and both are kept.
-        missed = F.col("stay") & F.col("hit").isNull()
-        sums = F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if(missed).alias("stay")
-        # Some rows for each sampled hash, some hundred distances.
-        by_hash = within.groupBy("sampled", "known", "clustering").agg(*sums).collect()
-        near = within.groupBy("distance").agg(*sums).orderBy("distance").collect()
-        above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
-        misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
-        sampled, one_in = len(sample.packed), exhaustive.one_in
-        return Measured(
-            _recall(sampled, by_hash, look),
-            tuple(_recall_of_first(count, sampled, by_hash, look) for count in range(1, look.clusterings + 1)),
-            # Reckoned up where one pair in so many was told.
-            (
-                *((row.distance, one_in * row.pairs, one_in * row.found) for row in near),
-                *((row.distance, row.pairs, 0) for row in above.collect()),
-            ),
-            tuple((row.a, row.b, row.distance) for row in misses.collect()),
-        )
-    finally:
-        seen.unpersist()
+    seen = scratch.keep(marked.mapInArrow(exhaustive, SAMPLED))
+    hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
+    within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
+    if look.strict:
+        within = within.where("not known")
+    # A pair that a second look told apart was found, and both are kept.
+    missed = F.col("stay") & F.col("hit").isNull()
+    sums = F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if(missed).alias("stay")
+    # Some rows for each sampled hash, some hundred distances.
+    by_hash = within.groupBy("sampled", "known", "clustering").agg(*sums).collect()
+    near = within.groupBy("distance").agg(*sums).orderBy("distance").collect()
+    above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
+    misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
+    sampled, one_in = len(sample.packed), exhaustive.one_in
+    return Measured(
+        _recall(sampled, by_hash, look),
+        tuple(_recall_of_first(count, sampled, by_hash, look) for count in range(1, look.clusterings + 1)),
+        # Reckoned up where one pair in so many was told.
+        (
+            *((row.distance, one_in * row.pairs, one_in * row.found) for row in near),
+            *((row.distance, row.pairs, 0) for row in above.collect()),
+        ),
+        tuple((row.a, row.b, row.distance) for row in misses.collect()),
+    )
 
 
 def _one_in(marked: DataFrame, sample: Sample, look: Look) -> int:
