@@ -1,22 +1,17 @@
-"""The command line: one command for each job, and the one place that turns errors into a line for the user."""
+"""The command line: one command for each job."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 from typer.core import TyperGroup
 
-from jobs.job import Job, Summary
-from jobs.runtime import config
+from jobs.invocation import Found, Invocation, command_with_job, command_without_job, summary_table
+from jobs.job import Job
 from jobs.runtime.progress import Progress
-from models.errors import WinnowError
 
 app = typer.Typer(
     name="winnow",
@@ -51,17 +46,6 @@ regurgitation_app = typer.Typer(
 )
 app.add_typer(regurgitation_app, name="regurgitation")
 
-LakeOption = Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake's Delta tables.")]
-ConfOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--conf", metavar="FILE", help="Settings, a category or a folder of these; repeatable, later ones win."
-    ),
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as section.key=value; repeatable.")
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 SourcesArgument = Annotated[
     list[str], typer.Argument(metavar="SOURCE...", help="Image folders, tar shards, Parquet or Delta tables.")
 ]
@@ -70,151 +54,55 @@ FormatOption = Annotated[
     typer.Option("--format", metavar="FORMAT", help="folder, webdataset, parquet or delta; guessed when not given."),
 ]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
+CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")]
 
-
-# Commands whose module is not their own name.
-_MODULES = {"fit-encoder": "fit_encoder", "filter": "filter.command", "dedup": "dedup.command"}
 
 # Picked images that are shown; all are in the table label_queue.
 _SHOWN = 20
-# Every other command needs a lake that is there, and makes no folder where an address is mistyped.
-_LAKE_MAKERS = ("ingest", "run", "demo")
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """The options that every command takes."""
-
-    lake: str
-    conf: list[Path] | None
-    overrides: list[str] | None
-    debug: bool
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[Job]:
-        """A job with its session; a `WinnowError`, or an error of Spark's, becomes one line and exit status 1."""
-        from jobs.lake.lake import Lake
-        from jobs.runtime.session import failure, get_session, runs
-
-        console = Console(file=sys.stderr)
-        with _told(console, self.debug):
-            settings = config.load(self.conf or [], self.overrides or [])
-            progress = Progress(console)
-            with progress.step("start Spark"):
-                spark = get_session(settings.spark, f"winnow {name}")
-            progress.context = spark.sparkContext
-            try:
-                job = Job(Lake(spark, self.lake), settings, progress)
-                if name not in _LAKE_MAKERS:
-                    job.lake.require_made()
-                yield job
-            except Exception as error:
-                if (
-                    isinstance(_cause(error), WinnowError)
-                    or (found := failure(error, settings.spark, runs(spark))) is None
-                ):
-                    raise
-                raise found from error
-            finally:
-                if runs(spark):
-                    spark.stop()
-
-
-@contextmanager
-def _told(console: Console, debug: bool) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print("[red]stopped[/]: what was committed stays; run the same command again to go on")
-        raise typer.Exit(130) from None
-    except Exception as error:
-        meant = _cause(error)
-        if debug or not isinstance(meant, WinnowError | OSError):
-            raise
-        console.print(f"error: {_line(meant)}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error that was meant, where another wraps it."""
-    while not isinstance(error, WinnowError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _line(error: BaseException) -> str:
-    """An error as one line: the system's with the file's name first, and how to find out more."""
-    if not isinstance(error, OSError):
-        return str(error)
-    said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return f"{said} (`--debug` shows where)"
-
-
-def _show(title: str, summary: Summary) -> None:
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    for name, value in summary.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table)
-
-
-def _plain(name: str, does: str) -> None:
-    """Adds a command that takes the lake and the settings alone: `run` of the module named like it."""
-
-    def command(lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-        with Invocation(lake, conf, set_, debug).open(name) as job:
-            summary = import_module(f"jobs.commands.{_MODULES.get(name, name)}").run(job)
-        _show(name, summary)
-
-    app.command(name, help=does)(command)
-
-
-@app.command()
+@command_without_job(app, "generate")
 def generate(
+    invocation: Invocation,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to draw into.")],
     count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 5000,
     seed: Annotated[int | None, typer.Option(help="Same seed, same bytes; the setting `seed` when not given.")] = None,
-    lake: Annotated[str, typer.Option(hidden=True)] = "",
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Draw a picture set with known truth: duplicates, categories, caption bias."""
     from jobs.commands.generate import command
 
-    console = Console(file=sys.stderr)
-    with _told(console, debug):
-        settings = config.load(conf or [], set_ or [])
-        summary = command.run(directory, count, settings.seed if seed is None else seed, Progress(console))
-    _show("generate", summary)
+    settings = invocation.settings()
+    return command.run(directory, count, settings.seed if seed is None else seed, Progress())
 
 
-@app.command()
-def ingest(
-    sources: SourcesArgument,
-    lake: LakeOption,
-    format_: FormatOption = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+@command_with_job(app, "ingest")
+def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> Found:
     """Read sources into the tables images and quarantine; what is there already is not added again."""
     from jobs.commands import ingest as command
 
-    with Invocation(lake, conf, set_, debug).open("ingest") as job:
-        summary = command.run(job, sources, format_)
-    _show("ingest", summary)
+    return command.run(job, sources, format_)
 
 
-_plain("fit-encoder", "Train the perceptual encoder on the lake's own images and export it to ONNX.")
+@command_with_job(app, "fit-encoder")
+def fit_encoder(job: Job) -> Found:
+    """Train the perceptual encoder on the lake's own images and export it to ONNX."""
+    from jobs.commands import fit_encoder as command
+
+    return command.run(job)
 
 
-_plain("score", "Decode each image once for its hashes, its embedding and the score of every category.")
+@command_with_job(app, "score")
+def score(job: Job) -> Found:
+    """Decode each image once for its hashes, its embedding and the score of every category."""
+    from jobs.commands import score as command
+
+    return command.run(job)
 
 
-@label_app.command("serve")
+@command_with_job(label_app, "label serve", title="label serve {category}")
 def label_serve(
-    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
-    lake: LakeOption,
+    job: Job,
+    category: CategoryArgument,
     host: Annotated[str, typer.Option(help="Address to listen at; any but 127.0.0.1 opens the page to others.")] = (
         "127.0.0.1"
     ),
@@ -224,35 +112,25 @@ def label_serve(
     ] = 0.0,
     agree: Annotated[bool, typer.Option("--agree", help="Everybody is handed every picture; as --overlap 1.")] = False,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal of labels is kept.")] = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Open a web page on this machine to label what `label next` queued; several people may at once."""
     from jobs.commands.label import serve as command
 
-    options = command.Options(host, port, 1.0 if agree else overlap, state)
-    with Invocation(lake, conf, set_, debug).open("label serve") as job:
-        summary = command.run(job, category, options)
-    _show(f"label serve {category}", summary)
+    return command.run(job, category, command.Options(host, port, 1.0 if agree else overlap, state))
 
 
-@label_app.command("import")
-def label_import(
-    file: FileArgument, lake: LakeOption, conf: ConfOption = None, set_: SetOption = None, debug: DebugOption = False
-) -> None:
+@command_with_job(label_app, "label import")
+def label_import(job: Job, file: FileArgument) -> Found:
     """Add the labels of a file: key or image_id, category, import_file, and if known origin, annotator, labelled_at."""
     from jobs.commands.label import import_file as command
 
-    with Invocation(lake, conf, set_, debug).open("label import") as job:
-        summary = command.import_labels(job, file)
-    _show("label import", summary)
+    return command.import_labels(job, file)
 
 
-@label_app.command("export")
+@command_with_job(label_app, "label export")
 def label_export(
+    job: Job,
     file: FileArgument,
-    lake: LakeOption,
     format_: Annotated[
         Literal["labels", "labelstudio"] | None,
         typer.Option("--format", help="What is written; labelstudio for a .json file, else labels."),
@@ -262,41 +140,29 @@ def label_export(
         str | None, typer.Option(metavar="URL", help="Tasks lead to URL + key instead of carrying their pictures.")
     ] = None,
     picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of pictures in the file, pixels.")] = 640,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Write labels to a file; or what is queued, with predictions, as tasks for Label Studio."""
     from jobs.commands.label import export_file, label_studio
 
-    as_tasks = format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json"))
-    with Invocation(lake, conf, set_, debug).open("label export") as job:
-        if as_tasks:
-            pictures = label_studio.Pictures(image_url_prefix, picture)
-            summary = label_studio.export_tasks(job, file, category, pictures)
-        else:
-            summary = export_file.export_labels(job, file, category)
-    _show("label export", summary)
+    if format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json")):
+        return label_studio.export_tasks(job, file, category, label_studio.Pictures(image_url_prefix, picture))
+    return export_file.export_labels(job, file, category)
 
 
-@label_app.command("next")
-def label_next_(
-    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
-    lake: LakeOption,
+@command_with_job(label_app, "label next")
+def label_next(
+    job: Job,
+    category: CategoryArgument,
     strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 100,
     like: Annotated[
         list[str] | None, typer.Option("--like", metavar="FILE", help="seed: around this image; repeatable.")
     ] = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Pick the images to label next, say why, and queue them."""
     from jobs.commands.label import next as command
 
-    with Invocation(lake, conf, set_, debug).open("label next") as job:
-        picked = command.run(job, command.Request(category, strategy, count, tuple(like or ())))
+    picked = command.run(job, command.Request(category, strategy, count, tuple(like or ())))
     table = Table(title=f"to label for {category}", title_justify="left", box=None, pad_edge=False)
     for name in ("", "image", "why"):
         table.add_column(name)
@@ -304,64 +170,76 @@ def label_next_(
         table.add_row(str(place), pick.image_id[:12], pick.reason)
     if len(picked.picks) > _SHOWN:
         table.add_row("…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
-    Console().print(table)
-    _show("label next", picked.summary)
+    return Group(table, summary_table("label next", picked.summary))
 
 
-@label_app.command("simulate")
-def label_simulate_(
-    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
-    lake: LakeOption,
+@command_with_job(label_app, "label simulate", title="label simulate {category}")
+def label_simulate(
+    job: Job,
+    category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the answers that err.")] = 0.0,
     name: Annotated[str, typer.Option(help="Who labels; another name errs elsewhere.")] = "simulated",
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Answer what is queued from a known truth, some answers wrong: for trying things out."""
     from jobs.commands.label import simulate as command
     from udfs.labels.simulated_labeller import SimulatedLabeller
 
-    with Invocation(lake, conf, set_, debug).open("label simulate") as job:
-        labeller = SimulatedLabeller(errors, job.settings.seed, name)
-        summary = command.run(job, command.Request(category, truth, labeller))
-    _show(f"label simulate {category}", summary)
+    labeller = SimulatedLabeller(errors, job.settings.seed, name)
+    return command.run(job, command.Request(category, truth, labeller))
 
 
-@app.command()
-def train(
-    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")],
-    lake: LakeOption,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+@command_with_job(app, "train", title="train {category}")
+def train(job: Job, category: CategoryArgument) -> Found:
     """Train a category's classifier on its labels and export it to ONNX."""
     from jobs.commands import train as command
 
-    with Invocation(lake, conf, set_, debug).open("train") as job:
-        summary = command.run(job, category)
-    _show(f"train {category}", summary)
+    return command.run(job, category)
 
 
-_plain("calibrate", "Set each category's threshold, with a lower bound on recall, from random labels.")
+@command_with_job(app, "calibrate")
+def calibrate(job: Job) -> Found:
+    """Set each category's threshold, with a lower bound on recall, from random labels."""
+    from jobs.commands import calibrate as command
+
+    return command.run(job)
 
 
-_plain("filter", "Decide by scores and thresholds which images are kept.")
+@command_with_job(app, "filter")
+def filter_(job: Job) -> Found:
+    """Decide by scores and thresholds which images are kept."""
+    from jobs.commands.filter import command
+
+    return command.run(job)
 
 
-_plain("dedup", "Find images that look the same and keep the best of each.")
+@command_with_job(app, "dedup")
+def dedup(job: Job) -> Found:
+    """Find images that look the same and keep the best of each."""
+    from jobs.commands.dedup import command
+
+    return command.run(job)
 
 
-_plain("weigh", "Weigh the kept images so that filtering's bias is undone, and write the curated set.")
+@command_with_job(app, "weigh")
+def weigh(job: Job) -> Found:
+    """Weigh the kept images so that filtering's bias is undone, and write the curated set."""
+    from jobs.commands import weigh as command
+
+    return command.run(job)
 
 
-_plain("audit", "Measure how filtering and weighing moved the keywords of captions.")
+@command_with_job(app, "audit")
+def audit(job: Job) -> Found:
+    """Measure how filtering and weighing moved the keywords of captions."""
+    from jobs.commands import audit as command
+
+    return command.run(job)
 
 
-@regurgitation_app.command("search")
+@command_with_job(regurgitation_app, "regurgitation search", title="regurgitation")
 def regurgitation_search(
+    job: Job,
     generated: Annotated[
         list[str],
         typer.Argument(
@@ -369,120 +247,95 @@ def regurgitation_search(
             help="Generated images, as `ingest` takes them; or image files, answered one by one.",
         ),
     ],
-    lake: LakeOption,
     format_: FormatOption = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Search generated images in the whole lake, and write the table regurgitation and a contact sheet."""
     from jobs.commands.regurgitation import command
 
-    with Invocation(lake, conf, set_, debug).open("regurgitation") as job:
-        asked = command.is_question(generated)
-        lines = command.answers(job, generated) if asked else []
-        summary = {} if asked else command.run(job, generated, format_)
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
-    if not asked:
-        _show("regurgitation", summary)
+    if command.is_question(generated):
+        return "".join(f"{line}\n" for line in command.answers(job, generated))
+    return command.run(job, generated, format_)
 
 
-@regurgitation_app.command("prompts")
+@command_with_job(regurgitation_app, "regurgitation prompts")
 def regurgitation_prompts(
-    lake: LakeOption,
+    job: Job,
     count: Annotated[int, typer.Option(min=1, help="Number of captions.")] = 1000,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl; printed as CSV when not given.")
     ] = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """List the captions most worth generating from."""
     from jobs.commands.regurgitation import prompts as command
 
-    with Invocation(lake, conf, set_, debug).open("regurgitation prompts") as job:
-        text = command.run(job, count, out)
-    Console().print(text, markup=False, highlight=False, soft_wrap=True, end="" if out is None else "\n")
+    text = command.run(job, count, out)
+    return text if out is None else f"{text}\n"
 
 
-_plain("report", "Write report.html, one file that opens offline.")
+@command_with_job(app, "report")
+def report(job: Job) -> Found:
+    """Write report.html, one file that opens offline."""
+    from jobs.commands import report as command
+
+    return command.run(job)
 
 
-@app.command()
+@command_with_job(app, "export")
 def export(
+    job: Job,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URI; empty, or holding this export.")],
-    lake: LakeOption,
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
     ] = "webdataset",
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Write the curated set with its weights for training, a dataset card and Croissant metadata."""
     from jobs.commands.export import command
 
-    with Invocation(lake, conf, set_, debug).open("export") as job:
-        summary = command.run(job, directory, format_)
-    _show("export", summary)
+    return command.run(job, directory, format_)
 
 
-@app.command()
+@command_without_job(app, "compare")
 def compare(
+    invocation: Invocation,
     first: Annotated[str, typer.Argument(metavar="A", help="Folder or URI of a lake.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Folder or URI of another lake.")],
     out: Annotated[str | None, typer.Option(metavar="FILE.html", help="Also write a page that opens offline.")] = None,
-    lake: Annotated[str, typer.Option(hidden=True)] = "",
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Put the runs of two lakes side by side."""
     from jobs.commands import compare as command
 
-    with Invocation(first, conf, set_, debug).open("compare") as job:
-        found = command.run(job, second, out)
-    Console().print(command.terminal_table(found))
+    with replace(invocation, lake=first).open() as job:
+        return command.terminal_table(command.run(job, second, out))
 
 
-@app.command()
+@command_with_job(app, "run")
 def run(
+    job: Job,
     sources: SourcesArgument,
-    lake: LakeOption,
     format_: FormatOption = None,
     labels: Annotated[
         list[str] | None, typer.Option("--labels", metavar="FILE", help="Labels to import first; repeatable.")
     ] = None,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Do it all in order, from sources to report, resuming where it stopped."""
     from jobs.commands import run as command
 
-    with Invocation(lake, conf, set_, debug).open("run") as job:
-        summary = command.run(job, sources, format_, labels or [])
-    _show("run", summary)
+    return command.run(job, sources, format_, labels or [])
 
 
-@app.command()
+@command_without_job(app, "demo", lake=None)
 def demo(
+    invocation: Invocation,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder for the pictures and the lake.")] = ".demo",
     count: Annotated[int, typer.Option(min=500, help="Number of pictures.")] = 5000,
     errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Share of the labels that err.")] = 0.0,
-    conf: ConfOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
-) -> None:
+) -> Found:
     """Run all of Winnow on generated pictures, with their known truth in the place of a person who labels."""
     from jobs.commands import demo as command
 
-    lake = str(Path(directory) / "lake")
-    with Invocation(lake, command.settings_files(conf), set_, debug).open("demo") as job:
-        summary = command.run(job, directory, count, errors)
-    _show("demo", summary)
+    lake, conf = str(Path(directory) / "lake"), command.settings_files(invocation.conf)
+    with replace(invocation, lake=lake, conf=conf).open() as job:
+        return command.run(job, directory, count, errors)
 
 
 def main() -> None:

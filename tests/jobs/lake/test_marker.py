@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from jobs import cli
+from jobs.cli import app
 from jobs.commands import demo, ingest, report, run
 from jobs.commands.regurgitation import command as regurgitation
 from jobs.job import Job
@@ -18,6 +18,8 @@ from jobs.lake import marker as lake_marker
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from jobs.sources.apart import require_apart
 from models.errors import WinnowError
 from tests.jobs.samples import pictures, write_folder, write_tars
@@ -208,13 +210,13 @@ def test_a_command_that_needs_a_lake_says_that_there_is_none_and_writes_nothing(
 
     for words in (["report"], ["filter"], ["export", str(tmp_path / "out")], ["label", "next", "x", "--strategy=seed"]):
         for folder, found in ((photos, "it holds "), (tmp_path / "typo", "there is no such folder")):
-            said = CliRunner().invoke(cli.app, [*words, "--lake", str(folder)])
+            said = CliRunner().invoke(app, [*words, "--lake", str(folder)])
             line = said.stderr.splitlines()[-1]
             assert said.exit_code == 1 and f"error: {folder} is no lake of Winnow's: {found}" in line
             assert "make a lake in a new folder by `winnow ingest SOURCE... --lake FOLDER`" in line
 
     with pytest.raises(WinnowError, match="not empty"):
-        report.run(Job(Lake(spark, str(photos)), cli.config.load(), cli.Progress()))
+        report.run(Job(Lake(spark, str(photos)), config.load(), Progress()))
     assert files_below(tmp_path) == before and not (tmp_path / "typo").exists()
 
 

@@ -22,14 +22,13 @@ SETTINGS = SparkSettings(driver_memory="3g")
 
 KILLS_THE_JVM = """
 import os, signal, sys
-import typer
-from jobs.cli import Invocation
-try:
-    with Invocation(sys.argv[1], None, ["spark.master='local[1]'"], debug=False).open("ingest") as job:
-        os.kill(job.lake.spark.sparkContext._gateway.proc.pid, signal.SIGKILL)
-        job.lake.spark.range(3).count()
-except typer.Exit as exit:
-    sys.exit(exit.exit_code)
+from jobs.cli import app
+from jobs.commands import ingest
+def killed(job, sources, format):
+    os.kill(job.lake.spark.sparkContext._gateway.proc.pid, signal.SIGKILL)
+    job.lake.spark.range(3).count()
+ingest.run = killed
+app(["ingest", "pictures", "--lake", sys.argv[1], "--set", "spark.master='local[1]'"])
 """
 
 

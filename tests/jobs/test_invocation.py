@@ -1,0 +1,127 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from rich.console import Group
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from jobs.invocation import Found, Invocation, command_with_job, command_without_job
+from models.errors import WinnowError
+
+ROOT = Path(__file__).parents[2]
+
+# Commands without `--lake` in their help: they make no lake, read two, or name the lake's folder by an argument.
+WITHOUT_LAKE = {"generate", "compare", "demo"}
+
+
+def commands_of(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+COMMANDS = dict(commands_of(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_the_options_that_all_share(name: str) -> None:
+    options = {option: it for it in COMMANDS[name].params if it.param_type_name == "option" for option in it.opts}
+    assert {"--conf", "--set", "--debug"} <= set(options)
+    if name in WITHOUT_LAKE:
+        assert name == "demo" or options["--lake"].hidden
+    else:
+        assert options["--lake"].required and not options["--lake"].hidden
+
+
+def test_a_missing_argument_is_reported_before_a_missing_lake() -> None:
+    said = CliRunner().invoke(app, ["train"])
+    assert said.exit_code == 2 and "Missing argument 'CATEGORY'" in said.stderr
+
+
+def test_the_command_line_imports_neither_a_command_nor_torch() -> None:
+    script = (
+        "import sys, jobs.cli; print([name for name in sys.modules if name.startswith(('jobs.commands', 'torch'))])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+# A small command line of its own --------------------------------------------------------------------------------------
+
+Category = Annotated[str, typer.Argument()]
+OPTIONS = ["--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "seed=1"]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Invocation]:
+    """Every invocation that was opened; its job is a word."""
+    seen: list[Invocation] = []
+
+    @contextmanager
+    def open_(self: Invocation) -> Iterator[str]:
+        seen.append(self)
+        yield "the job"
+
+    monkeypatch.setattr(Invocation, "open", open_)
+    return seen
+
+
+def shown(found: Any, words: list[str]) -> tuple[Any, list[Any]]:
+    """What a command `few CATEGORY [--many N]` shows that returns a value or raises it, and what it was given."""
+    group, given = typer.Typer(), []
+
+    @command_with_job(group, "some few", title="few {category}")
+    def few(job: Any, category: Category, many: int = 2) -> Found:
+        given.extend([job, category, many])
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    return CliRunner().invoke(group, words), given
+
+
+def test_a_function_gets_the_job_of_the_options_and_its_own_parameters(opened: list[Invocation]) -> None:
+    said, given = shown({"images": 1234, "share": 0.5}, ["cars", *OPTIONS, "--many", "3"])
+    assert given == ["the job", "cars", 3]
+    assert opened == [Invocation("some few", "here", [Path("a.toml"), Path("b.toml")], ["seed=1"])]
+    assert said.exit_code == 0 and [line.split() for line in said.stdout.splitlines()] == [
+        ["few", "cars"],
+        ["images", "1,234"],
+        ["share", "0.5"],
+    ]
+
+
+def test_text_is_printed_as_it_is_and_other_things_as_they_show_themselves(opened: list[Invocation]) -> None:
+    text = "[red]" + "x" * 300 + "\n\nlast"
+    assert shown(text, ["cars", *OPTIONS])[0].stdout == text
+    assert shown("", ["cars", *OPTIONS])[0].stdout == ""
+    assert shown(Group("one", "two"), ["cars", *OPTIONS])[0].stdout == "one\ntwo\n"
+
+
+def test_an_error_is_one_line_unless_the_traceback_is_asked_for(opened: list[Invocation]) -> None:
+    error = WinnowError("[b] no such category")
+    plain, debug = (shown(error, ["cars", *OPTIONS, *more])[0] for more in ([], ["--debug"]))
+    assert (plain.exit_code, plain.stderr, plain.stdout) == (1, "error: [b] no such category\n", "")
+    assert debug.exception is error
+    assert shown(KeyboardInterrupt(), ["cars", *OPTIONS])[0].exit_code == 130
+    assert isinstance(shown(ValueError("a fault of Winnow's"), ["cars", *OPTIONS])[0].exception, ValueError)
+
+
+def test_a_command_without_a_job_opens_what_it_needs(opened: list[Invocation]) -> None:
+    group, given = typer.Typer(), []
+
+    @command_without_job(group, "many")
+    def many(invocation: Invocation, category: Category) -> Found:
+        given.extend([invocation, category])
+        return {}
+
+    assert CliRunner().invoke(group, ["cars", "--lake", "unused"]).exit_code == 0
+    assert given == [Invocation("many", "unused", None, None), "cars"] and opened == []
