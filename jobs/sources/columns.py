@@ -43,7 +43,7 @@ def match(schema: T.StructType, settings: IngestSettings, where: str) -> Mapping
         WinnowError: No column holds pictures; the message lists the columns.
 
     Examples:
-        >>> from jobs import config
+        >>> from jobs.runtime import config
         >>> schema = T.StructType.fromDDL("url string, TEXT string, image string, jpg binary")
         >>> match(schema, config.load().ingest, "photos.parquet")
         Mapping(image='jpg', caption='TEXT', key='url')

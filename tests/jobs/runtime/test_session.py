@@ -45,8 +45,8 @@ IN_A_PLACE_OF_MANY = """
 import os, stat
 from pathlib import Path
 from py4j.protocol import Py4JError
-from jobs import session
-from jobs.config import SparkSettings
+from jobs.runtime import session
+from jobs.runtime.config import SparkSettings
 planted = Path(os.environ["TMPDIR"]) / f"winnow-spark-{os.getpid()}.log"
 settings = SparkSettings(driver_memory="3g")
 """
@@ -202,8 +202,8 @@ def test_packages_and_extensions_of_the_user_join_those_that_delta_needs(tmp_pat
     shown = """
 import sys
 from jobs.cli import app
-from jobs.config import SparkSettings
-from jobs.session import get_session
+from jobs.runtime.config import SparkSettings
+from jobs.runtime.session import get_session
 own = {"spark.sql.extensions": "org.apache.spark.sql.NoSuchThing", "spark.jars.packages": sys.argv[1]}
 conf = get_session(SparkSettings(driver_memory="1g", conf=own)).conf
 print(conf.get("spark.sql.extensions"), conf.get("spark.jars.packages"))
