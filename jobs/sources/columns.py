@@ -44,7 +44,8 @@ def match(schema: T.StructType, settings: IngestSettings, where: str) -> Mapping
 
     Examples:
         >>> from jobs.runtime import config
-        >>> schema = T.StructType.fromDDL("url string, TEXT string, image string, jpg binary")
+        >>> kinds = {"url": T.StringType(), "TEXT": T.StringType(), "image": T.StringType(), "jpg": T.BinaryType()}
+        >>> schema = T.StructType([T.StructField(name, kind) for name, kind in kinds.items()])
         >>> match(schema, config.load().ingest, "photos.parquet")
         Mapping(image='jpg', caption='TEXT', key='url')
     """
