@@ -3,10 +3,12 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup import earlier_run, pair_search, thumbnail_verification
-from jobs.commands.dedup.compared import Compared, Inputs, compared
+from jobs.commands.dedup import earlier_run
+from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, searched
-from jobs.commands.dedup.search_recall import SearchRecall
+from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
+from jobs.commands.dedup.verify import thumbnail_verification
+from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe

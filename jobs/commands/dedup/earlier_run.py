@@ -6,7 +6,7 @@ compared. What a killed run wrote after it is skipped.
 
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.history import History
+from jobs.commands.dedup.nodes.history import History
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe

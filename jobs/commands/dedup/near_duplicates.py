@@ -6,18 +6,14 @@ from typing import Any, Self
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup import (
-    components,
-    hash_nodes,
-    independent_set,
-    pair_search,
-    search_recall,
-    thumbnail_verification,
-)
-from jobs.commands.dedup.compared import Compared, Inputs, compared
-from jobs.commands.dedup.images_of_hashes import image_pairs, near_misses, removed_images
-from jobs.commands.dedup.pair_search import Effort, Search, SearchInputs
-from jobs.commands.dedup.search_recall import Look, Measured
+from jobs.commands.dedup.candidates import pair_search
+from jobs.commands.dedup.candidates.pair_search import Effort, Search, SearchInputs
+from jobs.commands.dedup.keep import components, independent_set
+from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, removed_images
+from jobs.commands.dedup.nodes import hash_nodes
+from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
+from jobs.commands.dedup.verify import search_recall, thumbnail_verification
+from jobs.commands.dedup.verify.search_recall import Look, Measured
 from jobs.matching.rule import Rule
 from jobs.runtime import config
 from jobs.runtime.config import DedupSettings

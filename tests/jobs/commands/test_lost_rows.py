@@ -4,7 +4,7 @@ import pytest
 
 from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
-from jobs.commands.dedup.search_recall import SearchRecall
+from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from models.errors import LostRowsError

@@ -10,7 +10,7 @@ from pyspark.sql import Row
 from scipy import sparse
 
 from jobs.commands import compare, report
-from jobs.commands.dedup.search_recall import SearchRecall
+from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.commands.regurgitation import contact_sheet
 from jobs.commands.regurgitation.command import _matrix
 from jobs.facts import sentences

@@ -3,7 +3,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.commands.dedup import components
+from jobs.commands.dedup.keep import components
 
 Edge = tuple[int, int]
 

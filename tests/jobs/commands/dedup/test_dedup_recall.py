@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jobs.commands.dedup.search_recall import SearchRecall
+from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from tests.jobs.hashed import Picture, hashes, mixture, near, plain_greedy, quality_rows, run

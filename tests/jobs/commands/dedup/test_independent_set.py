@@ -3,7 +3,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.commands.dedup import independent_set
+from jobs.commands.dedup.keep import independent_set
 
 Edge = tuple[int, int, int]
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.commands.dedup import popular
+from jobs.commands.dedup.candidates import popular
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.commands.dedup.search_recall import Exhaustive, Sample
+from jobs.commands.dedup.verify.search_recall import Exhaustive, Sample
 from udfs.search.matching import packed_entries
 
 

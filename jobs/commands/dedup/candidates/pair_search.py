@@ -7,10 +7,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup import candidates, clusters, popular
-from jobs.commands.dedup.candidates import LshParameters
-from jobs.commands.dedup.clusters import ClusterParameters
-from jobs.commands.dedup.search_recall import Measured, SearchRecall
+from jobs.commands.dedup.candidates import bands as candidates
+from jobs.commands.dedup.candidates import clusters, popular
+from jobs.commands.dedup.candidates.bands import LshParameters
+from jobs.commands.dedup.candidates.clusters import ClusterParameters
+from jobs.commands.dedup.verify.search_recall import Measured, SearchRecall
 from jobs.lake import tables
 from jobs.matching.rule import Rule
 from jobs.runtime.config import DedupSettings

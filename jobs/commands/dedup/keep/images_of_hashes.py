@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.compared import Compared
-from jobs.commands.dedup.search_recall import Measured
+from jobs.commands.dedup.nodes.compared import Compared
+from jobs.commands.dedup.verify.search_recall import Measured
 
 # Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
 _SPELLED_OUT = 1000

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup import hash_nodes, history
-from jobs.commands.dedup.history import History
+from jobs.commands.dedup.nodes import hash_nodes, history
+from jobs.commands.dedup.nodes.history import History
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
 

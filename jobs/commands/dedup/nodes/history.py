@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.popular import POPULAR
+from jobs.commands.dedup.candidates.popular import POPULAR
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pyspark.sql.types import LongType, StructField, StructType
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from jobs.commands.dedup.hash_nodes import hash_of
-from jobs.commands.dedup.independent_set import FEW_EDGES
+from jobs.commands.dedup.keep.independent_set import FEW_EDGES
+from jobs.commands.dedup.nodes.hash_nodes import hash_of
 from udfs.hashes.hamming import hamming
 
 _ROOTED = StructType([StructField("node", LongType()), StructField("root", LongType())])

@@ -1,0 +1,1 @@
+"""Candidate pairs within the distance: by MinHash bands, inside clusters, around popular images."""
