@@ -12,7 +12,6 @@ from scipy import sparse
 from jobs.commands import compare, report
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.commands.regurgitation import contact_sheet
-from jobs.commands.regurgitation.command import _matrix
 from jobs.facts import sentences
 from jobs.facts import weights as facts
 from jobs.facts.funnel import Funnel
@@ -176,10 +175,7 @@ def test_generated_images_of_which_none_can_be_compared_have_no_rate() -> None:
 
 
 def test_no_embedding_is_a_matrix_without_rows() -> None:
-    import pyarrow as pa
-
-    empty = pa.table({"embedding": pa.chunked_array([pa.array([], pa.list_(pa.float32()))])})
-    assert _matrix(empty).shape[0] == 0
+    assert matrix(pa.chunked_array([], pa.list_(pa.float32()))).shape[0] == 0
 
 
 def test_lakes_without_words_have_no_section_of_words_when_compared() -> None:
