@@ -4,6 +4,7 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from markupsafe import Markup
 from pyspark.sql import Row
@@ -21,6 +22,7 @@ from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.pages.charts import histograms, intervals
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration
+from udfs.arrays.arrow import matrix
 
 ALIKE = Weights((WeightBin(1.0, 1.19, 6),), None, (Sample("a", 1.0),), (Sample("b", 1.0),))
 
