@@ -116,7 +116,7 @@ def label_serve(
     """Open a web page on this machine to label what `label next` queued; several people may at once."""
     from jobs.commands.label import serve as command
 
-    return command.run(job, category, command.Options(host, port, 1.0 if agree else overlap, state))
+    return command.run(job, category, command.ServeOptions(host, port, 1.0 if agree else overlap, state))
 
 
 @command_with_job(label_app, "label import")
@@ -145,7 +145,7 @@ def label_export(
     from jobs.commands.label import export_file, label_studio
 
     if format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json")):
-        return label_studio.export_tasks(job, file, category, label_studio.Pictures(image_url_prefix, picture))
+        return label_studio.export_tasks(job, file, category, label_studio.TaskPictures(image_url_prefix, picture))
     return export_file.export_labels(job, file, category)
 
 
@@ -162,7 +162,7 @@ def label_next(
     """Pick the images to label next, say why, and queue them."""
     from jobs.commands.label import next as command
 
-    picked = command.run(job, command.Request(category, strategy, count, tuple(like or ())))
+    picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
     table = Table(title=f"to label for {category}", title_justify="left", box=None, pad_edge=False)
     for name in ("", "image", "why"):
         table.add_column(name)
@@ -186,7 +186,7 @@ def label_simulate(
     from udfs.labels.simulated_labeller import SimulatedLabeller
 
     labeller = SimulatedLabeller(errors, job.settings.seed, name)
-    return command.run(job, command.Request(category, truth, labeller))
+    return command.run(job, command.SimulationRequest(category, truth, labeller))
 
 
 @command_with_job(app, "train", title="train {category}")

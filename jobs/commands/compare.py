@@ -58,7 +58,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LakeComparison:
     """Two lakes side by side.
 
     Attributes:
@@ -76,7 +76,7 @@ class Comparison:
     keywords: tuple[Row, ...]
 
 
-def run(job: Job, other: str, out: str | None = None) -> Comparison:
+def run(job: Job, other: str, out: str | None = None) -> LakeComparison:
     """Compares the job's lake with another.
 
     Args:
@@ -96,14 +96,16 @@ def run(job: Job, other: str, out: str | None = None) -> Comparison:
     with job.progress.step("compare: images of both"):
         overlap = _overlap(first, second)
     keywords = tuple(keyword_pairs(*[lake.read(tables.KEYWORD_SHIFT) for lake in (first, second)]).collect())
-    found = Comparison(first.uri, second.uri, (a["counts"], b["counts"]), sections(a, b, overlap, keywords), keywords)
+    found = LakeComparison(
+        first.uri, second.uri, (a["counts"], b["counts"]), sections(a, b, overlap, keywords), keywords
+    )
     if out:
         _write(Path(out), render(found))
         job.progress.note(f"wrote {out}")
     return found
 
 
-def render(found: Comparison) -> str:
+def render(found: LakeComparison) -> str:
     """The comparison as one page that opens offline, without a script.
 
     Args:
@@ -123,7 +125,7 @@ def render(found: Comparison) -> str:
     )
 
 
-def terminal_table(found: Comparison) -> Table:
+def terminal_table(found: LakeComparison) -> Table:
     """The comparison for a terminal; what differs stands out."""
     table = Table(title="compare", title_justify="left", box=None, pad_edge=False)
     for head in ("", found.a, found.b, "change"):

@@ -68,14 +68,14 @@ class Thumbnails:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EncoderComparison:
     """The fitted encoder beside the shipped one, each within the distance that the lake would use it with.
 
     Where that distance takes too many different images for copies, what it finds counts only within the one that does
     not: an image that is removed for nothing is worse than a copy that stays.
 
     Attributes:
-        fitted: What the fitted encoder does, a `models.training.measure.Measured`.
+        fitted: What the fitted encoder does, a `models.training.measure.MeasuredEncoder`.
         shipped: What the shipped one does, likewise.
         said: Bits within which the shipped one's file says that images are copies.
     """
@@ -202,7 +202,7 @@ def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDA
 
 def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lake: int) -> Summary:
     wanted, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
-    plan = trainer.Plan(
+    plan = trainer.TrainingPlan(
         minutes=wanted.minutes,
         batch=wanted.batch,
         seed=job.settings.seed,
@@ -216,7 +216,7 @@ def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lak
         )
     with progress.step("fit-encoder: measure the shipped encoder"):
         given = trainer.measured(shipped, thumbs, plan)
-    compared = Comparison(fitted.measured, given, encoder.Encoder.load(shipped).presumed_distance)
+    compared = EncoderComparison(fitted.measured, given, encoder.Encoder.load(shipped).presumed_distance)
     compared.tell(progress)
     model = fitted.model if compared.better else shipped
     return {

@@ -33,7 +33,7 @@ _CHUNK_SOURCES = 2000
 
 
 @dataclass(frozen=True)
-class Counts:
+class SourceCounts:
     """What became of the rows of one source.
 
     Attributes:
@@ -48,8 +48,8 @@ class Counts:
     repeats: int
     quarantined: int
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
+    def __add__(self, other: "SourceCounts") -> "SourceCounts":
+        return SourceCounts(
             self.rows_read + other.rows_read,
             self.images + other.images,
             self.repeats + other.repeats,
@@ -88,7 +88,7 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     _record_last_run(lake)
     unread = _unread(lake, found)
     _note(job, found, unread)
-    total = Counts(0, 0, 0, 0)
+    total = SourceCounts(0, 0, 0, 0)
     chunks = list(_chunks(unread, job.settings.ingest.chunk_gb << 30))
     for number, chunk in enumerate(chunks, 1):
         part = f" (part {number} of {len(chunks)})" if len(chunks) > 1 else ""
@@ -160,7 +160,7 @@ def parts(first: int, count: int, files: int) -> Column:
 # One chunk: staged, sorted, committed ---------------------------------------------------------------------------------
 
 
-def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
+def _ingest(job: Job, chunk: Sequence[Source], part: str) -> SourceCounts:
     """Reads some sources and commits them."""
     lake, settings = job.lake, job.settings.ingest
     run_id = uuid.uuid4().hex
@@ -173,7 +173,7 @@ def _ingest(job: Job, chunk: Sequence[Source], part: str) -> Counts:
         with job.progress.step(f"ingest: writing images{part}"):
             _commit(lake, chunk, counts, run_id)
     lake.delete_staging(STAGING)
-    return reduce(Counts.__add__, counts.values())
+    return reduce(SourceCounts.__add__, counts.values())
 
 
 def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> int:
@@ -184,7 +184,7 @@ def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id
     return int(seen.get["rows"])
 
 
-def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, Counts]:
+def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceCounts]:
     """Writes each staged row's fate beside it; returns the counts of each source, none left out."""
     known = lake.read(tables.IMAGES)
     fates(_staged(lake, run_id), known).write.parquet(_staged_path(lake, run_id, "fates"))
@@ -194,17 +194,17 @@ def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, Counts]
     counts = {}
     for path in paths:
         new, repeats, bad = (number.get((path, fate), 0) for fate in ("image", "repeat", "quarantined"))
-        counts[path] = Counts(new + repeats + bad, new, repeats, bad)
+        counts[path] = SourceCounts(new + repeats + bad, new, repeats, bad)
     return counts
 
 
-def _check(rows_read: int, counts: Mapping[str, Counts]) -> None:
+def _check(rows_read: int, counts: Mapping[str, SourceCounts]) -> None:
     """Compares what the readers gave with what was sorted.
 
     Raises:
         LostRowsError: They differ.
     """
-    total = reduce(Counts.__add__, counts.values())
+    total = reduce(SourceCounts.__add__, counts.values())
     if rows_read != total.rows_read:
         raise LostRowsError(
             f"{rows_read} rows were read, but {total.images} images, {total.repeats} repeats and {total.quarantined} "
@@ -212,7 +212,7 @@ def _check(rows_read: int, counts: Mapping[str, Counts]) -> None:
         )
 
 
-def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, Counts], run_id: str) -> None:
+def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCounts], run_id: str) -> None:
     """Writes the tables, each in one commit, in an order that a killed run can be completed from.
 
     The quarantine first: reading the source again only replaces it. Then the images, whose commit carries the counts.
@@ -240,10 +240,10 @@ def _parts(lake: Lake, run_id: str, added: int) -> Column:
     return parts(0 if last is None else last + 1, -(-added // IMAGES_OF_A_PART) or 1, (files or 0) + 1)
 
 
-def _chosen(lake: Lake, run_id: str, counts: Mapping[str, Counts]) -> DataFrame:
+def _chosen(lake: Lake, run_id: str, counts: Mapping[str, SourceCounts]) -> DataFrame:
     """The staged rows that become images; joined on the smaller side: a few rows shuffle no pictures."""
     staged = _staged(lake, run_id)
-    total = reduce(Counts.__add__, counts.values())
+    total = reduce(SourceCounts.__add__, counts.values())
     if total.images == total.rows_read:
         return staged
     sorted_rows = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).select("file", "row", "fate")
@@ -252,7 +252,7 @@ def _chosen(lake: Lake, run_id: str, counts: Mapping[str, Counts]) -> DataFrame:
     return staged.join(sorted_rows.where("fate != 'image'"), ["file", "row"], "left_anti")
 
 
-def _commit_quarantine(lake: Lake, counts: Mapping[str, Counts], run_id: str) -> None:
+def _commit_quarantine(lake: Lake, counts: Mapping[str, SourceCounts], run_id: str) -> None:
     """Puts the faults of these sources in the place of what was said of them before."""
     recipe = Recipe("ingest", settings={"run": run_id})
     faulty = quarantine(_staged(lake, run_id))

@@ -44,7 +44,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """All that the template is given.
 
     Attributes:
@@ -87,7 +87,7 @@ def run(job: Job) -> Summary:
     return {"report": address}
 
 
-def render(page: Page) -> str:
+def render(page: ReportPage) -> str:
     """The page as HTML, with its style sheet inside and no script at all.
 
     Args:
@@ -146,8 +146,8 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield f"{above}{name}", value
 
 
-def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> Page:
-    return Page(
+def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> ReportPage:
+    return ReportPage(
         name=job.lake.uri.rstrip("/").rpartition("/")[2] or job.lake.uri,
         uri=job.lake.uri,
         written_at=datetime.now(UTC),

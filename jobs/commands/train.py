@@ -78,7 +78,7 @@ def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
 def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Summary:
     head = training_extra.module("head")
     wanted = job.settings.train
-    options = head.Options(wanted.hidden, wanted.weight_decay, wanted.epochs, job.settings.seed)
+    options = head.HeadOptions(wanted.hidden, wanted.weight_decay, wanted.epochs, job.settings.seed)
     basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")
     trained = head.train(head.Examples(found.embeddings, found.labels), basis, options)
     address = job.lake.write_file(HEAD.format(category), trained.model)

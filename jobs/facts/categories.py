@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.facts.samples import Sample, top
+from jobs.facts.samples import ShownImage, top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
@@ -48,8 +48,8 @@ class Category:
     bins: tuple[ScoreBin, ...]
     random_positives: int
     random_negatives: int
-    dropped_nearest: tuple[Sample, ...]
-    kept_nearest: tuple[Sample, ...]
+    dropped_nearest: tuple[ShownImage, ...]
+    kept_nearest: tuple[ShownImage, ...]
     escaped: str | None = None
     precision: str | None = None
 
@@ -85,8 +85,10 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
             bins=bins.get(name, ()),
             random_positives=labels.get((name, True), 0),
             random_negatives=labels.get((name, False), 0),
-            dropped_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and s.dropped),
-            kept_nearest=tuple(Sample(s.image_id, s.score) for s in samples if s.category == name and not s.dropped),
+            dropped_nearest=tuple(ShownImage(s.image_id, s.score) for s in samples if s.category == name and s.dropped),
+            kept_nearest=tuple(
+                ShownImage(s.image_id, s.score) for s in samples if s.category == name and not s.dropped
+            ),
             escaped=said.get(f"{name}: escapes at most"),
             precision=said.get(f"{name}: precision about"),
         )

@@ -7,7 +7,7 @@ from pyspark.sql import Row
 from jobs.facts.categories import Category, categories
 from jobs.facts.duplicates import Duplicates, duplicates
 from jobs.facts.funnel import Fault, Funnel, faults, funnel
-from jobs.facts.keywords import Keywords, keywords
+from jobs.facts.keywords import KeywordShifts, keywords
 from jobs.facts.provenance import Provenance, models_used, provenance
 from jobs.facts.regurgitated import Regurgitation, regurgitation
 from jobs.facts.weights import Weights, weights
@@ -24,7 +24,7 @@ class Facts:
     faults: tuple[Fault, ...]
     categories: tuple[Category, ...]
     duplicates: Duplicates | None
-    keywords: Keywords | None
+    keywords: KeywordShifts | None
     weights: Weights | None
     regurgitation: Regurgitation | None
     encoders: tuple[Row, ...]

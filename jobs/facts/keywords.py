@@ -9,7 +9,7 @@ _KEYWORDS = 120
 
 
 @dataclass(frozen=True)
-class Keywords:
+class KeywordShifts:
     """Rows of the table keyword_shift, each kind with its most frequent words first.
 
     Attributes:
@@ -28,7 +28,7 @@ class Keywords:
         return (*self.watched, *self.movers)
 
 
-def keywords(shifts: DataFrame) -> Keywords:
+def keywords(shifts: DataFrame) -> KeywordShifts:
     """The most frequent words of each kind.
 
     Args:
@@ -40,4 +40,4 @@ def keywords(shifts: DataFrame) -> Keywords:
         for kind in (~mover, mover)
     ]
     looks = next((row.looks for rows in kinds for row in rows if row.looks), None)
-    return Keywords(kinds[0], kinds[1], looks)
+    return KeywordShifts(kinds[0], kinds[1], looks)

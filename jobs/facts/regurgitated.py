@@ -56,7 +56,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class Pair:
+class CopyPair:
     """A generated image beside an image of the lake.
 
     Attributes:
@@ -97,8 +97,8 @@ class Regurgitation:
     within: str | None
     max_distance: int | None
     nearest: tuple[Nearest, ...]
-    shown_copies: tuple[Pair, ...]
-    shown_others: tuple[Pair, ...]
+    shown_copies: tuple[CopyPair, ...]
+    shown_others: tuple[CopyPair, ...]
 
 
 def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
@@ -160,8 +160,8 @@ def _best(pairs: DataFrame) -> DataFrame:
     return best.select("best.distance", (~F.col("best.other")).alias("copy"), "own", "prompt_id")
 
 
-def _pairs(rows: DataFrame) -> tuple[Pair, ...]:
-    return tuple(Pair(row, _uri(row.thumbnail)) for row in rows.collect())
+def _pairs(rows: DataFrame) -> tuple[CopyPair, ...]:
+    return tuple(CopyPair(row, _uri(row.thumbnail)) for row in rows.collect())
 
 
 def _uri(thumbnail: bytes | None) -> str | None:

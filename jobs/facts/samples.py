@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownImage:
     """An image to show, with the number that stands under it (a score, a weight)."""
 
     image_id: str

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from scipy import stats
 
-from jobs.facts.samples import Sample
+from jobs.facts.samples import ShownImage
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from models.stats.probe import WITHIN_REACH, beyond_chance
@@ -86,8 +86,8 @@ class Weights:
 
     bins: tuple[WeightBin, ...]
     quality: Row | None
-    highest: tuple[Sample, ...]
-    lowest: tuple[Sample, ...]
+    highest: tuple[ShownImage, ...]
+    lowest: tuple[ShownImage, ...]
     reliability: tuple[Reliability, ...] = ()
     lost: tuple[Lost, ...] = ()
     reach: Reach | None = None
@@ -211,6 +211,6 @@ def _edge(number: int) -> float:
     return float(2.0 ** (number / WEIGHT_BINS_PER_DOUBLING))
 
 
-def _samples(weights: DataFrame, order: Column) -> tuple[Sample, ...]:
+def _samples(weights: DataFrame, order: Column) -> tuple[ShownImage, ...]:
     rows = weights.orderBy(order, F.xxhash64("image_id"), "image_id").limit(_WEIGHTED).collect()
-    return tuple(Sample(row.image_id, row.weight) for row in rows)
+    return tuple(ShownImage(row.image_id, row.weight) for row in rows)

@@ -34,7 +34,7 @@ _UNPACKED_FREE, _UNPACKED_TIMES = 1 << 30, 100
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """A file in a folder.
 
     Attributes:
@@ -85,11 +85,11 @@ def kind(path: str) -> str | None:
     return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(info.type)
 
 
-def entry(path: str) -> Entry:
+def entry(path: str) -> FileEntry:
     """Size and time of one file."""
     filesystem, inner = filesystem_of(path)
     info = filesystem.get_file_info(inner)
-    return Entry(posixpath.basename(path), int(info.size or 0), int(info.mtime_ns or 0))
+    return FileEntry(posixpath.basename(path), int(info.size or 0), int(info.mtime_ns or 0))
 
 
 def expand(path: str) -> list[str]:
@@ -106,7 +106,7 @@ def expand(path: str) -> list[str]:
     return sorted(posixpath.join(folder, name) for name in names if fnmatchcase(name, pattern))
 
 
-def walk(root: str) -> Iterator[tuple[str, list[Entry]]]:
+def walk(root: str) -> Iterator[tuple[str, list[FileEntry]]]:
     """Every folder below a root with its files, sorted by name; names that begin with a dot are left out.
 
     Args:
@@ -212,7 +212,7 @@ def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
     return filesystem, posixpath.join(base, inner)
 
 
-def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> Iterator[tuple[str, list[Entry]]]:
+def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> Iterator[tuple[str, list[FileEntry]]]:
     here = posixpath.join(root, folder) if folder else root
     if is_local(root):
         real = os.path.realpath(here)
@@ -230,7 +230,7 @@ def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> I
             yield from _walk(root, posixpath.join(folder, name), above, linked)
 
 
-def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
+def _list(folder: str) -> Iterator[tuple[str, FileEntry | None]]:
     """Names in a folder; None stands for a sub-folder."""
     if is_local(folder):
         with os.scandir(folder) as found:
@@ -240,7 +240,7 @@ def _list(folder: str) -> Iterator[tuple[str, Entry | None]]:
     filesystem, inner = filesystem_of(folder)
     for info in filesystem.get_file_info(fs.FileSelector(inner)):
         name = info.base_name
-        yield name, None if info.type == fs.FileType.Directory else Entry(name, info.size or 0, info.mtime_ns or 0)
+        yield name, None if info.type == fs.FileType.Directory else FileEntry(name, info.size or 0, info.mtime_ns or 0)
 
 
 def _is_folder(item: "os.DirEntry[str]") -> bool:
@@ -250,9 +250,9 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _local_entry(item: "os.DirEntry[str]") -> Entry:
+def _local_entry(item: "os.DirEntry[str]") -> FileEntry:
     try:
         found = item.stat()
     except OSError:  # a link to nothing: reading it will say so
-        return Entry(item.name, 0, 0)
-    return Entry(item.name, found.st_size, found.st_mtime_ns)
+        return FileEntry(item.name, 0, 0)
+    return FileEntry(item.name, found.st_size, found.st_mtime_ns)

@@ -180,7 +180,7 @@ def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
     return found
 
 
-def _file_source(path: str, root: str, entry: files.Entry, fmt: str, digest: "hashlib._Hash") -> Source:
+def _file_source(path: str, root: str, entry: files.FileEntry, fmt: str, digest: "hashlib._Hash") -> Source:
     return Source(path, fmt, root, entry.size, 0, _fingerprint(digest, _identities([("", [entry])])))
 
 
@@ -215,7 +215,7 @@ def _digest_of(settings: IngestSettings, fmt: str) -> "hashlib._Hash":
     return hashlib.sha256(json.dumps([_READERS, fmt, rules]).encode())
 
 
-def _identities(folders: Sequence[tuple[str, Sequence[files.Entry]]]) -> Iterator[str]:
+def _identities(folders: Sequence[tuple[str, Sequence[files.FileEntry]]]) -> Iterator[str]:
     for folder, entries in folders:
         for entry in entries:
             yield f"{folder}/{entry.name}\0{entry.size}\0{entry.modified}\0"

@@ -34,7 +34,7 @@ _BAD_HEADER = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionE
 
 
 @dataclass
-class Sample:
+class TarSample:
     """The members of one sample.
 
     Attributes:
@@ -65,7 +65,7 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
     return spark.createDataFrame(paths, "path string").mapInArrow(partial(_read, settings), SCHEMA)
 
 
-def samples(shard: IO[bytes]) -> tuple[list[Sample], Row | None]:
+def samples(shard: IO[bytes]) -> tuple[list[TarSample], Row | None]:
     """The samples of a shard in order of appearance, and what is wrong with its end.
 
     Args:
@@ -90,8 +90,8 @@ class _Index:
     """Gathers members into samples, wherever in the shard they lie."""
 
     def __init__(self) -> None:
-        self.samples: list[Sample] = []
-        self._newest: dict[str, Sample] = {}
+        self.samples: list[TarSample] = []
+        self._newest: dict[str, TarSample] = {}
 
     def fill(self, tar: tarfile.TarFile, size: int) -> Row | None:
         """Adds all members; stops at one that goes on beyond the file's end, and takes its sample out again."""
@@ -133,7 +133,7 @@ class _Index:
         sample = self._newest.get(key)
         # A second picture of the same name is another sample, as in shards that were joined together.
         if sample is None or ending in sample.parts:
-            sample = self._newest[key] = Sample(key)
+            sample = self._newest[key] = TarSample(key)
             self.samples.append(sample)
         sample.parts[ending] = place
 
@@ -178,7 +178,7 @@ def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
         yield Row(path, fault.key or posixpath.basename(path), reason=fault.reason, detail=fault.detail)
 
 
-def _row(path: str, sample: Sample, shard: IO[bytes], settings: IngestSettings) -> Row:
+def _row(path: str, sample: TarSample, shard: IO[bytes], settings: IngestSettings) -> Row:
     image = _image_ending(sample.parts, settings.image_columns)
     parts = {name: place for name, place in sample.parts.items() if name != image}
     small = {name: _bytes(shard, place) for name, place in parts.items() if place[1] <= MAX_FIELD_BYTES}

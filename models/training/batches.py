@@ -17,7 +17,7 @@ NEAREST = 12
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Pictures to train on together.
 
     Attributes:
@@ -59,18 +59,18 @@ class Batches:
     codes: NDArray[np.float32] | None = None
     same_within: int = 0
 
-    def draw(self) -> Batch:
+    def draw(self) -> TrainingBatch:
         """The next batch."""
         if self.codes is None or self.count <= GROUP:
             chosen = self._any(self.size)
-            return Batch(chosen, torch.arange(self.size), chosen[:, None] == chosen[None])
+            return TrainingBatch(chosen, torch.arange(self.size), chosen[:, None] == chosen[None])
         grouped = int(self.size * self.near) // GROUP
         alone = self._any(self.size - grouped * GROUP)
         chosen = torch.cat([alone, self._groups(self._any(grouped), self.codes)])
         members = torch.arange(grouped).repeat_interleave(GROUP)
         codes = self.codes[chosen.numpy()]
         same = torch.from_numpy(_bits(codes, codes) <= self.same_within)
-        return Batch(chosen, torch.cat([torch.arange(len(alone)), members + len(alone)]), same)
+        return TrainingBatch(chosen, torch.cat([torch.arange(len(alone)), members + len(alone)]), same)
 
     def _any(self, count: int) -> Tensor:
         return torch.randint(self.count, (count,), generator=self.draws)

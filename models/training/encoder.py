@@ -14,7 +14,7 @@ from models.inference.encoder import Encoder, projection
 from models.training import contrast
 from models.training.augment import Augmenter
 from models.training.batches import Batches
-from models.training.measure import COLLISIONS, Measured, Thumbs, measure, planar, reduced, signs
+from models.training.measure import COLLISIONS, MeasuredEncoder, Thumbs, measure, planar, reduced, signs
 from models.training.network import Floats, Hyperplanes, Network, from_onnx, to_onnx
 
 SIDE = 64
@@ -31,7 +31,7 @@ _REPORTS = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How an encoder is trained.
 
     Attributes:
@@ -78,10 +78,10 @@ class Fitted:
     """
 
     model: bytes
-    measured: Measured
+    measured: MeasuredEncoder
 
 
-def fit(thumbs: Thumbs, plan: Plan, report: Report, start: bytes | None = None) -> Fitted:
+def fit(thumbs: Thumbs, plan: TrainingPlan, report: Report, start: bytes | None = None) -> Fitted:
     """An encoder fitted to pictures.
 
     Its `max_distance` is measured on a tenth of the pictures, which it is not trained on, told from each other and from
@@ -124,7 +124,7 @@ def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:
     return thumbs[order[held_out:]], thumbs[order[:held_out]]
 
 
-def measured(model: bytes, thumbs: Thumbs, plan: Plan) -> Measured:
+def measured(model: bytes, thumbs: Thumbs, plan: TrainingPlan) -> MeasuredEncoder:
     """What an encoder does on the pictures that `fit` holds out, told from each other and from some it is fitted to.
 
     Args:
@@ -148,7 +148,7 @@ def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
 
 
 def _train(
-    network: Network, pictures: Tensor, batches: Batches, plan: Plan, schedule: "_Schedule", report: Report
+    network: Network, pictures: Tensor, batches: Batches, plan: TrainingPlan, schedule: "_Schedule", report: Report
 ) -> None:
     """Trains the network in place."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -173,7 +173,7 @@ def _train(
     network.to("cpu").eval()
 
 
-def _loss(views: Tensor, repeats: Tensor, plan: Plan) -> Tensor:
+def _loss(views: Tensor, repeats: Tensor, plan: TrainingPlan) -> Tensor:
     first, second = views.chunk(2)
     nce = contrast.info_nce(first, second, plan.temperature, repeats)
     return nce + plan.crowding * contrast.crowding(first, second, repeats)
@@ -182,7 +182,7 @@ def _loss(views: Tensor, repeats: Tensor, plan: Plan) -> Tensor:
 class _Schedule:
     """How far the training is, by steps or by the clock, and what that means for the learning rate."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainingPlan) -> None:
         self._plan = plan
         self._began = time.monotonic()
         self._steps = 0

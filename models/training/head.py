@@ -61,7 +61,7 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Options:
+class HeadOptions:
     """How a head is trained.
 
     Attributes:
@@ -101,7 +101,7 @@ class _Layer:
 _Layers = tuple[_Layer, ...]
 
 
-def train(examples: Examples, basis: Basis, options: Options) -> TrainedHead:
+def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead:
     """Trains a head, calibrates its scores and exports it.
 
     Both classes weigh the same in the loss however many labels they have. Logits of the examples that cross-validation
@@ -122,7 +122,7 @@ def train(examples: Examples, basis: Basis, options: Options) -> TrainedHead:
 
     Examples:
         >>> examples = Examples(np.eye(4, dtype=np.float32), np.array([True, True, False, False]))
-        >>> trained = train(examples, Basis("boats", "e"), Options())
+        >>> trained = train(examples, Basis("boats", "e"), HeadOptions())
         >>> Head.load(trained.model, encoder="e", dims=4).score(examples.embeddings) > 0.5
         array([ True,  True, False, False])
     """
@@ -142,7 +142,7 @@ def train(examples: Examples, basis: Basis, options: Options) -> TrainedHead:
     return TrainedHead(model, metrics)
 
 
-def fit(examples: Examples, options: Options) -> _Layers:
+def fit(examples: Examples, options: HeadOptions) -> _Layers:
     """A head's layers by full-batch L-BFGS in float64, the inputs' standardisation folded into the first.
 
     Args:
@@ -166,7 +166,7 @@ def fit(examples: Examples, options: Options) -> _Layers:
     return (_Layer(weight, trained[0].bias - weight @ centre), *trained[1:])
 
 
-def held_out_logits(examples: Examples, options: Options) -> NDArray[np.float64] | None:
+def held_out_logits(examples: Examples, options: HeadOptions) -> NDArray[np.float64] | None:
     """What models that never saw an example say of it, by stratified cross-validation.
 
     Returns:
@@ -242,7 +242,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _first_layers(dims: int, options: Options) -> _Layers:
+def _first_layers(dims: int, options: HeadOptions) -> _Layers:
     generator = torch.Generator().manual_seed(options.seed)
     sizes = (dims, options.hidden, 1) if options.hidden else (dims, 1)
     layers = []

@@ -38,7 +38,7 @@ _ROWS = 512
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredEncoder:
     """What an encoder does on pictures that it was not trained on.
 
     Attributes:
@@ -79,7 +79,7 @@ class Measured:
         return float((self.copies <= self.used_within(distance)).mean()) if self.allowed_distance else 0.0
 
 
-def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions: float = COLLISIONS) -> Measured:
+def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions: float = COLLISIONS) -> MeasuredEncoder:
     """What an encoder finds of changed copies, at the distance where different pictures do not meet yet.
 
     Among a user's pictures there are copies that nobody marked, so two pictures may be one. A picture and the mirror
@@ -106,7 +106,7 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
     free, allowed = distance_at(different, COLLISIONS), distance_at(different, collisions)
     recall = float((found <= free).mean()) if len(different) >= _FAR else 0.0
     most = max(min(allowed, int(np.quantile(found, ENOUGH_COPIES))), LEAST_DISTANCE)
-    return Measured(len(thumbs), free, recall, allowed, most, nearer, found)
+    return MeasuredEncoder(len(thumbs), free, recall, allowed, most, nearer, found)
 
 
 def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from models.images import decoding
 from models.training import noise
-from models.training.encoder import SOURCE_SIDE, Plan, fit
+from models.training.encoder import SOURCE_SIDE, TrainingPlan, fit
 from models.training.measure import Thumbs
 
 _NOISE_SEED = 100
@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes = noise.pictures(_NOISE_SEED, arguments.noise, SOURCE_SIDE)
     thumbs = np.concatenate([shapes, drawings(arguments.pictures)])
-    plan = Plan(minutes=0, batch=arguments.batch, seed=0, steps=arguments.steps)
+    plan = TrainingPlan(minutes=0, batch=arguments.batch, seed=0, steps=arguments.steps)
     fitted = fit(thumbs, plan, lambda done, loss: print(f"{done:4.0%}  loss {loss:.3f}", flush=True))  # noqa: T201
     arguments.out.write_bytes(fitted.model)
 

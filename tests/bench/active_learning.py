@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from jobs.commands import calibrate, ingest, score, train
 from jobs.commands.generate import command as generate
 from jobs.commands.label import next as label_next
-from jobs.commands.label.next import Request
+from jobs.commands.label.next import PickRequest
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -126,7 +126,7 @@ class Labeller:
             self.asked.extend(rows)
 
     def pick(self, strategy: str, count: int) -> None:
-        picked = label_next.run(self.job, Request(self.category, strategy, count))
+        picked = label_next.run(self.job, PickRequest(self.category, strategy, count))
         # Ids are sorted.
         self.answer(np.searchsorted(self.world.ids, [pick.image_id for pick in picked.picks]).tolist(), strategy)
 

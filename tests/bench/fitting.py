@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from models.inference import encoder
-from models.training.encoder import Plan, fit, measured
-from models.training.measure import Measured, Thumbs
+from models.training.encoder import TrainingPlan, fit, measured
+from models.training.measure import MeasuredEncoder, Thumbs
 from models.training.ship import thumbnail
 from tests.bench import copies
 
@@ -32,7 +32,7 @@ def _files(place: Path) -> Iterator[bytes]:
     yield from (file.read_bytes() for file in found if file.suffix.lower() in copies.ENDINGS)
 
 
-def told(name: str, found: Measured) -> str:
+def told(name: str, found: MeasuredEncoder) -> str:
     return f"| {name} | {found.free_distance} | {100 * found.recall:.1f} % | {found.max_distance} |"
 
 
@@ -40,13 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fitting with and without near pictures in a batch.")
     parser.add_argument("--images", nargs="+", type=Path, required=True, help="folders, tar files or image files")
     parser.add_argument("--batches", type=int, default=80, help="to train for")
-    parser.add_argument("--rate", type=float, default=Plan.rate, help="highest learning rate")
+    parser.add_argument("--rate", type=float, default=TrainingPlan.rate, help="highest learning rate")
     arguments = parser.parse_args()
     thumbs, shipped = load(arguments.images), encoder.shipped()
     same = encoder.Encoder.load(shipped).presumed_distance
     print(f"{len(thumbs)} pictures, {arguments.batches} batches")
     print("| encoder | bits at one in a million | copies found | its own distance |\n|---|---:|---:|---:|")
-    plan = Plan(minutes=0, batch=256, seed=0, steps=arguments.batches, rate=arguments.rate, same_within=same)
+    plan = TrainingPlan(minutes=0, batch=256, seed=0, steps=arguments.batches, rate=arguments.rate, same_within=same)
     print(told("shipped", measured(shipped, thumbs, plan)), flush=True)
     for name, near in (("fitted, by chance", 0.0), ("fitted, half near", plan.near)):
         print(told(name, fit(thumbs, replace(plan, near=near), lambda done, loss: None, shipped).measured), flush=True)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from jobs.commands.label import serve
-from jobs.commands.label.serve import Options
+from jobs.commands.label.serve import ServeOptions
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -108,7 +108,7 @@ def main() -> None:
             opened.append(time.monotonic() - started)
             results.extend(measure(address, decisions))
 
-        options = Options(port=0, state=Path(folder) / "state")
+        options = ServeOptions(port=0, state=Path(folder) / "state")
         summary = serve.serve(Job(lake, settings, Progress()), "boats", options, body)
         stored = lake.read(tables.LABELS).count()
     spark.stop()

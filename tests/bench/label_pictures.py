@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.pictures import PagePictures
 from jobs.lake import image_files, tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
@@ -51,7 +51,7 @@ def bytes_read(pid: int) -> int:
 
 def fetch(lake: Lake, ids: list[str], pid: int) -> tuple[float, float]:
     """Seconds and megabytes that some pictures take, once it is known where they lie."""
-    pictures = Pictures(lake, SIDE)
+    pictures = PagePictures(lake, SIDE)
     assert not pictures.locate(ids)
     before, started = bytes_read(pid), time.monotonic()
     assert not pictures.fetch(ids)

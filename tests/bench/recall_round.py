@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.commands import train
 from jobs.commands.label import next
-from jobs.commands.label.next import Request
+from jobs.commands.label.next import PickRequest
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -81,7 +81,7 @@ def main() -> None:
         memory = PeakMemory()
         memory.start()
         started = time.perf_counter()
-        picked = next.run(job, Request("boats", "recall", COUNT))
+        picked = next.run(job, PickRequest("boats", "recall", COUNT))
         seconds, peak = time.perf_counter() - started, memory.stop()
         job.lake.spark.stop()
     models = settings.label_next.folds * settings.label_next.repeats

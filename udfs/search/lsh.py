@@ -20,7 +20,7 @@ from udfs.search.matching import (
     ENTRY_WORDS,
     SHORT_RUN,
     Entries,
-    Found,
+    FoundPairs,
     Indices,
     compare_runs,
     entries_of_rows,
@@ -130,7 +130,7 @@ class Matching:
             parts.append(self.match(keys[own], Entries.unpacked(packed[own])).to_arrow(number))
         return pa.concat_tables(parts)
 
-    def match(self, keys: NDArray[np.uint32], entries: Entries, depth: int = 0) -> Found:
+    def match(self, keys: NDArray[np.uint32], entries: Entries, depth: int = 0) -> FoundPairs:
         """Verified pairs among entries that share a key.
 
         Args:
@@ -155,9 +155,9 @@ class Matching:
         for start, end in zip(starts[~plain], ends[~plain], strict=True):
             run = entries.take(np.arange(start, end))
             parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._settled(run, depth))
-        return Found.union(parts)
+        return FoundPairs.union(parts)
 
-    def _settled(self, run: Entries, depth: int) -> Found:
+    def _settled(self, run: Entries, depth: int) -> FoundPairs:
         """A crowded run, whose pairs are more than the task has room for.
 
         Near-copies of one picture fall under very many keys, and each pair of them would be found again and again. So
@@ -168,9 +168,9 @@ class Matching:
             settled = settle(rest, int(members[0]), self.max_distance)
             parts.append(settled.found)
             rest = settled.rest
-        return Found.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
+        return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
 
-    def _large(self, run: Entries, depth: int) -> Found:
+    def _large(self, run: Entries, depth: int) -> FoundPairs:
         """A bucket too large for all pairs: a popular picture's near-copies, or pictures that are all alike.
 
         The best of a crowd (of all, where neighbours show none) is compared with all others, and those within the
@@ -188,18 +188,18 @@ class Matching:
             parts.append(settled.found)
             rest = settled.rest
         if len(rest) <= self.max_bucket:
-            return Found.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
-        return Found.union([*parts, self._split(rest, depth)])
+            return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
+        return FoundPairs.union([*parts, self._split(rest, depth)])
 
-    def _split(self, run: Entries, depth: int) -> Found:
+    def _split(self, run: Entries, depth: int) -> FoundPairs:
         """Pairs that agree in further MinHash rows; all others are counted."""
         if depth >= _MAX_SPLITS:
-            return Found.nothing(skipped=len(run) * (len(run) - 1) // 2)
+            return FoundPairs.nothing(skipped=len(run) * (len(run) - 1) // 2)
         rows = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
         keys = band_keys(run.hashes(), rows)[:, 0].astype(np.uint32)
         _, sizes = np.unique(keys, return_counts=True)
         apart = (len(run) ** 2 - int((sizes**2).sum())) // 2
-        return Found.union([Found.nothing(skipped=apart), self.match(keys, run, depth + 1)])
+        return FoundPairs.union([FoundPairs.nothing(skipped=apart), self.match(keys, run, depth + 1)])
 
 
 def buckets_for(entries: int) -> int:
@@ -289,7 +289,7 @@ class Settled:
         rest: Entries that do not match it, in the order they had.
     """
 
-    found: Found
+    found: FoundPairs
     rest: Entries
 
 
@@ -309,5 +309,5 @@ def settle(entries: Entries, member: int, max_distance: int) -> Settled:
         better = int(near[entries.ranks[near].argmin()])
     settled, far = near[near != best], np.flatnonzero(~matches)
     skipped = len(settled) * (len(settled) - 1) // 2 + len(settled) * len(far)
-    found = Found.of(entries, np.array([best]), settled, len(entries) - 1, skipped)
+    found = FoundPairs.of(entries, np.array([best]), settled, len(entries) - 1, skipped)
     return Settled(found, entries.take(far))

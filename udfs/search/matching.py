@@ -105,7 +105,7 @@ def entries_of_rows(rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPairs:
     """Verified pairs, and what finding them took.
 
     Attributes:
@@ -123,19 +123,19 @@ class Found:
     skipped: int = 0
 
     @classmethod
-    def of(cls, entries: Entries, left: Indices, right: Indices, compared: int, skipped: int = 0) -> "Found":
+    def of(cls, entries: Entries, left: Indices, right: Indices, compared: int, skipped: int = 0) -> "FoundPairs":
         """Pairs of entries at the given places, with their distances."""
         apart = entry_distances(entries, left, right).astype(np.int32)
         a, b = entries.ranks[left], entries.ranks[right]
         return cls(np.minimum(a, b), np.maximum(a, b), apart, compared, skipped)
 
     @classmethod
-    def nothing(cls, skipped: int = 0) -> "Found":
+    def nothing(cls, skipped: int = 0) -> "FoundPairs":
         """No pair."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), 0, skipped)
 
     @classmethod
-    def union(cls, parts: "list[Found]") -> "Found":
+    def union(cls, parts: "list[FoundPairs]") -> "FoundPairs":
         """All pairs of all parts."""
         parts = [cls.nothing(), *parts]
         a, b = np.concatenate([part.a for part in parts]), np.concatenate([part.b for part in parts])
@@ -179,7 +179,7 @@ def run_starts(keys: NDArray[np.unsignedinteger]) -> Indices:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
-def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> Found:
+def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
     """Pairs within a distance among entries of the same run.
 
     Args:
@@ -194,10 +194,10 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
     parts += [
         _compare_long(entries, starts[run], ends[run], max_distance) for run in np.flatnonzero(lengths > SHORT_RUN)
     ]
-    return Found.union(parts)
+    return FoundPairs.union(parts)
 
 
-def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> Found:
+def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
     """Each entry with the one after it in its run, then with the next: one step over all runs for each offset."""
     lengths = ends - starts
     first = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
@@ -215,7 +215,7 @@ def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distanc
         compared += len(active)
         offset += 1
     left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return Found.of(entries, left, right, compared)
+    return FoundPairs.of(entries, left, right, compared)
 
 
 def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) -> Indices:
@@ -227,7 +227,7 @@ def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) ->
     return likely[entry_distances(entries, left[likely], right[likely]) <= max_distance]
 
 
-def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> Found:
+def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> FoundPairs:
     """All pairs of one run of which the first is not known, tile row by tile row."""
     fresh_end = start + int((~entries.known[start:end]).sum())
     found = []
@@ -237,7 +237,7 @@ def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> 
         found.append(np.stack([left, right])[:, left < right] + begin)
     fresh, known = fresh_end - start, end - fresh_end
     left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return Found.of(entries, left, right, fresh * (fresh - 1) // 2 + fresh * known)
+    return FoundPairs.of(entries, left, right, fresh * (fresh - 1) // 2 + fresh * known)
 
 
 def near_between(

@@ -36,7 +36,7 @@ Ids = NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNeighbours:
     """Images near queries, one entry for each pair.
 
     Attributes:
@@ -135,10 +135,10 @@ class NearestK:
                 part = slice(start, start + _POOL_BLOCK)
                 self._look(block, ids[part], vectors[part], margin)
 
-    def found(self) -> Found:
+    def found(self) -> FoundNeighbours:
         """What was found, by query, nearest first."""
         rows, places = np.nonzero(self._similarity > -np.inf)
-        return Found(rows.astype(np.int32), self._ids[rows, places], self._similarity[rows, places])
+        return FoundNeighbours(rows.astype(np.int32), self._ids[rows, places], self._similarity[rows, places])
 
     def _look(self, block: slice, ids: Ids, vectors: Vectors, margin: float) -> None:
         """One block of queries against one block of the pool."""
@@ -166,7 +166,7 @@ class NearestK:
         self._similarity[touched], self._ids[touched] = similarity[best], ids[best]
 
 
-def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> Found:
+def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> FoundNeighbours:
     """Every pair of a query and a pool vector whose inner product is large enough.
 
     Args:
@@ -183,7 +183,7 @@ def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> Found:
     """
     ids, vectors = _finite(ids, vectors)
     margin = _rounding(vectors, float(np.linalg.norm(queries, axis=1).max(initial=0.0)))
-    parts = [Found(np.zeros(0, np.int32), ids[:0], np.zeros(0, np.float32))]
+    parts = [FoundNeighbours(np.zeros(0, np.int32), ids[:0], np.zeros(0, np.float32))]
     for begin in range(0, len(queries), _QUERY_BLOCK):
         for start in range(0, len(vectors), _POOL_BLOCK):
             block, pool = queries[begin : begin + _QUERY_BLOCK], vectors[start : start + _POOL_BLOCK]
@@ -191,8 +191,8 @@ def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> Found:
             exact = similarities(block[rows], pool[columns])
             near = exact >= least
             query = (begin + rows[near]).astype(np.int32)
-            parts.append(Found(query, ids[start + columns[near]], exact[near]))
-    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+            parts.append(FoundNeighbours(query, ids[start + columns[near]], exact[near]))
+    return FoundNeighbours(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
 
 
 def _at_least(rough: Vectors, bar: Vectors) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -259,7 +259,7 @@ class Searching:
         if search is not None:
             yield from self._numbered(search.found())
 
-    def _numbered(self, found: Found) -> Iterator[pa.RecordBatch]:
+    def _numbered(self, found: FoundNeighbours) -> Iterator[pa.RecordBatch]:
         return replace(found, query=found.query + np.int32(self.first)).batches()
 
 

@@ -7,13 +7,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates import pair_search
-from jobs.commands.dedup.candidates.pair_search import Effort, Search, SearchInputs
+from jobs.commands.dedup.candidates.pair_search import Search, SearchCost, SearchInputs
 from jobs.commands.dedup.keep import components, independent_set
 from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, removed_images
 from jobs.commands.dedup.nodes import hash_nodes
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
-from jobs.commands.dedup.verify.search_recall import Look, Measured
+from jobs.commands.dedup.verify.search_recall import Look, MeasuredRecall
 from jobs.matching.rule import Rule
 from jobs.runtime import config
 from jobs.runtime.config import DedupSettings
@@ -72,10 +72,10 @@ class NearDuplicates:
     pairs: DataFrame
     removed: DataFrame
     near_misses: DataFrame
-    quality: Measured
+    quality: MeasuredRecall
     compared: Compared
     search: Search
-    effort: Effort
+    effort: SearchCost
 
 
 def near_duplicates(
@@ -152,8 +152,8 @@ def searched(
 
 
 def _verified(
-    about: SearchInputs, nodes: Compared, near: DataFrame, effort: Effort, scratch: Scratch, progress: Progress
-) -> tuple[DataFrame, Effort]:
+    about: SearchInputs, nodes: Compared, near: DataFrame, effort: SearchCost, scratch: Scratch, progress: Progress
+) -> tuple[DataFrame, SearchCost]:
     """The pairs of near hashes whose images show the same, and how many do not."""
     with progress.step("dedup: pairs looked at again"):
         thumbnails = thumbnail_verification.thumbnails(about.signals, nodes.nodes, about.rule)

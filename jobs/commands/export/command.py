@@ -27,7 +27,7 @@ _ENDINGS = {"webdataset": (".tar", ".parquet"), "parquet": (".parquet",)}
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """What is to be written: the format, and how many images curated holds."""
 
     format: str
@@ -35,7 +35,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFiles:
     """What lies in the folder.
 
     Attributes:
@@ -92,7 +92,7 @@ def run(job: Job, directory: str, format: str) -> Summary:
     if before is not None:  # it is not whole, or is to be described anew
         folder.delete(MANIFEST)
     write = _write_shards if format in _WRITERS else _write_uids
-    made = write(job, curated, folder, Plan(format, images))
+    made = write(job, curated, folder, ExportPlan(format, images))
     if made.samples != images:
         raise LostRowsError(
             f"export: curated holds {images} images, but {made.samples} were written to {folder.uri}: "
@@ -134,7 +134,7 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
-def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) -> Written:
+def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
     """Writes the shards that are not there yet."""
     settings, spark = job.settings, job.lake.spark
     with job.progress.step("export: lay out the shards"):
@@ -152,17 +152,17 @@ def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) ->
     notes: Summary = {"shards": len(made), "bytes": sum(shard.bytes for shard in made)}
     if plan.repeated_keys:
         notes["keys made unique"] = plan.repeated_keys
-    return Written([vars(shard) for shard in made], sum(shard.samples for shard in made), notes)
+    return WrittenFiles([vars(shard) for shard in made], sum(shard.samples for shard in made), notes)
 
 
-def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: Plan) -> Written:
+def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
     """Writes DataComp's one file."""
     with job.progress.step("export: sort the uids"):
         images, uids, file = datacomp.write(curated, folder)
     if uids < images:
         job.progress.warn(f"{images - uids} images share a uid with another; a subset file names each uid once")
     entry = {"name": datacomp.FILE, "samples": uids, "bytes": file.size, "sha256": file.sha256}
-    return Written([entry], images, {"uids": uids, "bytes": file.size})
+    return WrittenFiles([entry], images, {"uids": uids, "bytes": file.size})
 
 
 def _describe(job: Job, folder: Folder, manifest: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.commands.export.folder import Folder, Output
-from jobs.commands.export.shards import Sample, Shard, stem
+from jobs.commands.export.shards import Shard, ShardSample, stem
 
 _ROW_GROUP_BYTES = 16 << 20
 _ROW_GROUP_ROWS = 10_000
@@ -60,7 +60,7 @@ class Rows:
         self._waiting, self._bytes = [], 0
 
 
-def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
+def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
     """Writes one Parquet file with pictures.
 
     Args:
@@ -78,7 +78,7 @@ def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
     return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
 
 
-def record(sample: Sample) -> dict[str, Any]:
+def record(sample: ShardSample) -> dict[str, Any]:
     """A sample by the names of img2dataset's columns; what a source said of url, size and EXIF stays.
 
     Args:

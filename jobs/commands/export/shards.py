@@ -25,7 +25,7 @@ _ARROW = pa.schema(
 )
 _STATS = "_stats.json"
 
-Sample = Mapping[str, Any]
+ShardSample = Mapping[str, Any]
 """A row of `curated` with `export_key`, as Python values."""
 
 
@@ -50,7 +50,7 @@ class Shard:
     weight: float
 
 
-Writer = Callable[[Folder, int, Iterable[Sample]], Shard]
+Writer = Callable[[Folder, int, Iterable[ShardSample]], Shard]
 """Writes one shard of a format: `jobs.commands.export.webdataset.write`, `jobs.commands.export.parquet.write`."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.commands.export import parquet
 from jobs.commands.export.folder import Folder
-from jobs.commands.export.shards import Sample, Shard, stem
+from jobs.commands.export.shards import Shard, ShardSample, stem
 
 ENDINGS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
@@ -20,7 +20,7 @@ ENDINGS = {
 _OWN = "winnow"
 
 
-def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
+def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
     """Writes one tar shard, and beside it its Parquet file.
 
     Headers carry neither time nor owner, so that the same samples give the same bytes.
@@ -44,7 +44,7 @@ def write(folder: Folder, number: int, samples: Iterable[Sample]) -> Shard:
     return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
 
 
-def members(sample: Sample) -> Iterator[tuple[str, bytes]]:
+def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
     """What a sample is made of: ending and bytes of each file, none for a caption that is null.
 
     Args:
@@ -56,7 +56,7 @@ def members(sample: Sample) -> Iterator[tuple[str, bytes]]:
     yield "json", described(sample).encode()
 
 
-def described(sample: Sample) -> str:
+def described(sample: ShardSample) -> str:
     """The input fields, to the letter, followed by image_id, weight and `winnow`, which says where the image is from.
 
     A field of the input that has one of these names stands in `winnow` under `input` instead.

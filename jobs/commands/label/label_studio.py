@@ -29,7 +29,7 @@ _TO_NAME = "image"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TaskPictures:
     """How a task leads to its picture; Label Studio loads no paths of this machine.
 
     Attributes:
@@ -60,7 +60,7 @@ class Known:
     thresholds: DataFrame
 
 
-def export_tasks(job: Job, file: str, category: str | None, pictures: Pictures) -> Summary:
+def export_tasks(job: Job, file: str, category: str | None, pictures: TaskPictures) -> Summary:
     """Writes the images that wait for a label as a file that a Label Studio project imports, its interface beside it.
 
     Args:
@@ -116,7 +116,7 @@ def waiting(queue: DataFrame, labels: DataFrame, category: str) -> DataFrame:
     return queued.join(own, counts, "left_anti")
 
 
-def tasks(queued: DataFrame, known: Known, category: str, pictures: Pictures) -> DataFrame:
+def tasks(queued: DataFrame, known: Known, category: str, pictures: TaskPictures) -> DataFrame:
     """Images that wait for a label of a category, as Label Studio's tasks.
 
     Args:
@@ -206,7 +206,7 @@ def interface(category: str, settings: CategorySettings) -> str:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTasks:
     """What came of writing tasks.
 
     Attributes:
@@ -220,7 +220,7 @@ class Written:
     interface: str
 
 
-def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: CategorySettings) -> Written:
+def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: CategorySettings) -> WrittenTasks:
     """Writes tasks to a local file, one at a time, whole or not at all, and the interface beside it.
 
     Args:
@@ -252,7 +252,7 @@ def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: Ca
                 part.unlink()
     except OSError as error:
         raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
-    return Written(count, dropped, str(beside))
+    return WrittenTasks(count, dropped, str(beside))
 
 
 def _require_interface(file: Path, tasks: Path) -> None:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies import precision, random_sample, recall, seed
-from jobs.commands.label.strategies.request import Pick, Request
+from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.job import Job, Summary
 from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
@@ -19,9 +19,9 @@ from jobs.prerequisites import require_images
 from models.errors import WinnowError
 from models.inference.encoder import Encoder
 
-__all__ = ["STRATEGIES", "Pick", "Picked", "Request", "run", "unseen"]
+__all__ = ["STRATEGIES", "Pick", "PickRequest", "Picked", "run", "unseen"]
 
-STRATEGIES: dict[str, Callable[[Job, Request, DataFrame, Encoder], list[Pick]]] = {
+STRATEGIES: dict[str, Callable[[Job, PickRequest, DataFrame, Encoder], list[Pick]]] = {
     "seed": seed.pick,
     "random": random_sample.pick,
     "precision": precision.pick,
@@ -42,7 +42,7 @@ class Picked:
     summary: Summary
 
 
-def run(job: Job, request: Request) -> Picked:
+def run(job: Job, request: PickRequest) -> Picked:
     """Picks images that are neither labelled nor queued for the category, and queues them.
 
     Raises:
@@ -65,7 +65,7 @@ def run(job: Job, request: Request) -> Picked:
     return Picked(tuple(picked), counts)
 
 
-def _check(job: Job, request: Request) -> None:
+def _check(job: Job, request: PickRequest) -> None:
     job.settings.category(request.category)
     if request.strategy not in STRATEGIES:
         raise WinnowError(f"no strategy '{request.strategy}': choose one of {', '.join(STRATEGIES)}")
@@ -78,7 +78,7 @@ def _signals(job: Job, encoder: str) -> DataFrame:
     return own.select("image_id", "embedding", "embedding_hash")
 
 
-def _explain_nothing(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> None:
+def _explain_nothing(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> None:
     if _signals(job, encoder.digest).isEmpty():
         raise WinnowError(f"no image has an embedding of encoder {encoder.digest}: run `winnow score` first")
     if pool.isEmpty():
@@ -88,7 +88,7 @@ def _explain_nothing(job: Job, request: Request, pool: DataFrame, encoder: Encod
     )
 
 
-def _queue(job: Job, request: Request, picked: Sequence[Pick]) -> str:
+def _queue(job: Job, request: PickRequest, picked: Sequence[Pick]) -> str:
     now = datetime.now(UTC)
     batch = f"{request.category}-{request.strategy}-{now:%Y%m%dT%H%M%S%f}"
     rows: list[tuple[Any, ...]] = [

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import uvicorn
 
-from jobs.commands.label.page.app import Access, Page, Spec
+from jobs.commands.label.page.app import Access, LabelPage, Spec
 from jobs.commands.label.page.assignment_queue import Desk, Rules
 from jobs.commands.label.page.background_sync import Clerk, Pace
 from jobs.commands.label.page.journal import Journal, is_segment
-from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.pictures import PagePictures
 from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
 from jobs.lake import tables
@@ -31,7 +31,7 @@ _CLOSING_SECONDS = 3
 
 
 @dataclass(frozen=True)
-class Options:
+class ServeOptions:
     """How the page is served.
 
     Attributes:
@@ -47,7 +47,7 @@ class Options:
     state: Path | None = None
 
 
-def run(job: Job, category: str, options: Options) -> Summary:
+def run(job: Job, category: str, options: ServeOptions) -> Summary:
     """Serves the page until the process is told to end (Ctrl-C).
 
     Raises:
@@ -68,7 +68,7 @@ def run(job: Job, category: str, options: Options) -> Summary:
         return serve(job, category, options, wait)
 
 
-def serve(job: Job, category: str, options: Options, body: Callable[[str], None]) -> Summary:
+def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], None]) -> Summary:
     """Serves the page while `body`, called with its address, runs.
 
     Raises:
@@ -83,7 +83,7 @@ def serve(job: Job, category: str, options: Options, body: Callable[[str], None]
         access = Access(_token(folder), _hosts(options.host))
         lake = _id_of(_absolute(job.lake.uri))
         spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
-        app = Page(spec, desk, pictures, clerk).app(access)
+        app = LabelPage(spec, desk, pictures, clerk).app(access)
         replayed = clerk.added
         with clerk.working(desk), _server(app, listener):
             body(_address(options.host, listener, access.token))
@@ -91,12 +91,12 @@ def serve(job: Job, category: str, options: Options, body: Callable[[str], None]
         return summary | ({"from an earlier page's journal": replayed} if replayed else {})
 
 
-def _set_out(job: Job, category: str, options: Options, journal: Journal) -> tuple[Desk, Clerk, Pictures]:
+def _set_out(job: Job, category: str, options: ServeOptions, journal: Journal) -> tuple[Desk, Clerk, PagePictures]:
     """Everything as it is before the first request: old journal in the lake, queue known, first pictures there."""
     wanted = job.settings.label_page
     target = job.settings.categories[category]
     store = Store(job, category)
-    pictures = Pictures(job.lake, wanted.picture)
+    pictures = PagePictures(job.lake, wanted.picture)
     pace = Pace(wanted.flush_seconds, wanted.flush_labels, wanted.ahead)
     clerk = Clerk(store, journal, pictures, pace, job.progress)
     with job.progress.step("label serve: look for labels that an earlier page left"):
@@ -181,7 +181,7 @@ def _replay_others(job: Job, folder: Path) -> None:
 
 
 @contextmanager
-def _listening(options: Options) -> Iterator[socket.socket]:
+def _listening(options: ServeOptions) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         listener = socket.create_server((options.host, options.port), family=family)

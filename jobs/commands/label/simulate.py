@@ -16,7 +16,7 @@ from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulationRequest:
     """What is to be answered, and by whom.
 
     Attributes:
@@ -31,7 +31,7 @@ class Request:
     labeller: SimulatedLabeller
 
 
-def run(job: Job, request: Request) -> Summary:
+def run(job: Job, request: SimulationRequest) -> Summary:
     """Labels what is queued for a category and not yet labelled by this labeller.
 
     Raises:
@@ -58,7 +58,7 @@ def run(job: Job, request: Request) -> Summary:
     return {"labels added": given, "of them yes": yes, "without a known truth": unknown}
 
 
-def answered(waiting: DataFrame, truth: DataFrame, request: Request, now: datetime) -> DataFrame:
+def answered(waiting: DataFrame, truth: DataFrame, request: SimulationRequest, now: datetime) -> DataFrame:
     """What the labeller answers.
 
     Args:
@@ -82,7 +82,7 @@ def answered(waiting: DataFrame, truth: DataFrame, request: Request, now: dateti
     return joined.select(*[columns.get(name, F.col(name)).alias(name) for name in tables.LABELS.schema.names])
 
 
-def _truth(job: Job, request: Request) -> DataFrame:
+def _truth(job: Job, request: SimulationRequest) -> DataFrame:
     try:
         rows = job.lake.spark.read.parquet(request.truth)
         return rows.select("key", "categories")

@@ -49,7 +49,7 @@ _WRITTEN = (tables.REGURGITATION_FAULTS, tables.REGURGITATION_PAIRS, tables.REGU
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CopyRule:
     """What generated images are compared by.
 
     Attributes:
@@ -165,11 +165,11 @@ def is_question(paths: Sequence[str]) -> bool:
     return all(is_image(path) and files.kind(files.absolute(path)) == "file" for path in paths)
 
 
-def comparison_for(job: Job) -> Comparison:
+def comparison_for(job: Job) -> CopyRule:
     """What the settings say; without a distance of its own, the one that makes a duplicate."""
     settings, rule = job.settings.regurgitation, rule_for(job)
     distance = rule.max_distance if settings.max_distance is None else settings.max_distance
-    return Comparison(rule, distance, settings.min_likeness, settings.neighbours)
+    return CopyRule(rule, distance, settings.min_likeness, settings.neighbours)
 
 
 # Transforms -----------------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
     return each.join(named, "query").select("generated_id", "image_id", "nearest_by")
 
 
-def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison: Comparison) -> DataFrame:
+def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison: CopyRule) -> DataFrame:
     """Pairs with both their distances, and whether they may be copies.
 
     A picture too plain to hash is only a copy of the same bytes, as in `dedup`.
@@ -247,7 +247,7 @@ def looked_at(candidates: DataFrame, generated: DataFrame, images: DataFrame) ->
     return spread.select("generated_id", "image_id", likeness)
 
 
-def judged(pairs: DataFrame, looks: DataFrame, comparison: Comparison) -> DataFrame:
+def judged(pairs: DataFrame, looks: DataFrame, comparison: CopyRule) -> DataFrame:
     """generated_id and the columns of the table regurgitation: pairs with their likeness and whether they are copies.
 
     Args:
@@ -279,7 +279,7 @@ def _thumbnails(rows: DataFrame, name: str, candidates: DataFrame) -> DataFrame:
 _SIGNALS = ("hash", "embedding", "plain", "content")
 
 
-def _signals(comparison: Comparison) -> tuple[Column, ...]:
+def _signals(comparison: CopyRule) -> tuple[Column, ...]:
     plain = F.col("pdq_quality") < comparison.rule.min_quality
     return F.col(comparison.hash).alias("hash"), F.col("embedding"), plain.alias("plain"), F.col("content")
 
@@ -287,7 +287,7 @@ def _signals(comparison: Comparison) -> tuple[Column, ...]:
 # Steps ----------------------------------------------------------------------------------------------------------------
 
 
-def _recipe(job: Job, comparison: Comparison, found: Sequence[Source], now: Snapshot) -> Recipe:
+def _recipe(job: Job, comparison: CopyRule, found: Sequence[Source], now: Snapshot) -> Recipe:
     inputs = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
     read = hashlib.sha256("".join(f"{s.path}\0{s.fingerprint}\0" for s in found).encode("utf-8", "replace"))
     settings = {**fingerprint(job.settings.regurgitation), **vars(comparison.rule)}
@@ -295,7 +295,7 @@ def _recipe(job: Job, comparison: Comparison, found: Sequence[Source], now: Snap
     return Recipe("regurgitation", inputs, {**settings, **found_by})
 
 
-def _pool(job: Job, comparison: Comparison) -> DataFrame:
+def _pool(job: Job, comparison: CopyRule) -> DataFrame:
     """Every image of the lake with what is compared.
 
     Raises:
@@ -329,7 +329,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
             )
 
 
-def _search(lake: Lake, pool: DataFrame, comparison: Comparison) -> None:
+def _search(lake: Lake, pool: DataFrame, comparison: CopyRule) -> None:
     """Writes the pairs, a bounded number of generated images at a time."""
     signals = _staged_signals(lake)
     named = _images(lake).select(
@@ -348,14 +348,14 @@ def _search(lake: Lake, pool: DataFrame, comparison: Comparison) -> None:
         judged(pairs, looks, comparison).write.mode("append").parquet(lake.path(f"{STAGING}/pairs"))
 
 
-def _looks(lake: Lake, candidates: DataFrame, comparison: Comparison) -> DataFrame:
+def _looks(lake: Lake, candidates: DataFrame, comparison: CopyRule) -> DataFrame:
     if not comparison.min_likeness:
         return candidates.select("*", F.lit(None).cast("float").alias("likeness"))
     generated = _images(lake).select("generated_id", "image")
     return looked_at(candidates, generated, lake.rows_of(tables.IMAGES, candidates.select("image_id")))
 
 
-def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
+def _written(job: Job, comparison: CopyRule, recipe: Recipe) -> Summary:
     """Counts, and writes the tables and the contact sheet."""
     lake, settings = job.lake, job.settings.regurgitation
     pairs = _pairs(lake)
@@ -372,7 +372,7 @@ def _written(job: Job, comparison: Comparison, recipe: Recipe) -> Summary:
     return summary
 
 
-def _summary(job: Job, pairs: DataFrame, comparison: Comparison) -> Summary:
+def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
     of_prompt = F.coalesce(F.col("copy") & (F.col("prompt_id") == F.col("image_id")), F.lit(False))
     best = {"copy": F.max("copy"), "own": F.max(of_prompt), "prompt_id": F.max("prompt_id")}
     each = pairs.groupBy("generated_id").agg(*[column.alias(name) for name, column in best.items()])
@@ -442,7 +442,7 @@ def _file_row(path: str) -> Mapping[str, Any]:
     return {**vars(row), "stage": None}
 
 
-def _answer(path: str, best: Row | None, fault: str | None, comparison: Comparison) -> str:
+def _answer(path: str, best: Row | None, fault: str | None, comparison: CopyRule) -> str:
     if best is None:
         return f"{path}: cannot be compared: {fault or 'the lake has no image'}"
     where = f"image {best.image_id}, {best.key} of {best.source} ({best.fate})"

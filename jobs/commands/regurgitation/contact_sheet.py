@@ -20,7 +20,7 @@ _PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
 
 
 @dataclass(frozen=True)
-class Pair:
+class SheetPair:
     """A generated image and an original.
 
     Attributes:
@@ -39,7 +39,9 @@ class Pair:
         return bool(self.facts.fate == "filtered")
 
 
-def pairs_of(described: DataFrame, generated: DataFrame, images: DataFrame, settings: Settings) -> tuple[Pair, ...]:
+def pairs_of(
+    described: DataFrame, generated: DataFrame, images: DataFrame, settings: Settings
+) -> tuple[SheetPair, ...]:
     """The pairs of a sheet with their pictures, copies first, then the most similar.
 
     Args:
@@ -55,10 +57,10 @@ def pairs_of(described: DataFrame, generated: DataFrame, images: DataFrame, sett
     made = generated.select(F.col("generated_id").alias("image_id"), "caption", "image", *size)
     left = thumbnails.fetch(made, [row.generated_id for row in rows], side, budget)
     right = thumbnails.fetch(images, [row.image_id for row in rows], side, budget)
-    return tuple(Pair(row, left[row.generated_id], right[row.image_id]) for row in rows)
+    return tuple(SheetPair(row, left[row.generated_id], right[row.image_id]) for row in rows)
 
 
-def stored(pairs: tuple[Pair, ...], spark: SparkSession) -> DataFrame:
+def stored(pairs: tuple[SheetPair, ...], spark: SparkSession) -> DataFrame:
     """The pairs as rows of regurgitation_pairs: the lake keeps no generated image, and the report shows these.
 
     Args:
@@ -79,13 +81,13 @@ def stored(pairs: tuple[Pair, ...], spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, tables.REGURGITATION_PAIRS.schema)
 
 
-def write(lake: Lake, pairs: tuple[Pair, ...], summary: Summary) -> str:
+def write(lake: Lake, pairs: tuple[SheetPair, ...], summary: Summary) -> str:
     """Writes the sheet below the lake and returns its address."""
     name = lake.uri.rstrip("/").rpartition("/")[2] or lake.uri
     return lake.write_file(FILE, render(name, pairs, summary).encode("utf-8", "replace"))
 
 
-def render(name: str, pairs: tuple[Pair, ...], summary: Mapping[str, object]) -> str:
+def render(name: str, pairs: tuple[SheetPair, ...], summary: Mapping[str, object]) -> str:
     """The sheet as HTML, with its style inside and no script at all.
 
     Args:

@@ -63,7 +63,7 @@ def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(spark, tmp_path_factory) -> tuple[compare.Comparison, str, Path]:
+def found(spark, tmp_path_factory) -> tuple[compare.LakeComparison, str, Path]:
     folder = tmp_path_factory.mktemp("lakes")
     a, b = (Lake(spark, str(folder / name)) for name in ("first", "second"))
     write(a, "abc", -0.05, {"encoder": "digest-1", "max_weight": 10.0, "folds": 10})
@@ -76,7 +76,7 @@ def found(spark, tmp_path_factory) -> tuple[compare.Comparison, str, Path]:
     return comparison, console.file.getvalue(), out
 
 
-def lines_of(comparison: compare.Comparison) -> dict[str, tuple[str, str, str]]:
+def lines_of(comparison: compare.LakeComparison) -> dict[str, tuple[str, str, str]]:
     return {f"{s.title}: {line.name}": (line.a, line.b, line.change) for s in comparison.sections for line in s.lines}
 
 

@@ -18,7 +18,7 @@ from models.inference import encoder, runtime
 from models.inference.encoder import Encoder
 from models.training import encoder as training
 from models.training import noise
-from models.training.measure import Measured
+from models.training.measure import MeasuredEncoder
 
 FEWEST = 60
 QUICK = ["encoder.minutes=0.02", "encoder.batch=8", "encoder.images=64"]
@@ -52,15 +52,15 @@ def filled(lake, monkeypatch):
     return lake
 
 
-def measured(copies: list[int], allowed: int = 90, most: int = 48, layout: int = 0) -> Measured:
-    return Measured(10, 0, 0.0, allowed, most, layout, np.array(copies))
+def measured(copies: list[int], allowed: int = 90, most: int = 48, layout: int = 0) -> MeasuredEncoder:
+    return MeasuredEncoder(10, 0, 0.0, allowed, most, layout, np.array(copies))
 
 
 FINDS_LITTLE = measured([99, 99, 99, 99, 1])
 FINDS_MUCH = measured([1, 1, 1, 99, 1])
 
 
-def say(monkeypatch, fitted: Measured, shipped: Measured) -> None:
+def say(monkeypatch, fitted: MeasuredEncoder, shipped: MeasuredEncoder) -> None:
     """Makes the measurement say so, whatever the encoders find."""
     found = fitted, shipped
     monkeypatch.setattr(training, "measured", lambda model, thumbs, plan: found[model == encoder.shipped()])
@@ -152,7 +152,7 @@ def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
 
 def test_encoders_are_compared_by_what_they_find_within_the_distance_they_are_used_with():
     copies = [10, 40, 50, 52, 60]
-    nearer = fit_encoder.Comparison(measured(copies, allowed=48, most=48), measured(copies, allowed=60), said=54)
+    nearer = fit_encoder.EncoderComparison(measured(copies, allowed=48, most=48), measured(copies, allowed=60), said=54)
     job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
 
     nearer.tell(job.progress)
@@ -164,8 +164,8 @@ def test_encoders_are_compared_by_what_they_find_within_the_distance_they_are_us
 
 def test_copies_found_at_the_cost_of_different_images_do_not_count():
     fitted, shipped = measured([10, 40, 50], allowed=48, most=48), measured([35, 45, 50], allowed=40, most=40)
-    careless = fit_encoder.Comparison(fitted, shipped, said=54)
-    blind = fit_encoder.Comparison(measured([0, 0, 0], allowed=0, most=31), shipped, said=54)
+    careless = fit_encoder.EncoderComparison(fitted, shipped, said=54)
+    blind = fit_encoder.EncoderComparison(measured([0, 0, 0], allowed=0, most=31), shipped, said=54)
     job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
 
     blind.tell(job.progress)

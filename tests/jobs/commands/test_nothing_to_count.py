@@ -17,14 +17,14 @@ from jobs.facts import sentences
 from jobs.facts import weights as facts
 from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
-from jobs.facts.samples import Sample
+from jobs.facts.samples import ShownImage
 from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.pages.charts import histograms, intervals
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration
 from udfs.arrays.arrow import matrix
 
-ALIKE = Weights((WeightBin(1.0, 1.19, 6),), None, (Sample("a", 1.0),), (Sample("b", 1.0),))
+ALIKE = Weights((WeightBin(1.0, 1.19, 6),), None, (ShownImage("a", 1.0),), (ShownImage("b", 1.0),))
 
 
 def quality(kept: int, reference: int, auc: float | None = None) -> Row:

@@ -121,7 +121,7 @@ def test_links_back_do_not_lead_in_circles(tmp_path: Path) -> None:
 def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
 
-    assert [list(entries) for _, entries in files.walk(str(tmp_path))] == [[files.Entry("a.png", 0, 0)]]
+    assert [list(entries) for _, entries in files.walk(str(tmp_path))] == [[files.FileEntry("a.png", 0, 0)]]
 
 
 # Columns --------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from models.inference import encoder
 from models.inference.encoder import Encoder, projection
 from models.training import contrast, noise
 from models.training.augment import Augmenter, Chance, grained, moved, recoloured, refocused
-from models.training.encoder import Plan, fit, measured, split, with_properties
+from models.training.encoder import TrainingPlan, fit, measured, split, with_properties
 from models.training.measure import LEAST_DISTANCE, distance_at, distances, layout_bits, measure, signs
 from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
 
@@ -192,7 +192,7 @@ def separation(model: bytes, pictures: NDArray[np.uint8]) -> float:
 def test_fitting_sets_pictures_apart_from_copies_and_is_repeatable(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     untrained = separation(file_of(Network(64, 64)), pictures[-30:])
-    plan = Plan(minutes=0, batch=24, seed=0, dims=64, steps=20)
+    plan = TrainingPlan(minutes=0, batch=24, seed=0, dims=64, steps=20)
     told: list[float] = []
 
     fitted = fit(pictures[:-30], plan, lambda done, loss: told.append(done))
@@ -208,7 +208,7 @@ def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -
     torch.manual_seed(0)
     start = file_of(Network(64, 256))
 
-    model = fit(pictures[:40], Plan(minutes=0.02, batch=8, seed=0), lambda done, loss: None, start).model
+    model = fit(pictures[:40], TrainingPlan(minutes=0.02, batch=8, seed=0), lambda done, loss: None, start).model
 
     assert model != start
     assert not np.array_equal(signs(Encoder.load(model), pictures[:10]), signs(Encoder.load(start), pictures[:10]))

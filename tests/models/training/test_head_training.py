@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import ModelError
 from models.inference.head import Head
-from models.training.head import Basis, Examples, Options, deal, fit, held_out_logits, platt, train
+from models.training.head import Basis, Examples, HeadOptions, deal, fit, held_out_logits, platt, train
 
 BASIS = Basis("boats", "abc")
 
@@ -30,7 +30,7 @@ def ring(n=300):
 def test_head_parts_what_can_be_parted(hidden):
     data = examples()
 
-    trained = train(data, BASIS, Options(hidden=hidden))
+    trained = train(data, BASIS, HeadOptions(hidden=hidden))
 
     scores = Head.load(trained.model, "abc", 8).score(examples(seed=4).embeddings)
     assert np.mean((scores > 0.5) == data.labels) > 0.93
@@ -38,24 +38,26 @@ def test_head_parts_what_can_be_parted(hidden):
 
 
 def test_hidden_units_learn_what_a_line_cannot():
-    straight, bent = (train(ring(), BASIS, Options(hidden=hidden)).metrics["auc"] for hidden in (0, 16))
+    straight, bent = (train(ring(), BASIS, HeadOptions(hidden=hidden)).metrics["auc"] for hidden in (0, 16))
 
     assert straight < 0.7 < 0.9 < bent
 
 
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_same_examples_and_seed_give_the_same_bytes(hidden):
-    first, second = (train(examples(), BASIS, Options(hidden=hidden)).model for _ in range(2))
+    first, second = (train(examples(), BASIS, HeadOptions(hidden=hidden)).model for _ in range(2))
 
     assert first == second
 
 
 def test_another_seed_gives_another_hidden_layer():
-    assert train(ring(), BASIS, Options(hidden=4)).model != train(ring(), BASIS, Options(hidden=4, seed=1)).model
+    assert (
+        train(ring(), BASIS, HeadOptions(hidden=4)).model != train(ring(), BASIS, HeadOptions(hidden=4, seed=1)).model
+    )
 
 
 def test_metadata_says_what_it_was_trained_on():
-    session = ort.InferenceSession(train(examples(), BASIS, Options()).model)
+    session = ort.InferenceSession(train(examples(), BASIS, HeadOptions()).model)
 
     metadata = session.get_modelmeta().custom_metadata_map
     assert {k: metadata[k] for k in ("category", "encoder", "positives", "negatives")} == {
@@ -74,7 +76,7 @@ def test_held_out_logits_come_from_models_that_did_not_see_the_example():
     labels[1] = True
     wrong = Examples(data.embeddings, labels)
 
-    options = Options(weight_decay=1e-6)
+    options = HeadOptions(weight_decay=1e-6)
 
     held_out = held_out_logits(wrong, options)
 
@@ -86,7 +88,7 @@ def test_held_out_logits_come_from_models_that_did_not_see_the_example():
 def test_one_positive_is_trained_on_but_not_cross_validated():
     data = Examples(np.eye(8, dtype=np.float32), np.arange(8) == 0)
 
-    trained = train(data, BASIS, Options())
+    trained = train(data, BASIS, HeadOptions())
 
     assert trained.metrics == {}
     assert Head.load(trained.model, "abc", 8).score(data.embeddings).argmax() == 0
@@ -125,7 +127,7 @@ def test_a_class_without_examples_is_refused(label):
     data = Examples(np.eye(8, dtype=np.float32), np.full(8, label))
 
     with pytest.raises(ModelError, match=r"boats has .* at least one of each"):
-        train(data, BASIS, Options())
+        train(data, BASIS, HeadOptions())
 
 
 def test_embeddings_that_are_not_numbers_are_refused():
@@ -133,4 +135,4 @@ def test_embeddings_that_are_not_numbers_are_refused():
     data.embeddings[0, 0] = np.nan
 
     with pytest.raises(ModelError, match="not numbers"):
-        train(data, BASIS, Options())
+        train(data, BASIS, HeadOptions())

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from udfs.hashes.hamming import distances, words
 from udfs.hashes.minhash import Bands, band_keys, choose_bands, jaccard, signatures
 from udfs.search.lsh import Matching, Packing, packed_rows
-from udfs.search.matching import Entries, Found, near_between, packed_entries
+from udfs.search.matching import Entries, FoundPairs, near_between, packed_entries
 
 
 def random_hashes(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def near_pairs(
     return {(i, j) for i, j in zip(*np.nonzero(near), strict=True) if i < j}
 
 
-def pairs_of(found: Found) -> set[tuple[int, int]]:
+def pairs_of(found: FoundPairs) -> set[tuple[int, int]]:
     return set(zip(found.a.tolist(), found.b.tolist(), strict=True))
 
 
@@ -155,7 +155,7 @@ def test_a_hash_and_its_opposite_are_not_near() -> None:
 def test_found_pairs_travel_once_with_a_row_of_counts() -> None:
     hashes = np.repeat(random_hashes(1), 3, axis=0)
     entries = entries_of(np.concatenate([hashes, hashes]))
-    rows = Found.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
+    rows = FoundPairs.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
     assert len(rows) == 15 + 1
     assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0, "clustering": None}
 

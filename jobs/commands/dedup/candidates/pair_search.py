@@ -11,7 +11,7 @@ from jobs.commands.dedup.candidates import bands as candidates
 from jobs.commands.dedup.candidates import clusters, popular
 from jobs.commands.dedup.candidates.bands import LshParameters
 from jobs.commands.dedup.candidates.clusters import ClusterParameters
-from jobs.commands.dedup.verify.search_recall import Measured, SearchRecall
+from jobs.commands.dedup.verify.search_recall import MeasuredRecall, SearchRecall
 from jobs.lake import tables
 from jobs.matching.rule import Rule
 from jobs.runtime.config import DedupSettings
@@ -68,19 +68,19 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Counts:
+class SearchCounts:
     """What a search took: pairs compared, and pairs left out among copies of popular pictures."""
 
     compared: int = 0
     skipped: int = 0
 
-    def plus(self, other: "Counts") -> "Counts":
+    def plus(self, other: "SearchCounts") -> "SearchCounts":
         """Both together."""
-        return Counts(self.compared + other.compared, self.skipped + other.skipped)
+        return SearchCounts(self.compared + other.compared, self.skipped + other.skipped)
 
 
 @dataclass(frozen=True)
-class Effort:
+class SearchCost:
     """What a search took: by the bands, and by each clustering.
 
     Attributes:
@@ -89,18 +89,18 @@ class Effort:
         told_apart: Pairs that a second look told apart; None where there was none.
     """
 
-    bands: Counts
-    clusterings: tuple[Counts, ...]
+    bands: SearchCounts
+    clusterings: tuple[SearchCounts, ...]
     told_apart: int | None = None
 
     @property
-    def whole(self) -> Counts:
+    def whole(self) -> SearchCounts:
         """All of it."""
         return self.first(len(self.clusterings)).plus(self.bands)
 
-    def first(self, count: int) -> Counts:
+    def first(self, count: int) -> SearchCounts:
         """Of the first `count` clusterings."""
-        return reduce(Counts.plus, self.clusterings[:count], Counts())
+        return reduce(SearchCounts.plus, self.clusterings[:count], SearchCounts())
 
 
 @dataclass(frozen=True)
@@ -198,21 +198,26 @@ def with_old(pairs: DataFrame, old: DataFrame | None) -> DataFrame:
     return pairs.unionByName(other, allowMissingColumns=True)
 
 
-def effort(found: DataFrame, search: Search) -> Effort:
+def effort(found: DataFrame, search: Search) -> SearchCost:
     """Sums of what the search took."""
     counts = found.where(F.col("a").isNull()).groupBy("clustering")
     # A row for each clustering.
     rows = counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped")).collect()
-    by_number = {row.clustering: Counts(row.compared, row.skipped) for row in rows}
-    return Effort(
-        by_number.get(None, Counts()), tuple(by_number.get(number, Counts()) for number in range(search.clusterings))
+    by_number = {row.clustering: SearchCounts(row.compared, row.skipped) for row in rows}
+    return SearchCost(
+        by_number.get(None, SearchCounts()),
+        tuple(by_number.get(number, SearchCounts()) for number in range(search.clusterings)),
     )
 
 
-def quality_rows(spark: SparkSession, search: Search, taken: Effort, measured: Measured, hashes: int) -> DataFrame:
+def quality_rows(
+    spark: SparkSession, search: Search, taken: SearchCost, measured: MeasuredRecall, hashes: int
+) -> DataFrame:
     """The table dedup_quality: a row for each number of clusterings united, and one for the search as a whole."""
 
-    def row(method: str, recall: SearchRecall, counts: Counts, clusterings: int | None, whole: bool) -> tuple[Any, ...]:
+    def row(
+        method: str, recall: SearchRecall, counts: SearchCounts, clusterings: int | None, whole: bool
+    ) -> tuple[Any, ...]:
         bands = search.lsh.bands if search.lsh and whole else None
         return (
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,

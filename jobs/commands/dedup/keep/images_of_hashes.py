@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.nodes.compared import Compared
-from jobs.commands.dedup.verify.search_recall import Measured
+from jobs.commands.dedup.verify.search_recall import MeasuredRecall
 
 # Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
 _SPELLED_OUT = 1000
@@ -80,7 +80,7 @@ def _ordered_pairs(pairs: DataFrame) -> DataFrame:
     return pairs.select(a, b, "distance", "method")
 
 
-def near_misses(nodes: DataFrame, measured: Measured) -> DataFrame:
+def near_misses(nodes: DataFrame, measured: MeasuredRecall) -> DataFrame:
     """Rows of the table near_misses.
 
     Args:

@@ -146,7 +146,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRecall:
     """What a sample saw.
 
     Attributes:
@@ -163,7 +163,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Sample:
+class HashSample:
     """Hashes that are compared with all.
 
     Attributes:
@@ -187,7 +187,7 @@ class Exhaustive:
         one_in: Of so many pairs within the threshold one is told, by a hash of the pair.
     """
 
-    sample: Sample
+    sample: HashSample
     max_distance: int
     beyond: int = BEYOND
     most: int = NEAR_MISSES
@@ -235,7 +235,7 @@ def _counted(distance: NDArray[np.int32]) -> pa.Table:
     return pa.table([nulls, nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
 
 
-def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, scratch: Scratch) -> Measured:
+def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, scratch: Scratch) -> MeasuredRecall:
     """Estimates the share of pairs that a search found, and looks at what it left apart.
 
     Args:
@@ -264,7 +264,7 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, 
     above = seen.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
     misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
     sampled, one_in = len(sample.packed), exhaustive.one_in
-    return Measured(
+    return MeasuredRecall(
         _recall(sampled, by_hash, look),
         tuple(_recall_of_first(count, sampled, by_hash, look) for count in range(1, look.clusterings + 1)),
         # Reckoned up where one pair in so many was told.
@@ -276,7 +276,7 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, 
     )
 
 
-def _one_in(marked: DataFrame, sample: Sample, look: Look) -> int:
+def _one_in(marked: DataFrame, sample: HashSample, look: Look) -> int:
     """Of how many pairs one is enough, by the pairs with a few of the hashes."""
     if len(sample.packed) * look.hashes <= LOOKED_AT:
         return 1
@@ -285,13 +285,13 @@ def _one_in(marked: DataFrame, sample: Sample, look: Look) -> int:
     return max(1, -(-_FEW * found // LOOKED_AT))
 
 
-def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> Sample:
+def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> HashSample:
     chosen = hashes.select(*ENTRY_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(look.count).toArrow()
     packed = entries_of_rows(chosen)
     ranks = chosen.column("rank").to_numpy()
     few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")
     lost = [row.rank for row in gone.join(F.broadcast(few), "rank", "left_semi").collect()]
-    return Sample(packed, ~np.isin(ranks, lost) & (ranks < look.passed))
+    return HashSample(packed, ~np.isin(ranks, lost) & (ranks < look.passed))
 
 
 def _recall(sampled: int, by_hash: Sequence[Row], look: Look) -> SearchRecall:

@@ -111,7 +111,7 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PicturePlan:
     """The roles of a whole set, some bytes a picture.
 
     Attributes:
@@ -157,7 +157,7 @@ class _Cell:
 
 
 @lru_cache(maxsize=2)
-def plan(pictures: PictureSet) -> Plan:
+def plan(pictures: PictureSet) -> PicturePlan:
     """The roles of all pictures, the same in every process.
 
     Examples:
@@ -167,7 +167,7 @@ def plan(pictures: PictureSet) -> Plan:
     """
     quotas = Quotas()
     rng = stream(pictures.seed, 0, Purpose.PLAN)
-    parts: list[Plan] = []
+    parts: list[PicturePlan] = []
     begin = 0
     for cell in _cells(pictures.count, quotas):
         parts.append(_fill(cell, begin, _largest_group(cell, pictures.count, quotas), quotas, rng))
@@ -198,7 +198,7 @@ def _largest_group(cell: _Cell, count: int, quotas: Quotas) -> int:
     return max(1, copies // 8)
 
 
-def _fill(cell: _Cell, begin: int, largest: int, quotas: Quotas, rng: Rng) -> Plan:
+def _fill(cell: _Cell, begin: int, largest: int, quotas: Quotas, rng: Rng) -> PicturePlan:
     copies = round(cell.count * quotas.copies)
     drawings = cell.count - copies
     kind = _kinds(cell, drawings, rng)
@@ -211,7 +211,7 @@ def _fill(cell: _Cell, begin: int, largest: int, quotas: Quotas, rng: Rng) -> Pl
     sizes[chosen[0]] += copies - made.sum()
     source = np.concatenate([np.arange(drawings), np.repeat(np.arange(drawings), sizes)])
     mode = _modes(cell.category, drawings, quotas.rare)
-    return Plan(
+    return PicturePlan(
         original=source + begin,
         kind=kind[source],
         category=np.full(cell.count, CATEGORIES.index(cell.category), np.int8),
@@ -297,7 +297,7 @@ def _modes(category: str, drawings: int, rare: float) -> NDArray[np.int8]:
     return modes.astype(np.int8)
 
 
-def _shuffle(parts: list[Plan], rng: Rng) -> Plan:
+def _shuffle(parts: list[PicturePlan], rng: Rng) -> PicturePlan:
     count = sum(len(part.kind) for part in parts)
     place = rng.permutation(count)
     source = np.argsort(place)
@@ -306,7 +306,7 @@ def _shuffle(parts: list[Plan], rng: Rng) -> Plan:
         return np.concatenate([getattr(part, name) for part in parts])[source]
 
     sibling = joined("sibling")
-    return Plan(
+    return PicturePlan(
         original=place[joined("original")],
         kind=joined("kind").astype(np.int8),
         category=joined("category").astype(np.int8),

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobs.commands.label.page.assignment_queue import Desk, Queued
 from jobs.commands.label.page.background_sync import Clerk
 from jobs.commands.label.page.journal import Answer
-from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.pictures import PagePictures
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
@@ -166,7 +166,7 @@ class SamePage:
         return f"this page is for {asked}, but the category {self._spec.category} is served here now; reload the page"
 
 
-class Page:
+class LabelPage:
     """The page's addresses.
 
     Args:
@@ -176,7 +176,7 @@ class Page:
         clerk: Knows whether the lake can be reached.
     """
 
-    def __init__(self, spec: Spec, desk: Desk, pictures: Pictures, clerk: Clerk) -> None:
+    def __init__(self, spec: Spec, desk: Desk, pictures: PagePictures, clerk: Clerk) -> None:
         self._spec, self._desk, self._pictures, self._clerk = spec, desk, pictures, clerk
 
     def app(self, access: Access) -> ASGIApp:

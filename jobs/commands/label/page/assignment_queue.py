@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.commands.label.page.agreement import Agreement, agreements
-from jobs.commands.label.page.journal import ANSWERS, Answer, Decision, Entry
+from jobs.commands.label.page.journal import ANSWERS, Answer, Decision, JournalEntry
 
 RANDOM = "random"
 
@@ -58,8 +58,8 @@ class Handed:
     Attributes:
         pictures: In the order of the queue.
         lost: Of what they still held, what is no longer theirs.
-        loading: Pictures for them that have not been read from the lake yet.
-        elsewhere: Pictures that are with other people for now.
+        loading: PagePictures for them that have not been read from the lake yet.
+        elsewhere: PagePictures that are with other people for now.
     """
 
     pictures: Sequence[Queued]
@@ -69,7 +69,7 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class Progress:
+class LabellingProgress:
     """How far one person and everybody are.
 
     Attributes:
@@ -103,7 +103,7 @@ class Desk:
     """
 
     rules: Rules
-    record: Callable[[Sequence[Entry]], None]
+    record: Callable[[Sequence[JournalEntry]], None]
     other_labels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
 
@@ -153,7 +153,7 @@ class Desk:
 
         Args:
             annotator: Who.
-            holding: Pictures they have been given and not answered.
+            holding: PagePictures they have been given and not answered.
             count: How many more they want.
             ready: Whether a picture can be shown at once.
         """
@@ -192,7 +192,7 @@ class Desk:
             before = self._answers.get(image_id, {}).get(annotator)
             if before is None or before.answer != answer:
                 made = Decision(image_id, self.rules.category, answer, queued.origin, annotator, datetime.now(UTC))
-                self.record([*([Entry(before, undone=True)] if before else []), Entry(made)])
+                self.record([*([JournalEntry(before, undone=True)] if before else []), JournalEntry(made)])
                 self._answers.setdefault(image_id, {})[annotator] = made
             self._leases.get(image_id, {}).pop(annotator, None)
             self._people.add(annotator)
@@ -214,7 +214,7 @@ class Desk:
             if not named:
                 return None
             last = max(named, key=lambda d: d.at)
-            self.record([Entry(last, undone=True)])
+            self.record([JournalEntry(last, undone=True)])
             del self._answers[last.image_id][annotator]
             self._leases.setdefault(last.image_id, {})[annotator] = self.clock() + self.rules.lease_seconds
             return self._queue[last.image_id]
@@ -226,13 +226,13 @@ class Desk:
             for leases in self._leases.values():
                 leases.pop(annotator, None)
 
-    def progress(self, annotator: str) -> Progress:
+    def progress(self, annotator: str) -> LabellingProgress:
         """How far a person and everybody are."""
         with self._lock:
             own = [by[annotator] for by in self._answers.values() if annotator in by]
             counts = Counter(d.answer for d in own)
             labels = self._labels()
-            return Progress(
+            return LabellingProgress(
                 done=len(own),
                 left=sum(1 for _ in self._open(annotator)),
                 answers={answer: counts[answer] for answer in ANSWERS},

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.commands.label.page.assignment_queue import Desk
-from jobs.commands.label.page.journal import Batch, Entry, Journal
-from jobs.commands.label.page.pictures import Pictures
+from jobs.commands.label.page.journal import Journal, JournalEntry, LabelBatch
+from jobs.commands.label.page.pictures import PagePictures
 from jobs.commands.label.page.store import Store
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -26,7 +26,7 @@ class Pace:
     Attributes:
         flush_seconds: Decisions wait this long at most before the lake has them.
         flush_labels: Or until there are so many.
-        ahead: Pictures read ahead for each person.
+        ahead: PagePictures read ahead for each person.
     """
 
     flush_seconds: float
@@ -46,7 +46,7 @@ class Clerk:
         progress: Told when something fails; the page goes on, since the journal holds all decisions.
     """
 
-    def __init__(self, store: Store, journal: Journal, pictures: Pictures, pace: Pace, progress: Progress) -> None:
+    def __init__(self, store: Store, journal: Journal, pictures: PagePictures, pace: Pace, progress: Progress) -> None:
         self._store, self._journal, self._pictures = store, journal, pictures
         self._pace, self._progress = pace, progress
         self._guard = threading.Lock()
@@ -56,7 +56,7 @@ class Clerk:
         self.fault: str | None = None
         self.added = 0
 
-    def record(self, entries: Sequence[Entry]) -> None:
+    def record(self, entries: Sequence[JournalEntry]) -> None:
         """Writes entries to the journal; they are safe when it returns.
 
         Raises:
@@ -141,7 +141,7 @@ class Clerk:
             late = bool(self._oldest) and time.monotonic() - self._oldest >= self._pace.flush_seconds
             return late or self._waiting >= self._pace.flush_labels
 
-    def _retry_later(self, batch: Batch) -> None:
+    def _retry_later(self, batch: LabelBatch) -> None:
         with self._guard:
             self._waiting += len(batch.entries)
             self._oldest = time.monotonic()

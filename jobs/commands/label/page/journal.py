@@ -43,7 +43,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One line of the journal: a decision made, or that decision taken back."""
 
     decision: Decision
@@ -55,7 +55,7 @@ class Entry:
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> "Entry":
+    def from_line(cls, line: bytes) -> "JournalEntry":
         """The entry of a line.
 
         Raises:
@@ -70,10 +70,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LabelBatch:
     """Entries that the lake is to take, in the order they were made, and the segments they come from."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[JournalEntry, ...]
     segments: tuple[Path, ...]
 
     @property
@@ -118,7 +118,7 @@ class Journal:
             os.close(self._lock)
             raise WinnowError(f"another `winnow label serve` holds {folder}: use its page, or end it first") from error
 
-    def write(self, entries: Iterable[Entry]) -> None:
+    def write(self, entries: Iterable[JournalEntry]) -> None:
         """Appends entries; when it returns they are on the disk.
 
         Raises:
@@ -137,7 +137,7 @@ class Journal:
             os.ftruncate(self._segment, before)
             raise
 
-    def take(self) -> Batch | None:
+    def take(self) -> LabelBatch | None:
         """Closes the present segment and gives all that no lake has taken yet; None where there is nothing."""
         if self._segment is not None:
             os.close(self._segment)
@@ -145,11 +145,11 @@ class Journal:
         segments = self._segments()
         entries = tuple(entry for segment in segments for entry in _entries(segment))
         if not entries:
-            self.drop(Batch((), segments))
+            self.drop(LabelBatch((), segments))
             return None
-        return Batch(entries, segments)
+        return LabelBatch(entries, segments)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, batch: LabelBatch) -> None:
         """Deletes what the lake has taken."""
         for segment in batch.segments:
             segment.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def is_segment(path: Path) -> bool:
     return re.fullmatch(r"\d{9}\.jsonl", path.name) is not None
 
 
-def _entries(segment: Path) -> list[Entry]:
+def _entries(segment: Path) -> list[JournalEntry]:
     """The entries of a segment.
 
     Raises:
@@ -196,7 +196,7 @@ def _entries(segment: Path) -> list[Entry]:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(Entry.from_line(line))
+            found.append(JournalEntry.from_line(line))
         except ValueError as error:
             if number < len(lines) or line.endswith(b"\n"):
                 raise WinnowError(f"line {number} of the journal {segment} is damaged: mend or remove it") from error

@@ -108,7 +108,7 @@ def _for_browser(side: int) -> Callable[[Column], Column]:
     return wrapped
 
 
-class Pictures:
+class PagePictures:
     """The pictures that people will see next.
 
     They never touch the disk: many of them are such that nobody wants to find them there.

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.commands.label.page.assignment_queue import RANDOM, Queued
-from jobs.commands.label.page.journal import Batch, Decision
+from jobs.commands.label.page.journal import Decision, LabelBatch
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe, Version
@@ -117,7 +117,7 @@ class Store:
         counts = each.agg(F.count_if("newest.label").alias("yes"), F.count("*").alias("all"))
         return {row.origin: (row.yes, row["all"] - row.yes) for row in counts.collect()}
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: LabelBatch) -> None:
         """Puts a batch of the journal into the tables labels and unsure; what they hold already is not added again."""
         for table, rows, own in ((tables.LABELS, _labels, _is_label), (tables.UNSURE, _unsure, _is_unsure)):
             undone, made = ([d for d in some if own(d)] for some in (batch.undone, batch.made))

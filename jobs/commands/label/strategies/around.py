@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies.pool import hashes
-from jobs.commands.label.strategies.request import Pick, Request
+from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.matching import nearest
 from models.inference.encoder import Encoder
 from models.stats import diverse_sampling
@@ -31,7 +31,7 @@ class Queries:
     reasons: tuple[str, ...]
 
 
-def around(request: Request, pool: DataFrame, encoder: Encoder, queries: Queries) -> list[Pick]:
+def around(request: PickRequest, pool: DataFrame, encoder: Encoder, queries: Queries) -> list[Pick]:
     """The images nearest to each query in turn, no two of them near-duplicates."""
     each = -(-_SPARE * request.count // len(queries.embeddings))
     near = nearest.nearest_by_embedding(

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies.pool import hashes
-from jobs.commands.label.strategies.request import Pick, Request
+from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.models_in_use import HEAD, current_models
@@ -18,7 +18,7 @@ from udfs.inference.model_files import distribute_model
 _BANDS = 20
 
 
-def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
     """What the model calls positive at its high-recall threshold, over the whole range of scores above it."""
     scored, digest = _scored(job, request.category, pool, encoder)
     threshold, whence = _threshold(job, request.category, digest, encoder)

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies.around import Queries, around
-from jobs.commands.label.strategies.request import Pick, Request
+from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.job import Job
 from jobs.labels.embeddings import labelled_embeddings
 from models.errors import WinnowError
@@ -15,7 +15,7 @@ from udfs.labels.cross_validation import HELD_OUT, CrossValidation
 _MOST_LABELS = 20_000
 
 
-def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
     """Neighbours of labelled positives that cross-validated models miss."""
     return around(request, pool, encoder, _misses(job, request.category, encoder))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Request:
+class PickRequest:
     """What is to be picked.
 
     Attributes:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from jobs.commands.label.strategies.around import Queries, around
-from jobs.commands.label.strategies.request import Pick, Request
+from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.job import Job
 from jobs.labels.random_order import in_random_order
 from models.errors import WinnowError
@@ -19,7 +19,7 @@ from udfs.arrays.arrow import matrix
 from udfs.hashes.pdq import PDQ_SIDE
 
 
-def pick(job: Job, request: Request, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
     """The middle of each group of the embedding space, or what is nearest to given pictures."""
     if request.like:
         pictures = np.stack([_thumbnail(file, encoder.input.view) for file in request.like])

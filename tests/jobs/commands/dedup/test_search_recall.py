@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.commands.dedup.verify.search_recall import Exhaustive, Sample
+from jobs.commands.dedup.verify.search_recall import Exhaustive, HashSample
 from udfs.search.matching import packed_entries
 
 
@@ -12,10 +12,10 @@ def batch_of(hashes: NDArray[np.uint8], first: int, stays: list[bool]) -> pa.Rec
     return pa.record_batch({"hash": [h.tobytes() for h in hashes], "rank": ranks, "known": known, "stays": stays})
 
 
-def sample_of(batch: pa.RecordBatch, rows: int) -> Sample:
+def sample_of(batch: pa.RecordBatch, rows: int) -> HashSample:
     part = batch.slice(0, rows)
     stays = part.column("stays").to_numpy(zero_copy_only=False)
-    return Sample(packed_entries(part.column("hash"), part.column("rank"), part.column("known")), stays)
+    return HashSample(packed_entries(part.column("hash"), part.column("rank"), part.column("known")), stays)
 
 
 def steps(count: int, bits: int) -> NDArray[np.uint8]:

@@ -12,7 +12,16 @@ from jobs.commands.generate.pictures.captions import caption
 from jobs.commands.generate.pictures.drawing import draw
 from jobs.commands.generate.pictures.encode import Encoding, encode
 from jobs.commands.generate.pictures.motifs.overlays import OVERLAYS
-from jobs.commands.generate.pictures.plan import CATEGORIES, KINDS, MODES, PERSONS, PictureSet, Plan, group_sizes, plan
+from jobs.commands.generate.pictures.plan import (
+    CATEGORIES,
+    KINDS,
+    MODES,
+    PERSONS,
+    PicturePlan,
+    PictureSet,
+    group_sizes,
+    plan,
+)
 from jobs.commands.generate.pictures.scenes import Scene, compose
 from jobs.commands.generate.pictures.shard import picture
 
@@ -20,7 +29,7 @@ MANY = PictureSet(count=10_000, seed=3)
 FEW = PictureSet(count=400, seed=5)
 
 
-def _of(made: Plan, subject: str) -> NDArray[np.bool_]:
+def _of(made: PicturePlan, subject: str) -> NDArray[np.bool_]:
     return made.kind == KINDS.index(subject)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jobs.commands import train
 from jobs.commands.label import next
-from jobs.commands.label.next import Request
+from jobs.commands.label.next import PickRequest
 from jobs.commands.label.strategies import precision
 from jobs.job import Job
 from jobs.labels import random_order, sets, unseen
@@ -96,7 +96,7 @@ def calibrated(job, rows):
 
 
 def picked(job, strategy, count, **more):
-    return [pick.image_id for pick in next.run(job, Request("boats", strategy, count, **more)).picks]
+    return [pick.image_id for pick in next.run(job, PickRequest("boats", strategy, count, **more)).picks]
 
 
 def groups(ids):
@@ -169,7 +169,7 @@ def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark
 
 
 def test_seed_takes_something_of_everything(job):
-    found = next.run(job, Request("boats", "seed", 2 * len(SIZES)))
+    found = next.run(job, PickRequest("boats", "seed", 2 * len(SIZES)))
 
     assert set(groups(pick.image_id for pick in found.picks)) == set(SIZES)
     assert "middle of a group of about" in found.picks[0].reason
@@ -179,7 +179,7 @@ def test_seed_around_a_picture_takes_its_neighbours_without_their_copies(job, tm
     file = tmp_path / "raft.png"
     Image.new("RGB", (20, 20), "red").save(file)
 
-    found = next.run(job, Request("boats", "seed", 4, (str(file),)))
+    found = next.run(job, PickRequest("boats", "seed", 4, (str(file),)))
 
     ids = [pick.image_id for pick in found.picks]
     assert set(groups(ids)) == {"raft"} and len({i.removesuffix("-copy") for i in ids}) == 4
@@ -190,7 +190,7 @@ def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
     label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
     model = train.run(job, "boats")["model"]
 
-    found = next.run(job, Request("boats", "precision", 8))
+    found = next.run(job, PickRequest("boats", "precision", 8))
 
     ids = [pick.image_id for pick in found.picks]
     told = [re.match(r"the model gives (\S+), at or above (\S+), which every", pick.reason) for pick in found.picks]
@@ -213,7 +213,7 @@ def test_recall_looks_around_the_positives_that_models_miss(job):
     # One raft among sails: models that never saw it miss it.
     label(job, [f"sail-{i}" for i in range(8)] + ["raft-0"] + [f"{g}-{i}" for g in ("tree", "hill") for i in range(8)])
 
-    found = next.run(job, Request("boats", "recall", 5))
+    found = next.run(job, PickRequest("boats", "recall", 5))
 
     ids = [pick.image_id for pick in found.picks]
     assert groups(ids) == ["raft"] * 5 and len({i.removesuffix("-copy") for i in ids}) == 5
@@ -232,12 +232,15 @@ def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request("planes", "seed", 1), "no category 'planes' in the settings, they have boats, cars, own"),
-        (Request("boats", "best", 1), "no strategy 'best': choose one of seed, random, precision, recall"),
-        (Request("boats", "random", 1, ("a.png",)), "--like goes with --strategy seed"),
-        (Request("boats", "seed", 1, ("none.png",)), r"none\.png cannot be read: No such file"),
-        (Request("boats", "precision", 1), "boats has no classifier yet: label some images, then run `winnow train"),
-        (Request("boats", "recall", 1), "boats has 0 positive and 0 negative labels"),
+        (PickRequest("planes", "seed", 1), "no category 'planes' in the settings, they have boats, cars, own"),
+        (PickRequest("boats", "best", 1), "no strategy 'best': choose one of seed, random, precision, recall"),
+        (PickRequest("boats", "random", 1, ("a.png",)), "--like goes with --strategy seed"),
+        (PickRequest("boats", "seed", 1, ("none.png",)), r"none\.png cannot be read: No such file"),
+        (
+            PickRequest("boats", "precision", 1),
+            "boats has no classifier yet: label some images, then run `winnow train",
+        ),
+        (PickRequest("boats", "recall", 1), "boats has 0 positive and 0 negative labels"),
     ],
 )
 def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
@@ -250,7 +253,7 @@ def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
 def test_without_signals_scoring_is_asked_for(lake, job, monkeypatch):
     bare = Job(lake, job.settings, job.progress)
     with pytest.raises(WinnowError, match="holds no table 'signals': run `winnow score` first"):
-        next.run(bare, Request("boats", "random", 1))
+        next.run(bare, PickRequest("boats", "random", 1))
 
     monkeypatch.setattr(next, "current_encoder", lambda job: SimpleNamespace(digest="new"))
     with pytest.raises(WinnowError, match="no image has an embedding of encoder new: run `winnow score` first"):

@@ -25,10 +25,10 @@ from rich.console import Console
 from jobs.commands.label import serve
 from jobs.commands.label.page.agreement import agreements
 from jobs.commands.label.page.assignment_queue import Desk, Queued, Rules
-from jobs.commands.label.page.journal import Batch, Decision, Entry, Journal
+from jobs.commands.label.page.journal import Decision, Journal, JournalEntry, LabelBatch
 from jobs.commands.label.page.pictures import for_browser
 from jobs.commands.label.page.store import Store, queue
-from jobs.commands.label.serve import Options
+from jobs.commands.label.serve import ServeOptions
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -93,8 +93,8 @@ def job(lake: Lake) -> Job:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
-    return Options(port=0, state=tmp_path / "state")
+def options(tmp_path: Path) -> ServeOptions:
+    return ServeOptions(port=0, state=tmp_path / "state")
 
 
 def labels_of(lake: Lake, category: str) -> list[tuple[str, bool, str, str]]:
@@ -112,8 +112,8 @@ class Clock:
         return self.now
 
 
-def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[Desk, list[Entry]]:
-    written: list[Entry] = []
+def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[Desk, list[JournalEntry]]:
+    written: list[JournalEntry] = []
     desk = Desk(Rules("boats", 60.0, overlap, 59), written.extend, **more)
     desk.add([Queued(identity(n), "random", "by chance") for n in range(count)])
     return desk, written
@@ -229,9 +229,9 @@ def test_kappa_of_two_people() -> None:
 
 
 def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
-    journal, first, second = Journal(tmp_path / "j"), Entry(decision(1, "yes")), Entry(decision(2, "no"))
+    journal, first, second = Journal(tmp_path / "j"), JournalEntry(decision(1, "yes")), JournalEntry(decision(2, "no"))
     journal.write([first])
-    assert journal.take() == Batch((first,), (tmp_path / "j/000000001.jsonl",))
+    assert journal.take() == LabelBatch((first,), (tmp_path / "j/000000001.jsonl",))
     journal.write([second, replace(first, undone=True)])
     with pytest.raises(WinnowError, match="another `winnow label serve` holds"):
         Journal(tmp_path / "j")
@@ -241,7 +241,7 @@ def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
     batch = again.take()
 
     assert batch is not None and batch.made == [second.decision] and batch.undone == [first.decision]
-    assert batch.net == 1 and Batch((replace(second, undone=True),), ()).net == -1
+    assert batch.net == 1 and LabelBatch((replace(second, undone=True),), ()).net == -1
     again.drop(batch)
     assert again.take() is None
     again.close()
@@ -259,7 +259,7 @@ def test_a_file_that_is_no_segment_stays_in_the_journal_s_folder(tmp_path: Path)
 
 
 def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) -> None:
-    line = Entry(decision(1, "yes")).to_line()
+    line = JournalEntry(decision(1, "yes")).to_line()
     (tmp_path / "000000001.jsonl").write_bytes(line + line[:30])
     journal = Journal(tmp_path)
     batch = journal.take()
@@ -271,7 +271,7 @@ def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) ->
     journal.close()
 
 
-# Pictures and tables ------------------------------------------------------------------------------------------------
+# Pictures and tables ----------------------------------------------------------------------------------------------------
 
 
 def test_pictures_stay_as_they_are_unless_a_browser_needs_another() -> None:
@@ -301,13 +301,13 @@ def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
     store = Store(job, "trees")
     times = [datetime.now(UTC) + timedelta(microseconds=n) for n in range(3)]
     made = [decision(n, a, category="trees", at=times[n]) for n, a in enumerate(("yes", "no", "unsure"))]
-    batch = Batch(tuple(map(Entry, made)), ())
+    batch = LabelBatch(tuple(map(JournalEntry, made)), ())
 
     store.commit(batch)
     versions = job.lake.snapshot().inputs(tables.LABELS, tables.UNSURE)
     store.commit(batch)
     assert job.lake.snapshot().inputs(tables.LABELS, tables.UNSURE) == versions
-    store.commit(Batch((Entry(made[0], undone=True), Entry(made[2], undone=True)), ()))
+    store.commit(LabelBatch((JournalEntry(made[0], undone=True), JournalEntry(made[2], undone=True)), ()))
 
     assert labels_of(job.lake, "trees") == [(identity(1), False, "seed", "bob")]
     assert job.lake.read(tables.UNSURE).where("category = 'trees'").count() == 0
@@ -315,7 +315,7 @@ def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
     assert store.other_labels([Queued(identity(7), "seed", "")]) == {"seed": (0, 1)}
 
 
-def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options: Options) -> None:
+def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options: ServeOptions) -> None:
     empty = replace(job, settings=settings('categories.planes={definition="Planes."}'))
 
     with pytest.raises(WinnowError, match="nothing is queued for planes: run `winnow label next planes --strategy"):
@@ -346,7 +346,7 @@ def ask(address: str, path: str = "", body: Any = None, page: str | None = None,
         return error.code, error.read().decode("latin-1")
 
 
-def test_only_who_has_the_address_gets_in(job: Job, options: Options) -> None:
+def test_only_who_has_the_address_gets_in(job: Job, options: ServeOptions) -> None:
     seen: dict[str, tuple[int, str]] = {}
 
     def body(address: str) -> None:
@@ -375,7 +375,7 @@ def test_only_who_has_the_address_gets_in(job: Job, options: Options) -> None:
     assert token.stat().st_mode & 0o077 == 0
 
 
-def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: Options) -> None:
+def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: ServeOptions) -> None:
     pages = {"category": "&category=cars&lake={lake}", "lake": "&category=dogs&lake=0123456789ab", "none": ""}
     eve = {"name": "eve"}
     asked = {"next": eve, "decide": {**eve, "image_id": identity(0), "answer": "yes"}, "undo": eve, "leave": eve}
@@ -419,7 +419,7 @@ def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake,
     assert labels_of(lake, "cars") == []
 
     job = Job(lake, settings(), Progress(Console(file=io.StringIO())))
-    options = Options(port=0, state=tmp_path)
+    options = ServeOptions(port=0, state=tmp_path)
     summary = serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
 
     assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
@@ -474,7 +474,9 @@ class Person:
 
 
 @needs_chromium
-def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(browser: Any, job: Job, options: Options) -> None:
+def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
+    browser: Any, job: Job, options: ServeOptions
+) -> None:
     people: list[Person] = []
     captions: dict[str, list[str]] = {}
 
@@ -525,7 +527,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(browser: Any,
 
 @needs_chromium
 def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wait(
-    browser: Any, job: Job, options: Options
+    browser: Any, job: Job, options: ServeOptions
 ) -> None:
     people: list[Person] = []
     found: dict[str, Any] = {}
@@ -566,7 +568,7 @@ def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wai
 
 @needs_chromium
 def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its_own(
-    browser: Any, job: Job, options: Options
+    browser: Any, job: Job, options: ServeOptions
 ) -> None:
     found: dict[str, Any] = {}
     entries = [{"path": "decide", "image_id": one, "answer": "yes"} for one in ("unheard of", identity(20))]
@@ -600,7 +602,7 @@ def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pictures_are_veiled_until_asked_for_and_settings_stay(
-    browser: Any, job: Job, options: Options, width: int
+    browser: Any, job: Job, options: ServeOptions, width: int
 ) -> None:
     found: dict[str, Any] = {}
 

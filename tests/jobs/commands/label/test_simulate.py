@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from jobs.commands.label import simulate
-from jobs.commands.label.simulate import Request
+from jobs.commands.label.simulate import SimulationRequest
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
@@ -53,7 +53,7 @@ def labels(job, annotator):
 
 
 def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
-    always_right = Request("boats", truth, SimulatedLabeller())
+    always_right = SimulationRequest("boats", truth, SimulatedLabeller())
     expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]
 
     assert simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
@@ -62,7 +62,7 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
     assert simulate.run(job, always_right)["labels added"] == 0
     assert job.lake.snapshot().version(tables.LABELS) == before
 
-    always_wrong = Request("boats", truth, SimulatedLabeller(1.0, name="fool"))
+    always_wrong = SimulationRequest("boats", truth, SimulatedLabeller(1.0, name="fool"))
     assert simulate.run(job, always_wrong)["of them yes"] == 2
     assert labels(job, "fool") == [(key, not value, origin) for key, value, origin in expected]
     assert labels(job, "simulated") == expected
@@ -71,7 +71,7 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
 def test_an_image_without_a_known_truth_is_told_and_stays_queued(job, truth):
     queue(job, "recall", "f")
 
-    summary = simulate.run(job, Request("boats", truth, SimulatedLabeller()))
+    summary = simulate.run(job, SimulationRequest("boats", truth, SimulatedLabeller()))
 
     assert summary == {"labels added": 5, "of them yes": 3, "without a known truth": 1}
     assert "1 queued images are not in" in job.progress.console.file.getvalue()
@@ -85,7 +85,7 @@ def test_what_cannot_be_answered_is_said_in_one_line(job, truth, tmp_path):
         ("boats", job.lake.path("images"), "cannot be used, a Parquet file"),
     ):
         with pytest.raises(WinnowError, match=message) as caught:
-            simulate.run(job, Request(category, file, SimulatedLabeller()))
+            simulate.run(job, SimulationRequest(category, file, SimulatedLabeller()))
         assert "\n" not in str(caught.value)
-    assert simulate.run(job, Request("cars", truth, SimulatedLabeller()))["labels added"] == 0
+    assert simulate.run(job, SimulationRequest("cars", truth, SimulatedLabeller()))["labels added"] == 0
     assert not job.lake.exists(tables.LABELS)

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs.commands.label import import_file, label_studio
-from jobs.commands.label.label_studio import Pictures
+from jobs.commands.label.label_studio import TaskPictures
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -69,7 +69,7 @@ def tasks_of(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_what_waits_becomes_tasks_with_the_predictions_of_each_model(job: Job, tmp_path: Path) -> None:
-    summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, Pictures(side=64))
+    summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, TaskPictures(side=64))
 
     tasks = tasks_of(tmp_path / "t.json")
     # In the order of the queue; id0 has its label, id1 lacks a random one, id5 cannot be shown.
@@ -87,7 +87,7 @@ def test_what_waits_becomes_tasks_with_the_predictions_of_each_model(job: Job, t
 
 
 def test_the_interface_has_the_definition_and_the_controls_of_the_predictions(job: Job, tmp_path: Path) -> None:
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures("http://127.0.0.1:1/"))
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures("http://127.0.0.1:1/"))
 
     view = ElementTree.parse(tmp_path / "t.xml").getroot()
     result = tasks_of(tmp_path / "t.json")["id3"]["predictions"][0]["result"][0]
@@ -114,7 +114,7 @@ def test_only_pictures_that_wait_are_read_and_each_is_made_small_once(
         return F.pandas_udf(convert, "string")  # type: ignore[call-overload]
 
     monkeypatch.setattr(label_studio, "data_uris", data_uris)
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
 
     # id0 has its label; id6 was never queued.
     assert list(tasks_of(tmp_path / "t.json")) == ["id5", "id4", "id3", "id2", "id1"]
@@ -127,10 +127,10 @@ def test_a_file_of_the_user_s_beside_the_tasks_is_not_replaced(job: Job, tmp_pat
         (tmp_path / name).write_text(text)
 
     with pytest.raises(WinnowError, match=r"t\.xml is no labelling interface .*`winnow label export .*/t-tasks\.json`"):
-        label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+        label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
     (tmp_path / "t.xml").unlink()
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures())
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
 
     assert (tmp_path / "t.json.part").read_text() == "half"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.json", "t.json.part", "t.xml"]
@@ -140,9 +140,9 @@ def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Pa
     more = Job(job.lake, config.load(overrides=[BOATS, 'categories.cars={definition="Cars."}']), job.progress)
 
     with pytest.raises(WinnowError, match="not of None: the settings have boats, cars, give --category"):
-        label_studio.export_tasks(more, str(tmp_path / "t.json"), None, Pictures())
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), None, TaskPictures())
     with pytest.raises(WinnowError, match="no image waits for a label of cars: run `winnow label next cars`"):
-        label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", Pictures())
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", TaskPictures())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +205,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 @pytest.mark.label_studio
 @pytest.mark.skipif(not SERVER, reason="WINNOW_LABEL_STUDIO names no label-studio executable")
 def test_a_real_server_takes_the_tasks_and_gives_labels_back(studio: Studio, job: Job, tmp_path: Path) -> None:
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", Pictures(side=64))
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures(side=64))
     project = studio.ask("/api/projects", {"title": "boats", "label_config": (tmp_path / "t.xml").read_text()})["id"]
     imported = studio.ask(f"/api/projects/{project}/import", json.loads((tmp_path / "t.json").read_text()))
     assert (imported["task_count"], imported["prediction_count"]) == (4, 3)

@@ -16,7 +16,7 @@ from jobs.cli import app
 from jobs.commands import ingest, score
 from jobs.commands.regurgitation import command as regurgitation
 from jobs.commands.regurgitation import contact_sheet, prompts
-from jobs.commands.regurgitation.contact_sheet import Pair
+from jobs.commands.regurgitation.contact_sheet import SheetPair
 from jobs.facts.regurgitated import Trials, trials
 from jobs.facts.regurgitated import regurgitation as regurgitation_facts
 from jobs.facts.sentences import copy_rate, regurgitated
@@ -135,7 +135,7 @@ def test_pairs_that_only_look_alike_are_no_copies(spark: SparkSession) -> None:
     )
 
     def copies(least: float) -> set[str]:
-        comparison = regurgitation.Comparison(Rule("embedding", "e", 54, 4), 54, least, 5)
+        comparison = regurgitation.CopyRule(Rule("embedding", "e", 54, 4), 54, least, 5)
         return {row.generated_id for row in regurgitation.judged(pairs, looks, comparison).where("copy").collect()}
 
     assert copies(0.9) == {"alike", "close", "bytes"}
@@ -266,7 +266,7 @@ def test_the_sheet_takes_captions_and_names_as_data() -> None:
     picture = Thumbnail(None, evil, 8, 8)
     figures = ("copies", "compared", "images searched", "rate of copies", "a copy is within")
     page = contact_sheet.render(
-        evil, (Pair(facts, picture, picture),), dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], evil)
+        evil, (SheetPair(facts, picture, picture),), dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], evil)
     )
     assert "<script" not in page and page.count("&lt;script&gt;") >= 5
 
@@ -279,7 +279,7 @@ def test_the_sheet_shows_the_start_of_a_long_key() -> None:
     figures = ("copies", "compared", "images searched", "rate of copies", "a copy is within")
     summary = dict.fromkeys(figures[:3], 1) | dict.fromkeys(figures[3:], "5")
 
-    page = contact_sheet.render("lake", (Pair(facts, picture, picture),), summary)
+    page = contact_sheet.render("lake", (SheetPair(facts, picture, picture),), summary)
 
     assert page.count(f"{key[:159]}…") == 6 and key[:160] not in page
 
