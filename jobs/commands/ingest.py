@@ -69,7 +69,7 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         format: One of `jobs.sources.find.FORMATS`; guessed when None.
 
     Returns:
-        How many sources were found and unchanged, and the `Counts` of this run.
+        How many sources were found and unchanged, and the `SourceCounts` of this run.
 
     Raises:
         WinnowError: A source is not there, holds nothing, or lacks a column; it lies in the lake, or the lake in it; or

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -137,8 +136,8 @@ def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
 def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
     """Scores a part with image classifiers: one pass that feeds two tables, and so is kept on disk between them."""
     lake = job.lake
-    results = scored(part.images, part.scoring).persist(StorageLevel.DISK_ONLY)
-    try:
+    with lake.scratch("score") as scratch:
+        results = scratch.keep(scored(part.images, part.scoring))
         good, bad = part.check(*results.agg(*outcome_counts()).collect()[0])
         fine = results.where(F.col("reason").isNull())
         unsigned = fine.join(lake.read(tables.SIGNALS), ["image_id", "encoder"], "left_anti")
@@ -147,8 +146,6 @@ def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
         lake.append(tables.SCORES, _new_scores(fine, lake.read(tables.SCORES), part.digests), recipe)
         if bad:
             lake.append(tables.QUARANTINE, failures(results, part.images), recipe)
-    finally:
-        results.unpersist()
     return good
 
 

@@ -37,15 +37,12 @@ def import_labels(job: Job, file: str) -> Summary:
     # Once, so that all labels of a file that name no time of their own get the same.
     now = datetime.now(UTC)
     recipe = Recipe("label", settings={"file": file})
-    checked = checked_labels(rows, images, job.settings.categories).persist()
-    try:
-        with job.progress.step(f"label: import {file}"):
-            good = checked.where(F.col("reason").isNull())
-            read, usable = checked.agg(F.count("*"), F.count_if(F.col("reason").isNull())).collect()[0]
-            added = _append(job, tables.LABELS, new_labels(good, job.lake.read(tables.LABELS), now), recipe)
-            faults = _keep_faults(job, checked, file, recipe)
-    finally:
-        checked.unpersist()
+    with job.lake.scratch("label") as scratch, job.progress.step(f"label: import {file}"):
+        checked = scratch.keep(checked_labels(rows, images, job.settings.categories))
+        good = checked.where(F.col("reason").isNull())
+        read, usable = checked.agg(F.count("*"), F.count_if(F.col("reason").isNull())).collect()[0]
+        added = _append(job, tables.LABELS, new_labels(good, job.lake.read(tables.LABELS), now), recipe)
+        faults = _keep_faults(job, checked, file, recipe)
     contradicted = _report_contradictions(job)
     counts = {"labels read": read, "labels added": added, "already there": usable - added}
     return {**counts, **faults, "contradicted images": contradicted}

@@ -271,7 +271,7 @@ def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) ->
     journal.close()
 
 
-# Pictures and tables ----------------------------------------------------------------------------------------------------
+# Pictures and tables ------------------------------------------------------------------------------------------------
 
 
 def test_pictures_stay_as_they_are_unless_a_browser_needs_another() -> None:
