@@ -123,10 +123,21 @@ def reach(lake: Lake, quality: Row | None) -> Reach | None:
         lake: Its table weight_quality tells in its recipe how many images were sampled.
         quality: The row of that table.
     """
-    if quality is None or quality.beyond_reach is None or not isfinite(quality.beyond_reach):
+    if quality is None:
         return None
     recipe = lake.snapshot().recipe(tables.WEIGHT_QUALITY)
-    sample = int(recipe.settings.get("reach_sample", _REACH_SAMPLE)) if recipe else _REACH_SAMPLE
+    return reach_of(quality, int(recipe.settings.get("reach_sample", _REACH_SAMPLE)) if recipe else _REACH_SAMPLE)
+
+
+def reach_of(quality: Row, sample: int) -> Reach | None:
+    """What is beyond reach, against chance; None where `weigh` did not look, or had nothing to compare.
+
+    Args:
+        quality: beyond_reach, reference and kept, as a row of weight_quality has them.
+        sample: Images of each side that were compared at most.
+    """
+    if quality.beyond_reach is None or not isfinite(quality.beyond_reach):
+        return None
     removed, kept = (min(sample, count) for count in (quality.reference - quality.kept, quality.kept))
     return Reach(quality.beyond_reach, *beyond_chance(quality.beyond_reach, removed, kept, _CONFIDENCE))
 

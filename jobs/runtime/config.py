@@ -301,6 +301,20 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
         raise SettingsError(_faults(error)) from error
 
 
+def overrides_of(section: str, changes: Mapping[str, object]) -> list[str]:
+    """Changed settings of one section, as `load` takes them.
+
+    Args:
+        section: Its name, such as `weigh`.
+        changes: Values by the names of settings: numbers, text, truth values, and lists of these.
+
+    Examples:
+        >>> overrides_of("audit", {"movers": 5, "keywords": ["old man"]})
+        ['audit.movers=5', 'audit.keywords=["old man"]']
+    """
+    return [f"{section}.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in changes.items()]
+
+
 def fingerprint(section: BaseModel) -> dict[str, Any]:
     """A section as JSON values, for the recipe of a table that depends on it."""
     return dict(json.loads(section.model_dump_json()))
