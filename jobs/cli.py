@@ -224,7 +224,7 @@ def dedup(job: Job) -> Found:
 @command_with_job(app, "weigh")
 def weigh(job: Job) -> Found:
     """Weigh the kept images so that filtering's bias is undone, and write the curated set."""
-    from jobs.commands import weigh as command
+    from jobs.commands.weigh import command
 
     return command.run(job)
 
@@ -232,7 +232,7 @@ def weigh(job: Job) -> Found:
 @command_with_job(app, "audit")
 def audit(job: Job) -> Found:
     """Measure how filtering and weighing moved the keywords of captions."""
-    from jobs.commands import audit as command
+    from jobs.commands.audit import command
 
     return command.run(job)
 

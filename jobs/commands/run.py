@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from jobs import models_in_use
-from jobs.commands import audit, calibrate, fit_encoder, ingest, report, score, train, weigh
+from jobs.commands import calibrate, fit_encoder, ingest, report, score, train
+from jobs.commands.audit import command as audit
 from jobs.commands.dedup import command as dedup
 from jobs.commands.filter import command as filter
 from jobs.commands.filter import rules
 from jobs.commands.label import import_file
+from jobs.commands.weigh import command as weigh
 from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables

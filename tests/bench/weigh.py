@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Row
 from scipy import sparse
 
-from jobs.commands import audit, weigh
+from jobs.commands.audit import command as audit
+from jobs.commands.audit.keyword_shift import KeywordShiftRow, shift_rows
+from jobs.commands.audit.watched_words import Watched
+from jobs.commands.weigh import command as weigh
 from jobs.facts import sentences
 from jobs.job import Job
 from jobs.lake import tables
@@ -79,7 +81,7 @@ def held_out_weights(data: Planted) -> NDArray[np.float64]:
     return np.exp(fitted.log_odds(data.embeddings[half:])) * data.kept[half:]
 
 
-def audited(data: Planted, weights: NDArray[np.float64]) -> list[Row]:
+def audited(data: Planted, weights: NDArray[np.float64]) -> list[KeywordShiftRow]:
     """Rows of keyword_shift of the second half, most frequent first."""
     half = len(data.kept) // 2
     words, kept = data.words[half:], data.kept[half:]
@@ -90,9 +92,8 @@ def audited(data: Planted, weights: NDArray[np.float64]) -> list[Row]:
         for part in (slice(begin, begin + 4096) for begin in range(0, len(kept), 4096))
     )
     names = (*WHO, *OTHERS)
-    watched = audit.Watched(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
-    found = audit.shift_rows(np.moveaxis(np.asarray(sums, float), 0, -1), watched, config.load().audit)
-    return [Row(**row) for row in found]
+    watched = Watched(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
+    return shift_rows(np.moveaxis(np.asarray(sums, float), 0, -1), watched, config.load().audit)
 
 
 def fill(lake: Lake, count: int, encoder: str, folder: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import prerequisites
-from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
+from jobs.commands.weigh import command as weigh
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe

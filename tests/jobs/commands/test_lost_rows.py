@@ -2,13 +2,13 @@
 
 import pytest
 
-from jobs.commands import weigh
 from jobs.commands.dedup import command as dedup
 from jobs.commands.dedup.verify.search_recall import SearchRecall
+from jobs.commands.weigh import command as weigh
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from models.errors import LostRowsError
-from tests.jobs.commands.test_weigh import _fill
+from tests.jobs.commands.weigh.test_weigh import _fill
 
 
 def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates(job, spark):

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs.commands import audit, compare, report, run
+from jobs.commands import compare, report, run
+from jobs.commands.audit import command as audit
 from jobs.commands.export import command as export
 from jobs.job import Job
 from jobs.lake import tables

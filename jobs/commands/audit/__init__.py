@@ -1,0 +1,1 @@
+"""`audit`: how filtering moved the keywords of captions, and how far the weights move them back."""

@@ -1,0 +1,89 @@
+"""The command `audit`: checks what it needs, reads tables, counts keywords, and writes keyword_shift."""
+
+from collections.abc import Iterable
+from dataclasses import astuple
+
+from pyspark.sql import DataFrame
+
+from jobs.commands.audit.keyword_shift import KeywordShift, KeywordShiftConfig, keyword_shift
+from jobs.facts import sentences
+from jobs.facts.reference import reference_of
+from jobs.job import Job, Summary
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
+from jobs.prerequisites import require_kept
+from jobs.runtime.config import fingerprint
+from jobs.runtime.progress import Progress
+from udfs.text.captions import keyword_words
+
+_SAID = 4
+
+# Raised where other rows would come out than by the version before: what that wrote is made anew.
+_REVISION = 3
+
+_READ = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
+
+
+def run(job: Job) -> Summary:
+    """Counts the listed keywords and the words that moved most, and writes keyword_shift.
+
+    Raises:
+        WinnowError: No image is kept, or the weights are not those of the lake as it is now.
+    """
+    lake, settings = job.lake, job.settings
+    now = _checked(lake)
+    config = KeywordShiftConfig(settings.audit, settings.seed)
+    _warn_of_blank(config.listed, job.progress)
+    asked = {**fingerprint(settings.audit), "listed": config.listed, "seed": settings.seed, "revision": _REVISION}
+    recipe = Recipe("audit", now.inputs(*_READ), asked)
+    if (before := job.up_to_date(now.made_by(recipe, tables.KEYWORD_SHIFT))) is not None:
+        return before
+    reference, weights = _read(lake)
+    with lake.scratch("audit") as scratch:
+        found = keyword_shift(reference, weights, config, scratch, job.progress)
+    summary = _summary(job, found)
+    frame = lake.spark.createDataFrame([astuple(row) for row in found.rows], tables.KEYWORD_SHIFT.schema)
+    lake.replace(tables.KEYWORD_SHIFT, frame, recipe.with_result(summary))
+    return summary
+
+
+def _checked(lake: Lake) -> Snapshot:
+    """The lake as it is now, once all that the audit needs is there and current."""
+    require_kept(lake)
+    lake.require(tables.WEIGHTS)
+    now = lake.snapshot()
+    now.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
+    return now
+
+
+def _warn_of_blank(listed: Iterable[str], progress: Progress) -> None:
+    """Names the keywords that hold no word, so that no caption can hold them."""
+    blank = [name for name in listed if not keyword_words(name)]
+    if blank:
+        progress.warn(f"audit: no letter or digit is in {', '.join(map(repr, blank))}: no caption is searched for it")
+
+
+def _read(lake: Lake) -> tuple[DataFrame, DataFrame]:
+    """The unfiltered reference, and the weights."""
+    images, verdicts, duplicates, filtered_duplicates, weights = (lake.read(table) for table in _READ)
+    return reference_of(images, verdicts, duplicates, filtered_duplicates), weights
+
+
+def _summary(job: Job, found: KeywordShift) -> Summary:
+    """What was found, in words."""
+    rows, tolerance = found.rows, job.settings.audit.tolerance
+    if rows and all(row.shift_low is None for row in rows):
+        return {"words looked at": found.looks, "captions filtered": "none, so no word moved"}
+    listed = [row for row in rows if not row.mover]
+    movers = sentences.notable([row for row in rows if row.mover])
+    shown = sentences.notable(listed) or listed
+    summary: Summary = {f"keyword {row.keyword}": sentences.shift_sentence(row) for row in shown[:_SAID]}
+    summary |= {f"found {row.keyword}": sentences.shift_sentence(row) for row in movers[:_SAID]}
+    summary["words looked at"] = found.looks
+    left = sentences.not_undone(rows, tolerance, job.settings.weigh.min_support)
+    if left:
+        summary["not undone"] = sentences.not_undone_sentence(left, tolerance)
+        job.progress.warn(f"audit: {summary['not undone']}")
+    return summary

@@ -1,0 +1,108 @@
+"""Which words `audit` watches: listed keywords, and the frequent words that filtering moved most."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.config import AuditSettings
+from models.stats import keyword_shift_stats
+from udfs.text.captions import Keywords
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words that were counted: the frequent ones, and those of the lists that occur.
+
+    Attributes:
+        total: Unfiltered captions, and those of them that were kept.
+        words: Folded, of shape (n,).
+        captions: Unfiltered captions with each, int64 of shape (n,).
+        kept: Those of them that were kept.
+    """
+
+    total: tuple[int, int]
+    words: tuple[str, ...]
+    captions: NDArray[np.int64]
+    kept: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is resampled.
+
+    Attributes:
+        keywords: First those that were listed, then the movers.
+        topics: Of each; None for a mover.
+        looks: Words that the movers were found among.
+        chances: p-values of the frequent words that are not watched, for the correction of the others'.
+    """
+
+    keywords: Keywords
+    topics: tuple[str | None, ...]
+    looks: int
+    chances: NDArray[np.float64]
+
+    @property
+    def movers(self) -> int:
+        """How many were found rather than listed."""
+        return sum(topic is None for topic in self.topics)
+
+
+def word_counts(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> DataFrame:
+    """word, captions, left: of words in enough captions, the most frequent, and of listed words."""
+    each = rows.select(F.explode(F.array_distinct("tokens")).alias("word"), "kept").groupBy("word")
+    counts = each.agg(F.count("*").alias("captions"), F.count_if("kept").alias("left"))
+    known = F.col("word").isin(list(listed.spellings))
+    order = (F.desc("captions"), F.col("word"))
+    frequent = counts.where(F.col("captions") >= settings.least_captions).orderBy(*order).limit(settings.words)
+    return frequent.unionByName(counts.where(known)).distinct()
+
+
+def counted_words(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> Words:
+    """The counts of `word_counts` on the driver; bounded by `audit.words` and the lists.
+
+    Args:
+        rows: kept, tokens (the caption's words in order).
+        listed: Keywords to count however rare they are.
+        settings: Which words are frequent, and how many of them are counted.
+    """
+    total = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
+    found = word_counts(rows, listed, settings).toPandas().sort_values("word")
+    captions, left = (found[name].to_numpy(np.int64) for name in ("captions", "left"))
+    return Words((int(total[0]), int(total[1])), tuple(found["word"]), captions, left)
+
+
+def watched_of(words: Words, listed: Mapping[str, str], settings: AuditSettings) -> Watched:
+    """The listed keywords that may occur, and the frequent words that filtering moved most and beyond doubt.
+
+    Args:
+        words: What was counted.
+        listed: Topic of each listed keyword.
+        settings: Movers, confidence and how many captions make a word frequent.
+    """
+    all_listed = Keywords.of(list(listed))
+    present, known = set(words.words), set(all_listed.spellings)
+    kept = [n for n, s in zip(all_listed.names, all_listed.spellings, strict=True) if " " in s or s in present]
+    frequent = words.captions >= settings.least_captions
+    chances = keyword_shift_stats.chance(words.captions, words.kept, words.total)
+    doubtless = np.zeros(len(chances), dtype=np.bool_)
+    doubtless[frequent] = keyword_shift_stats.adjusted(chances[frequent]) <= 1.0 - settings.confidence
+    movers = _moved_most(words, doubtless, known)[: settings.movers]
+    watched = known | set(movers)
+    others = frequent & np.array([word not in watched for word in words.words], dtype=np.bool_)
+    topics = (*(listed[name] for name in kept), *(None for _ in movers))
+    return Watched(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
+
+
+def _moved_most(words: Words, doubtless: NDArray[np.bool_], known: set[str]) -> list[str]:
+    """The words that moved beyond doubt and are not listed, farthest first."""
+    # A single letter is no word but a part of one with an apostrophe: woman's, l'homme.
+    new = np.array([word not in known and len(word.encode()) > 1 for word in words.words], dtype=np.bool_)
+    share = words.total[1] / max(1, words.total[0])
+    distance = np.abs(words.kept / np.maximum(words.captions, 1) - share)
+    places = sorted(np.flatnonzero(doubtless & new), key=lambda i: (-distance[i], words.words[i]))
+    return [words.words[i] for i in places]

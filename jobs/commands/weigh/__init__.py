@@ -1,0 +1,1 @@
+"""`weigh`: importance weights that give back the balance which filtering took, and the curated set."""

@@ -1,0 +1,79 @@
+"""Removed images that no kept image resembles, so that no weight can bring them back."""
+
+from typing import NamedTuple
+
+import numpy as np
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from jobs.commands.weigh.features import Unfiltered
+from jobs.matching.nearest import nearest_by_embedding
+from jobs.runtime.config import WeighSettings
+from models.stats import probe
+
+_SHOWN = 48
+
+
+class LostImage(NamedTuple):
+    """A removed image that nothing kept resembles, and the kept one that comes nearest.
+
+    Attributes:
+        image_id: The removed image.
+        nearest_id: The kept image.
+        similarity: Inner product of their embeddings.
+    """
+
+    image_id: str
+    nearest_id: str
+    similarity: float
+
+
+class BeyondReach(NamedTuple):
+    """What no weight can bring back.
+
+    Attributes:
+        share: Of the sampled removed images, in [0, 1]; None where there is nothing to compare.
+        images: Those that are least like any kept image, the least alike first; 48 at most.
+    """
+
+    share: float | None = None
+    images: tuple[LostImage, ...] = ()
+
+
+def beyond_reach(data: Unfiltered, settings: WeighSettings, seed: int) -> BeyondReach:
+    """`models.stats.probe.beyond_reach` for samples of the removed and kept images, against all kept images.
+
+    Args:
+        data: The unfiltered reference, and embeddings.
+        settings: Size of the samples.
+        seed: Of the samples.
+    """
+    embedded = data.signals.where(F.col("embedding").isNotNull()).select("image_id", "embedding")
+    sides = [data.rows.where(side).select("image_id") for side in (~F.col("kept"), F.col("kept"))]
+    removed, kept = (_sample(embedded, ids, settings.reach_sample, seed + 2) for ids in sides)
+    if not removed or len(kept) < 2:
+        return BeyondReach()
+    nearest = _nearest_others([*removed, *kept], embedded.join(sides[1], "image_id", "left_semi"))
+    similarity = np.array([similarity for _, similarity in nearest])
+    lost = probe.beyond_reach(similarity[: len(removed)], similarity[len(removed) :])
+    least = sorted(np.flatnonzero(lost).tolist(), key=lambda i: (similarity[i], removed[i].image_id))[:_SHOWN]
+    return BeyondReach(float(np.mean(lost)), tuple(LostImage(removed[i].image_id, *nearest[i]) for i in least))
+
+
+def _sample(embedded: DataFrame, ids: DataFrame, size: int, seed: int) -> list[Row]:
+    """image_id, embedding: the first by a hash of the id, in that order."""
+    order = F.xxhash64(F.lit(seed), "image_id"), F.col("image_id")
+    # Few ids go to the embeddings, rather than all embeddings to the ids.
+    some = F.broadcast(ids.orderBy(*order).limit(size))
+    return list(embedded.join(some, "image_id").orderBy(*order).collect())
+
+
+def _nearest_others(asked: list[Row], pool: DataFrame) -> list[tuple[str, float]]:
+    """The nearest image of the pool for each image, other than itself, and their similarity."""
+    queries = np.asarray([row.embedding for row in asked], dtype=np.float32)
+    nearest: dict[int, tuple[str, float]] = {}
+    # A kept image is its own nearest: the next one counts.
+    for row in nearest_by_embedding(pool, queries, 2).orderBy("query", "rank").collect():
+        if row.image_id != asked[row.query].image_id:
+            nearest.setdefault(row.query, (row.image_id, row.similarity))
+    return [nearest[i] for i in range(len(asked))]

@@ -1,0 +1,124 @@
+"""The command `weigh`: checks what it needs, reads tables, weighs, and writes weights and the curated set."""
+
+from dataclasses import astuple
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.commands.weigh.importance_weights import (
+    ImportanceWeights,
+    WeighingConfig,
+    WeightQuality,
+    importance_weights,
+)
+from jobs.facts import sentences
+from jobs.facts import weights as facts
+from jobs.facts.reference import reference_of
+from jobs.job import Job, Summary
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
+from jobs.models_in_use import current_encoder
+from jobs.prerequisites import require_kept, require_verdicts
+from jobs.runtime.config import fingerprint
+from models.errors import LostRowsError, WinnowError
+
+# Raised where other weights would come out than by the version before: what that wrote is made anew.
+_REVISION = 3
+
+_READ = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
+# In the order in which they are written.
+_WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
+
+
+def run(job: Job) -> Summary:
+    """Weighs the kept images and writes weights, weight_quality, reliability, beyond_reach and curated.
+
+    Raises:
+        WinnowError: Images came, or were judged anew, after the filter or the search for duplicates; or no image is
+            kept.
+        LostRowsError: Images are not the sum of kept, filtered and duplicates.
+    """
+    lake, settings = job.lake, job.settings
+    now = _checked(lake)
+    encoder = current_encoder(job)
+    _check_compared(now, encoder.digest)
+    asked = {**fingerprint(settings.weigh), "encoder": encoder.digest, "seed": settings.seed, "revision": _REVISION}
+    recipe = Recipe("weigh", now.inputs(*_READ), asked)
+    if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
+        return before
+    reference, signals = _read(lake, encoder.digest)
+    config = WeighingConfig(settings.weigh, encoder.dims, settings.seed)
+    with lake.scratch("weigh") as scratch:
+        found = importance_weights(reference, signals, config, scratch, job.progress)
+        beyond = facts.reach_of(found.quality, settings.weigh.reach_sample)
+        if beyond and beyond.low > 0:
+            job.progress.note(f"weigh: {sentences.reach(beyond)}")
+        summary = _checked_summary(lake, found.quality)
+        with job.progress.step("weigh: write the curated set"):
+            _write(lake, found, recipe, summary)
+    return summary
+
+
+def _checked(lake: Lake) -> Snapshot:
+    """The lake as it is now, once all that weighing needs is there and current."""
+    lake.require(tables.IMAGES)
+    lake.require(tables.DUPLICATES)
+    now = lake.snapshot()
+    require_verdicts(now)
+    now.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
+    require_kept(lake)
+    return now
+
+
+def _check_compared(now: Snapshot, encoder: str) -> None:
+    """Makes sure that the search for duplicates ended, and had the encoder in use: so all images have signals of it."""
+    made, first = (now.recipe(table) for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES))
+    compared = made.settings.get("encoder", encoder) if made else encoder
+    if compared != encoder:
+        raise WinnowError(
+            f"duplicates were looked for with encoder {compared}, but {encoder} is in use: run `winnow score` and "
+            "`winnow dedup` first"
+        )
+    if made and first and not made.makes_the_same(first):
+        raise WinnowError("a search for duplicates with other settings was stopped: run `winnow dedup` first")
+
+
+def _read(lake: Lake, encoder: str) -> tuple[DataFrame, DataFrame]:
+    """The unfiltered reference, and the signals of the encoder."""
+    images, verdicts, duplicates, filtered_duplicates, signals = (lake.read(table) for table in _READ)
+    reference = reference_of(images, verdicts, duplicates, filtered_duplicates)
+    return reference, signals.where(F.col("encoder") == encoder)
+
+
+def _checked_summary(lake: Lake, quality: WeightQuality) -> Summary:
+    """What was weighed, once the numbers of images add up."""
+    kept, size = quality.kept, quality.effective_sample_size
+    images = lake.read(tables.IMAGES).count()
+    filtered = lake.read(tables.VERDICTS).where(~F.col("kept")).count()
+    duplicates = lake.read(tables.DUPLICATES).count()
+    if images != kept + filtered + duplicates:
+        raise LostRowsError(
+            f"weigh: {images} images are not {kept} kept + {filtered} filtered + {duplicates} duplicates; "
+            "run filter, dedup and weigh again"
+        )
+    return {
+        "images": images, "filtered": filtered, "duplicates": duplicates, "kept": kept,
+        "effective sample size": f"{size:.0f} ({size / kept:.1%})", "clipped": quality.clipped,
+        "largest weight": round(quality.max_weight, 3),
+    }  # fmt: skip
+
+
+def _write(lake: Lake, found: ImportanceWeights, recipe: Recipe, summary: Summary) -> None:
+    """Writes all tables; curated, which tells that the command ended, is the last one."""
+    lake.replace(tables.WEIGHTS, found.weights, recipe)
+    small = (
+        (tables.WEIGHT_QUALITY, [astuple(found.quality)]),
+        (tables.RELIABILITY, [astuple(one) for one in found.reliability]),
+        (tables.BEYOND_REACH, [tuple(one) for one in found.beyond_reach]),
+    )
+    for table, rows in small:
+        lake.replace(table, lake.spark.createDataFrame(rows, table.schema), recipe)
+    curated = lake.read(tables.WEIGHTS).join(lake.read(tables.IMAGES), "image_id")
+    lake.replace(tables.CURATED, curated, recipe.with_result(summary))

@@ -1,0 +1,234 @@
+"""Importance weights of the kept images: how often each stands for what filtering removed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.commands.weigh.beyond_reach import BeyondReach, LostImage, beyond_reach
+from jobs.commands.weigh.features import Features, Unfiltered, featured, vocabulary
+from jobs.commands.weigh.probes import cross_fitted_probes, fold_of
+from jobs.facts.reference import with_words
+from jobs.runtime.config import WeighSettings, load, overrides_of
+from jobs.runtime.progress import Progress
+from jobs.runtime.scratch import Scratch
+from models.errors import WinnowError
+from models.stats import probe
+from models.stats.probe import Probe, ReliabilityBin
+from udfs.text.bootstrap import WEIGHT_UNIT
+
+
+@dataclass(frozen=True)
+class WeighingConfig:
+    """How importance weights are estimated.
+
+    Attributes:
+        settings: The section `weigh` of the settings.
+        dims: Length of the embeddings; 0 where there are none.
+        seed: Of the folds and samples.
+    """
+
+    settings: WeighSettings
+    dims: int = 0
+    seed: int = 0
+
+    @classmethod
+    def with_defaults(cls, seed: int = 0, dims: int = 0, **changes: object) -> Self:
+        """The defaults of conf/winnow.toml, but for some settings.
+
+        Args:
+            seed: Of the folds and samples.
+            dims: Length of the embeddings.
+            **changes: Values of settings of the section `weigh`, by name.
+
+        Raises:
+            SettingsError: There is no such setting, or its value is not allowed.
+
+        Examples:
+            >>> WeighingConfig.with_defaults(folds=5, features=["caption"]).settings.folds
+            5
+        """
+        return cls(load(overrides=overrides_of("weigh", changes)).weigh, dims, seed)
+
+
+@dataclass(frozen=True)
+class WeightQuality:
+    """How far the weights can be trusted, as a row of the table weight_quality has it.
+
+    Attributes:
+        kept: Kept images.
+        reference: Images of the unfiltered reference.
+        effective_sample_size: How many images of weight 1 the weighted ones are worth.
+        clipped: Kept images whose raw weight met the bound.
+        max_weight: Largest weight.
+        probe_auc: Area under the ROC curve of the probes; None where no probe was fitted.
+        calibration_error: Expected calibration error of the probes; None where no probe was fitted.
+        beyond_reach: Share of the sampled removed images that no kept one resembles; None where it is not known.
+        features: Kinds of features that the probes saw; none where nothing was filtered.
+    """
+
+    kept: int
+    reference: int
+    effective_sample_size: float
+    clipped: int
+    max_weight: float
+    probe_auc: float | None
+    calibration_error: float | None
+    beyond_reach: float | None
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImportanceWeights:
+    """The weights of the kept images, and what is known of them.
+
+    Attributes:
+        weights: image_id string, weight double (mean 1), of the kept images; read it before the scratch ends.
+        quality: How far the weights can be trusted.
+        reliability: The reliability curve of the probes, by rising prediction.
+        beyond_reach: Removed images that nothing kept resembles, the least alike first.
+    """
+
+    weights: DataFrame
+    quality: WeightQuality
+    reliability: tuple[ReliabilityBin, ...]
+    beyond_reach: tuple[LostImage, ...]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over the raw weights: of the weights, of their squares, of those clipped; and the largest weight."""
+
+    total: float
+    squares: float
+    clipped: int
+    largest: float
+
+
+def importance_weights(
+    reference: DataFrame,
+    signals: DataFrame | None,
+    config: WeighingConfig,
+    scratch: Scratch,
+    progress: Progress | None = None,
+) -> ImportanceWeights:
+    """Weighs the kept images so that their captions or embeddings are spread as in the unfiltered data.
+
+    A probe learns to tell the unfiltered images from the kept ones. Its odds are the ratio of their densities, which is
+    the weight of an image. Each image is weighed by a probe that did not see it.
+
+    Args:
+        reference: The unfiltered data, deduplicated: image_id string (unique), caption string, kept boolean (whether it
+            passed the filter).
+        signals: image_id string, embedding array<float> (`config.dims` numbers, unit length); None where there are
+            none. Then the probe cannot look at images, and what is beyond reach is not known.
+        config: Settings, length of the embeddings and seed.
+        scratch: Where frames are kept that are read twice.
+        progress: Where steps and warnings are shown; None shows nothing.
+
+    Raises:
+        WinnowError: No image is kept; or `config` asks for embeddings and there are none.
+
+    Source:
+        Choi et al., "Fair generative modeling via weak supervision", ICML 2020, section 3: the density ratio from a
+        classifier. `models.stats.probe.fit_probe` names the source of the loss.
+
+    Examples:
+        >>> def balanced_weights(spark, folder):
+        ...     reference = spark.read.parquet("reference.parquet")  # image_id, caption, kept
+        ...     with Scratch(spark, folder, lambda: None) as scratch:
+        ...         found = importance_weights(reference, None, WeighingConfig.with_defaults(), scratch)
+        ...         found.weights.write.parquet("weights.parquet")
+    """
+    progress = progress or Progress.silent()
+    _require_embeddings(signals, config)
+    with progress.step("weigh: gather the unfiltered reference"):
+        data = _gathered(reference, signals, scratch)
+    features = _features(data, config, progress)
+    with progress.step("weigh: fit the probe"):
+        probes, fit = cross_fitted_probes(data, features, config.settings, config.seed, progress)
+    with progress.step("weigh: look for removed images that nothing resembles"):
+        reach = BeyondReach() if signals is None else beyond_reach(data, config.settings, config.seed)
+    with progress.step("weigh: weigh the kept images"):
+        shown = featured(data.rows.where("kept"), data.signals, features)
+        raw = scratch.keep(raw_weights(shown, features, probes, config))
+        sums = _sums(raw)
+    quality = WeightQuality(
+        data.kept, data.total, probe.effective_sample_size(sums.total, sums.squares), sums.clipped,
+        sums.largest * data.kept / sums.total, fit.auc, fit.calibration_error, reach.share, features.chosen,
+    )  # fmt: skip
+    return ImportanceWeights(scaled_weights(raw, data.kept / sums.total), quality, fit.reliability, reach.images)
+
+
+def raw_weights(kept: DataFrame, features: Features, probes: list[Probe], config: WeighingConfig) -> DataFrame:
+    """P(unfiltered | x) / P(filtered | x) of each kept image, by the probe that did not see it.
+
+    Args:
+        kept: image_id, words, embedding, as `featured` returns them.
+        features: What the probes see.
+        probes: One for each fold.
+        config: Folds, bound and seed.
+
+    Returns:
+        image_id string, raw long (millionths), clipped boolean (whether it met the bound).
+    """
+    bound = float(np.log(config.settings.max_weight))
+
+    def weigh(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            matrix = features.matrix(batch.column("words"), batch.column("embedding"))
+            fold = batch.column("fold").to_numpy(zero_copy_only=False)
+            odds = np.zeros(len(fold))
+            for number, fitted in enumerate(probes):
+                odds[fold == number] = fitted.log_odds(matrix[fold == number])
+            raw = np.rint(np.exp(np.minimum(odds, bound)) * WEIGHT_UNIT).astype(np.int64)
+            columns = [batch.column("image_id"), pa.array(raw), pa.array(odds > bound)]
+            yield pa.record_batch(columns, names=["image_id", "raw", "clipped"])
+
+    shown = kept.select("image_id", "words", "embedding", fold_of(config.seed, config.settings.folds).alias("fold"))
+    return shown.mapInArrow(weigh, "image_id string, raw long, clipped boolean")
+
+
+def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
+    """image_id, weight: the raw weights times `scale`, which makes their mean 1."""
+    return raw.select("image_id", (F.col("raw").cast("double") * scale).alias("weight"))
+
+
+def _require_embeddings(signals: DataFrame | None, config: WeighingConfig) -> None:
+    if "embedding" in config.settings.features and (signals is None or config.dims < 1):
+        raise WinnowError(
+            'weigh.features asks for "embedding", but no embeddings were given: pass `signals` and `dims`, or set '
+            'weigh.features to ["caption"]'
+        )
+
+
+def _gathered(reference: DataFrame, signals: DataFrame | None, scratch: Scratch) -> Unfiltered:
+    """The words of the reference's captions, and how many images there are."""
+    rows = scratch.keep(with_words(reference))
+    counts = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
+    total, kept = int(counts[0]), int(counts[1])
+    if not kept:
+        raise WinnowError(f"none of {total:,} images is kept, so there is nothing to weigh: let the filter keep some")
+    if signals is None:
+        signals = reference.sparkSession.createDataFrame([], "image_id string, embedding array<float>")
+    return Unfiltered(rows, signals, total, kept)
+
+
+def _features(data: Unfiltered, config: WeighingConfig, progress: Progress) -> Features:
+    """What the settings ask the probe to see; nothing where nothing was filtered."""
+    chosen = tuple(config.settings.features) if data.kept < data.total else ()
+    words = vocabulary(data.rows, config.settings, data.kept / data.total) if "caption" in chosen else ()
+    if "caption" in chosen and not words:
+        progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
+    return Features(words, config.dims if "embedding" in chosen else 0, chosen)
+
+
+def _sums(raw: DataFrame) -> _Sums:
+    """Sums of whole numbers, so that no order of rows shows in a weight."""
+    square = F.col("raw").cast("decimal(19,0)") * F.col("raw").cast("decimal(19,0)")
+    row = raw.agg(F.sum("raw"), F.sum(square), F.count_if("clipped"), F.max("raw")).collect()[0]
+    return _Sums(float(row[0]), float(row[1]), int(row[2]), float(row[3]))

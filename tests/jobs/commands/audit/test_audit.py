@@ -1,0 +1,26 @@
+import io
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from jobs.commands.audit import command as audit
+from jobs.commands.weigh import command as weigh
+from jobs.job import Job
+from jobs.lake import tables
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from tests.jobs.commands.weigh.test_weigh import _fill
+
+
+def test_keywords_are_found_whatever_stands_between_their_words_and_told_where_they_have_none(
+    job: Job, spark: SparkSession
+) -> None:
+    _fill(job, spark)
+    weigh.run(job)
+    progress = Progress(Console(file=io.StringIO(), width=500))
+    audit.run(Job(job.lake, config.load(overrides=['audit.keywords=["woman/outside", "&"]']), progress))
+
+    # The captions have a comma between both words.
+    captions = {row.keyword: row.captions for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
+    assert captions["woman/outside"] == captions["woman"] > 0
+    assert "audit: no letter or digit is in '&': no caption is searched for it" in progress.console.file.getvalue()
