@@ -1,7 +1,7 @@
 """Near-duplicates as a recipe: compared hashes → candidate pairs → verified pairs → who stays → how much was missed."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,8 +15,7 @@ from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import Look, MeasuredRecall
 from jobs.matching.rule import Rule
-from jobs.runtime import config
-from jobs.runtime.config import DedupSettings
+from jobs.runtime.config import DedupSettings, load, overrides_of
 from jobs.runtime.progress import Progress
 from jobs.runtime.scratch import Scratch
 
@@ -38,7 +37,7 @@ class NearDuplicateConfig:
     seed: int
 
     @classmethod
-    def with_defaults(cls, rule: Rule, seed: int = 0, **changes: Any) -> Self:
+    def with_defaults(cls, rule: Rule, seed: int = 0, **changes: object) -> Self:
         """The settings of conf/winnow.toml with some changed.
 
         Args:
@@ -46,12 +45,14 @@ class NearDuplicateConfig:
             seed: As the attribute.
             **changes: Settings of the section `[dedup]` by their names.
 
+        Raises:
+            SettingsError: There is no such setting, or its value is not allowed.
+
         Examples:
             >>> NearDuplicateConfig.with_defaults(Rule("pdq", "any", 31, 50), recall=0.99).settings.recall
             0.99
         """
-        settings = config.load().dedup
-        return cls(rule, config.DedupSettings(**{**settings.model_dump(), **changes}), seed)
+        return cls(rule, load(overrides=overrides_of("dedup", changes)).dedup, seed)
 
 
 @dataclass(frozen=True)
