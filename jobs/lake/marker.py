@@ -2,8 +2,8 @@
 
 import json
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
+from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
 FILE = "_winnow_lake.json"
@@ -14,7 +14,7 @@ LAYOUT = 1
 def written() -> bytes:
     """The marker of a lake that is made now."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"winnow": _version(), "layout": LAYOUT, "created_at": created}).encode() + b"\n"
+    return json.dumps({"winnow": VERSION, "layout": LAYOUT, "created_at": created}).encode() + b"\n"
 
 
 def check(marker: bytes, address: str) -> None:
@@ -39,13 +39,6 @@ def check(marker: bytes, address: str) -> None:
         )
     if layout > LAYOUT:
         raise WinnowError(
-            f"{address} names layout {layout}, made by Winnow {by}, and this Winnow {_version()} knows layouts up to "
+            f"{address} names layout {layout}, made by Winnow {by}, and this Winnow {VERSION} knows layouts up to "
             f"{LAYOUT}: use Winnow {by} or a later one for this lake"
         )
-
-
-def _version() -> str:
-    try:
-        return version("winnow")
-    except PackageNotFoundError:  # on a cluster Winnow may come as a zip
-        return "unknown"

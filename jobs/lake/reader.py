@@ -1,0 +1,117 @@
+"""A lake opened to be read: its tables as Spark or pandas frames, for a notebook or a program."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.lake.lake import Lake
+from jobs.lake.tables import ALL, Table
+from jobs.runtime import config
+from jobs.runtime.session import DELTA_JAR, get_session, overridden
+from models.errors import WinnowError
+
+_BY_NAME = {table.name: table for table in ALL}
+_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+_CATALOG = "spark.sql.catalog.spark_catalog"
+_ARROW = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
+
+
+class LakeReader:
+    """The tables of one lake, as they stand whenever they are read. Nothing is written.
+
+    Args:
+        lake: The lake, in a session that has Delta.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def __repr__(self) -> str:
+        return f"LakeReader({self._lake.uri!r})"
+
+    @property
+    def session(self) -> SparkSession:
+        """The Spark session that reads the tables."""
+        return self._lake.spark
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The tables that have been written: the meaning of each, in a few words, by its name."""
+        return {table.name: table.meaning for table in ALL if self._lake.exists(table)}
+
+    def spark(self, table: str) -> DataFrame:
+        """A table as a Spark DataFrame.
+
+        Args:
+            table: Its name, such as `images`.
+
+        Raises:
+            WinnowError: No table has that name, and the message lists those there are; or it has not been written yet,
+                and the message names the command that makes it.
+        """
+        return self._lake.require(self._named(table))
+
+    def pandas(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """A table as a pandas DataFrame.
+
+        All of its rows come to this machine's memory. Of a large table take what is needed in Spark first, as in
+        `lake.spark("images").where("width < 256").select("image_id", "width").toPandas()`.
+
+        Args:
+            table: Its name, such as `thresholds`.
+            columns: Names of the columns that are read; all where it is None.
+
+        Raises:
+            WinnowError: As `spark`, or the table lacks a column, and the message lists those it has.
+        """
+        rows = self.spark(table)
+        wanted = rows.columns if columns is None else list(columns)
+        lacking = [name for name in wanted if name not in rows.columns]
+        if lacking:
+            raise WinnowError(
+                f"the table '{table}' has no column {', '.join(map(repr, lacking))}; it has {', '.join(rows.columns)}"
+            )
+        with overridden(self.session, _ARROW):
+            return rows.select(*[f"`{name}`" for name in wanted]).toPandas()
+
+    def _named(self, name: str) -> Table:
+        if name not in _BY_NAME:
+            there = ", ".join(self.tables) or "none yet"
+            raise WinnowError(f"Winnow has no table '{name}'; the tables of {self._lake.uri} are: {there}")
+        return _BY_NAME[name]
+
+
+def open_lake(uri: str, spark: SparkSession | None = None) -> LakeReader:
+    """Opens a lake to read its tables. Nothing is written.
+
+    Args:
+        uri: The lake's folder or URI, as `--lake` takes it.
+        spark: The session to read with. Without one it is the session that runs; where none runs, a local one starts
+            with the defaults of `conf/winnow.toml`.
+
+    Returns:
+        A reader of the lake's tables.
+
+    Raises:
+        WinnowError: There is no lake at that address, a later Winnow made it, the session lacks Delta, or Spark does
+            not start.
+
+    Examples:
+        `open_lake("/data/lake").pandas("thresholds", columns=["category", "threshold"])`
+    """
+    session = spark or SparkSession.getActiveSession() or get_session(config.load().spark)
+    _require_delta(session)
+    lake = Lake(session, uri)
+    lake.require_made()
+    return LakeReader(lake)
+
+
+def _require_delta(session: SparkSession) -> None:
+    extensions = session.conf.get("spark.sql.extensions", None) or ""
+    if _EXTENSION not in extensions or session.conf.get(_CATALOG, None) is None:
+        raise WinnowError(
+            "the running Spark session has no Delta: build it with "
+            f"spark.jars.packages={DELTA_JAR}, spark.sql.extensions={_EXTENSION} and "
+            f"{_CATALOG}=org.apache.spark.sql.delta.catalog.DeltaCatalog, or stop it and call open_lake again"
+        )
