@@ -35,7 +35,7 @@ check: $(READY)  ## Check format, lint and types
 
 zip: dist/winnow.zip  ## Make dist/winnow.zip for spark-submit --py-files
 
-dist/winnow.zip: $(shell find conf jobs models udfs -type f -not -path '*/__pycache__/*' 2>/dev/null)
+dist/winnow.zip: $(shell find conf jobs models udfs winnow -type f -not -path '*/__pycache__/*' 2>/dev/null)
 	@mkdir -p dist && rm -f $@
 	$(PYTHON) scripts/make_zip.py $@
 

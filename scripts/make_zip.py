@@ -1,10 +1,10 @@
-"""Packs conf, jobs, models and udfs for `spark-submit --py-files`; the same files give the same bytes."""
+"""Packs conf, jobs, models, udfs and winnow for `spark-submit --py-files`; the same files give the same bytes."""
 
 import sys
 import zipfile
 from pathlib import Path
 
-ROOMS = ("conf", "jobs", "models", "udfs")
+ROOMS = ("conf", "jobs", "models", "udfs", "winnow")
 
 
 def main(target: str) -> None:

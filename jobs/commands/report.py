@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from pyspark.sql import functions as F
@@ -22,6 +21,7 @@ from jobs.pages.template import PICTURE_BYTES, style, template
 from jobs.pages.thumbnails import Thumbnail, fetch
 from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings, Settings
+from jobs.runtime.version import version_of
 
 FILE = "report.html"
 MAX_PICTURES = 800
@@ -161,16 +161,9 @@ def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> ReportPa
 
 
 def _software() -> tuple[tuple[str, str], ...]:
-    installed = [("winnow", _version("winnow")), ("python", sys.version.split()[0])]
-    installed += [(name, _version(name)) for name in _SOFTWARE]
+    installed = [("winnow", version_of("winnow")), ("python", sys.version.split()[0])]
+    installed += [(name, version_of(name)) for name in _SOFTWARE]
     return (*installed, ("system", f"{platform.system()} {platform.machine()}"))
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "from source"
 
 
 def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thumbnail]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import metadata
 from math import isfinite
 from typing import Any
 
@@ -15,6 +14,7 @@ from jobs.facts.weights import reach
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Commit
+from jobs.runtime.version import version_of
 
 _SOURCES = 50
 _KEYWORDS = 20
@@ -63,13 +63,7 @@ def _weights(lake: Lake) -> dict[str, Any] | None:
 
 def software() -> dict[str, str]:
     """Name and version of what made the set."""
-    versions = {}
-    for name in ("winnow", *_SOFTWARE):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "from source"
-    return versions
+    return {name: version_of(name) for name in ("winnow", *_SOFTWARE)}
 
 
 def made_from(commit: Commit) -> dict[str, Any]:
