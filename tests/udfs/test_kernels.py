@@ -3,12 +3,15 @@
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from pyspark.sql import functions as F
 
+from jobs.lake import tables
+from jobs.lake.recipe import Recipe
 from models.errors import ModelError
 from models.images import decoding
 from models.inference.classifier import ImageModel
@@ -111,24 +114,63 @@ def test_classify_with_a_path_is_a_head_on_embeddings(spark, tmp_path):
         classify(str(path))
 
 
-def test_what_the_readme_shows_works(spark, pictures, tmp_path):
-    snippet = next(code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "udfs" in code)
-    pictures.write.format("delta").save(str(tmp_path / "images"))
+def test_what_the_readme_shows_works(spark, pictures, lake, tmp_path):
+    snippet = next(
+        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code
+    )
+    # The lake's columns that the snippet does not ask for are null.
+    images = pictures.withColumns({f.name: F.lit(None) for f in tables.IMAGES.schema if f.name not in pictures.columns})
+    lake.replace(tables.IMAGES, images, Recipe("ingest"))
+    lake.replace(tables.SOURCES, spark.createDataFrame([], tables.SOURCES.schema), Recipe("ingest"))
     model = brightness_model(tmp_path, size=224)
-    assert '"lake/images"' in snippet and '"nsfw.onnx"' in snippet
-    code = snippet.replace('"lake/images"', repr(str(tmp_path / "images"))).replace('"nsfw.onnx"', repr(str(model)))
-    shown: dict = {"spark": spark}
+    assert '"lake"' in snippet and '"nsfw.onnx"' in snippet
+    shown: dict = {}
+    code = snippet.replace('"lake"', repr(lake.uri)).replace('"nsfw.onnx"', repr(str(model)))
     exec(compile(code, "README.md", "exec"), shown)
     hashes = by_id(shown["hashed"])
     assert bytes(hashes["good"].hash) == pdq_of(decoding.decode(ROWS["good"], 256))[0]
     scores = by_id(shown["scored"])
     assert scores["good"] == pytest.approx(PIXELS.mean() / 255, abs=0.01) and scores["text"] is None
-    bands = by_id(shown["bands"])
+    bands = by_id(shown["bands"].select("image_id", "keys"))
     assert len(bands["good"]) == 16 and bands["none"] is None
+    # Each near pair comes once, as when all pairs are compared.
+    hashed = shown["hashed"].select("image_id", "pdq.hash")
+    a, b = hashed.alias("a"), hashed.alias("b")
+    near = (F.col("a.image_id") < F.col("b.image_id")) & (hamming("a.hash", "b.hash") <= 31)
+    by_all_pairs = a.crossJoin(b).where(near).select("a.image_id", "b.image_id").collect()
+    assert [tuple(row) for row in by_all_pairs] == [("copy", "good")]
+    assert shown["pairs"].collect() == shown["pairs_by_sql"].collect() and shown["pairs"].columns == ["a_id", "b_id"]
     assert [tuple(row) for row in shown["pairs"].collect()] == [("copy", "good")]
+    spark.udf.register("pdq", pdq)
     registered = spark.sql("SELECT pdq(image).quality AS quality FROM {frame} ORDER BY image_id", frame=pictures)
     assert [row.quality is None for row in registered.collect()] == [False, True, False, True, False, True]
-    spark.catalog.dropTempView("h")
+    shown["hashed"].unpersist()
+    spark.catalog.dropTempView("keys")
+
+
+def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
+    """Keys of one band must not meet keys of another, and a pair must not come once for each band that it shares."""
+    generator = np.random.default_rng(0)
+    base = generator.integers(0, 256, (40, HASH_BYTES), dtype=np.uint8)
+    copies = base.copy()
+    copies[:, 0] ^= 0b101
+    rows = [(f"{n:03d}", row.tobytes()) for n, row in enumerate(np.concatenate([base, copies]))]
+    snippet = next(
+        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code
+    )
+    code = "from pyspark.sql import functions as F\nfrom winnow import hamming, minhash_bands\n"
+    code += "bands = hashed.select('image_id', 'hash', minhash_bands('hash', bands=16, rows=14).alias('keys'))\n"
+    code += snippet[snippet.index("# Images that share") :]
+    shown: dict = {
+        "hashed": spark.createDataFrame(rows, "image_id string, hash binary"),
+        "lake": SimpleNamespace(session=spark),
+    }
+    exec(compile(code, "README.md", "exec"), shown)
+
+    expected = [(f"{n:03d}", f"{n + 40:03d}") for n in range(40)]
+    assert sorted(tuple(row) for row in shown["pairs"].collect()) == expected
+    assert sorted(tuple(row) for row in shown["pairs_by_sql"].collect()) == expected
+    spark.catalog.dropTempView("keys")
 
 
 def test_a_column_of_hashes_of_another_length_is_refused(spark):
