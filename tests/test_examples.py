@@ -1,26 +1,63 @@
-"""The training loader of docs/examples: both ways of using the weights give the weighted mean."""
+"""The examples of docs/examples: the notebook finds what a lake holds, and the loader's ways of using weights agree."""
 
 import importlib.util
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jobs.commands.export import webdataset
 from jobs.commands.export.folder import Folder
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
 from tests.jobs.samples import encoded
+from tests.pictures import pattern
+from udfs.hashes.pdq import pdq_of
 
 WEIGHTS = np.array([0.25, 0.5, 1.0, 2.25] * 30)
 COLOURS = ("red", "lime", "blue", "white")
 
 
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_path: Path) -> None:
+    pictures = {name: Image.fromarray(pattern(seed)) for seed, name in enumerate("abc")}
+    mine = tmp_path / "mine" / "deep"
+    mine.mkdir(parents=True)
+    pictures["b"].save(mine / "copy.jpg")
+    Image.fromarray(pattern(9)).save(mine / "other.png")
+    (mine / "broken.png").write_bytes(b"no image")
+    hashes = {name: pdq_of(image) for name, image in pictures.items()}
+    signals = [(name, pdq, quality, None, None, None, None, None) for name, (pdq, quality) in hashes.items()]
+    verdicts = [("a", False, ["cats", "small"]), ("b", False, ["cats"]), ("c", True, [])]
+    for table, rows in ((tables.SIGNALS, signals), (tables.VERDICTS, verdicts)):
+        lake.replace(table, lake.spark.createDataFrame(rows, table.schema), Recipe(table.maker))
+    threshold = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
+    lake.replace(
+        tables.THRESHOLDS, lake.spark.createDataFrame(threshold, tables.THRESHOLDS.schema), Recipe("calibrate")
+    )
+    code = (EXAMPLES / "notebook.py").read_text()
+    assert '"/data/lake"' in code and '"/data/new-pictures"' in code
+
+    shown: dict[str, Any] = {}
+    code = code.replace('"/data/lake"', repr(lake.uri)).replace('"/data/new-pictures"', repr(str(mine.parent)))
+    exec(compile(code, "notebook.py", "exec"), shown)
+
+    assert shown["reasons"].to_numpy().tolist() == [["cats", 2], ["small", 1]]
+    assert shown["thresholds"].to_numpy().tolist() == [["cats", 0.5, 0.9, 0.95]]
+    assert [(Path(row.path).name, row.image_id) for row in shown["near"].itertuples()] == [("copy.jpg", "b")]
+
+
 @pytest.fixture(scope="module")
 def loader() -> ModuleType:
-    path = Path(__file__).parents[1] / "docs" / "examples" / "loader.py"
-    spec = importlib.util.spec_from_file_location("loader", path)
+    spec = importlib.util.spec_from_file_location("loader", EXAMPLES / "loader.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
