@@ -36,7 +36,8 @@ def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_pa
     (mine / "broken.png").write_bytes(b"no image")
     hashes = {name: pdq_of(image) for name, image in pictures.items()}
     signals = [(name, pdq, quality, None, None, None, None, None) for name, (pdq, quality) in hashes.items()]
-    verdicts = [("a", False, ["cats", "small"]), ("b", False, ["cats"]), ("c", True, [])]
+    reasons = {"a": ["cats: score 0.995 >= 0.420", "small"], "b": ["cats: score 0.421 >= 0.420"], "c": []}
+    verdicts = [(name, not found, found) for name, found in reasons.items()]
     for table, rows in ((tables.SIGNALS, signals), (tables.VERDICTS, verdicts)):
         lake.replace(table, lake.spark.createDataFrame(rows, table.schema), Recipe(table.maker))
     threshold = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
@@ -50,7 +51,7 @@ def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_pa
     code = code.replace('"/data/lake"', repr(lake.uri)).replace('"/data/new-pictures"', repr(str(mine.parent)))
     exec(compile(code, "notebook.py", "exec"), shown)
 
-    assert shown["reasons"].to_numpy().tolist() == [["cats", 2], ["small", 1]]
+    assert shown["reasons"].to_numpy().tolist() == [["cats: score", 2], ["small", 1]]
     assert shown["thresholds"].to_numpy().tolist() == [["cats", 0.5, 0.9, 0.95]]
     assert [(Path(row.path).name, row.image_id) for row in shown["near"].itertuples()] == [("copy.jpg", "b")]
 

@@ -21,12 +21,14 @@ for name, meaning in lake.tables.items():
 
 # %% [markdown]
 # ## What the filter removed, and why
-# An image has all the reasons that apply to it. An image that is kept has none.
+# An image has all the reasons that apply to it. An image that is kept has none. A reason by a classifier tells the
+# score, as in `cats: score 0.995 >= 0.420`, which is cut off here to count.
 
 # %%
 reasons = (
     lake.spark("verdicts")
     .select(F.explode("reasons").alias("reason"))
+    .select(F.regexp_replace("reason", " [0-9.]+ >= .*", "").alias("reason"))
     .groupBy("reason")
     .count()
     .orderBy(F.desc("count"), "reason")
