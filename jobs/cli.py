@@ -12,6 +12,14 @@ from typer.core import TyperGroup
 from jobs.invocation import Found, Invocation, command_with_job, command_without_job, summary_table
 from jobs.job import Job
 from jobs.runtime.progress import Progress
+from jobs.runtime.version import VERSION
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"winnow {VERSION}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="winnow",
@@ -20,6 +28,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def winnow(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Filter, deduplicate and weigh image-caption data for training image models, on Spark over Delta tables."""
+
+
 label_app = typer.Typer(help="Labels in and out.", no_args_is_help=True)
 app.add_typer(label_app, name="label")
 

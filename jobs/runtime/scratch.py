@@ -1,6 +1,7 @@
 """Frames that an algorithm looks at more than once, kept while a block runs and gone when it ends."""
 
 import posixpath
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
@@ -13,19 +14,20 @@ from pyspark.sql import DataFrame, SparkSession
 class Scratch:
     """Where an algorithm keeps what it has computed: on the executors' disks, or as files in a folder.
 
-    `with Scratch(spark, folder, delete) as scratch:` frees all of it when the block ends, also by an error. Frames that
-    were made from kept ones have to be written before that.
+    `with Scratch(spark, folder) as scratch:` frees all of it when the block ends, also by an error. Frames that were
+    made from kept ones have to be written before that.
 
     Args:
         spark: The session that writes and reads.
-        folder: Path or URI of a folder for files; made when it is needed.
-        delete: Removes that folder; called at the end where anything was written.
+        folder: Path or URI of a folder that the workers can read and write; made when it is needed. What is in it
+            already is left alone: files go to a folder of their own below it, which is deleted at the end.
+        delete: Removes the folder, which is then the scratch's alone; called at the end where anything was written.
     """
 
-    def __init__(self, spark: SparkSession, folder: str, delete: Callable[[], None]) -> None:
+    def __init__(self, spark: SparkSession, folder: str, delete: Callable[[], None] | None = None) -> None:
         self._spark = spark
-        self._folder = folder
-        self._delete = delete
+        self._folder = folder if delete else posixpath.join(folder, f"winnow-{uuid.uuid4().hex[:12]}")
+        self._delete = delete or self._delete_own
         self._kept = ExitStack()
         self._is_written = False
 
@@ -53,6 +55,10 @@ class Scratch:
     def shuffle_partitions(self) -> int:
         """Partitions of a shuffle, as the session says."""
         return int(self._spark.conf.get("spark.sql.shuffle.partitions") or 200)
+
+    def _delete_own(self) -> None:
+        path = self._spark._jvm.org.apache.hadoop.fs.Path(self._folder)
+        path.getFileSystem(self._spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.invocation import Found, Invocation, command_with_job, command_without_job
+from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
 ROOT = Path(__file__).parents[2]
@@ -125,3 +126,8 @@ def test_a_command_without_a_job_opens_what_it_needs(opened: list[Invocation]) -
 
     assert CliRunner().invoke(group, ["cars", "--lake", "unused"]).exit_code == 0
     assert given == [Invocation("many", "unused", None, None), "cars"] and opened == []
+
+
+def test_the_version_is_said_without_a_session() -> None:
+    answer = CliRunner().invoke(app, ["--version"])
+    assert (answer.exit_code, answer.output.split()) == (0, ["winnow", VERSION])

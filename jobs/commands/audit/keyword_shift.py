@@ -134,7 +134,7 @@ def keyword_shift(
         >>> def shifts(spark, folder):
         ...     reference = spark.read.parquet("reference.parquet")  # image_id, caption, kept
         ...     weights = spark.read.parquet("weights.parquet")  # image_id, weight
-        ...     with Scratch(spark, folder, lambda: None) as scratch:
+        ...     with Scratch(spark, folder) as scratch:
         ...         found = keyword_shift(reference, weights, KeywordShiftConfig.with_defaults(), scratch)
         ...     return {row.keyword: (row.shift, row.weighted_shift) for row in found.rows}
     """

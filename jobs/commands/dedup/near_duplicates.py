@@ -85,6 +85,7 @@ def near_duplicates(
     config: NearDuplicateConfig,
     scratch: Scratch,
     verdicts: DataFrame | None = None,
+    progress: Progress | None = None,
 ) -> NearDuplicates:
     """Finds near-duplicates and the image that stands for each removed one.
 
@@ -98,15 +99,28 @@ def near_duplicates(
         config: What counts as a duplicate and how pairs are searched.
         scratch: Keeps what is computed once.
         verdicts: image_id, kept: images that did not pass lose to all that did; all passed when not given.
+        progress: Where steps are shown; None shows nothing.
 
     Returns:
         Pairs, removed images, and the recall of the search.
+
+    Source:
+        OpenAI, "DALL·E 2 pre-training mitigations", 2022, for the clusters; Broder, "On the resemblance and containment
+        of documents", 1997, for the bands.
+
+    Examples:
+        >>> def removed_ids(lake, folder):
+        ...     rule = Rule("pdq", encoder="c6c8d3cca5e54967", max_distance=31, min_quality=50)
+        ...     with Scratch(lake.session, folder) as scratch:
+        ...         config = NearDuplicateConfig.with_defaults(rule, recall=0.99)
+        ...         found = near_duplicates(lake.spark("signals"), lake.spark("images"), config, scratch)
+        ...         return [row.removed_id for row in found.removed.collect()]
     """
     if verdicts is None:
         verdicts = images.select("image_id", F.lit(True).alias("kept"))
     inputs = Inputs(signals, images, verdicts)
     nodes = compared(inputs, config.rule, config.settings.rank, scratch)
-    return searched(inputs, nodes, config, scratch, Progress.silent())
+    return searched(inputs, nodes, config, scratch, progress or Progress.silent())
 
 
 def searched(

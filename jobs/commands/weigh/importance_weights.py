@@ -140,7 +140,7 @@ def importance_weights(
     Examples:
         >>> def balanced_weights(spark, folder):
         ...     reference = spark.read.parquet("reference.parquet")  # image_id, caption, kept
-        ...     with Scratch(spark, folder, lambda: None) as scratch:
+        ...     with Scratch(spark, folder) as scratch:
         ...         found = importance_weights(reference, None, WeighingConfig.with_defaults(), scratch)
         ...         found.weights.write.parquet("weights.parquet")
     """

@@ -34,7 +34,7 @@ def test_weights_of_two_undo_that_the_filter_halved_the_dogs(spark: SparkSession
     weights = reference.where("kept").selectExpr("image_id", "if(caption = 'a dog', 1.5D, 0.75D) as weight")
     listed = KeywordShiftConfig.with_defaults(lists=[], keywords=["dog", "zebra"], resamples=20)
 
-    with Scratch(spark, str(tmp_path), lambda: None) as scratch:
+    with Scratch(spark, str(tmp_path)) as scratch:
         found = keyword_shift(reference, weights, listed, scratch)
 
     # No caption holds 'zebra'; 'cat' was not listed and moved; 'a' is too short to be a word.

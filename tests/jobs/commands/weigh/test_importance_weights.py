@@ -32,7 +32,7 @@ def mean_weights(found: ImportanceWeights) -> dict[str, float]:
 
 def test_each_remaining_dog_weighs_two_cats_where_the_filter_halved_the_dogs(spark: SparkSession, tmp_path) -> None:
     config = WeighingConfig.with_defaults(features=["caption"], min_support=0.5, regularisation=0.1)
-    with Scratch(spark, str(tmp_path), lambda: None) as scratch:
+    with Scratch(spark, str(tmp_path)) as scratch:
         found = importance_weights(cats_and_dogs(spark), None, config, scratch)
         weights, count = mean_weights(found), found.weights.count()
     # 200 cats and 100 dogs are kept: their weights add up to 300, half of it each.
@@ -51,7 +51,7 @@ def test_embeddings_show_what_captions_do_not_and_what_nothing_kept_resembles(sp
     directions = ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
     signals = [(f"{n:032x}", directions[2 if n % 20 == 1 else n % 2]) for n in range(400)]
     config = WeighingConfig.with_defaults(dims=3, features=["embedding"], regularisation=0.1, max_weight=4.0)
-    with Scratch(spark, str(tmp_path), lambda: None) as scratch:
+    with Scratch(spark, str(tmp_path)) as scratch:
         frames = spark.createDataFrame(rows, REFERENCE), spark.createDataFrame(signals, SIGNALS)
         found = importance_weights(*frames, config, scratch)
         weights = mean_weights(found)
@@ -62,7 +62,7 @@ def test_embeddings_show_what_captions_do_not_and_what_nothing_kept_resembles(sp
 
 def test_what_cannot_be_weighed_is_said(spark: SparkSession, tmp_path) -> None:
     nothing = spark.createDataFrame([("a", "a cat", False)], REFERENCE)
-    with Scratch(spark, str(tmp_path), lambda: None) as scratch:
+    with Scratch(spark, str(tmp_path)) as scratch:
         with pytest.raises(WinnowError, match="none of 1 images is kept, so there is nothing to weigh"):
             importance_weights(nothing, None, WeighingConfig.with_defaults(), scratch)
         with pytest.raises(WinnowError, match="no embeddings were given"):

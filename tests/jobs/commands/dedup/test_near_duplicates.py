@@ -1,0 +1,59 @@
+"""Near-duplicates of hand-written rows, without a lake."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, near_duplicates
+from jobs.matching.rule import Rule
+from jobs.runtime.scratch import Scratch
+from models.errors import SettingsError
+from tests.jobs.hashed import hashes, near
+
+RULE = Rule("pdq", "encoder", 31, 50)
+SIGNALS = (
+    "image_id string, encoder string, pdq binary, pdq_quality int, embedding array<float>, embedding_hash binary, "
+    "content string, thumbnail binary"
+)
+
+
+def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
+    """Two hashes: of the first a large image `a`, a copy `b` 20 bits away and `c` 40 bits from it; of the other `d`."""
+    one, other = hashes(2)
+    close = near(one, 20, seed=1)
+    rows = [("a", one, 200), ("b", close, 100), ("c", near(one, 40, seed=2), 100), ("d", other, 100)]
+    signals = [(i, "encoder", bytes(h), 100, [1.0], bytes(h), f"{ord(i):064x}", None) for i, h, _ in rows]
+    images = [(i, width, 100, "a picture") for i, _, width in rows]
+    return (
+        spark.createDataFrame(signals, SIGNALS),
+        spark.createDataFrame(images, "image_id string, width int, height int, caption string"),
+    )
+
+
+def test_the_larger_of_two_near_images_stays_and_others_are_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    signals, images = frames(spark)
+    with Scratch(spark, str(tmp_path)) as scratch:
+        found = near_duplicates(signals, images, NearDuplicateConfig.with_defaults(RULE, recall=0.999), scratch)
+        removed = [tuple(row) for row in found.removed.collect()]
+        pairs = [tuple(row)[:3] for row in found.pairs.collect()]
+        assert len(list(tmp_path.iterdir())) == 2, "what is staged lies in a folder of its own"
+    assert removed == [("b", "a", 20, "lsh", True)] and pairs == [("a", "b", 20)]
+    assert found.quality.whole.exhaustive == 1 and found.quality.whole.recall == 1.0
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_image_that_did_not_pass_loses_to_one_that_did(spark: SparkSession, tmp_path: Path) -> None:
+    signals, images = frames(spark)
+    verdicts = spark.createDataFrame([(i, i != "a") for i in "abcd"], "image_id string, kept boolean")
+    with Scratch(spark, str(tmp_path)) as scratch:
+        config = NearDuplicateConfig.with_defaults(RULE, recall=0.999)
+        found = near_duplicates(signals, images, config, scratch, verdicts)
+        assert [(*tuple(row)[:3], row.passed) for row in found.removed.collect()] == [("a", "b", 20, False)]
+
+
+def test_a_setting_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SettingsError, match="bits"):
+        NearDuplicateConfig.with_defaults(RULE, bits=3)
+    assert NearDuplicateConfig.with_defaults(RULE, clusterings=2).settings.clusterings == 2
