@@ -1,5 +1,6 @@
 """Which encoder and which classifiers the settings and the lake name, loaded and checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jobs.job import Job
@@ -10,6 +11,7 @@ from models.inference.encoder import Encoder
 from models.inference.head import Head
 from models.inference.onnx_image_spec import ImageInput
 from udfs.inference.model_files import distribute_model
+from udfs.inference.scoring import Scoring
 
 HEAD = "models/head-{}.onnx"
 
@@ -34,15 +36,24 @@ def current_encoder(job: Job) -> Encoder:
     Raises:
         ModelError: It is no encoder.
     """
+    data = _encoder_file(job)
     score, choice = job.settings.score, job.settings.encoder.model
     described = None if isinstance(choice, str) else choice
-    return Encoder.load(_encoder_file(job), score.threads, tuple(score.providers), score.batch, described)
+    return Encoder.load(data, score.threads, tuple(score.providers), score.batch, described)
 
 
-def ship_encoder(job: Job) -> str | ImageInput:
+def distribute_encoder(job: Job) -> str | ImageInput:
     """Sends the encoder's file to the workers: its name there, or its description with that name as its path."""
-    choice, name = job.settings.encoder.model, distribute_model(job.lake.spark, _encoder_file(job))
+    data, choice = _encoder_file(job), job.settings.encoder.model
+    name = distribute_model(job.lake.spark, data)
     return name if isinstance(choice, str) else replace(choice, path=name)
+
+
+def decode_pass_of(job: Job, classifiers: Sequence[ImageClassifier]) -> Scoring:
+    """The decode pass with the encoder and image classifiers in use, their files sent to the workers."""
+    encoder_file, settings = distribute_encoder(job), job.settings.score
+    own = tuple(replace(one.model, path=distribute_model(job.lake.spark, one.data)) for one in classifiers)
+    return Scoring(encoder_file, own, settings.batch, settings.threads, tuple(settings.providers))
 
 
 def _encoder_file(job: Job) -> bytes:

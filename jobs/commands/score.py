@@ -2,24 +2,30 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
-from jobs.models_in_use import HEAD, ImageClassifier, current_encoder, fitting_heads, image_classifiers, ship_encoder
+from jobs.models_in_use import (
+    HEAD,
+    ImageClassifier,
+    current_encoder,
+    decode_pass_of,
+    fitting_heads,
+    image_classifiers,
+)
 from jobs.prerequisites import require_images
-from jobs.runtime.config import ScoreSettings
 from jobs.runtime.session import overridden
 from jobs.scoring.decode_pass import failures, finished, missing_by_part, outcome_counts, scored
+from jobs.scoring.from_embeddings import classified, unclassified
 from jobs.scoring.gaps import given_up
 from models.errors import LostRowsError
 from models.inference.encoder import Encoder
 from models.inference.head import Head
-from models.inference.onnx_image_spec import ImageInput
 from udfs.inference.classify import head_scores
 from udfs.inference.model_files import distribute_model
 from udfs.inference.scoring import Scoring
@@ -77,9 +83,6 @@ def run(job: Job) -> Summary:
     return {"images scored": images, "images not decodable": faults, "embeddings scored": scored}
 
 
-# Models -------------------------------------------------------------------------------------------------------------
-
-
 # Images -------------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +94,7 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
         signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
         done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine).select("image_id"))
         counts = [row for row in missing_by_part(images, done).orderBy("part").collect() if row.missing]
-    scoring = _scoring(job.lake.spark, job.settings.score, classifiers, ship_encoder(job))
+    scoring = decode_pass_of(job, classifiers)
     score_part = _score_part if digests else _embed_part
     good = 0
     for number, row in enumerate(counts, 1):
@@ -109,13 +112,6 @@ def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
     """Cuts a small lake into more tasks than Spark would, lest a core be idle while others decode."""
     tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
     return overridden(spark, {"spark.sql.files.minPartitionNum": str(tasks)})
-
-
-def _scoring(
-    spark: SparkSession, settings: ScoreSettings, found: list[ImageClassifier], shipped_encoder: str | ImageInput
-) -> Scoring:
-    shipped = tuple(replace(c.model, path=distribute_model(spark, c.data)) for c in found)
-    return Scoring(shipped_encoder, shipped, settings.batch, settings.threads, tuple(settings.providers))
 
 
 def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
@@ -174,16 +170,3 @@ def _score_embeddings(job: Job, current: Encoder, heads: Mapping[str, Head], rec
                 job.lake.append(tables.SCORES, classified(todo, category, head.digest, score), recipe)
             total += count
     return total
-
-
-def unclassified(signals: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
-    """Signals without a score of a category's present model: image_id, embedding."""
-    has = (F.col("category") == category) & (F.col("model") == model)
-    return signals.select("image_id", "embedding").join(scores.where(has).select("image_id"), "image_id", "left_anti")
-
-
-def classified(signals: DataFrame, category: str, model: str, score: Column) -> DataFrame:
-    """Rows of the table scores: image_id, category, model, score."""
-    return signals.select(
-        "image_id", F.lit(category).alias("category"), F.lit(model).alias("model"), score.alias("score")
-    )

@@ -20,7 +20,7 @@ from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.matching import nearest
 from jobs.matching.rule import Rule, rule_for
-from jobs.models_in_use import ship_encoder
+from jobs.models_in_use import distribute_encoder
 from jobs.prerequisites import require_images, require_signals
 from jobs.runtime.config import fingerprint
 from jobs.scoring.decode_pass import scored
@@ -320,7 +320,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
             looked_at.write.parquet(lake.path(f"{STAGING}/images"))
         with job.progress.step("regurgitation: hash and embed them"):
             score = settings.score
-            scoring = Scoring(ship_encoder(job), (), score.batch, score.threads, tuple(score.providers))
+            scoring = Scoring(distribute_encoder(job), (), score.batch, score.threads, tuple(score.providers))
             good = (
                 _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
             )
