@@ -1,6 +1,9 @@
 """Near-duplicates of hand-written rows, without a lake."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -11,6 +14,7 @@ from jobs.runtime.scratch import Scratch
 from models.errors import SettingsError
 from tests.jobs.hashed import hashes, near
 
+ROOT = Path(__file__).parents[4]
 RULE = Rule("pdq", "encoder", 31, 50)
 SIGNALS = (
     "image_id string, encoder string, pdq binary, pdq_quality int, embedding array<float>, embedding_hash binary, "
@@ -51,6 +55,16 @@ def test_an_image_that_did_not_pass_loses_to_one_that_did(spark: SparkSession, t
         config = NearDuplicateConfig.with_defaults(RULE, recall=0.999)
         found = near_duplicates(signals, images, config, scratch, verdicts)
         assert [(*tuple(row)[:3], row.passed) for row in found.removed.collect()] == [("a", "b", 20, False)]
+
+
+def test_the_readme_shows_how_it_is_called(spark: SparkSession, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code = next(block for block in blocks if "near_duplicates(" in block)
+    tables = dict(zip(("signals", "images"), frames(spark), strict=True))
+    shown: dict[str, Any] = {"lake": SimpleNamespace(session=spark, spark=tables.get)}
+    exec(compile(code.replace('"scratch"', repr(str(tmp_path))), "README.md", "exec"), shown)
+    assert shown["removed"].to_dict("records") == [{"removed_id": "b", "kept_id": "a", "distance": 20}]
+    assert shown["recall"].exhaustive == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_setting_that_is_not_there_is_refused() -> None:
