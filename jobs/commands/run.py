@@ -62,7 +62,7 @@ def check(job: Job, labels: Sequence[str]) -> None:
     models_in_use.image_classifiers(job)
     rule.rule_for(job)
     rules.check(lake.read(tables.IMAGES), settings.filter.rules)
-    filter.check_forgotten(job)
+    filter.check_forgotten(job, lake.snapshot())
     for file in labels:
         files.read(lake.spark, file)
     heads = models_in_use.headed(job)

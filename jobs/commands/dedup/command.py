@@ -12,6 +12,7 @@ from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 from jobs.matching.rule import rule_for
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
@@ -50,17 +51,19 @@ def run(job: Job) -> Summary:
         thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
     with lake.scratch("dedup") as scratch:
-        inputs, nodes = _gathered(job, config, recipe, scratch)
+        inputs, nodes = _gathered(job, now, config, recipe, scratch)
         require_signals(job, rule.encoder, nodes.total)
         found = searched(inputs, nodes, config, scratch, job.progress)
         return _written(job, found, recipe)
 
 
-def _gathered(job: Job, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch) -> tuple[Inputs, Compared]:
+def _gathered(
+    job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
+) -> tuple[Inputs, Compared]:
     lake, settings = job.lake, config.settings
     with job.progress.step("dedup: gather hashes"):
-        earlier = earlier_run.latest(lake, recipe, settings.keep_kept)
-        if earlier is None and lake.exists(tables.DUPLICATES):
+        earlier = earlier_run.latest(lake, now, recipe, settings.keep_kept)
+        if earlier is None and now.exists(tables.DUPLICATES):
             job.progress.note(
                 "dedup: other settings, other signals, or files of the run before are gone: all is compared anew, and "
                 "other images may be kept"

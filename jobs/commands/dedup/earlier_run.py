@@ -10,6 +10,7 @@ from jobs.commands.dedup.nodes.history import History
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 
 # Settings with which pairs that were found once are still what a new search would find.
 _SEARCH = (
@@ -19,19 +20,20 @@ _SEARCH = (
 _RANK = ("rank",)
 
 
-def latest(lake: Lake, recipe: Recipe, keep_kept: bool) -> History | None:
+def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> History | None:
     """The last run that ended, if it searched the same table with the same settings and all of it is there; else None.
 
     Args:
         lake: Where it wrote.
+        now: The versions that its tables are at.
         recipe: Of the run that is about to start.
         keep_kept: Whether images that it kept are to stay, whatever their rank.
     """
-    before = lake.snapshot().recipe(tables.DUPLICATES)
+    before = now.recipe(tables.DUPLICATES)
     if before is None or not _alike(before, recipe, _SEARCH):
         return None
-    then, now = before.inputs["signals"], recipe.inputs["signals"]
-    if then is None or now is None or then["id"] != now["id"]:
+    then, asked = before.inputs["signals"], recipe.inputs["signals"]
+    if then is None or asked is None or then["id"] != asked["id"]:
         return None
     signals = lake.read_version(tables.SIGNALS, then["version"])
     pairs, filtered = (lake.read_made(table, before) for table in (tables.PAIRS, tables.FILTERED_DUPLICATES))

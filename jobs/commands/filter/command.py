@@ -10,6 +10,7 @@ from jobs.job import Job, Summary
 from jobs.labels import resolved
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
+from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.scoring.gaps import undecodable, unscored
@@ -30,7 +31,7 @@ def run(job: Job) -> Summary:
     lake, categories, rules = job.lake, sorted(job.settings.categories), dict(job.settings.filter.rules)
     filter_rules.check(lake.require(tables.IMAGES), rules)
     now = lake.snapshot()
-    check_forgotten(job)
+    check_forgotten(job, now)
     models = current_models(job) if categories else {}
     asked = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
     recipe = Recipe("filter", now.inputs(*_inputs(categories)), asked)
@@ -43,15 +44,15 @@ def run(job: Job) -> Summary:
         return _counted(job, [*categories, *sorted(rules)])
 
 
-def check_forgotten(job: Job) -> None:
+def check_forgotten(job: Job, now: Snapshot) -> None:
     """Makes sure that settings which were left out do not let back in what the lake was filtered for.
 
     Raises:
         WinnowError: Names a category or rule of the last filtering that is neither there nor in `filter.forget`.
     """
-    before, settings = job.lake.snapshot().recipe(tables.VERDICTS), job.settings
+    before, settings = now.recipe(tables.VERDICTS), job.settings
     if before is None:
-        if job.lake.exists(tables.VERDICTS):
+        if now.exists(tables.VERDICTS):
             job.progress.warn(
                 "filter: nothing says what the table verdicts was filtered for; it is made anew as set now"
             )
