@@ -168,5 +168,5 @@ def test_the_page_fits_every_screen(found):
 
 
 def test_a_lake_without_images_is_said_in_a_line(lake, tmp_path):
-    with pytest.raises(WinnowError, match=r"holds no table 'images': run `winnow ingest` first"):
+    with pytest.raises(WinnowError, match="is no lake of Winnow's: there is no such folder"):
         compare.run(Job(lake, load(), Progress()), str(tmp_path / "other"))

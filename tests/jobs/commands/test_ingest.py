@@ -219,9 +219,9 @@ def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
 
     shard = write_tars(tmp_path / "in", pictures(), 1)
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_inspect_one", broken)
+        patched.setattr(inspect, "_inspect_one", broken)
         # The worker imports the module afresh, so the function itself must travel.
-        patched.setattr(ingest, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), inspect._INFO))
+        patched.setattr(inspect, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), inspect._INFO))
         with pytest.raises(Exception, match="a fault of the program"):
             ingest.run(job, [str(shard)], None)
 

@@ -44,7 +44,7 @@ def page_of(**given: object) -> str:
         "funnel": None, "faults": (), "categories": (), "duplicates": None, "keywords": None, "weights": None,
         "regurgitation": None, "encoders": (), "classifiers": (), "provenance": (), **given,
     }  # fmt: skip
-    page = report.Page(
+    page = report.ReportPage(
         "lake", "/lake", report.datetime(2026, 1, 1), Facts(**made), {}, False, "", (), (("winnow", ""),)
     )
     return re.sub(r"<style>.*?</style>", "", report.render(page), flags=re.DOTALL)

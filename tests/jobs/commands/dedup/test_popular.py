@@ -1,5 +1,7 @@
 """Popular pictures settle what resembles them, and nobody stays or goes who would not have without."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.commands.dedup.candidates import popular
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.runtime.scratch import Scratch
 from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_goes, near, plain_greedy, run
 from udfs.hashes.hamming import distances, words
 
@@ -34,34 +37,36 @@ def frame(spark: SparkSession, rows: list[bytes], partitions: int) -> DataFrame:
 
 @pytest.mark.parametrize(("partitions", "clustered"), [(1, False), (5, True)])
 def test_leaders_have_no_better_match_and_whoever_matches_one_is_settled_by_it(
-    spark: SparkSession, partitions: int, clustered: bool
+    spark: SparkSession, tmp_path: Path, partitions: int, clustered: bool
 ) -> None:
     rows = [picture.hash for picture in pictures()]
-    found = popular.parted(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered)
-    assert found is not None
-    pairs = {row.b: (row.a, row.distance) for row in found.found.where("a is not null").collect()}
-    rest = {row.rank for row in found.rest.collect()}
-    assert found.settled == len(pairs) > 300 and rest == set(range(len(rows))) - set(pairs)
-    bits = words(np.stack([np.frombuffer(row, np.uint8) for row in rows]))
-    apart = distances(bits[:, None], bits[None])
-    leaders = {leader for leader, _ in pairs.values()}
-    assert all(not (apart[leader, :leader] <= LIMIT).any() for leader in leaders)
-    for rank in range(len(rows)):
-        better = [leader for leader in sorted(leaders) if leader < rank and apart[leader, rank] <= LIMIT]
-        assert (rank in pairs) == bool(better)
-        if better:
-            assert pairs[rank] == (better[0], apart[better[0], rank])
-    (counts,) = found.found.where("a is null").collect()
-    followers = np.unique([leader for leader, _ in pairs.values()], return_counts=True)[1]
-    assert {row.clustering for row in found.found.collect()} == {0 if clustered else None}
-    assert counts.compared == len(rows) * found.popular and counts.method == popular.POPULAR
-    assert counts.skipped == (followers * (followers - 1) // 2).sum()
+    with Scratch(spark, str(tmp_path)) as scratch:
+        found = popular.parted(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered, scratch)
+        assert found is not None
+        pairs = {row.b: (row.a, row.distance) for row in found.found.where("a is not null").collect()}
+        rest = {row.rank for row in found.rest.collect()}
+        assert found.settled == len(pairs) > 300 and rest == set(range(len(rows))) - set(pairs)
+        bits = words(np.stack([np.frombuffer(row, np.uint8) for row in rows]))
+        apart = distances(bits[:, None], bits[None])
+        leaders = {leader for leader, _ in pairs.values()}
+        assert all(not (apart[leader, :leader] <= LIMIT).any() for leader in leaders)
+        for rank in range(len(rows)):
+            better = [leader for leader in sorted(leaders) if leader < rank and apart[leader, rank] <= LIMIT]
+            assert (rank in pairs) == bool(better)
+            if better:
+                assert pairs[rank] == (better[0], apart[better[0], rank])
+        (counts,) = found.found.where("a is null").collect()
+        followers = np.unique([leader for leader, _ in pairs.values()], return_counts=True)[1]
+        assert {row.clustering for row in found.found.collect()} == {0 if clustered else None}
+        assert counts.compared == len(rows) * found.popular and counts.method == popular.POPULAR
+        assert counts.skipped == (followers * (followers - 1) // 2).sum()
 
 
-def test_without_a_crowd_nothing_is_parted(spark: SparkSession) -> None:
+def test_without_a_crowd_nothing_is_parted(spark: SparkSession, tmp_path: Path) -> None:
     rows = [row.tobytes() for row in hashes(200)]
-    assert popular.parted(frame(spark, rows, 2), 200, LIMIT, CROWD, clustered=False) is None
-    assert popular.parted(frame(spark, rows, 2), 200, LIMIT, 1000, clustered=False) is None
+    with Scratch(spark, str(tmp_path)) as scratch:
+        for crowd in (CROWD, 1000):
+            assert popular.parted(frame(spark, rows, 2), 200, LIMIT, crowd, False, scratch) is None
 
 
 def test_who_stays_is_what_plain_greedy_says(lake: Lake) -> None:

@@ -139,7 +139,7 @@ def test_a_file_of_the_user_s_beside_the_tasks_is_not_replaced(job: Job, tmp_pat
 def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Path) -> None:
     more = Job(job.lake, config.load(overrides=[BOATS, 'categories.cars={definition="Cars."}']), job.progress)
 
-    with pytest.raises(WinnowError, match="not of None: the settings have boats, cars, give --category"):
+    with pytest.raises(WinnowError, match="none was named: the settings have boats, cars; add `--category NAME`"):
         label_studio.export_tasks(more, str(tmp_path / "t.json"), None, TaskPictures())
     with pytest.raises(WinnowError, match="no image waits for a label of cars: run `winnow label next cars`"):
         label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", TaskPictures())
