@@ -1,6 +1,8 @@
 import io
 import re
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,7 +82,7 @@ def job(filled, monkeypatch):
         monkeypatch.setattr(module, "current_encoder", lambda job: ENCODER)
     yield Job(filled, config.load(overrides=SET), Progress(Console(file=io.StringIO(), width=500)))
     for name in ("labels", "label_queue", "thresholds", "unsure", "models"):
-        filled.delete(name)
+        shutil.rmtree(Path(filled.uri) / name, ignore_errors=True)
 
 
 def label(job, ids, origin="seed", category="boats"):
