@@ -41,7 +41,7 @@ class Outcome:
         lack: What is missing, as a sentence; none where it was calibrated.
         least: The random positives that score least, on which the threshold rests: image_id and score.
         unsettled: How many random images nobody could label.
-        gaps: Why the sample is no random sample of the lake, as `label_sample.gaps` says it.
+        gaps: Why the sample is no random sample of the lake, as `random_sample.gaps` says it.
     """
 
     calibration: Calibration | None = None

@@ -3,7 +3,17 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from udfs.text.captions import caption_words
+
+REFERENCE = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
+"""The tables that the unfiltered reference is made from."""
+
+
+def read_reference(lake: Lake) -> DataFrame:
+    """The unfiltered reference of a lake, as `reference_of` returns it."""
+    return reference_of(*(lake.read(table) for table in REFERENCE))
 
 
 def reference_of(

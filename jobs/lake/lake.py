@@ -20,7 +20,7 @@ from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
-from jobs.runtime.scratch import Scratch
+from jobs.runtime.scratch import Scratch, staged
 from jobs.runtime.session import overridden
 from models.errors import WinnowError
 
@@ -106,11 +106,6 @@ class Lake:
                 return self.read_version(table, entry.version)
         return None
 
-    @property
-    def shuffle_partitions(self) -> int:
-        """Partitions of a shuffle, as the session says."""
-        return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
-
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Writes rows to a scratch folder and reads them back: whatever is lost, they stay the same.
 
@@ -120,8 +115,7 @@ class Lake:
         """
         folder = _staging(name)
         self.mark()
-        rows.write.mode("overwrite").parquet(self.path(folder))
-        return self.spark.read.schema(rows.schema).parquet(self.path(name))
+        return staged(rows, self.path(folder))
 
     def scratch(self, name: str) -> Scratch:
         """Where a command keeps what it has computed, until its block ends.

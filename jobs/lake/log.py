@@ -70,7 +70,7 @@ class DeltaLog:
         """The table's versions whose commits are still there, the newest first; none when it is not there."""
         written = {name: ms for name, ms in self._files.modified(_folder(table)) if _COMMIT.fullmatch(name)}
         for name in sorted(written, reverse=True):
-            found = self._actions(table, name).get("commitInfo", {})
+            found = self._action(table, name, "commitInfo")
             rows = int((found.get("operationMetrics") or {}).get("numOutputRows", 0))
             operation, noted = str(found.get("operation", "")), found.get("userMetadata")
             yield LogEntry(int(name.removesuffix(".json")), written[name], operation, noted, rows)
@@ -87,16 +87,16 @@ class DeltaLog:
     def table_id(self, table: str) -> str:
         """Delta's id of the table, which must be there: the first commit gives it, until the log forgets that."""
         if self._files.exists(f"{_folder(table)}/{_FIRST_COMMIT}"):
-            return str(self._actions(table, _FIRST_COMMIT)["metaData"]["id"])
+            return str(self._action(table, _FIRST_COMMIT, "metaData")["id"])
         return str(DeltaTable.forPath(self._spark, self._files.path(table)).detail().select("id").collect()[0].id)
 
-    def _actions(self, table: str, name: str) -> dict[str, Any]:
-        """What the first lines of a commit tell, by the kind of action."""
-        told: dict[str, Any] = {}
-        for line in islice(self._files.lines(f"{_folder(table)}/{name}"), _FIRST_LINES):
-            for kind, action in json.loads(line).items():
-                told.setdefault(kind, action)
-        return told
+    def _action(self, table: str, commit: str, kind: str) -> dict[str, Any]:
+        """An action of a commit that stands in its first lines; empty where it does not."""
+        for line in islice(self._files.lines(f"{_folder(table)}/{commit}"), _FIRST_LINES):
+            found: dict[str, Any] = json.loads(line)
+            if kind in found:
+                return dict(found[kind])
+        return {}
 
 
 def _folder(table: str) -> str:

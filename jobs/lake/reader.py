@@ -8,12 +8,10 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.lake.lake import Lake
 from jobs.lake.tables import ALL, Table
 from jobs.runtime import config
-from jobs.runtime.session import DELTA_JAR, get_session, overridden
+from jobs.runtime.session import DELTA_CONF, DELTA_JAR, get_session, overridden
 from models.errors import WinnowError
 
 _BY_NAME = {table.name: table for table in ALL}
-_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
-_CATALOG = "spark.sql.catalog.spark_catalog"
 _ARROW = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
 
 
@@ -108,10 +106,11 @@ def open_lake(uri: str, spark: SparkSession | None = None) -> LakeReader:
 
 
 def _require_delta(session: SparkSession) -> None:
-    extensions = session.conf.get("spark.sql.extensions", None) or ""
-    if _EXTENSION not in extensions or session.conf.get(_CATALOG, None) is None:
+    extension, catalog = DELTA_CONF.items()
+    extensions = session.conf.get(extension[0], None) or ""
+    if extension[1] not in extensions or session.conf.get(catalog[0], None) is None:
+        wanted = " and ".join(f"{name}={value}" for name, value in (extension, catalog))
         raise WinnowError(
-            "the running Spark session has no Delta: build it with "
-            f"spark.jars.packages={DELTA_JAR}, spark.sql.extensions={_EXTENSION} and "
-            f"{_CATALOG}=org.apache.spark.sql.delta.catalog.DeltaCatalog, or stop it and call open_lake again"
+            f"the running Spark session has no Delta: build it with spark.jars.packages={DELTA_JAR}, {wanted}, or stop "
+            "it and call open_lake again"
         )

@@ -44,12 +44,10 @@ class Scratch:
             name: Of a folder below the scratch folder; each once.
             frame: What is written.
         """
-        path = posixpath.join(self._folder, name)
         if not self._is_written:
             self._is_written = True
             self._kept.callback(self._delete)
-        frame.write.mode("overwrite").parquet(path)
-        return self._spark.read.schema(frame.schema).parquet(path)
+        return staged(frame, posixpath.join(self._folder, name))
 
     @property
     def shuffle_partitions(self) -> int:
@@ -67,3 +65,14 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._kept.close()
+
+
+def staged(frame: DataFrame, path: str) -> DataFrame:
+    """A frame that is written to a folder and read back: whatever is lost, its rows stay the same.
+
+    Args:
+        frame: What is written.
+        path: Of the folder; what it held is replaced.
+    """
+    frame.write.mode("overwrite").parquet(path)
+    return frame.sparkSession.read.schema(frame.schema).parquet(path)

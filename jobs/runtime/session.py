@@ -50,9 +50,14 @@ _PAUSE = 5.0  # Seconds.
 # Settings of Spark that hold several values: a user's own join those that Winnow needs.
 _LISTS = ("spark.jars.packages", "spark.sql.extensions")
 
-_SPARK_CONF = {
+DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+"""What makes a session one that has Delta, beside its jar."""
+
+_SPARK_CONF = {
+    **DELTA_CONF,
     "spark.databricks.delta.snapshotPartitions": "2",
     # How a table was made is told by its log alone, which Delta forgets after 30 days.
     "spark.databricks.delta.properties.defaults.logRetentionDuration": "interval 3650 days",

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import IntegerType
+
+from udfs.arrays.arrow import joined_bytes
 
 HASH_BYTES = 32
 HASH_BITS = 8 * HASH_BYTES
@@ -27,6 +30,28 @@ def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
     if len(joined) != HASH_BYTES * len(column):
         raise ValueError(f"every hash must have {HASH_BYTES} bytes")
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, HASH_BYTES)
+
+
+def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
+    """An Arrow column of 32-byte hashes as one array.
+
+    Args:
+        column: n hashes, none null, each of 32 bytes.
+
+    Returns:
+        uint8 of shape (n, 32).
+
+    Raises:
+        ValueError: A hash is not of 32 bytes.
+
+    Examples:
+        >>> hashes_of(pa.array([bytes(32), bytes(32)])).shape
+        (2, 32)
+    """
+    joined = joined_bytes(column)
+    if len(joined) != HASH_BYTES * len(column):
+        raise ValueError(f"every hash must have {HASH_BYTES} bytes")
+    return joined.reshape(-1, HASH_BYTES)
 
 
 def words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -19,8 +19,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from threadpoolctl import ThreadpoolController
 
-from udfs.arrays.arrow import joined_bytes, matrix
-from udfs.hashes.hamming import HASH_BITS, HASH_BYTES, bit_vectors
+from udfs.arrays.arrow import matrix
+from udfs.hashes.hamming import HASH_BITS, bit_vectors, hashes_of
 
 _FOUND_ARROW = pa.schema([("query", pa.int32()), ("image_id", pa.string()), ("similarity", pa.float32())])
 FOUND = from_arrow_schema(_FOUND_ARROW)
@@ -283,10 +283,7 @@ def _embeddings(batch: pa.RecordBatch, dims: int) -> tuple[Ids, Vectors]:
 
 def _hashes(batch: pa.RecordBatch) -> tuple[Ids, Vectors]:
     there = batch.filter(batch.column("hash").is_valid())
-    joined = joined_bytes(there.column("hash"))
-    if len(joined) != HASH_BYTES * there.num_rows:
-        raise ValueError(f"every hash must have {HASH_BYTES} bytes")
-    return _id_bytes(there), bit_vectors(joined.reshape(-1, HASH_BYTES))
+    return _id_bytes(there), bit_vectors(hashes_of(there.column("hash")))
 
 
 def _id_bytes(batch: pa.RecordBatch) -> Ids:

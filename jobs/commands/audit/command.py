@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import astuple
 
-from pyspark.sql import DataFrame
-
 from jobs.commands.audit.keyword_shift import KeywordShift, KeywordShiftConfig, keyword_shift
 from jobs.facts import sentences
-from jobs.facts.reference import reference_of
+from jobs.facts.reference import REFERENCE, read_reference
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -23,8 +21,6 @@ _SAID = 4
 # Raised where other rows would come out than by the version before: what that wrote is made anew.
 _REVISION = 3
 
-_READ = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.WEIGHTS)
-
 
 def run(job: Job) -> Summary:
     """Counts the listed keywords and the words that moved most, and writes keyword_shift.
@@ -37,12 +33,11 @@ def run(job: Job) -> Summary:
     config = KeywordShiftConfig(settings.audit, settings.seed)
     _warn_of_blank(config.listed, job.progress)
     asked = {**fingerprint(settings.audit), "listed": config.listed, "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("audit", now.inputs(*_READ), asked)
+    recipe = Recipe("audit", now.inputs(*REFERENCE, tables.WEIGHTS), asked)
     if (before := job.up_to_date(now.made_by(recipe, tables.KEYWORD_SHIFT))) is not None:
         return before
-    reference, weights = _read(lake)
     with lake.scratch("audit") as scratch:
-        found = keyword_shift(reference, weights, config, scratch, job.progress)
+        found = keyword_shift(read_reference(lake), lake.read(tables.WEIGHTS), config, scratch, job.progress)
     summary = _summary(job, found)
     frame = lake.spark.createDataFrame([astuple(row) for row in found.rows], tables.KEYWORD_SHIFT.schema)
     lake.replace(tables.KEYWORD_SHIFT, frame, recipe.with_result(summary))
@@ -54,7 +49,7 @@ def _checked(lake: Lake) -> Snapshot:
     require_kept(lake)
     lake.require(tables.WEIGHTS)
     now = lake.snapshot()
-    now.require_current(tables.WEIGHTS, tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
+    now.require_current(tables.WEIGHTS, *REFERENCE)
     return now
 
 
@@ -63,12 +58,6 @@ def _warn_of_blank(listed: Iterable[str], progress: Progress) -> None:
     blank = [name for name in listed if not keyword_words(name)]
     if blank:
         progress.warn(f"audit: no letter or digit is in {', '.join(map(repr, blank))}: no caption is searched for it")
-
-
-def _read(lake: Lake) -> tuple[DataFrame, DataFrame]:
-    """The unfiltered reference, and the weights."""
-    images, verdicts, duplicates, filtered_duplicates, weights = (lake.read(table) for table in _READ)
-    return reference_of(images, verdicts, duplicates, filtered_duplicates), weights
 
 
 def _summary(job: Job, found: KeywordShift) -> Summary:

@@ -108,7 +108,7 @@ def waiting(queue: DataFrame, labels: DataFrame, category: str) -> DataFrame:
         category: Whose.
 
     Returns:
-        As `store.queue`: image_id, origin, reason, turn; a bounded number.
+        As `page.store.queue`: image_id, origin, reason, turn; a bounded number.
     """
     own = labels.where(F.col("category") == category).select("image_id", F.col("origin").alias("given"))
     queued = store.queue(queue, labels, category)

@@ -28,8 +28,8 @@ from jobs.sources import files, inspect, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
-from udfs.arrays.arrow import joined_bytes, matrix
-from udfs.hashes.hamming import HASH_BITS, HASH_BYTES, hamming
+from udfs.arrays.arrow import matrix
+from udfs.hashes.hamming import HASH_BITS, hamming, hashes_of
 from udfs.images.alignment import likenesses, thumbnails
 from udfs.inference.scoring import Scoring
 from udfs.search.nearest import inner_product
@@ -187,7 +187,7 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
         generated_id, image_id, nearest_by (`embedding`, `hash` or `embedding, hash`).
     """
     collected = generated.select("generated_id", "hash", "embedding").orderBy("generated_id").toArrow()
-    hashes = joined_bytes(collected.column("hash")).reshape(-1, HASH_BYTES)
+    hashes = hashes_of(collected.column("hash"))
     found = [
         nearest.nearest_by_hash(pool, hashes, k).select("query", "image_id", F.lit("hash").alias("by")),
         nearest.nearest_by_embedding(pool, matrix(collected.column("embedding")), k).select(

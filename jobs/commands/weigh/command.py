@@ -2,7 +2,6 @@
 
 from dataclasses import astuple
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.weigh.importance_weights import (
@@ -13,7 +12,7 @@ from jobs.commands.weigh.importance_weights import (
 )
 from jobs.facts import sentences
 from jobs.facts import weights as facts
-from jobs.facts.reference import reference_of
+from jobs.facts.reference import REFERENCE, read_reference
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -27,7 +26,6 @@ from models.errors import LostRowsError, WinnowError
 # Raised where other weights would come out than by the version before: what that wrote is made anew.
 _REVISION = 3
 
-_READ = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.SIGNALS)
 # In the order in which they are written.
 _WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
 
@@ -45,13 +43,14 @@ def run(job: Job) -> Summary:
     encoder = current_encoder(job)
     _check_compared(now, encoder.digest)
     asked = {**fingerprint(settings.weigh), "encoder": encoder.digest, "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("weigh", now.inputs(*_READ), asked)
+    recipe = Recipe("weigh", now.inputs(*REFERENCE, tables.SIGNALS), asked)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
-    reference, signals = _read(lake, encoder.digest)
+    require_kept(lake)
+    signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder.digest)
     config = WeighingConfig(settings.weigh, encoder.dims, settings.seed)
     with lake.scratch("weigh") as scratch:
-        found = importance_weights(reference, signals, config, scratch, job.progress)
+        found = importance_weights(read_reference(lake), signals, config, scratch, job.progress)
         beyond = facts.reach_of(found.quality, settings.weigh.reach_sample)
         if beyond and beyond.low > 0:
             job.progress.note(f"weigh: {sentences.reach(beyond)}")
@@ -68,7 +67,6 @@ def _checked(lake: Lake) -> Snapshot:
     now = lake.snapshot()
     require_verdicts(now)
     now.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
-    require_kept(lake)
     return now
 
 
@@ -83,13 +81,6 @@ def _check_compared(now: Snapshot, encoder: str) -> None:
         )
     if made and first and not made.makes_the_same(first):
         raise WinnowError("a search for duplicates with other settings was stopped: run `winnow dedup` first")
-
-
-def _read(lake: Lake, encoder: str) -> tuple[DataFrame, DataFrame]:
-    """The unfiltered reference, and the signals of the encoder."""
-    images, verdicts, duplicates, filtered_duplicates, signals = (lake.read(table) for table in _READ)
-    reference = reference_of(images, verdicts, duplicates, filtered_duplicates)
-    return reference, signals.where(F.col("encoder") == encoder)
 
 
 def _checked_summary(lake: Lake, quality: WeightQuality) -> Summary:

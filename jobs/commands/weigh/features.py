@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from scipy import sparse
 
 from jobs.runtime.config import WeighSettings
+from udfs.arrays.arrow import matrix
 from udfs.text.captions import Keywords
 
 _LEAST_CAPTIONS = 50
@@ -65,7 +66,8 @@ class Features:
             return found
         there = pc.fill_null(embeddings.value_lengths(), 0).to_numpy(zero_copy_only=False) == self.dims
         stacked = np.zeros((len(words), self.dims))
-        stacked[there] = embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.dims)
+        if there.any():
+            stacked[there] = matrix(embeddings.filter(pa.array(there)))
         return sparse.hstack([found, sparse.csr_matrix(stacked)], format="csr")
 
 

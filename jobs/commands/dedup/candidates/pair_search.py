@@ -7,8 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.candidates import bands as candidates
-from jobs.commands.dedup.candidates import clusters, popular
+from jobs.commands.dedup.candidates import bands, clusters, popular
 from jobs.commands.dedup.candidates.bands import LshParameters
 from jobs.commands.dedup.candidates.clusters import ClusterParameters
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall, SearchRecall
@@ -42,12 +41,12 @@ class Search:
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, chosen: DedupSettings, seed: int) -> "Search":
         """The search that the settings ask for, sized for a number of distinct hashes."""
-        bands = LshParameters.for_data(hashes, max_distance, chosen.recall, chosen.max_bucket, seed)
+        lsh = LshParameters.for_data(hashes, max_distance, chosen.recall, chosen.max_bucket, seed)
         grouped = ClusterParameters.for_data(hashes, max_distance, chosen.clusterings, chosen.nearest, seed)
         return cls(
             chosen.method,
             max_distance,
-            bands if chosen.method in (LSH, BOTH) else None,
+            lsh if chosen.method in (LSH, BOTH) else None,
             grouped if chosen.method in (CLUSTERS, BOTH) else None,
         )
 
@@ -165,7 +164,7 @@ def _found_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchIn
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     if search.lsh:
-        parts.append(candidates.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
+        parts.append(bands.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
         parts.append(clusters.found_pairs(vectors, search.clusters).withColumn("method", F.lit(CLUSTERS)))
@@ -218,10 +217,10 @@ def quality_rows(
     def row(
         method: str, recall: SearchRecall, counts: SearchCounts, clusterings: int | None, whole: bool
     ) -> tuple[Any, ...]:
-        bands = search.lsh.bands if search.lsh and whole else None
+        used = search.lsh.bands if search.lsh and whole else None
         return (
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
-            recall.high, hashes, bands.bands if bands else None, bands.rows if bands else None, counts.compared,
+            recall.high, hashes, used.bands if used else None, used.rows if used else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
             taken.told_apart if whole else None, recall.both_kept if whole else None,
         )  # fmt: skip

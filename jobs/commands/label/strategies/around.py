@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.label.strategies.pool import hashes
 from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.matching import nearest
 from models.inference.encoder import Encoder
 from models.stats import diverse_sampling
+from udfs.hashes.hamming import hashes_of, words
 
 # Neighbours looked at for each that is wanted, since some are near-duplicates of each other.
 _SPARE = 4
@@ -42,7 +42,7 @@ def around(request: PickRequest, pool: DataFrame, encoder: Encoder, queries: Que
     rows = hashed.select("query", "rank", "similarity", "image_id", "embedding_hash").orderBy("rank", "query").toArrow()
     ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
     first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
-    found = hashes(rows["embedding_hash"])
+    found = words(hashes_of(rows["embedding_hash"]))
     chosen = diverse_sampling.distinct(found, sorted(first.values()), request.count, encoder.presumed_distance)
     similarity = rows["similarity"].to_numpy()
     return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

@@ -3,7 +3,6 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.label.strategies.pool import hashes
 from jobs.commands.label.strategies.request import Pick, PickRequest
 from jobs.job import Job
 from jobs.lake import tables
@@ -12,6 +11,7 @@ from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from models.inference.head import LOWEST_POSITIVE, Head
 from models.stats import diverse_sampling
+from udfs.hashes.hamming import hashes_of, words
 from udfs.inference.classify import head_scores
 from udfs.inference.model_files import distribute_model
 
@@ -26,7 +26,9 @@ def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> l
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
     order = diverse_sampling.strata(scores, request.count)
-    chosen = diverse_sampling.distinct(hashes(rows["embedding_hash"]), order, request.count, encoder.presumed_distance)
+    chosen = diverse_sampling.distinct(
+        words(hashes_of(rows["embedding_hash"])), order, request.count, encoder.presumed_distance
+    )
     ids = rows["image_id"].to_pylist()
     return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {whence}") for i in chosen]
 

@@ -37,7 +37,7 @@ def screen(job):
 
 
 def rows_of_file(spark, *rows):
-    """Rows as `label_files.read` gives them, from dicts; boats unless said otherwise."""
+    """Rows as `files.read` gives them, from dicts; boats unless said otherwise."""
     names = (*files.COLUMNS, files.UNREADABLE)
     filled = [{"category": "boats", **row} for row in rows]
     return spark.createDataFrame([tuple(row.get(name) for name in names) for row in filled], files._TEXT)
