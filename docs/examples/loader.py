@@ -1,15 +1,16 @@
-"""Trains on the shards that `winnow export DIR --format webdataset` writes, with its importance weights.
+"""Train on the shards that `winnow export DIR --format webdataset` writes, with their importance weights.
 
     python docs/examples/loader.py DIR
 
-Weights give back the balance that filtering took. There are two ways to use them, and each alone gives the same
-expected gradient, so use one of them and never both:
+The weights restore the balance that filtering changed. There are two ways to use them. Both give the same expected
+gradient, so use one of them and never both:
 
-- a weighted *loss*: every sample is seen once, and its loss counts `weight` times. Simple, and every picture is read;
-- weighted *sampling*: a sample comes `weight` times on average, and its loss counts once. Batches stay alike in scale,
-  which is kinder to large learning rates.
+- a weighted *loss*: each sample is read once, and its loss is multiplied by `weight`. This is simple, and reads every
+  image;
+- weighted *sampling*: each sample is read `weight` times on average, and its loss counts once. The loss of all batches
+  has a similar scale, which suits large learning rates better.
 
-The model here is a toy, a linear map from the words of the caption to a tiny picture: replace it with yours.
+The model here is a toy: a linear map from the words of the caption to a tiny image. Replace it with your own model.
 """
 
 import io
@@ -30,18 +31,18 @@ WORDS = 512
 _ENDINGS = ("jpg", "png", "webp", "gif", "bmp", "tif", "avif")
 
 Example = tuple[torch.Tensor, torch.Tensor, float]
-"""Words of the caption (WORDS,), picture (3, SIZE, SIZE) in [0, 1], weight."""
+"""Words of the caption (WORDS,), image (3, SIZE, SIZE) in [0, 1], weight."""
 
 
 def examples(folder: str | Path, seed: int = 0) -> Iterator[Example]:
-    """One pass over all shards, in an order of its own for each seed; nodes and workers share the shards."""
+    """Yields each sample of all shards once, in an order set by the seed; nodes and workers share the shards."""
     shards = sorted(str(path) for path in Path(folder).glob("*.tar"))
     data = wds.WebDataset(shards, shardshuffle=len(shards), seed=seed, nodesplitter=wds.split_by_node)
     return iter(data.shuffle(1000, rng=random.Random(seed)).decode().map(example))
 
 
 def example(sample: dict[str, Any]) -> Example:
-    """Decodes a sample of a shard; a caption that is missing is an empty one."""
+    """Decodes one sample of a shard; a missing caption counts as empty."""
     data = next(sample[ending] for ending in _ENDINGS if ending in sample)
     picture = Image.open(io.BytesIO(data)).convert("RGB").resize((SIZE, SIZE))
     pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)
@@ -52,7 +53,7 @@ def example(sample: dict[str, Any]) -> Example:
 
 
 def resampled(found: Iterable[Example], seed: int = 0) -> Iterator[Example]:
-    """Weighted sampling in one pass: each example comes `weight` times on average, its own weight then 1."""
+    """Samples by weight in one pass: yields each example `weight` times on average, with weight 1."""
     draw = random.Random(seed)
     for words, picture, weight in found:
         for _ in range(int(weight + draw.random())):
@@ -60,13 +61,13 @@ def resampled(found: Iterable[Example], seed: int = 0) -> Iterator[Example]:
 
 
 def weighted_loss(predicted: torch.Tensor, pictures: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The mean of the samples' losses, each times its weight; not divided by the weights' sum, whose mean is 1."""
+    """Returns the mean of loss × weight over the samples; the weights average 1, so no division by their sum."""
     each = (predicted - pictures).square().mean(dim=(1, 2, 3))
     return (each * weights).mean()
 
 
 def train(folder: str | Path, use: Literal["loss", "sampling"], epochs: int = 5, batch: int = 32) -> list[float]:
-    """Trains the toy; returns the loss of each epoch."""
+    """Trains the toy model and returns the loss of each epoch."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(WORDS, 3 * SIZE * SIZE), torch.nn.Unflatten(1, (3, SIZE, SIZE)))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -85,7 +86,7 @@ def train(folder: str | Path, use: Literal["loss", "sampling"], epochs: int = 5,
 
 
 def batches(found: Iterable[Example], size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Examples stacked, the last batch as large as what is left."""
+    """Stacks examples into batches; the last batch holds the rest."""
     waiting: list[Example] = []
     for one in found:
         waiting.append(one)

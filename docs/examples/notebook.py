@@ -1,11 +1,11 @@
-"""Looks into the lake that `winnow run /data/pictures --lake /data/lake` made, and compares other images with it.
+"""Explore the lake that `winnow run /data/pictures --lake /data/lake` made, and compare other images with it.
 
-Run it as a script, or cell by cell: VS Code, PyCharm and Jupyter (with jupytext) take `# %%` for the start of a cell.
+Run this file as a script, or cell by cell: in VS Code, PyCharm and Jupyter (with jupytext), `# %%` starts a cell.
 """
 
 # %% [markdown]
 # # The tables of a lake
-# `open_lake` uses the Spark session that runs, or starts a local one.
+# `open_lake` uses the running Spark session, or starts a local one.
 
 # %%
 from pyspark.sql import functions as F
@@ -21,8 +21,8 @@ for name, meaning in lake.tables.items():
 
 # %% [markdown]
 # ## What the filter removed, and why
-# An image has all the reasons that apply to it. An image that is kept has none. A reason by a classifier tells the
-# score, as in `cats: score 0.995 >= 0.420`, which is cut off here to count.
+# A removed image has every reason that applies to it. A kept image has none. The reason of a classifier contains the
+# score, as in `cats: score 0.995 >= 0.420`. This cell cuts the score off, so that it can count the reasons.
 
 # %%
 reasons = (
@@ -38,8 +38,8 @@ print(reasons)
 
 # %% [markdown]
 # ## Thresholds
-# There is a threshold for each category that has a classifier. The filter removes at least the share `recall_lower` of
-# the category's images, with the given confidence.
+# Each category with a classifier has a threshold. The filter removes at least the share `recall_lower` of the images of
+# the category, with the given confidence.
 
 # %%
 if "thresholds" in lake.tables:
@@ -48,8 +48,8 @@ if "thresholds" in lake.tables:
 
 # %% [markdown]
 # ## Hash images of your own
-# `pdq` takes encoded images and gives a hash of 256 bits with its quality. Images of a quality below 50 are too plain
-# to compare.
+# `pdq` takes encoded images and returns a hash of 256 bits with its quality. Images with a quality below 50 are too
+# plain to compare.
 
 # %%
 files = (
@@ -63,9 +63,9 @@ mine = hashed.where("pdq.quality >= 50").select(F.col("path").alias("id"), "pdq.
 
 # %% [markdown]
 # ## Which of them are near-duplicates of images in the lake?
-# Comparing every image with every other takes too long. Images that share the key of a band are candidate pairs, and
-# only their distances are computed. PDQ's authors call two images the same up to 31 bits. More bands find more of the
-# pairs.
+# Comparing every image with every other takes too long. Two images that share the key of a band are a candidate pair,
+# and only the distances of candidate pairs are computed. PDQ's authors call two images the same up to 31 bits. More
+# bands find more of the pairs.
 
 # %%
 theirs = (
@@ -74,7 +74,7 @@ theirs = (
 
 
 def band_keys(hashes):
-    """One row for each image and band: id, hash, band, key."""
+    """Returns one row for each image and band: id, hash, band, key."""
     return hashes.select("id", "hash", F.posexplode(minhash_bands("hash", bands=40, rows=14)).alias("band", "key"))
 
 
