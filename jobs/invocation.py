@@ -127,7 +127,7 @@ def command_without_job(
 
     def add(function: _Function) -> _Function:
         def callback(*, conf: Any, set_: Any, debug: bool, lake: str = "", **own: Any) -> None:
-            with _told(debug):
+            with _one_line_errors(debug):
                 found = function(Invocation(name, lake, conf, set_), **own)
             _show((title or name).format(**own), found)
 
@@ -148,7 +148,7 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 
 
 @contextmanager
-def _told(debug: bool) -> Iterator[None]:
+def _one_line_errors(debug: bool) -> Iterator[None]:
     """Prints an error that a user can correct as one line, with exit status 1; `debug` leaves every error as it is."""
     console = Console(file=sys.stderr)
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from jobs.job import Job
 from models.errors import OtherEncoderError, WinnowError
-from models.inference import classifier, encoder, runtime
+from models.inference import classifier, encoder, onnx_session
 from models.inference.classifier import ImageModel
 from models.inference.encoder import Encoder
 from models.inference.head import Head
@@ -63,7 +63,7 @@ def _encoder_file(job: Job) -> bytes:
         return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
     if choice == "shipped":
         return encoder.shipped()
-    return runtime.read(choice if isinstance(choice, str) else choice.path)
+    return onnx_session.read(choice if isinstance(choice, str) else choice.path)
 
 
 def image_classifiers(job: Job) -> list[ImageClassifier]:
@@ -75,9 +75,9 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
     found = []
     for category, settings in job.settings.categories.items():
         if settings.model is not None:
-            data = runtime.read(settings.model.path)
+            data = onnx_session.read(settings.model.path)
             score = job.settings.score
-            session = runtime.start(data, score.threads, score.providers, settings.model.path)
+            session = onnx_session.start(data, score.threads, score.providers, settings.model.path)
             classifier.check(session, settings.model)
             found.append(ImageClassifier(category, settings.model, data))
     return found

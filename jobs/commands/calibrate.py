@@ -125,7 +125,7 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     return labels.select("image_id", "label").join(by_image, "image_id", "left")
 
 
-def cautious(found: ScoredLabels, target: Target) -> Calibration | None:
+def calibrate_with_unsure(found: ScoredLabels, target: Target) -> Calibration | None:
     """The threshold that reaches a recall, however the unsettled images would have to be labelled.
 
     Of the sample n images are labelled positive, and N are positive in truth, all of them labelled so or unsettled. The
@@ -148,7 +148,7 @@ def cautious(found: ScoredLabels, target: Target) -> Calibration | None:
     Examples:
         >>> number = np.arange(61)
         >>> found = ScoredLabels(number.astype(str), number < 59, number == 59, np.where(number < 59, 0.9, 0.3))
-        >>> cautious(found, Target(0.95, 0.95)).threshold
+        >>> calibrate_with_unsure(found, Target(0.95, 0.95)).threshold
         0.3
     """
     positive, negative, unsettled = (found.scores[which] for which in (found.positive, found.negative, found.unsettled))
@@ -215,7 +215,7 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
             f"random: until they have, each may be one that is missed, and none counts as found: {some}"
         )
     target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
-    calibration = cautious(found, target)
+    calibration = calibrate_with_unsure(found, target)
     if calibration is None:
         return Outcome(lack=lacking(positives, negatives, target))
     return Outcome(calibration, least=found.least(found.positive), unsettled=unsettled, gaps=gaps)
@@ -237,7 +237,7 @@ def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
     found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
     if found["score"].null_count:
-        aside = sets.kept_aside(job, labels, "calibrate", category)
+        aside = sets.report_unusable(job, labels, "calibrate", category)
         found = found.filter(pa.array([name not in aside for name in found["image_id"].to_pylist()], pa.bool_()))
     missing = found["score"].null_count
     if missing:

@@ -21,7 +21,7 @@ from jobs.runtime import config, training_extra
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
-from models.inference import encoder, runtime
+from models.inference import encoder, onnx_session
 
 RECIPE = "models/encoder.json"
 _FILES = ModelRecipe(encoder.FITTED, RECIPE, "encoder", "fitted_at")
@@ -179,7 +179,7 @@ def _recipe(job: Job, chosen: list[str]) -> Recipe:
     of_training = {key: settings[key] for key in ("images", "minutes", "batch")}
     # Not the version of the table: repeats that are ingested again change it and leave the sample as it is.
     identity = hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
-    start = runtime.digest(encoder.shipped())
+    start = onnx_session.digest(encoder.shipped())
     drawn = {"seed": job.settings.seed, "sample": identity, "start": start, "revision": _REVISION}
     return Recipe("fit-encoder", {}, {**of_training, **drawn})
 
@@ -224,6 +224,6 @@ def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lak
         "recall of copies, fitted": round(compared.recall_fitted, 4),
         "recall of copies, shipped": round(compared.recall_shipped, 4),
         "max distance": encoder.Encoder.load(model).presumed_distance,
-        "encoder": runtime.digest(model),
+        "encoder": onnx_session.digest(model),
         "file": job.lake.write_file(encoder.FITTED, model),
     }

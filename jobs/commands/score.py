@@ -22,7 +22,7 @@ from jobs.prerequisites import require_images
 from jobs.runtime.session import overridden
 from jobs.scoring.decode_pass import failures, finished, missing_by_part, outcome_counts, scored
 from jobs.scoring.from_embeddings import classified, unclassified
-from jobs.scoring.gaps import given_up
+from jobs.scoring.gaps import quarantined
 from models.errors import LostRowsError
 from models.inference.encoder import Encoder
 from models.inference.head import Head
@@ -92,7 +92,9 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
     images = job.lake.read(tables.IMAGES)
     with job.progress.step("score: look for what is missing"):
         signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
-        done = finished(signals, scores, current.digest, digests).unionByName(given_up(quarantine).select("image_id"))
+        done = finished(signals, scores, current.digest, digests).unionByName(
+            quarantined(quarantine).select("image_id")
+        )
         counts = [row for row in missing_by_part(images, done).orderBy("part").collect() if row.missing]
     scoring = decode_pass_of(job, classifiers)
     score_part = _score_part if digests else _embed_part

@@ -9,7 +9,7 @@ from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD, current_encoder
 from jobs.runtime import config, training_extra
 from models.errors import WinnowError
-from models.inference import runtime
+from models.inference import onnx_session
 
 RECIPE = "models/head-{}.json"
 
@@ -83,4 +83,4 @@ def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Su
     trained = head.train(head.Examples(found.embeddings, found.labels), basis, options)
     address = job.lake.write_file(HEAD.format(category), trained.model)
     counts = {"positives": int(found.labels.sum()), "negatives": int((~found.labels).sum())}
-    return {**counts, **trained.metrics, "model": runtime.digest(trained.model), "file": address}
+    return {**counts, **trained.metrics, "model": onnx_session.digest(trained.model), "file": address}

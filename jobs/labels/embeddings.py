@@ -13,7 +13,7 @@ from jobs.job import Job
 from jobs.labels import sets
 from jobs.lake import tables
 from models.errors import WinnowError
-from models.inference import runtime
+from models.inference import onnx_session
 from udfs.arrays.arrow import matrix
 
 # Labels are trained on in one process. People make some hundreds or thousands; of an imported million a sample does.
@@ -40,7 +40,7 @@ class LabelledEmbeddings:
     def digest(self) -> str:
         """Names the set of labels: the same images with the same labels, in whatever order, give the same name."""
         lines = sorted(f"{name} {value}" for name, value in zip(self.image_ids, self.labels.tolist(), strict=True))
-        return runtime.digest("\n".join(lines).encode())
+        return onnx_session.digest("\n".join(lines).encode())
 
 
 def training_set(labels: DataFrame, signals: DataFrame, encoder: str, seed: int) -> DataFrame:
@@ -78,7 +78,7 @@ def labelled_embeddings(job: Job, category: str, encoder: str, command: str = "t
     labels = sets.training_labels(everything, job.lake.read(tables.LABEL_QUEUE), category, by)
     rows = training_set(labels, job.lake.read(tables.SIGNALS), encoder, job.settings.seed).toArrow()
     if rows["embedding"].null_count:
-        aside = sets.kept_aside(job, labels, command, category)
+        aside = sets.report_unusable(job, labels, command, category)
         rows = rows.filter(pa.array([image_id not in aside for image_id in rows["image_id"].to_pylist()], pa.bool_()))
     missing = rows["embedding"].null_count
     if missing:

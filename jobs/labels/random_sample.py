@@ -38,7 +38,7 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
 
     Returns:
         image_id, turn (structure by which the queue is sorted), place long (in the random order), answered boolean (by
-        a random label or as unsure), astray boolean (it was queued after one that comes after it in the random order).
+        a random label or as unsure), out_of_order boolean (queued after an image of a later place in the random order).
     """
     turn = F.min(F.struct("queued_at", "batch", F.col("place").alias("number"))).alias("turn")
     queued = queue.where(_random(F.col("strategy"), category)).groupBy("image_id").agg(turn)
@@ -50,10 +50,10 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
         "turn",
         random_order.random_sample_place(seed).alias("place"),
         F.col("known").isNotNull().alias("answered"),
-    ).withColumn("astray", F.coalesce(before > F.col("place"), F.lit(False)))
+    ).withColumn("out_of_order", F.coalesce(before > F.col("place"), F.lit(False)))
 
 
-def passed_over(sample: DataFrame, by: str) -> DataFrame:
+def skipped(sample: DataFrame, by: str) -> DataFrame:
     """Drawn images that wait for an answer though one that comes after them has got it.
 
     Args:
@@ -67,7 +67,7 @@ def passed_over(sample: DataFrame, by: str) -> DataFrame:
     return waiting.where(F.col(by) < F.col("last")).drop("last")
 
 
-def come_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
+def ingested_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
     """Images that come before the last answered one in the random order: were they not drawn, they were not there.
 
     Args:
@@ -100,24 +100,24 @@ def gaps(job: Job, category: str, model: str) -> dict[str, str]:
         lake.read(t) for t in (tables.LABELS, tables.LABEL_QUEUE, tables.UNSURE, tables.SCORES)
     )
     sample = drawn(queue, labels, unsure, category, seed)
-    answered, astray = sample.agg(F.count_if("answered"), F.count_if("astray")).collect()[0]
+    answered, out_of_order = sample.agg(F.count_if("answered"), F.count_if("out_of_order")).collect()[0]
     found: dict[str, str] = {}
     if not answered:
         return found
     # By another seed the queue alone tells an order, and nothing of images that are not in it.
-    waiting = passed_over(sample, "turn" if astray else "place").count()
+    waiting = skipped(sample, "turn" if out_of_order else "place").count()
     if waiting:
         found["random images passed over"] = (
             f"{waiting:,} wait for a label among those that have one; if what is hard was skipped, the bound on recall "
             "does not hold: label them"
         )
-    if astray:
+    if out_of_order:
         found["another seed"] = (
             f"the random sample was drawn by another than {seed}, so whether images came since cannot be told"
         )
         return found
     own = scores.where((F.col("category") == category) & (F.col("model") == model))
-    newer = unseen(come_since(own, sample, seed), labels, queue, unsure, category).count()
+    newer = unseen(ingested_since(own, sample, seed), labels, queue, unsure, category).count()
     if newer:
         found["images that came since"] = (
             f"{newer:,} would be in the random sample, and the bound on recall does not speak of such: `winnow label "

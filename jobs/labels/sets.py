@@ -58,7 +58,7 @@ def unusable(labels: DataFrame, images: DataFrame, broken: DataFrame) -> DataFra
     )
 
 
-def kept_aside(job: Job, labels: DataFrame, command: str, category: str) -> set[str]:
+def report_unusable(job: Job, labels: DataFrame, command: str, category: str) -> set[str]:
     """Ids of labelled images that cannot be used, told with examples; the labels stay in their table.
 
     Args:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
-from models.inference import runtime
+from models.inference import onnx_session
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ModelRecipe:
             return None
         made = Recipe(**json.loads(lake.read_file(self.recipe))["recipe"])
         # A model that was put there by other means is not the one that the recipe made.
-        is_its_own = made.result.get(self.digest) == runtime.digest(lake.read_file(self.model))
+        is_its_own = made.result.get(self.digest) == onnx_session.digest(lake.read_file(self.model))
         return made if is_its_own and recipe.makes_the_same(made) else None
 
     def keep(self, lake: Lake, recipe: Recipe) -> None:

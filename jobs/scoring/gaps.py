@@ -9,7 +9,7 @@ STAGE = "score"
 """What the table quarantine calls scoring."""
 
 
-def given_up(quarantine: DataFrame) -> DataFrame:
+def quarantined(quarantine: DataFrame) -> DataFrame:
     """Images that could not be decoded before; to try them again, delete their rows of the table quarantine.
 
     Args:
@@ -32,7 +32,7 @@ def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) ->
     Returns:
         image_id, reason.
     """
-    failed = given_up(quarantine).groupBy("image_id").agg(F.min("reason").alias("reason"))
+    failed = quarantined(quarantine).groupBy("image_id").agg(F.min("reason").alias("reason"))
     there = failed.join(images.select("image_id"), "image_id", "left_semi")
     return there.join(signals.select("image_id"), "image_id", "left_anti")
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.inference import onnx_image_spec, runtime
+from models.inference import onnx_image_spec, onnx_session
 from models.inference.onnx_image_spec import ImageInput
 
 FITTED = "models/encoder.onnx"
@@ -58,7 +58,7 @@ class Encoder:
         cls,
         data: bytes,
         threads: int = 1,
-        providers: Sequence[str] = runtime.CPU,
+        providers: Sequence[str] = onnx_session.CPU,
         batch: int = 32,
         described: ImageInput | None = None,
     ) -> "Encoder":
@@ -74,7 +74,7 @@ class Encoder:
         Raises:
             ModelError: It does not load or is no encoder; the message names all that does not fit.
         """
-        session = runtime.start(data, threads, providers, described.path if described else None)
+        session = onnx_session.start(data, threads, providers, described.path if described else None)
         return _checked(data, session, described, batch)
 
     @classmethod
@@ -164,7 +164,7 @@ def projection(dims: int) -> NDArray[np.float32]:
 @lru_cache(maxsize=4)
 def _opened(model: str | ImageInput, threads: int, providers: tuple[str, ...], batch: int) -> Encoder:
     path, described = (model, None) if isinstance(model, str) else (model.path, model)
-    session = runtime.session_of_file(path, threads, providers)
+    session = onnx_session.session_of_file(path, threads, providers)
     return _checked(Path(path).read_bytes(), session, described, batch)
 
 
@@ -182,7 +182,7 @@ def _checked(data: bytes, session: ort.InferenceSession, described: ImageInput |
     if embedding.ndim < 2 or dims not in embedding.shape[1:]:
         raise ModelError(f"{name} is no encoder: {_shapeless(session, found, embedding.shape)}")
     _unit(embedding, dims)
-    digest = described.digest(data) if described else runtime.digest(data)
+    digest = described.digest(data) if described else onnx_session.digest(data)
     return Encoder(digest, found, dims, session.get_modelmeta().custom_metadata_map, session, batch)
 
 

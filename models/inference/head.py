@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError, OtherEncoderError
-from models.inference import runtime
+from models.inference import onnx_session
 
 INPUT = "embedding"
 OUTPUT = "score"
@@ -33,7 +33,7 @@ class Head:
         category: What it scores.
         encoder: Digest of the encoder whose embeddings it reads.
         dims: Length of such an embedding.
-        digest: Names the file in tables, as `models.inference.runtime.digest` does.
+        digest: Names the file in tables, as `models.inference.onnx_session.digest` does.
         session: Runs it.
     """
 
@@ -45,7 +45,7 @@ class Head:
 
     @classmethod
     def load(
-        cls, model: bytes, encoder: str, dims: int, threads: int = 1, providers: Sequence[str] = runtime.CPU
+        cls, model: bytes, encoder: str, dims: int, threads: int = 1, providers: Sequence[str] = onnx_session.CPU
     ) -> "Head":
         """A head from the bytes of its file, checked against the encoder in use.
 
@@ -94,7 +94,7 @@ class Head:
             shape = " x ".join(str(size) for size in embeddings.shape)
             raise ModelError(f"the head of {self.category} reads embeddings of {self.dims}, but got {shape}")
         rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-        scores: NDArray[np.float32] = runtime.run_in_batches(self.session, rows, [OUTPUT], _BATCH)[0]
+        scores: NDArray[np.float32] = onnx_session.run_in_batches(self.session, rows, [OUTPUT], _BATCH)[0]
         # Written so that NaN, for which every comparison is false, is refused too.
         wrong = ~((scores >= 0) & (scores <= 1))
         if wrong.any():
@@ -115,17 +115,17 @@ def _opened(path: str) -> Head:
         model = Path(path).read_bytes()
     except OSError as error:
         raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error
-    return _head(model, 1, runtime.CPU)
+    return _head(model, 1, onnx_session.CPU)
 
 
 def _head(model: bytes, threads: int, providers: Sequence[str]) -> Head:
-    session = runtime.start(model, threads, providers)
+    session = onnx_session.start(model, threads, providers)
     faults = _faults(session)
     if faults:
         raise ModelError(f"the model is no head, it {', and '.join(faults)}: run `winnow train` for its category")
     metadata = session.get_modelmeta().custom_metadata_map
     dims = int(session.get_inputs()[0].shape[1])
-    return Head(metadata["category"], metadata["encoder"], dims, runtime.digest(model), session)
+    return Head(metadata["category"], metadata["encoder"], dims, onnx_session.digest(model), session)
 
 
 def _faults(session: ort.InferenceSession) -> list[str]:

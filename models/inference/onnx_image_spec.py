@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.images.decoding import Fit
-from models.inference.runtime import digest, run_in_batches
+from models.inference.onnx_session import digest, run_in_batches
 
 View = tuple[tuple[int, int], Fit]
 """Height and width in pixels, and how an image of another aspect comes to them."""

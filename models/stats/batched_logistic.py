@@ -74,7 +74,7 @@ def _loss(
     return np.asarray((weights * losses).sum(axis=1) + (penalty * theta**2).sum(axis=1) / 2)
 
 
-def deal(labels: NDArray[np.bool_], folds: int, repeat: int, seed: int) -> NDArray[np.int64]:
+def stratified_random_folds(labels: NDArray[np.bool_], folds: int, repeat: int, seed: int) -> NDArray[np.int64]:
     """Deals rows out to folds anew for each repeat, each class for itself, so that every fold has its share of both.
 
     Args:
@@ -87,7 +87,7 @@ def deal(labels: NDArray[np.bool_], folds: int, repeat: int, seed: int) -> NDArr
         Fold of each row, int64 of shape (n,), 0 to folds - 1.
 
     Examples:
-        >>> dealt = deal(np.array([True, True, False, False]), 2, repeat=0, seed=0)
+        >>> dealt = stratified_random_folds(np.array([True, True, False, False]), 2, repeat=0, seed=0)
         >>> sorted(dealt[:2].tolist()), sorted(dealt[2:].tolist())
         ([0, 1], [0, 1])
     """

@@ -175,7 +175,7 @@ def held_out_logits(examples: Examples, options: HeadOptions) -> NDArray[np.floa
     smaller = int(min(examples.labels.sum(), (~examples.labels).sum()))
     if smaller < 2:
         return None
-    folds = deal(examples.labels, min(FOLDS, smaller))
+    folds = stratified_folds_in_order(examples.labels, min(FOLDS, smaller))
     logits = np.empty(len(folds))
     for fold in np.unique(folds):
         out = folds == fold
@@ -184,11 +184,11 @@ def held_out_logits(examples: Examples, options: HeadOptions) -> NDArray[np.floa
     return logits
 
 
-def deal(labels: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:
+def stratified_folds_in_order(labels: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:
     """Deals examples out to folds in turn, each class for itself, so that every fold has its share of both.
 
     Examples:
-        >>> deal(np.array([True, False, True, False, False]), 2)
+        >>> stratified_folds_in_order(np.array([True, False, True, False, False]), 2)
         array([0, 0, 1, 1, 0])
     """
     turn = np.where(labels, np.cumsum(labels) - 1, np.cumsum(~labels) - 1)

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from jobs.commands.audit import command as audit
 from jobs.commands.audit.keyword_shift import KeywordShiftRow, shift_rows
-from jobs.commands.audit.watched_words import Watched
+from jobs.commands.audit.tracked_keywords import TrackedKeywords
 from jobs.commands.weigh import command as weigh
 from jobs.facts import sentences
 from jobs.job import Job
@@ -92,7 +92,7 @@ def audited(data: Planted, weights: NDArray[np.float64]) -> list[KeywordShiftRow
         for part in (slice(begin, begin + 4096) for begin in range(0, len(kept), 4096))
     )
     names = (*WHO, *OTHERS)
-    watched = Watched(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
+    watched = TrackedKeywords(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
     return shift_rows(np.moveaxis(np.asarray(sums, float), 0, -1), watched, config.load().audit)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Numbering:
+class RowIndexer:
     """Numbers the rows of sorted partitions: the function for `DataFrame.mapInArrow`.
 
     Attributes:
@@ -24,7 +24,7 @@ class Numbering:
 
         Examples:
             >>> batch = pa.record_batch({"part": [1, 1], "x": ["a", "b"]})
-            >>> next(Numbering({0: 0, 1: 5}, "place")([batch])).to_pydict()
+            >>> next(RowIndexer({0: 0, 1: 5}, "place")([batch])).to_pydict()
             {'place': [5, 6], 'x': ['a', 'b']}
         """
         seen = 0

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Two steps of SplitMix64's finisher: neighbouring values give unrelated numbers.
 
     Args:
@@ -17,7 +17,7 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
         Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 
     Examples:
-        >>> numbers = mixed(np.arange(8000, dtype=np.uint64))
+        >>> numbers = splitmix64(np.arange(8000, dtype=np.uint64))
         >>> len(np.unique(numbers)), bool(900 < (numbers % np.uint64(8) == 0).sum() < 1100)
         (8000, True)
     """

@@ -12,7 +12,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import FloatType
 
 from models.images import decoding
-from models.inference import classifier, runtime
+from models.inference import classifier, onnx_session
 from models.inference.classifier import ImageModel
 from models.inference.head import Head
 from udfs.hashes.pdq import PDQ_SIDE
@@ -44,9 +44,9 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
     spark = SparkSession.active()
     if isinstance(model, str):
         Head.open(model)
-        return head_scores(distribute_model(spark, runtime.read(model)))
-    data = runtime.read(model.path)
-    classifier.check(runtime.start(data, threads, name=model.path), model)
+        return head_scores(distribute_model(spark, onnx_session.read(model)))
+    data = onnx_session.read(model.path)
+    classifier.check(onnx_session.start(data, threads, name=model.path), model)
     return _image_scores(replace(model, path=distribute_model(spark, data)), batch, threads)
 
 
@@ -66,7 +66,7 @@ def head_scores(file: str) -> ScoreUdf:
 def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
     @pandas_udf(FloatType())
     def score(column: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        session = runtime.session_of_file(SparkFiles.get(model.path), threads, runtime.CPU)
+        session = onnx_session.session_of_file(SparkFiles.get(model.path), threads, onnx_session.CPU)
         for cells in column:
             pixels = [_pixels(data, model) for data in cells]
             good = np.array([p is not None for p in pixels], dtype=bool)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from models.inference.runtime import digest
+from models.inference.onnx_session import digest
 
 
 @cache

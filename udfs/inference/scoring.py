@@ -14,7 +14,7 @@ from pyspark import SparkFiles
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from models.images import decoding
-from models.inference import runtime
+from models.inference import onnx_session
 from models.inference.classifier import ImageModel, classify_each
 from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import ImageInput, View
@@ -108,7 +108,7 @@ class Scoring:
         scores = np.zeros((len(next(iter(thumbnails.values()))), len(self.classifiers)), np.float32)
         for inference in dict.fromkeys(model.inference for model in self.classifiers):
             places = [place for place, model in enumerate(self.classifiers) if model.inference == inference]
-            session = runtime.session_of_file(SparkFiles.get(inference.path), self.threads, self.providers)
+            session = onnx_session.session_of_file(SparkFiles.get(inference.path), self.threads, self.providers)
             models = [self.classifiers[place] for place in places]
             scores[:, places] = classify_each(session, thumbnails[inference.view], models, self.batch)
         return scores

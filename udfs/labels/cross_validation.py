@@ -46,7 +46,7 @@ class CrossValidation:
     def _held_out(self, inputs: NDArray[np.float64], numbers: NDArray[np.int64]) -> pa.RecordBatch:
         out = np.stack(
             [
-                batched_logistic.deal(self.labels, self.folds, repeat, self.seed) == fold
+                batched_logistic.stratified_random_folds(self.labels, self.folds, repeat, self.seed) == fold
                 for repeat, fold in zip(numbers // self.folds, numbers % self.folds, strict=True)
             ]
         )

@@ -140,7 +140,7 @@ class Matching:
         """
         # By key, within a key those not known first, and then as if by chance: neighbours are a sample of all pairs.
         known = entries.known.astype(np.uint64) << np.uint64(_SCRAMBLED_BITS)
-        order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | scrambled(entries.ranks))
+        order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | murmur_finalizer(entries.ranks))
         keys, entries = keys[order], entries.take(order)
         starts = run_starts(keys)
         ends = np.append(starts[1:], len(keys))
@@ -228,11 +228,11 @@ def room_for_crowds(hashes: int, buckets: int) -> int:
     return max(_CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH * hashes) // buckets
 
 
-def scrambled(ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
+def murmur_finalizer(ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Numbers of 31 bits, in whose order ranks lie as if by chance; each its own for ranks below 2^31.
 
     Examples:
-        >>> np.argsort(scrambled(np.arange(100, 108)))
+        >>> np.argsort(murmur_finalizer(np.arange(100, 108)))
         array([1, 7, 4, 3, 2, 5, 6, 0])
     """
     mask = np.uint64((1 << _SCRAMBLED_BITS) - 1)

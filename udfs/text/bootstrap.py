@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import types as T
 from scipy import sparse, stats
 
-from udfs.arrays.splitmix64 import mixed
+from udfs.arrays.splitmix64 import splitmix64
 from udfs.text.captions import Keywords
 
 WEIGHT_UNIT = 1_000_000
@@ -123,7 +123,7 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
     # Each hash is cut into four uniform numbers of 16 bits, which is all that a count of some units needs.
     hashes = -(-resamples // 4)
     streams = np.random.Generator(np.random.PCG64([seed, resamples])).integers(0, 2**63, hashes, dtype=np.uint64)
-    numbers = mixed(ids[:, None] ^ mixed(streams)[None, :])
+    numbers = splitmix64(ids[:, None] ^ splitmix64(streams)[None, :])
     return _poisson_table()[numbers.view(np.uint16)][:, :resamples]
 
 

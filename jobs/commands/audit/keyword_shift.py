@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.audit.watched_words import Watched, counted_words, watched_of
+from jobs.commands.audit.tracked_keywords import TrackedKeywords, counted_words, tracked_keywords
 from jobs.runtime import keyword_lists
 from jobs.runtime.config import AuditSettings, load, overrides_of
 from jobs.runtime.progress import Progress
@@ -142,7 +142,7 @@ def keyword_shift(
     rows = scratch.keep(with_tokens(reference, weights))
     with progress.step("audit: count words"):
         words = counted_words(rows, Keywords.of(list(config.listed)), settings)
-        watched = watched_of(words, config.listed, settings)
+        watched = tracked_keywords(words, config.listed, settings)
     with progress.step("audit: count keywords"):
         counts = _array(keyword_counts(rows, watched.keywords, settings, config.seed), watched, settings)
         return KeywordShift(tuple(shift_rows(counts, watched, settings)), watched.looks)
@@ -176,7 +176,7 @@ def keyword_counts(rows: DataFrame, keywords: Keywords, settings: AuditSettings,
     return counted.groupBy("keyword", "resample").agg(*sums)
 
 
-def shift_rows(counts: NDArray[np.float64], watched: Watched, settings: AuditSettings) -> list[KeywordShiftRow]:
+def shift_rows(counts: NDArray[np.float64], watched: TrackedKeywords, settings: AuditSettings) -> list[KeywordShiftRow]:
     """One row for each keyword, the most frequent first; keywords that no caption holds are left out.
 
     Where no caption was filtered no word moved, and an interval would say that one may have: there is none.
@@ -208,7 +208,7 @@ def _finite(numbers: list[float]) -> list[Any]:
     return [float(value) if np.isfinite(value) else None for value in numbers]
 
 
-def _array(counts: DataFrame, watched: Watched, settings: AuditSettings) -> NDArray[np.float64]:
+def _array(counts: DataFrame, watched: TrackedKeywords, settings: AuditSettings) -> NDArray[np.float64]:
     """Collected counts of shape (keywords + 1, resamples + 1, 3); bounded by the settings. Row 0 is all captions."""
     values = np.zeros((len(watched.keywords.names) + 1, settings.resamples + 1, 3))
     found = counts.toPandas()

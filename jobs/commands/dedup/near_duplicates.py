@@ -13,7 +13,7 @@ from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, 
 from jobs.commands.dedup.nodes import hash_nodes
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
-from jobs.commands.dedup.verify.search_recall import Look, MeasuredRecall
+from jobs.commands.dedup.verify.search_recall import MeasuredRecall, RecallSampleConfig
 from jobs.matching.rule import Rule
 from jobs.runtime.config import DedupSettings, load, overrides_of
 from jobs.runtime.progress import Progress
@@ -143,7 +143,7 @@ def searched(
     with progress.step(f"dedup: {search.words}"):
         found = pair_search.searched(comparable, nodes.hashes, search, about, scratch, progress)
         rows = scratch.keep(found.found)
-        near = scratch.keep(pair_search.united(rows))
+        near = scratch.keep(pair_search.distinct_pairs(rows))
         effort = pair_search.effort(rows, search)
     # 2. Pairs that only look near told apart, if asked for; pairs of an earlier run added.
     same = near
@@ -156,7 +156,7 @@ def searched(
         removed = scratch.keep(removed_images(nodes, losers))
     # 4. What the search missed, by comparing a sample with all.
     with progress.step(f"dedup: recall measured on {settings.sample} hashes"):
-        look = Look(
+        look = RecallSampleConfig(
             settings.sample, found.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings, rule.strict
         )
         measured = search_recall.measure(

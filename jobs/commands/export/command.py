@@ -193,7 +193,7 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
             found = json.loads(folder.read(name))
             if found.get("made_from") != wanted:
                 raise WinnowError(
-                    f"{folder.uri} holds {_told(found)}, not {_told({'made_from': wanted})}: "
+                    f"{folder.uri} holds {_described(found)}, not {_described({'made_from': wanted})}: "
                     "export to another folder, or delete this one first"
                 )
             return found if name == MANIFEST else None
@@ -208,7 +208,7 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
     return None
 
 
-def _told(found: Mapping[str, Any]) -> str:
+def _described(found: Mapping[str, Any]) -> str:
     made = found.get("made_from") or {}
     curated = made.get("curated") or {}
     cut = f", {made['shard_samples']} a shard" if made.get("shard_samples") else ""

@@ -70,7 +70,9 @@ def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "citeAs": f"{card.name(manifest)}, version {curated['version']} of {curated['written_at'][:10]}",
         "distribution": _distribution(manifest),
         "recordSet": _record_set(manifest),
-        "rai:dataPreprocessingProtocol": [_told(name, table) for name, table in manifest["tables"].items()],
+        "rai:dataPreprocessingProtocol": [
+            _preprocessing_step(name, table) for name, table in manifest["tables"].items()
+        ],
         "rai:dataBiases": _biases(manifest),
         "prov:wasDerivedFrom": [_source(source) for source in manifest["sources"]],
         "prov:wasGeneratedBy": [_activity(name, table) for name, table in manifest["tables"].items()],
@@ -133,7 +135,7 @@ def _record_set(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"@type": "cr:RecordSet", "@id": "images", "name": "images", "key": key, "field": fields}]
 
 
-def _told(name: str, table: Mapping[str, Any]) -> str:
+def _preprocessing_step(name: str, table: Mapping[str, Any]) -> str:
     made = f"winnow {table['command']}" if table["command"] else "not made by Winnow"
     return f"{name}, version {table['version']}: {made}, settings {card.values(table['settings'])}"
 

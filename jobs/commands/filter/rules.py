@@ -27,7 +27,7 @@ def check(images: DataFrame, rules: Mapping[str, str]) -> None:
     """
     faults = []
     for name, condition in rules.items():
-        said = _fault(_told_of(images), condition)
+        said = _fault(_known_fields(images), condition)
         if said:
             faults.append(f"filter.rules.{name} = {condition!r} is no condition on an image: {said}")
     if faults:
@@ -68,7 +68,7 @@ def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
             F.when(F.expr(condition), F.lit(f"{name}: {' '.join(condition.split())}"))
             for name, condition in rules.items()
         ]
-        return _told_of(images).select("image_id", F.explode(F.array_compact(F.array(*each))).alias("why"))
+        return _known_fields(images).select("image_id", F.explode(F.array_compact(F.array(*each))).alias("why"))
 
 
 def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
@@ -76,6 +76,6 @@ def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
     return overridden(spark, {"spark.sql.ansi.enabled": "false"})
 
 
-def _told_of(images: DataFrame) -> DataFrame:
+def _known_fields(images: DataFrame) -> DataFrame:
     """What a rule may speak of: all columns but the bytes of the picture."""
     return images.drop("image")

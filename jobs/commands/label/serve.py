@@ -13,8 +13,8 @@ from pathlib import Path
 import uvicorn
 
 from jobs.commands.label.page.app import Access, LabelPage, Spec
-from jobs.commands.label.page.assignment_queue import Desk, Rules
-from jobs.commands.label.page.background_sync import Clerk, Pace
+from jobs.commands.label.page.assignment_queue import AssignmentQueue, Rules
+from jobs.commands.label.page.background_sync import BackgroundSync, Pace
 from jobs.commands.label.page.journal import Journal, is_segment
 from jobs.commands.label.page.pictures import PagePictures
 from jobs.commands.label.page.store import Store
@@ -64,7 +64,7 @@ def run(job: Job, category: str, options: ServeOptions) -> Summary:
             job.progress.warn("the page is open to the network, unencrypted: who sees this address can see and label")
         stopped.wait()
 
-    with _told_to_end(stopped):
+    with _on_end_signal(stopped):
         return serve(job, category, options, wait)
 
 
@@ -79,43 +79,45 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
     folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
     with _listening(options) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
-        desk, clerk, pictures = _set_out(job, category, options, journal)
+        assignments, sync, pictures = _set_out(job, category, options, journal)
         access = Access(_token(folder), _hosts(options.host))
         lake = _id_of(_absolute(job.lake.uri))
         spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
-        app = LabelPage(spec, desk, pictures, clerk).app(access)
-        replayed = clerk.added
-        with clerk.working(desk), _server(app, listener):
+        app = LabelPage(spec, assignments, pictures, sync).app(access)
+        replayed = sync.added
+        with sync.working(assignments), _server(app, listener):
             body(_address(options.host, listener, access.token))
-        summary: Summary = {"decisions kept": clerk.added - replayed}
+        summary: Summary = {"decisions kept": sync.added - replayed}
         return summary | ({"from an earlier page's journal": replayed} if replayed else {})
 
 
-def _set_out(job: Job, category: str, options: ServeOptions, journal: Journal) -> tuple[Desk, Clerk, PagePictures]:
+def _set_out(
+    job: Job, category: str, options: ServeOptions, journal: Journal
+) -> tuple[AssignmentQueue, BackgroundSync, PagePictures]:
     """Everything as it is before the first request: old journal in the lake, queue known, first pictures there."""
     wanted = job.settings.label_page
     target = job.settings.categories[category]
     store = Store(job, category)
     pictures = PagePictures(job.lake, wanted.picture)
     pace = Pace(wanted.flush_seconds, wanted.flush_labels, wanted.ahead)
-    clerk = Clerk(store, journal, pictures, pace, job.progress)
+    sync = BackgroundSync(store, journal, pictures, pace, job.progress)
     with job.progress.step("label serve: look for labels that an earlier page left"):
-        clerk.commit()
+        sync.commit()
     with job.progress.step("label serve: read the queue"):
         queued = store.queue()
         if not queued:
             raise WinnowError(f"nothing is queued for {category}: run `{_refill(category)}` first")
         needed = thresholds.needed(target.recall, target.confidence)
         rules = Rules(category, wanted.lease_minutes * 60, options.overlap, needed)
-        desk = Desk(rules, clerk.record, store.other_labels(queued))
-        desk.add(queued, store.decisions(queued))
+        assignments = AssignmentQueue(rules, sync.record, store.other_labels(queued))
+        assignments.add(queued, store.decisions(queued))
         unknown = pictures.locate(one.image_id for one in queued)
-        desk.give_up(unknown)
+        assignments.give_up(unknown)
     if unknown:
         job.progress.warn(f"{len(unknown)} queued images are not in the table images and are left out: {unknown[0]} …")
     with job.progress.step("label serve: read the first pictures"):
-        clerk.fetch_first(desk)
-    return desk, clerk, pictures
+        sync.fetch_first(assignments)
+    return assignments, sync, pictures
 
 
 def _examples(settings: CategorySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -215,7 +217,7 @@ def _server(app: object, listener: socket.socket) -> Iterator[None]:
 
 
 @contextmanager
-def _told_to_end(stopped: threading.Event) -> Iterator[None]:
+def _on_end_signal(stopped: threading.Event) -> Iterator[None]:
     """Sets the event where Ctrl-C or a request to end would kill the process."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}

@@ -212,7 +212,7 @@ def test_the_bounds_hold_whatever_those_are_that_nobody_could_label(others):
         positive = (np.arange(2000) < 100) & ~unsettled
         drawn = ScoredLabels(np.arange(2000).astype(str), positive, unsettled, np.concatenate([positives, high, low]))
 
-        found = calibrate.cautious(drawn, target)
+        found = calibrate.calibrate_with_unsure(drawn, target)
 
         missed = 0.1 * min(found.threshold / 0.5, 1) + 0.9 * max(0, (found.threshold - 0.5) / 0.5)
         recall_holds += 1 - missed >= found.recall_lower

@@ -14,7 +14,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
-from models.inference import encoder, runtime
+from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder
 from models.training import encoder as training
 from models.training import noise
@@ -85,7 +85,7 @@ def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, mo
     second = fit_encoder.run(again)
 
     assert first["images"] == 64 and first["recall of copies, fitted"] == 0.8
-    assert runtime.digest(model) == first["encoder"] != runtime.digest(encoder.shipped())
+    assert onnx_session.digest(model) == first["encoder"] != onnx_session.digest(encoder.shipped())
     assert Encoder.load(model).max_distance == first["max distance"]
     assert second == first and filled.read_file(encoder.FITTED) == model
     assert "up to date" in said(again)
@@ -146,7 +146,7 @@ def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
     summary = fit_encoder.run(job)
 
     assert filled.read_file(encoder.FITTED) == encoder.shipped()
-    assert summary["encoder"] == runtime.digest(encoder.shipped())
+    assert summary["encoder"] == onnx_session.digest(encoder.shipped())
     assert "finds no more copies than the shipped one" in said(job)
 
 

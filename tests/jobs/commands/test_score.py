@@ -19,7 +19,7 @@ from jobs.runtime.progress import Progress
 from jobs.scoring import decode_pass
 from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
-from models.inference import encoder, runtime
+from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder
 from tests import usual_models
 from tests.conftest import SPARK
@@ -144,7 +144,7 @@ def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job,
 def test_how_arrow_cuts_the_images_changes_no_row(spark):
     pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
     whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
-    scoring = Scoring(distribute_model(spark, encoder.shipped()), (), 2, 1, runtime.CPU)
+    scoring = Scoring(distribute_model(spark, encoder.shipped()), (), 2, 1, onnx_session.CPU)
 
     def scored(*sizes: int) -> list[dict[str, object]]:
         cut = [whole.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
@@ -311,4 +311,4 @@ def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classifi
 
 def test_shipping_a_model_twice_sends_it_once(spark):
     data = encoder.shipped()
-    assert distribute_model(spark, data) == distribute_model(spark, data) == f"{runtime.digest(data)}.onnx"
+    assert distribute_model(spark, data) == distribute_model(spark, data) == f"{onnx_session.digest(data)}.onnx"

@@ -16,7 +16,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
-from models.inference import runtime
+from models.inference import onnx_session
 from models.inference.head import Head
 
 BOATS = 'categories.boats={definition="Pictures of boats."}'
@@ -130,7 +130,7 @@ def test_a_head_is_trained_once_and_again_when_labels_come(job, spark):
     head = Head.load(model, "enc", DIMS)
     scores = head.score(np.array([[1, 0, 0, 0], [-1, 0, 0, 0]], np.float32))
     assert scores[0] > 0.8 and scores[1] < 0.2
-    assert (first["positives"], first["negatives"], first["model"]) == (15, 15, runtime.digest(model))
+    assert (first["positives"], first["negatives"], first["model"]) == (15, 15, onnx_session.digest(model))
     assert second == first
     assert job.progress.console.file.getvalue().count("up to date") == 1
     # The new label is a random one: trained again, on the same examples, to the same bytes.

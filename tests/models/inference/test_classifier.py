@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.errors import ModelError
-from models.inference import classifier, runtime
+from models.inference import classifier, onnx_session
 from models.inference.classifier import ImageModel
 from tests import usual_models
 from tests.models.inference.test_encoder import blobs
@@ -25,7 +25,7 @@ def model(tmp_path: Path) -> ImageModel:
 
 
 def scores(model: ImageModel, batch: int = 2) -> np.ndarray:
-    session = runtime.start(model.path)
+    session = onnx_session.start(model.path)
     classifier.check(session, model)
     return classifier.classify_thumbnails(session, PIXELS, model, batch)
 
@@ -74,7 +74,7 @@ def test_models_of_one_inference_share_it(model):
         runs = 0
 
         def __init__(self):
-            self.session = runtime.start(model.path)
+            self.session = onnx_session.start(model.path)
             self.get_inputs, self.get_outputs = self.session.get_inputs, self.session.get_outputs
 
         def run(self, *arguments):
@@ -91,7 +91,7 @@ def test_models_of_one_inference_share_it(model):
 
 
 def test_no_picture_gives_no_score(model):
-    assert classifier.classify_thumbnails(runtime.start(model.path), PIXELS[:0], model, 4).shape == (0,)
+    assert classifier.classify_thumbnails(onnx_session.start(model.path), PIXELS[:0], model, 4).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -116,19 +116,19 @@ def test_no_picture_gives_no_score(model):
 def test_a_description_that_does_not_fit_is_named(model, change, message):
     described = replace(model, **change)
     with pytest.raises(ModelError, match=message):
-        classifier.check(runtime.start(model.path), described)
+        classifier.check(onnx_session.start(model.path), described)
 
 
 def test_all_that_does_not_fit_is_named_at_once(model):
     with pytest.raises(ModelError, match=r"dtype says uint8.*size and layout.*no output 'x'"):
-        classifier.check(runtime.start(model.path), replace(model, dtype="uint8", size=(1, 1), output="x"))
+        classifier.check(onnx_session.start(model.path), replace(model, dtype="uint8", size=(1, 1), output="x"))
 
 
 def test_mean_and_std_of_a_uint8_model_are_not_silently_left_out(tmp_path):
     path = channel_model(tmp_path / "m.onnx", dtype=TensorProto.UINT8)
     model = ImageModel(str(path), (4, 6), dtype="uint8", mean=(0.5, 0.5, 0.5))
     with pytest.raises(ModelError, match="mean and std are for float inputs"):
-        classifier.check(runtime.start(model.path), model)
+        classifier.check(onnx_session.start(model.path), model)
 
 
 def altered(
@@ -150,7 +150,7 @@ def test_a_model_that_answers_nan_is_named(model):
     nan = helper.make_node("Div", ["none", "none"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
     with pytest.raises(ModelError, match=f"{model.path} answered nan"):
-        classifier.check(runtime.start(broken.path), broken)
+        classifier.check(onnx_session.start(broken.path), broken)
 
 
 def test_a_model_that_answers_nan_to_white_alone_is_named(model):
@@ -158,7 +158,7 @@ def test_a_model_that_answers_nan_to_white_alone_is_named(model):
     nan = helper.make_node("Div", ["none", "others"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
     with pytest.raises(ModelError, match="answered nan"):
-        classifier.check(runtime.start(broken.path), broken)
+        classifier.check(onnx_session.start(broken.path), broken)
 
 
 def test_axes_of_length_one_do_not_count(model):
@@ -171,7 +171,7 @@ def test_a_label_in_place_of_scores_is_named_and_the_scores_beside_it_are_read(m
     label = helper.make_node("ArgMax", ["means"], ["changed"], axis=1, keepdims=0)
     both = altered(model, label, shape=["n"], dtype=TensorProto.INT64)
     with pytest.raises(ModelError, match=r"'changed' is tensor\(int64\), .*: set output to one of changed, means"):
-        classifier.check(runtime.start(both.path), both)
+        classifier.check(onnx_session.start(both.path), both)
     assert scores(replace(both, output=1, index=1)) == pytest.approx(COLOURS[:, 1] / 255)
 
 
@@ -180,14 +180,14 @@ def test_softmax_over_a_single_column_is_named(model):
     second = helper.make_node("Constant", [], ["second"], value=helper.make_tensor("s", TensorProto.INT64, [1], [1]))
     single = replace(altered(model, second, one, shape=["n", 1]), activation="softmax")
     with pytest.raises(ModelError, match="softmax over one column is always 1: set activation to sigmoid"):
-        classifier.check(runtime.start(single.path), single)
+        classifier.check(onnx_session.start(single.path), single)
 
 
 def test_a_column_that_only_a_run_can_miss_is_named(tmp_path):
     path = usual_models.sequence_classifier(tmp_path / "m.onnx")
     model = ImageModel(str(path), usual_models.SIZE, index=8, activation="softmax")
     with pytest.raises(ModelError, match="index 8 is beyond its 8 output columns"):
-        classifier.check(runtime.start(model.path), model)
+        classifier.check(onnx_session.start(model.path), model)
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 8])
@@ -202,7 +202,7 @@ def test_a_clip_like_tower_with_captions_built_in_gives_their_probabilities(tmp_
         activation="softmax",
     )
     pixels = blobs(9, 48)[:, :32]
-    session = runtime.start(model.path)
+    session = onnx_session.start(model.path)
     classifier.check(session, model)
     embeddings = usual_models.quarters(pixels, model.mean, model.std)
     expected = usual_models.captions_likely(embeddings)[:, 1]
@@ -217,7 +217,7 @@ def test_a_classifier_of_transformers_with_free_sides_gives_softmax_of_its_logit
         str(path), usual_models.SIZE, mean=halves, std=halves, output="logits", index=3, activation="softmax"
     )
     pixels = blobs(5, 48)[:, :32]
-    session = runtime.start(model.path)
+    session = onnx_session.start(model.path)
     classifier.check(session, model)
     expected = usual_models.softmax(usual_models.quarters(pixels, halves, halves))[:, 3]
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
@@ -227,33 +227,33 @@ def test_weights_in_a_file_of_their_own_are_named(tmp_path):
     path = usual_models.zero_shot(tmp_path / "m.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     with pytest.raises(ModelError, match=r"m\.onnx keeps its weights in another file: make one file of it"):
-        runtime.start(path.read_bytes(), name=str(path))
+        onnx_session.start(path.read_bytes(), name=str(path))
 
 
 def test_a_provider_that_does_not_start_is_named_and_not_passed_over(model, monkeypatch):
     with pytest.raises(ModelError, match=r"this onnxruntime has no FancyExecutionProvider; it has .*CPUExecution"):
-        runtime.start(model.path, providers=("FancyExecutionProvider",))
-    known = (*runtime.ort.get_available_providers(), "CUDAExecutionProvider")
-    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: known)
+        onnx_session.start(model.path, providers=("FancyExecutionProvider",))
+    known = (*onnx_session.ort.get_available_providers(), "CUDAExecutionProvider")
+    monkeypatch.setattr(onnx_session.ort, "get_available_providers", lambda: known)
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(ModelError, match="CUDAExecutionProvider does not start on this machine"),
     ):
-        runtime.start(model.path, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+        onnx_session.start(model.path, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
 def test_a_model_that_gives_one_answer_for_a_whole_batch_is_named(model):
     one = helper.make_node("ReduceMean", ["means"], ["changed"], keepdims=1)
     broken = altered(model, one, shape=[1, 1])
     with pytest.raises(ModelError, match=r"'changed' has shape \(1, 1\) for 2 rows"):
-        classifier.check(runtime.start(broken.path), broken)
+        classifier.check(onnx_session.start(broken.path), broken)
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path):
     wrong = tmp_path / "wrong.onnx"
     wrong.write_bytes(b"GIF89a, and no model")
     with pytest.raises(ModelError, match=r"wrong.onnx is not an ONNX model"):
-        runtime.start(str(wrong))
+        onnx_session.start(str(wrong))
 
 
 def test_a_model_with_two_inputs_is_named(tmp_path):
@@ -263,4 +263,4 @@ def test_a_model_with_two_inputs_is_named(tmp_path):
     path = tmp_path / "two.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     with pytest.raises(ModelError, match=r"it has 2 inputs \(a, b\), one is expected"):
-        classifier.check(runtime.start(str(path)), ImageModel(str(path), (4, 6)))
+        classifier.check(onnx_session.start(str(path)), ImageModel(str(path), (4, 6)))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.errors import ModelError
 from models.images import decoding
-from models.inference import encoder, runtime
+from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder, projection
 from models.inference.onnx_image_spec import ImageInput
 from tests.usual_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
@@ -53,7 +53,7 @@ def shipped() -> Encoder:
 
 def test_shipped_is_small_and_says_what_it_is(shipped: Encoder) -> None:
     assert len(encoder.shipped()) <= MEGABYTES * 1_000_000
-    assert shipped.digest == runtime.digest(encoder.shipped())
+    assert shipped.digest == onnx_session.digest(encoder.shipped())
     assert shipped.properties["size"] == str(shipped.size[0])
     assert 0 < shipped.max_distance < 100
 
@@ -102,10 +102,10 @@ def test_opened_from_a_file_it_is_the_same(shipped: Encoder, tmp_path: object) -
         file.write(encoder.shipped())
     thumbs = blobs(3, shipped.size[0])
 
-    opened = Encoder.open(path, 1, runtime.CPU, 32)
+    opened = Encoder.open(path, 1, onnx_session.CPU, 32)
 
     assert opened.digest == shipped.digest
-    assert opened is Encoder.open(path, 1, runtime.CPU, 32)
+    assert opened is Encoder.open(path, 1, onnx_session.CPU, 32)
     np.testing.assert_array_equal(opened.encode(thumbs)[1], shipped.encode(thumbs)[1])
 
 
@@ -171,7 +171,7 @@ def test_a_described_image_tower_is_an_encoder(tmp_path: Path, batch: int | str,
     assert (own.size, own.dims, embedding.dtype) == (SIZE, 8, np.float32)
     np.testing.assert_allclose(embedding, expected, atol=1e-5 if name == "float32" else 1e-2)
     np.testing.assert_array_equal(hashes, np.packbits(embedding @ projection(8) > 0, axis=1))
-    opened = Encoder.open(model, 1, runtime.CPU, 4)
+    opened = Encoder.open(model, 1, onnx_session.CPU, 4)
     assert opened.digest == own.digest
     np.testing.assert_array_equal(opened.encode(pictures)[0], embedding)
 
@@ -181,7 +181,7 @@ def test_how_an_encoder_is_read_is_part_of_its_name(tmp_path: Path) -> None:
 
     digests = [loaded(described(file, **fields)).digest for fields in ({}, {"channels": "BGR"}, {"mean": (0, 0, 0)})]
 
-    assert len({*digests, runtime.digest(file.read_bytes())}) == 4
+    assert len({*digests, onnx_session.digest(file.read_bytes())}) == 4
 
 
 def test_sides_that_a_file_leaves_open_are_as_described(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.errors import ModelError
-from models.inference import runtime
+from models.inference import onnx_session
 from models.inference.head import Head
 
 
@@ -64,7 +64,7 @@ def test_a_head_is_opened_once_in_a_process(tmp_path):
     opened = Head.open(str(file))
 
     assert (opened.category, opened.encoder, opened.dims) == ("boats", "abc", 3)
-    assert opened.digest == runtime.digest(model())
+    assert opened.digest == onnx_session.digest(model())
     assert Head.open(str(file)) is opened
 
 

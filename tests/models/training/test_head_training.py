@@ -4,7 +4,16 @@ import pytest
 
 from models.errors import ModelError
 from models.inference.head import Head
-from models.training.head import Basis, Examples, HeadOptions, deal, fit, held_out_logits, platt, train
+from models.training.head import (
+    Basis,
+    Examples,
+    HeadOptions,
+    fit,
+    held_out_logits,
+    platt,
+    stratified_folds_in_order,
+    train,
+)
 
 BASIS = Basis("boats", "abc")
 
@@ -97,7 +106,7 @@ def test_one_positive_is_trained_on_but_not_cross_validated():
 def test_folds_hold_their_share_of_both_classes():
     labels = np.array([True] * 10 + [False] * 50)
 
-    folds = deal(labels, 5)
+    folds = stratified_folds_in_order(labels, 5)
 
     assert [int(labels[folds == f].sum()) for f in range(5)] == [2] * 5
     assert [int((~labels[folds == f]).sum()) for f in range(5)] == [10] * 5

@@ -149,7 +149,7 @@ def searched(
     parted = None
     if settings.keep == "independent" and not inputs.rule.strict:
         limits = inputs.rule.max_distance, settings.max_bucket
-        parted = popular.parted(hashes, count, *limits, bool(search.clusterings), scratch)
+        parted = popular.split_popular(hashes, count, *limits, bool(search.clusterings), scratch)
     if parted is None:
         return Searched(_found_pairs(hashes, count, search, inputs), hashes, count)
     pictures = "a popular picture" if parted.popular == 1 else f"{parted.popular:,} popular pictures"
@@ -171,7 +171,7 @@ def _found_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchIn
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
 
-def united(found: DataFrame) -> DataFrame:
+def distinct_pairs(found: DataFrame) -> DataFrame:
     """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
 
     Args:
@@ -188,7 +188,7 @@ def with_old(pairs: DataFrame, old: DataFrame | None) -> DataFrame:
     """Pairs with those of an earlier run that this one did not find again.
 
     Args:
-        pairs: As `united` returns them.
+        pairs: As `distinct_pairs` returns them.
         old: a, b, distance, method, if there was an earlier run.
     """
     if old is None:

@@ -30,7 +30,7 @@ Packed = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Parted:
+class PopularSplit:
     """Hashes parted into those that popular pictures settle and the rest.
 
     Attributes:
@@ -46,9 +46,9 @@ class Parted:
     rest: DataFrame
 
 
-def parted(
+def split_popular(
     hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool, scratch: Scratch
-) -> Parted | None:
+) -> PopularSplit | None:
     """Looks for popular pictures and settles what resembles them; None where there is none.
 
     Who stays is what it would be without: a leader has no better match, so it is kept, and those that match it go. Only
@@ -76,7 +76,7 @@ def parted(
     clustering = F.lit(0 if clustered else None).cast("int")
     rest = judged.where("leader is null").select("hash", "rank", "known")
     labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR)})
-    return Parted(len(leaders), sum(followers), labelled, rest)
+    return PopularSplit(len(leaders), sum(followers), labelled, rest)
 
 
 def _leaders(hashes: DataFrame, count: int, max_distance: int, crowd: int) -> Packed:

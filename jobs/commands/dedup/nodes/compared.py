@@ -36,7 +36,7 @@ class Compared:
     Attributes:
         nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run has compared
             them with each other.
-        images: As `placed` returns them.
+        images: As `image_ranks` returns them.
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
         hashes: Distinct hashes that can be compared.
         fresh: Those of them that are not known.
@@ -66,7 +66,7 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     members = hash_nodes.members(inputs.signals, inputs.images, inputs.verdicts, rule)
     ordered = scratch.keep(hash_nodes.ordered(members, rank, earlier.kept if earlier else None))
     nodes = hash_nodes.numbered(hash_nodes.distinct_nodes(ordered), scratch)
-    everyone = scratch.keep(placed(ordered, nodes))
+    everyone = scratch.keep(image_ranks(ordered, nodes))
     known = history.known_nodes(nodes, everyone, earlier)
     old_pairs = scratch.keep(history.known_pairs(everyone, earlier)) if earlier else None
     best_passed = F.count_if((F.col("image_id") == F.col("best_id")) & F.col("passed"))
@@ -75,7 +75,7 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     return Compared(known, everyone, old_pairs, hashes, fresh, passed, total)
 
 
-def placed(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
+def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
     """Every image with the rank of its hash.
 
     Args:

@@ -8,7 +8,7 @@ from pyspark.sql.types import LongType, StructField, StructType
 
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
-from udfs.arrays.row_indexer import Numbering
+from udfs.arrays.row_indexer import RowIndexer
 from udfs.hashes.hamming import HASH_BYTES
 
 _PIXEL_BITS, _CAPTION_BITS = 31, 20
@@ -104,7 +104,7 @@ def numbered(nodes: DataFrame, scratch: Scratch) -> DataFrame:
     counts = {row.part: row["count"] for row in placed.groupBy("part").count().collect()}
     offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
     fields = [StructField("rank", LongType()), *placed.schema.fields[1:]]
-    return scratch.stage("nodes", placed.mapInArrow(Numbering(offsets, "rank"), StructType(fields)))
+    return scratch.stage("nodes", placed.mapInArrow(RowIndexer(offsets, "rank"), StructType(fields)))
 
 
 def hash_of(node: str) -> Column:

@@ -30,7 +30,7 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
 
     Args:
         nodes: As `hash_nodes.numbered` returns them.
-        images: As `jobs.commands.dedup.command.placed` returns them.
+        images: As `jobs.commands.dedup.nodes.compared.image_ranks` returns them.
         history: The earlier run.
     """
     if history is None:

@@ -16,7 +16,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import stats
 
 from jobs.runtime.scratch import Scratch
-from udfs.arrays.splitmix64 import mixed
+from udfs.arrays.splitmix64 import splitmix64
 from udfs.search.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
 
 BEYOND = 24
@@ -123,7 +123,7 @@ def _drawn_alone(pairs: NDArray[np.int64], found: NDArray[np.int64]) -> float:
 
 
 @dataclass(frozen=True)
-class Look:
+class RecallSampleConfig:
     """How far a sample looks.
 
     Attributes:
@@ -216,7 +216,7 @@ class Exhaustive:
         stay = self.sample.stays[left] & stays[right]
         ends = np.sort([sample.ranks[left], others.ranks[right]], axis=0)
         better, worse = ends.astype(np.uint64)
-        told = np.flatnonzero(near & (mixed(better * _PAIR_HASH + worse) % np.uint64(self.one_in) == 0))
+        told = np.flatnonzero(near & (splitmix64(better * _PAIR_HASH + worse) % np.uint64(self.one_in) == 0))
         misses = np.flatnonzero(~near & stay)
         nearest = misses[np.lexsort((ends[1][misses], ends[0][misses], distance[misses]))[: self.most]]
         known = sample.known[left] & others.known[right]
@@ -235,25 +235,27 @@ def _counted(distance: NDArray[np.int32]) -> pa.Table:
     return pa.table([nulls, nulls, nulls, values, unsaid, unsaid, counts], schema=_SAMPLED_ARROW)
 
 
-def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, scratch: Scratch) -> MeasuredRecall:
+def measure(
+    hashes: DataFrame, pairs: DataFrame, losers: DataFrame, config: RecallSampleConfig, scratch: Scratch
+) -> MeasuredRecall:
     """Estimates the share of pairs that a search found, and looks at what it left apart.
 
     Args:
         hashes: hash, rank, known: every distinct hash that took part.
         pairs: a, b, clustering: the pairs of ranks that the search found, each with the first clustering that found it.
         losers: removed: ranks that do not stay.
-        look: How large a sample, and how far it looks.
+        config: How large a sample, and how far it looks.
         scratch: Keeps what the sample met.
     """
     gone = losers.select(F.col("removed").alias("rank"), F.lit(True).alias("gone"))
-    sample = _sample(hashes, gone, look)
-    stays = (F.col("gone").isNull() & (F.col("rank") < look.passed)).alias("stays")
+    sample = _sample(hashes, gone, config)
+    stays = (F.col("gone").isNull() & (F.col("rank") < config.passed)).alias("stays")
     marked = hashes.join(gone, "rank", "left").select(*ENTRY_COLUMNS, stays)
-    exhaustive = Exhaustive(sample, look.max_distance, one_in=_one_in(marked, sample, look))
+    exhaustive = Exhaustive(sample, config.max_distance, one_in=_one_in(marked, sample, config))
     seen = scratch.keep(marked.mapInArrow(exhaustive, SAMPLED))
     hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
     within = seen.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
-    if look.strict:
+    if config.strict:
         within = within.where("not known")
     # A pair that a second look told apart was found, and both are kept.
     missed = F.col("stay") & F.col("hit").isNull()
@@ -265,8 +267,8 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, 
     misses = seen.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
     sampled, one_in = len(sample.packed), exhaustive.one_in
     return MeasuredRecall(
-        _recall(sampled, by_hash, look),
-        tuple(_recall_of_first(count, sampled, by_hash, look) for count in range(1, look.clusterings + 1)),
+        _recall(sampled, by_hash, config),
+        tuple(_recall_of_first(count, sampled, by_hash, config) for count in range(1, config.clusterings + 1)),
         # Reckoned up where one pair in so many was told.
         (
             *((row.distance, one_in * row.pairs, one_in * row.found) for row in near),
@@ -276,42 +278,44 @@ def measure(hashes: DataFrame, pairs: DataFrame, losers: DataFrame, look: Look, 
     )
 
 
-def _one_in(marked: DataFrame, sample: HashSample, look: Look) -> int:
+def _one_in(marked: DataFrame, sample: HashSample, config: RecallSampleConfig) -> int:
     """Of how many pairs one is enough, by the pairs with a few of the hashes."""
-    if len(sample.packed) * look.hashes <= LOOKED_AT:
+    if len(sample.packed) * config.hashes <= LOOKED_AT:
         return 1
     few = marked.where(F.pmod(F.xxhash64("hash", F.lit(1)), F.lit(_FEW)) == 0)
-    found = few.mapInArrow(Exhaustive(sample, look.max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
+    found = few.mapInArrow(Exhaustive(sample, config.max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
     return max(1, -(-_FEW * found // LOOKED_AT))
 
 
-def _sample(hashes: DataFrame, gone: DataFrame, look: Look) -> HashSample:
-    chosen = hashes.select(*ENTRY_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(look.count).toArrow()
+def _sample(hashes: DataFrame, gone: DataFrame, config: RecallSampleConfig) -> HashSample:
+    chosen = hashes.select(*ENTRY_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(config.count).toArrow()
     packed = entries_of_rows(chosen)
     ranks = chosen.column("rank").to_numpy()
     few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")
     lost = [row.rank for row in gone.join(F.broadcast(few), "rank", "left_semi").collect()]
-    return HashSample(packed, ~np.isin(ranks, lost) & (ranks < look.passed))
+    return HashSample(packed, ~np.isin(ranks, lost) & (ranks < config.passed))
 
 
-def _recall(sampled: int, by_hash: Sequence[Row], look: Look) -> SearchRecall:
+def _recall(sampled: int, by_hash: Sequence[Row], config: RecallSampleConfig) -> SearchRecall:
     stay = sum(row.stay for row in by_hash)
-    return _of_hashes(sampled, [(row.sampled, row.pairs, row.found) for row in by_hash], look, stay)
+    return _of_hashes(sampled, [(row.sampled, row.pairs, row.found) for row in by_hash], config, stay)
 
 
-def _recall_of_first(count: int, sampled: int, by_hash: Sequence[Row], look: Look) -> SearchRecall:
+def _recall_of_first(count: int, sampled: int, by_hash: Sequence[Row], config: RecallSampleConfig) -> SearchRecall:
     """Of the first `count` clusterings, over pairs that this run compared."""
     fresh = [row for row in by_hash if not row.known]
     sums = [
         (row.sampled, row.pairs, row.found if row.clustering is not None and row.clustering < count else 0)
         for row in fresh
     ]
-    return _of_hashes(sampled, sums, look)
+    return _of_hashes(sampled, sums, config)
 
 
-def _of_hashes(sampled: int, sums: Sequence[tuple[int, int, int]], look: Look, both_kept: int = 0) -> SearchRecall:
+def _of_hashes(
+    sampled: int, sums: Sequence[tuple[int, int, int]], config: RecallSampleConfig, both_kept: int = 0
+) -> SearchRecall:
     """From pairs and found ones of sampled hashes, each hash perhaps in several rows."""
     ranks, pairs, found = np.array(sums, np.int64).reshape(-1, 3).T
     _, place = np.unique(ranks, return_inverse=True)
     of_hash = [np.bincount(place, values).astype(np.int64) for values in (pairs, found)]
-    return SearchRecall.of(sampled, of_hash[0], of_hash[1], look.confidence, both_kept)
+    return SearchRecall.of(sampled, of_hash[0], of_hash[1], config.confidence, both_kept)

@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.commands.label.page.assignment_queue import Desk, Queued
-from jobs.commands.label.page.background_sync import Clerk
+from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued
+from jobs.commands.label.page.background_sync import BackgroundSync
 from jobs.commands.label.page.journal import Answer
 from jobs.commands.label.page.pictures import PagePictures
 
@@ -171,13 +171,13 @@ class LabelPage:
 
     Args:
         spec: What the page says of the category.
-        desk: Hands out pictures and takes answers.
+        assignments: Hands out pictures and takes answers.
         pictures: Has the pictures.
-        clerk: Knows whether the lake can be reached.
+        sync: Knows whether the lake can be reached.
     """
 
-    def __init__(self, spec: Spec, desk: Desk, pictures: PagePictures, clerk: Clerk) -> None:
-        self._spec, self._desk, self._pictures, self._clerk = spec, desk, pictures, clerk
+    def __init__(self, spec: Spec, assignments: AssignmentQueue, pictures: PagePictures, sync: BackgroundSync) -> None:
+        self._spec, self._assignments, self._pictures, self._sync = spec, assignments, pictures, sync
 
     def app(self, access: Access) -> ASGIApp:
         """The application, guarded."""
@@ -204,25 +204,25 @@ class LabelPage:
 
     def _picture(self, request: Request) -> Response:
         image_id = request.path_params["image_id"]
-        wait = _URGENT_SECONDS if self._desk.holds(image_id) else 0.0
+        wait = _URGENT_SECONDS if self._assignments.holds(image_id) else 0.0
         picture = self._pictures.get(image_id, wait)
         if picture is None:
             return PlainTextResponse("no such picture\n", 404)
         return Response(picture.data, media_type=picture.media_type)
 
     def _next(self, asked: _Next) -> Response:
-        handed = self._desk.hand_out(asked.name, asked.holding, asked.count, self._pictures.has)
+        assigned = self._assignments.assign(asked.name, asked.holding, asked.count, self._pictures.has)
         return self._answer(
             asked.name,
-            pictures=[self._shown(one) for one in handed.pictures],
-            lost=handed.lost,
-            loading=handed.loading,
-            elsewhere=handed.elsewhere,
+            pictures=[self._shown(one) for one in assigned.pictures],
+            lost=assigned.lost,
+            loading=assigned.loading,
+            elsewhere=assigned.elsewhere,
         )
 
     def _decide(self, asked: _Decide) -> Response:
         try:
-            known = self._desk.decide(asked.name, asked.image_id, asked.answer)
+            known = self._assignments.decide(asked.name, asked.image_id, asked.answer)
         except OSError as error:
             return _not_saved(error)
         if not known:
@@ -232,13 +232,13 @@ class LabelPage:
 
     def _undo(self, asked: _Undo) -> Response:
         try:
-            back = self._desk.undo(asked.name, asked.image_id)
+            back = self._assignments.undo(asked.name, asked.image_id)
         except OSError as error:
             return _not_saved(error)
         return self._answer(asked.name, picture=self._shown(back) if back else None)
 
     def _leave(self, asked: _Asked) -> Response:
-        self._desk.leave(asked.name)
+        self._assignments.leave(asked.name)
         return JSONResponse({})
 
     def _shown(self, queued: Queued) -> dict[str, Any]:
@@ -249,8 +249,8 @@ class LabelPage:
         return {"image_id": queued.image_id, "origin": queued.origin, "reason": queued.reason, **facts}
 
     def _answer(self, name: str, **more: Any) -> Response:
-        progress = asdict(self._desk.progress(name))
-        return JSONResponse({**more, "progress": progress, "fault": self._clerk.fault})
+        progress = asdict(self._assignments.progress(name))
+        return JSONResponse({**more, "progress": progress, "fault": self._sync.fault})
 
 
 def _posted(kind: type[BaseModel], handle: Callable[[Any], Response]) -> Callable[[Request], Awaitable[Response]]:

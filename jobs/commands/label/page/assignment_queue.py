@@ -1,4 +1,4 @@
-"""Who is handed which picture, and what they said: the state of a label page, without Spark and without the web."""
+"""Who is assigned which picture, and what they said: the state of a label page, without Spark and without the web."""
 
 import hashlib
 import itertools
@@ -36,12 +36,12 @@ class Queued:
 
 @dataclass(frozen=True)
 class Rules:
-    """How pictures are handed out.
+    """How pictures are assigned.
 
     Attributes:
         category: What is labelled.
         lease_seconds: How long a picture stays with a person from whom nothing is heard.
-        overlap: Share of the pictures that everybody is handed, in [0, 1]; all others go to one person each.
+        overlap: Share of the pictures that everybody is assigned, in [0, 1]; all others go to one person each.
         positives_needed: Random positives without which the category cannot be calibrated.
     """
 
@@ -52,7 +52,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Handed:
+class Assigned:
     """What a person is given to look at.
 
     Attributes:
@@ -74,7 +74,7 @@ class LabellingProgress:
 
     Attributes:
         done: Queued pictures that this person answered.
-        left: Queued pictures that this person may still be handed.
+        left: Queued pictures that this person may still be assigned.
         answers: This person's answers on the queue: yes, no, unsure.
         today: This person's answers of today, and how many they give in an hour without pauses (None: too few).
         labels: Labelled images of the category by origin: yes, no.
@@ -92,11 +92,11 @@ class LabellingProgress:
 
 
 @dataclass
-class Desk:
+class AssignmentQueue:
     """The queue of a category and everybody's answers to it; all methods may be called from any thread.
 
     Args:
-        rules: How pictures are handed out.
+        rules: How pictures are assigned.
         record: Writes entries where they survive a crash; called before a decision counts.
         other_labels: Labelled images that are not queued, by origin: yes, no.
         clock: Seconds that never go back.
@@ -138,7 +138,7 @@ class Desk:
         return image_id in self._queue
 
     def wanted(self, ahead: int) -> list[str]:
-        """The images that somebody will be handed next, at most `ahead` for each person."""
+        """The images that somebody will be assigned next, at most `ahead` for each person."""
         with self._lock:
             people = self._people or {""}
             each = [itertools.islice((q.image_id for q in self._open(p)), ahead) for p in sorted(people)]
@@ -146,9 +146,9 @@ class Desk:
 
     # What people do -----------------------------------------------------------------------------------------------
 
-    def hand_out(
+    def assign(
         self, annotator: str, holding: Sequence[str], count: int, ready: Callable[[str], bool] = lambda _: True
-    ) -> Handed:
+    ) -> Assigned:
         """Gives a person pictures beyond those they hold, and renews their lease on these.
 
         Args:
@@ -174,7 +174,7 @@ class Desk:
                     pictures.append(one)
                 self._leases.setdefault(one.image_id, {})[annotator] = until
             elsewhere = sum(1 for _ in self._elsewhere(annotator))
-            return Handed(pictures, [i for i in holding if i not in kept], loading, elsewhere)
+            return Assigned(pictures, [i for i in holding if i not in kept], loading, elsewhere)
 
     def decide(self, annotator: str, image_id: str, answer: Answer) -> bool:
         """Records an answer; the same once more changes nothing, another one takes the place of the first.
@@ -245,7 +245,7 @@ class Desk:
     # Who may see what ---------------------------------------------------------------------------------------------
 
     def _open(self, annotator: str) -> Iterator[Queued]:
-        """What a person may be handed: not answered by them, nor, unless it is shared, anyone else's."""
+        """What a person may be assigned: not answered by them, nor, unless it is shared, anyone else's."""
         now = self.clock()
         for image_id, one in self._queue.items():
             answers = self._answers.get(image_id, {})
@@ -273,7 +273,7 @@ class Desk:
         return any(decision.answer != "unsure" for decision in answers.values())
 
     def _shared(self, image_id: str) -> bool:
-        """Whether everybody is handed the picture: by a hash of its id, so that nobody can choose."""
+        """Whether everybody is assigned the picture: by a hash of its id, so that nobody can choose."""
         if self.rules.overlap in (0, 1):
             return bool(self.rules.overlap)
         share = int.from_bytes(hashlib.sha256(f"overlap {image_id}".encode()).digest()[:8]) / 2**64

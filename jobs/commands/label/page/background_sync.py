@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobs.commands.label.page.assignment_queue import Desk
+from jobs.commands.label.page.assignment_queue import AssignmentQueue
 from jobs.commands.label.page.journal import Journal, JournalEntry, LabelBatch
 from jobs.commands.label.page.pictures import PagePictures
 from jobs.commands.label.page.store import Store
@@ -34,12 +34,12 @@ class Pace:
     ahead: int
 
 
-class Clerk:
+class BackgroundSync:
     """Moves decisions from the journal to the lake and pictures from the lake to memory.
 
     Args:
         store: The lake.
-        desk: Knows which pictures are next.
+        assignments: Knows which pictures are next.
         journal: Where decisions wait.
         pictures: Where pictures wait.
         pace: How often.
@@ -83,32 +83,32 @@ class Clerk:
             self._journal.drop(batch)
         self.added += batch.net
 
-    def look(self, desk: Desk) -> None:
+    def look(self, assignments: AssignmentQueue) -> None:
         """Adds what has been queued since."""
         self._looked = time.monotonic()
         if self._store.changed():
             queued = self._store.queue()
-            desk.add(queued, self._store.decisions(queued))
-            desk.give_up(self._pictures.locate(one.image_id for one in queued))
+            assignments.add(queued, self._store.decisions(queued))
+            assignments.give_up(self._pictures.locate(one.image_id for one in queued))
 
-    def fetch(self, desk: Desk, most: int | None = None) -> None:
+    def fetch(self, assignments: AssignmentQueue, most: int | None = None) -> None:
         """Reads pictures ahead, once less than half of them are there, and those that somebody waits for."""
-        wanted = desk.wanted(self._pace.ahead)
+        wanted = assignments.wanted(self._pace.ahead)
         missing = [i for i in wanted if not self._pictures.has(i)]
         urgent = [i for i in sorted(self._pictures.urgent) if not self._pictures.has(i)]
         if not urgent and len(wanted) - len(missing) >= min(self._pace.ahead // 2, len(wanted)):
             return
-        desk.give_up(self._pictures.fetch([*urgent, *missing][: most or self._pace.ahead]))
+        assignments.give_up(self._pictures.fetch([*urgent, *missing][: most or self._pace.ahead]))
         self._pictures.keep(wanted)
 
-    def fetch_first(self, desk: Desk) -> None:
+    def fetch_first(self, assignments: AssignmentQueue) -> None:
         """Reads the pictures that must be there before the page opens."""
-        self.fetch(desk, _FIRST)
+        self.fetch(assignments, _FIRST)
 
     @contextmanager
-    def working(self, desk: Desk) -> Iterator[None]:
+    def working(self, assignments: AssignmentQueue) -> Iterator[None]:
         """Works in a thread of its own while the body runs; ends with all decisions in the lake."""
-        thread = threading.Thread(target=self._work, args=(desk,), name="label clerk", daemon=True)
+        thread = threading.Thread(target=self._work, args=(assignments,), name="label sync", daemon=True)
         thread.start()
         try:
             yield
@@ -117,14 +117,14 @@ class Clerk:
             thread.join()
             self._commit_last()
 
-    def _work(self, desk: Desk) -> None:
+    def _work(self, assignments: AssignmentQueue) -> None:
         while not self._stop.wait(_TICK_SECONDS):
             try:
                 if self._due():
                     self.commit()
-                self.fetch(desk)
+                self.fetch(assignments)
                 if time.monotonic() - self._looked > _LOOK_SECONDS:
-                    self.look(desk)
+                    self.look(assignments)
                 self.fault = None
             except Exception as error:  # whatever the lake's storage raises: the journal holds the labels meanwhile
                 self._complain(error)

@@ -41,7 +41,7 @@ def test_leaders_have_no_better_match_and_whoever_matches_one_is_settled_by_it(
 ) -> None:
     rows = [picture.hash for picture in pictures()]
     with Scratch(spark, str(tmp_path)) as scratch:
-        found = popular.parted(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered, scratch)
+        found = popular.split_popular(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered, scratch)
         assert found is not None
         pairs = {row.b: (row.a, row.distance) for row in found.found.where("a is not null").collect()}
         rest = {row.rank for row in found.rest.collect()}
@@ -66,7 +66,7 @@ def test_without_a_crowd_nothing_is_parted(spark: SparkSession, tmp_path: Path) 
     rows = [row.tobytes() for row in hashes(200)]
     with Scratch(spark, str(tmp_path)) as scratch:
         for crowd in (CROWD, 1000):
-            assert popular.parted(frame(spark, rows, 2), 200, LIMIT, crowd, False, scratch) is None
+            assert popular.split_popular(frame(spark, rows, 2), 200, LIMIT, crowd, False, scratch) is None
 
 
 def test_who_stays_is_what_plain_greedy_says(lake: Lake) -> None:

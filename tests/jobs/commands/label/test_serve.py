@@ -24,7 +24,7 @@ from rich.console import Console
 
 from jobs.commands.label import serve
 from jobs.commands.label.page.agreement import agreements
-from jobs.commands.label.page.assignment_queue import Desk, Queued, Rules
+from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued, Rules
 from jobs.commands.label.page.journal import Decision, Journal, JournalEntry, LabelBatch
 from jobs.commands.label.page.pictures import for_browser
 from jobs.commands.label.page.store import Store, queue
@@ -102,7 +102,7 @@ def labels_of(lake: Lake, category: str) -> list[tuple[str, bool, str, str]]:
     return [(row.image_id, row.label, row.origin, row.annotator) for row in rows]
 
 
-# The desk -----------------------------------------------------------------------------------------------------------
+# The assignments ----------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -112,11 +112,11 @@ class Clock:
         return self.now
 
 
-def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[Desk, list[JournalEntry]]:
+def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[AssignmentQueue, list[JournalEntry]]:
     written: list[JournalEntry] = []
-    desk = Desk(Rules("boats", 60.0, overlap, 59), written.extend, **more)
-    desk.add([Queued(identity(n), "random", "by chance") for n in range(count)])
-    return desk, written
+    assignments = AssignmentQueue(Rules("boats", 60.0, overlap, 59), written.extend, **more)
+    assignments.add([Queued(identity(n), "random", "by chance") for n in range(count)])
+    return assignments, written
 
 
 def ids(pictures: Any) -> list[int]:
@@ -124,74 +124,74 @@ def ids(pictures: Any) -> list[int]:
 
 
 def test_two_people_are_handed_different_pictures_and_unsure_ones_go_on() -> None:
-    desk, _ = desk_of(10)
+    assignments, _ = desk_of(10)
 
-    ann, bob = desk.hand_out("ann", [], 3), desk.hand_out("bob", [], 20)
-    desk.decide("ann", identity(0), "unsure")
-    desk.decide("ann", identity(1), "yes")
-    more = desk.hand_out("bob", [one.image_id for one in bob.pictures], 20)
+    ann, bob = assignments.assign("ann", [], 3), assignments.assign("bob", [], 20)
+    assignments.decide("ann", identity(0), "unsure")
+    assignments.decide("ann", identity(1), "yes")
+    more = assignments.assign("bob", [one.image_id for one in bob.pictures], 20)
 
     assert (ids(ann.pictures), ids(bob.pictures)) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9])
     assert (bob.elsewhere, ids(more.pictures), more.elsewhere) == (3, [0], 1)
-    assert ids(desk.hand_out("ann", [], 20).pictures) == [2]
+    assert ids(assignments.assign("ann", [], 20).pictures) == [2]
 
 
 def test_a_picture_comes_back_from_who_left_and_from_who_is_silent() -> None:
     clock = Clock()
-    desk, _ = desk_of(2, clock=clock)
-    desk.hand_out("ann", [], 1)
-    desk.hand_out("cy", [], 1)
+    assignments, _ = desk_of(2, clock=clock)
+    assignments.assign("ann", [], 1)
+    assignments.assign("cy", [], 1)
 
-    assert ids(desk.hand_out("bob", [], 5).pictures) == []
-    desk.leave("cy")
-    assert ids(desk.hand_out("bob", [], 5).pictures) == [1]
+    assert ids(assignments.assign("bob", [], 5).pictures) == []
+    assignments.leave("cy")
+    assert ids(assignments.assign("bob", [], 5).pictures) == [1]
     clock.now = 61.0
-    assert ids(desk.hand_out("bob", [identity(1)], 5).pictures) == [0]
-    assert desk.hand_out("ann", [identity(0)], 0).lost == [identity(0)]
+    assert ids(assignments.assign("bob", [identity(1)], 5).pictures) == [0]
+    assert assignments.assign("ann", [identity(0)], 0).lost == [identity(0)]
 
 
 def test_overlap_gives_some_pictures_to_everybody() -> None:
-    desk, _ = desk_of(400, overlap=0.25)
+    assignments, _ = desk_of(400, overlap=0.25)
 
-    ann, bob = (set(ids(desk.hand_out(who, [], 400).pictures)) for who in ("ann", "bob"))
+    ann, bob = (set(ids(assignments.assign(who, [], 400).pictures)) for who in ("ann", "bob"))
 
     assert ann == set(range(400))
     assert 70 < len(bob) < 130
 
 
 def test_a_decision_is_recorded_before_it_counts_and_an_undo_takes_it_back() -> None:
-    desk, written = desk_of(3)
+    assignments, written = desk_of(3)
 
-    assert desk.decide("ann", identity(0), "yes")
-    desk.decide("ann", identity(0), "yes")
-    desk.decide("ann", identity(0), "no")
-    back = desk.undo("ann")
+    assert assignments.decide("ann", identity(0), "yes")
+    assignments.decide("ann", identity(0), "yes")
+    assignments.decide("ann", identity(0), "no")
+    back = assignments.undo("ann")
 
     assert [(e.decision.answer, e.undone) for e in written] == [("yes", 0), ("yes", 1), ("no", 0), ("no", 1)]
     assert back == Queued(identity(0), "random", "by chance")
-    assert desk.undo("ann") is None and desk.undo("bob") is None
-    assert not desk.decide("ann", "unheard of", "yes")
-    assert desk.progress("ann").done == 0
+    assert assignments.undo("ann") is None and assignments.undo("bob") is None
+    assert not assignments.decide("ann", "unheard of", "yes")
+    assert assignments.progress("ann").done == 0
 
 
 def test_a_decision_that_cannot_be_recorded_does_not_count() -> None:
     def full(_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    desk = Desk(Rules("boats", 60.0, 0.0, 59), full)
-    desk.add([Queued(identity(0), "seed", "")])
+    assignments = AssignmentQueue(Rules("boats", 60.0, 0.0, 59), full)
+    assignments.add([Queued(identity(0), "seed", "")])
 
     with pytest.raises(OSError, match="No space"):
-        desk.decide("ann", identity(0), "yes")
-    assert desk.progress("ann").done == 0
+        assignments.decide("ann", identity(0), "yes")
+    assert assignments.progress("ann").done == 0
 
 
 def test_progress_counts_people_labels_and_what_calibration_needs() -> None:
-    desk, _ = desk_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
+    assignments, _ = desk_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
     for number, answer in enumerate(("yes", "no", "unsure")):
-        desk.decide("ann", identity(number), answer)
+        assignments.decide("ann", identity(number), answer)
 
-    found = desk.progress("ann")
+    found = assignments.progress("ann")
 
     assert (found.done, found.left, found.answers) == (3, 2, {"yes": 1, "no": 1, "unsure": 1})
     assert found.labels == {"random": (5, 7), "import": (1, 2)}
@@ -199,11 +199,11 @@ def test_progress_counts_people_labels_and_what_calibration_needs() -> None:
 
 
 def test_a_random_picture_is_asked_for_although_another_strategy_has_its_label() -> None:
-    desk, _ = desk_of(2)
+    assignments, _ = desk_of(2)
     known = [decision(0, "yes", origin="seed"), decision(1, "yes", origin="random")]
-    desk.add([], known)
+    assignments.add([], known)
 
-    assert ids(desk.hand_out("ann", [], 5).pictures) == [0]
+    assert ids(assignments.assign("ann", [], 5).pictures) == [0]
 
 
 def decision(number: int, answer: Any, annotator: str = "bob", **more: Any) -> Decision:

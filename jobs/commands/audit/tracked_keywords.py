@@ -31,7 +31,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Watched:
+class TrackedKeywords:
     """What is resampled.
 
     Attributes:
@@ -76,7 +76,7 @@ def counted_words(rows: DataFrame, listed: Keywords, settings: AuditSettings) ->
     return Words((int(total[0]), int(total[1])), tuple(found["word"]), captions, left)
 
 
-def watched_of(words: Words, listed: Mapping[str, str], settings: AuditSettings) -> Watched:
+def tracked_keywords(words: Words, listed: Mapping[str, str], settings: AuditSettings) -> TrackedKeywords:
     """The listed keywords that may occur, and the frequent words that filtering moved most and beyond doubt.
 
     Args:
@@ -95,7 +95,7 @@ def watched_of(words: Words, listed: Mapping[str, str], settings: AuditSettings)
     watched = known | set(movers)
     others = frequent & np.array([word not in watched for word in words.words], dtype=np.bool_)
     topics = (*(listed[name] for name in kept), *(None for _ in movers))
-    return Watched(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
+    return TrackedKeywords(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
 
 
 def _moved_most(words: Words, doubtless: NDArray[np.bool_], known: set[str]) -> list[str]:
