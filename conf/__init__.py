@@ -1,1 +1,1 @@
-"""Settings only; a package so that they travel in the wheel and in dist/winnow.zip."""
+"""Settings files. This is a package so that the wheel and dist/winnow.zip contain them."""

@@ -1,4 +1,4 @@
-"""The command line: one command for each job."""
+"""The command line: one function for each command."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,14 @@ from rich.console import Group
 from rich.table import Table
 from typer.core import TyperGroup
 
-from jobs.invocation import Found, Invocation, command_with_job, command_without_job, summary_table
+from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job, summary_table
 from jobs.job import Job
 from jobs.runtime.progress import Progress
 from jobs.runtime.version import VERSION
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"winnow {VERSION}")
         raise typer.Exit
 
@@ -33,23 +33,23 @@ app = typer.Typer(
 @app.callback()
 def winnow(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Filter, deduplicate and weigh image-caption data for training image models, on Spark over Delta tables."""
 
 
-label_app = typer.Typer(help="Labels in and out.", no_args_is_help=True)
+label_app = typer.Typer(help="Pick images to label, label them, import and export labels.", no_args_is_help=True)
 app.add_typer(label_app, name="label")
 
 
 class _SearchOrPrompts(TyperGroup):
-    """A group whose command is `search` unless its first word, after options, names another."""
+    """A command group that runs `search` unless the first word after the options names another command."""
 
     _FLAGS = ("--debug", "--help")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts the command's name first, where the group looks for it."""
+        """Moves the name of the command to the front, where the group expects it."""
         place = 0
         while place < len(args) and args[place].startswith("--") and args[place] != "--":
             place += 1 if args[place] in self._FLAGS or "=" in args[place] else 2
@@ -60,7 +60,7 @@ class _SearchOrPrompts(TyperGroup):
 
 regurgitation_app = typer.Typer(
     cls=_SearchOrPrompts,
-    help="Generated images against every image of the lake: GENERATED..., or the word prompts.",
+    help="Find training images that a model reproduces: give GENERATED..., or the command prompts.",
     no_args_is_help=True,
 )
 app.add_typer(regurgitation_app, name="regurgitation")
@@ -70,24 +70,26 @@ SourcesArgument = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--format", metavar="FORMAT", help="folder, webdataset, parquet or delta; guessed when not given."),
+    typer.Option(
+        "--format", metavar="FORMAT", help="folder, webdataset, parquet or delta. Default: guessed from the files."
+    ),
 ]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
-CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="A category of the settings.")]
+CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.")]
 
 
-# Picked images that are shown; all are in the table label_queue.
+# Number of picked images to print; the table label_queue has all of them.
 _SHOWN = 20
 
 
 @command_without_job(app, "generate")
 def generate(
     invocation: Invocation,
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to draw into.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Output folder.")],
     count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 5000,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes; the setting `seed` when not given.")] = None,
-) -> Found:
-    """Draw a picture set with known truth: duplicates, categories, caption bias."""
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: the setting `seed`.")] = None,
+) -> CommandOutput:
+    """Draw pictures whose duplicates, categories and caption bias are known."""
     from jobs.commands.generate import command
 
     settings = invocation.settings()
@@ -95,24 +97,24 @@ def generate(
 
 
 @command_with_job(app, "ingest")
-def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> Found:
-    """Read sources into the tables images and quarantine; what is there already is not added again."""
+def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> CommandOutput:
+    """Read sources into the tables images and quarantine. Skips images that are already in the lake."""
     from jobs.commands import ingest as command
 
     return command.run(job, sources, format_)
 
 
 @command_with_job(app, "fit-encoder")
-def fit_encoder(job: Job) -> Found:
-    """Train the perceptual encoder on the lake's own images and export it to ONNX."""
+def fit_encoder(job: Job) -> CommandOutput:
+    """Train a perceptual encoder on the images of the lake and export it to ONNX."""
     from jobs.commands import fit_encoder as command
 
     return command.run(job)
 
 
 @command_with_job(app, "score")
-def score(job: Job) -> Found:
-    """Decode each image once for its hashes, its embedding and the score of every category."""
+def score(job: Job) -> CommandOutput:
+    """Decode each image once; write its hashes, embedding and score for every category."""
     from jobs.commands import score as command
 
     return command.run(job)
@@ -122,25 +124,25 @@ def score(job: Job) -> Found:
 def label_serve(
     job: Job,
     category: CategoryArgument,
-    host: Annotated[str, typer.Option(help="Address to listen at; any but 127.0.0.1 opens the page to others.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on. Any but 127.0.0.1 lets other machines in.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any that is free.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8765,
     overlap: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the pictures that everybody is handed.")
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of images that everybody labels.")
     ] = 0.0,
-    agree: Annotated[bool, typer.Option("--agree", help="Everybody is handed every picture; as --overlap 1.")] = False,
-    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal of labels is kept.")] = None,
-) -> Found:
-    """Open a web page on this machine to label what `label next` queued; several people may at once."""
+    agree: Annotated[bool, typer.Option("--agree", help="Everybody labels every image, as with --overlap 1.")] = False,
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the journal of labels.")] = None,
+) -> CommandOutput:
+    """Open a web page to label the images that `label next` queued. Several people can label at once."""
     from jobs.commands.label import serve as command
 
     return command.run(job, category, command.ServeOptions(host, port, 1.0 if agree else overlap, state))
 
 
 @command_with_job(label_app, "label import")
-def label_import(job: Job, file: FileArgument) -> Found:
-    """Add the labels of a file: key or image_id, category, import_file, and if known origin, annotator, labelled_at."""
+def label_import(job: Job, file: FileArgument) -> CommandOutput:
+    """Add the labels of a file: key or image_id, category, label, and if known origin, annotator, labelled_at."""
     from jobs.commands.label import import_file as command
 
     return command.import_labels(job, file)
@@ -152,19 +154,21 @@ def label_export(
     file: FileArgument,
     format_: Annotated[
         Literal["labels", "labelstudio"] | None,
-        typer.Option("--format", help="What is written; labelstudio for a .json file, else labels."),
+        typer.Option("--format", help="Default: labelstudio for a .json file, else labels."),
     ] = None,
-    category: Annotated[str | None, typer.Option(help="Of this category only; Label Studio takes one.")] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Export this category only. Label Studio needs exactly one.")
+    ] = None,
     image_url_prefix: Annotated[
-        str | None, typer.Option(metavar="URL", help="Tasks lead to URL + key instead of carrying their pictures.")
+        str | None, typer.Option(metavar="URL", help="Tasks link to URL + key instead of embedding the images.")
     ] = None,
-    picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of pictures in the file, pixels.")] = 640,
-) -> Found:
-    """Write labels to a file; or what is queued, with predictions, as tasks for Label Studio."""
+    picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of embedded images, in pixels.")] = 640,
+) -> CommandOutput:
+    """Write labels to a file, or write the queued images with predictions as tasks for Label Studio."""
     from jobs.commands.label import export_file, label_studio
 
     if format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json")):
-        return label_studio.export_tasks(job, file, category, label_studio.TaskPictures(image_url_prefix, picture))
+        return label_studio.export_tasks(job, file, category, label_studio.TaskImages(image_url_prefix, picture))
     return export_file.export_labels(job, file, category)
 
 
@@ -173,12 +177,13 @@ def label_next(
     job: Job,
     category: CategoryArgument,
     strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
     like: Annotated[
-        list[str] | None, typer.Option("--like", metavar="FILE", help="seed: around this image; repeatable.")
+        list[str] | None,
+        typer.Option("--like", metavar="FILE", help="Example image for the strategy seed; repeatable."),
     ] = None,
-) -> Found:
-    """Pick the images to label next, say why, and queue them."""
+) -> CommandOutput:
+    """Pick the images to label next and queue them, each with the reason."""
     from jobs.commands.label import next as command
 
     picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
@@ -197,10 +202,10 @@ def label_simulate(
     job: Job,
     category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
-    errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the answers that err.")] = 0.0,
-    name: Annotated[str, typer.Option(help="Who labels; another name errs elsewhere.")] = "simulated",
-) -> Found:
-    """Answer what is queued from a known truth, some answers wrong: for trying things out."""
+    errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
+    name: Annotated[str, typer.Option(help="Name of the annotator; another name flips other labels.")] = "simulated",
+) -> CommandOutput:
+    """Label the queued images from a known truth, with errors if you want. For experiments."""
     from jobs.commands.label import simulate as command
     from udfs.labels.simulated_labeller import SimulatedLabeller
 
@@ -209,7 +214,7 @@ def label_simulate(
 
 
 @command_with_job(app, "train", title="train {category}")
-def train(job: Job, category: CategoryArgument) -> Found:
+def train(job: Job, category: CategoryArgument) -> CommandOutput:
     """Train a category's classifier on its labels and export it to ONNX."""
     from jobs.commands import train as command
 
@@ -217,7 +222,7 @@ def train(job: Job, category: CategoryArgument) -> Found:
 
 
 @command_with_job(app, "calibrate")
-def calibrate(job: Job) -> Found:
+def calibrate(job: Job) -> CommandOutput:
     """Set each category's threshold, with a lower bound on recall, from random labels."""
     from jobs.commands import calibrate as command
 
@@ -225,32 +230,32 @@ def calibrate(job: Job) -> Found:
 
 
 @command_with_job(app, "filter")
-def filter_(job: Job) -> Found:
-    """Decide by scores and thresholds which images are kept."""
+def filter_(job: Job) -> CommandOutput:
+    """Decide which images to keep, by scores, thresholds, labels and rules."""
     from jobs.commands.filter import command
 
     return command.run(job)
 
 
 @command_with_job(app, "dedup")
-def dedup(job: Job) -> Found:
-    """Find images that look the same and keep the best of each."""
+def dedup(job: Job) -> CommandOutput:
+    """Find near-duplicates and keep the best image of each group."""
     from jobs.commands.dedup import command
 
     return command.run(job)
 
 
 @command_with_job(app, "weigh")
-def weigh(job: Job) -> Found:
-    """Weigh the kept images so that filtering's bias is undone, and write the curated set."""
+def weigh(job: Job) -> CommandOutput:
+    """Compute importance weights that correct the bias of filtering, and write the curated set."""
     from jobs.commands.weigh import command
 
     return command.run(job)
 
 
 @command_with_job(app, "audit")
-def audit(job: Job) -> Found:
-    """Measure how filtering and weighing moved the keywords of captions."""
+def audit(job: Job) -> CommandOutput:
+    """Measure how filtering and weighing change the frequency of words in captions."""
     from jobs.commands.audit import command
 
     return command.run(job)
@@ -263,12 +268,12 @@ def regurgitation_search(
         list[str],
         typer.Argument(
             metavar="GENERATED...",
-            help="Generated images, as `ingest` takes them; or image files, answered one by one.",
+            help="Generated images in any format that `ingest` reads, or single image files.",
         ),
     ],
     format_: FormatOption = None,
-) -> Found:
-    """Search generated images in the whole lake, and write the table regurgitation and a contact sheet."""
+) -> CommandOutput:
+    """Compare generated images with every image of the lake. Writes the table regurgitation and a contact sheet."""
     from jobs.commands.regurgitation import command
 
     if command.is_question(generated):
@@ -281,9 +286,9 @@ def regurgitation_prompts(
     job: Job,
     count: Annotated[int, typer.Option(min=1, help="Number of captions.")] = 1000,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl; printed as CSV when not given.")
+        str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl file to write. Default: print CSV.")
     ] = None,
-) -> Found:
+) -> CommandOutput:
     """List the captions most worth generating from."""
     from jobs.commands.regurgitation import prompts as command
 
@@ -292,8 +297,8 @@ def regurgitation_prompts(
 
 
 @command_with_job(app, "report")
-def report(job: Job) -> Found:
-    """Write report.html, one file that opens offline."""
+def report(job: Job) -> CommandOutput:
+    """Write report.html, a single file that opens offline."""
     from jobs.commands import report as command
 
     return command.run(job)
@@ -302,12 +307,14 @@ def report(job: Job) -> Found:
 @command_with_job(app, "export")
 def export(
     job: Job,
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URI; empty, or holding this export.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Folder or URI: new, empty, or with an earlier run of this export.")
+    ],
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
     ] = "webdataset",
-) -> Found:
-    """Write the curated set with its weights for training, a dataset card and Croissant metadata."""
+) -> CommandOutput:
+    """Write the curated set with its weights, a dataset card and Croissant metadata."""
     from jobs.commands.export import command
 
     return command.run(job, directory, format_)
@@ -318,9 +325,11 @@ def compare(
     invocation: Invocation,
     first: Annotated[str, typer.Argument(metavar="A", help="Folder or URI of a lake.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Folder or URI of another lake.")],
-    out: Annotated[str | None, typer.Option(metavar="FILE.html", help="Also write a page that opens offline.")] = None,
-) -> Found:
-    """Put the runs of two lakes side by side."""
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE.html", help="Also write an HTML page that opens offline.")
+    ] = None,
+) -> CommandOutput:
+    """Compare two lakes: counts, thresholds, keywords, weights, settings."""
     from jobs.commands import compare as command
 
     with replace(invocation, lake=first).open() as job:
@@ -333,10 +342,10 @@ def run(
     sources: SourcesArgument,
     format_: FormatOption = None,
     labels: Annotated[
-        list[str] | None, typer.Option("--labels", metavar="FILE", help="Labels to import first; repeatable.")
+        list[str] | None, typer.Option("--labels", metavar="FILE", help="Label file to import; repeatable.")
     ] = None,
-) -> Found:
-    """Do it all in order, from sources to report, resuming where it stopped."""
+) -> CommandOutput:
+    """Run all steps in order, from sources to report. Resumes where it stopped."""
     from jobs.commands import run as command
 
     return command.run(job, sources, format_, labels or [])
@@ -345,11 +354,13 @@ def run(
 @command_without_job(app, "demo", lake=None)
 def demo(
     invocation: Invocation,
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder for the pictures and the lake.")] = ".demo",
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Folder for the generated pictures and the lake.")
+    ] = ".demo",
     count: Annotated[int, typer.Option(min=500, help="Number of pictures.")] = 5000,
-    errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Share of the labels that err.")] = 0.0,
-) -> Found:
-    """Run all of Winnow on generated pictures, with their known truth in the place of a person who labels."""
+    errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
+) -> CommandOutput:
+    """Run all of Winnow on generated pictures. Their known truth replaces a person who labels."""
     from jobs.commands import demo as command
 
     lake, conf = str(Path(directory) / "lake"), command.settings_files(invocation.conf)
@@ -358,5 +369,5 @@ def demo(
 
 
 def main() -> None:
-    """The entry point `winnow`."""
+    """Runs the command line `winnow`."""
     app()

@@ -1,4 +1,4 @@
-"""What all commands share: options, the job that is opened, errors as one line, and the result that is shown."""
+"""What all commands share: common options, opening the job, one-line errors, and showing the result."""
 
 import inspect
 import sys
@@ -20,16 +20,16 @@ from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
-# Every other command needs a lake that is there, and makes no folder where an address is mistyped.
+# Every other command needs an existing lake, so that a mistyped address creates no folder.
 _LAKE_MAKERS = ("ingest", "run", "demo")
 
-Found = Summary | RenderableType
-"""What a command shows when it ends: a summary, under the command's title, or text or a table as it is."""
+CommandOutput = Summary | RenderableType
+"""What a command shows when it ends: a summary (printed under the command's title), text or a table."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command as it was called: its full name, and the options that every command takes."""
+    """One call of a command: its full name and the options that every command takes."""
 
     command: str
     lake: str
@@ -37,12 +37,12 @@ class Invocation:
     overrides: list[str] | None
 
     def settings(self) -> Settings:
-        """The settings of the files and the overrides."""
+        """Returns the settings of the files and the overrides."""
         return config.load(self.conf or [], self.overrides or [])
 
     @contextmanager
     def open(self) -> Iterator[Job]:
-        """A job with its session, which ends with it; an error of Spark's becomes a `WinnowError`."""
+        """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
         from jobs.lake.lake import Lake
         from jobs.runtime.session import failure, get_session, runs
 
@@ -56,31 +56,32 @@ class Invocation:
                 job.lake.require_made()
             yield job
         except Exception as error:
-            if isinstance(_cause(error), WinnowError) or (found := failure(error, settings.spark, runs(spark))) is None:
+            if isinstance(_cause(error), WinnowError):
                 raise
-            raise found from error
+            spark_failure = failure(error, settings.spark, runs(spark))
+            if spark_failure is None:
+                raise
+            raise spark_failure from error
         finally:
             if runs(spark):
                 spark.stop()
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Found])
+_Function = TypeVar("_Function", bound=Callable[..., CommandOutput])
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-_LAKE = _parameter(
-    "lake", Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake's Delta tables.")]
-)
+_LAKE = _parameter("lake", Annotated[str, typer.Option("--lake", metavar="URI", help="Folder or URI of the lake.")])
 # A command that does not use `--lake` accepts it, so that a script can give every command the same options.
 _UNUSED_LAKE = _parameter("lake", Annotated[str, typer.Option("--lake", hidden=True)], "")
 _CONF = typer.Option(
-    "--conf", metavar="FILE", help="Settings, a category or a folder of these; repeatable, later ones win."
+    "--conf", metavar="FILE", help="Settings file, category file or folder of categories; repeatable, later ones win."
 )
-_SET = typer.Option("--set", metavar="KEY=VALUE", help="One setting, as section.key=value; repeatable.")
-_DEBUG = typer.Option("--debug", help="Show the traceback of an error.")
+_SET = typer.Option("--set", metavar="KEY=VALUE", help="A single setting, such as dedup.strict=true; repeatable.")
+_DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
     _parameter("set_", Annotated[list[str] | None, _SET], None),
@@ -89,21 +90,21 @@ _SETTINGS = (
 
 
 def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable[[_Function], _Function]:
-    """Makes a function a command: the decorator opens the job, calls the function and shows what it returns.
+    """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
-    The function's first parameter is the job. The other parameters are the command's own arguments and options, to
-    which `--lake`, `--conf`, `--set` and `--debug` are added. The function's docstring is the help. What the function
-    needs of `jobs.commands` it imports itself, so that `--help` is quick.
+    The function's first parameter is the job. The other parameters are the command's own arguments and options; the
+    decorator adds `--lake`, `--conf`, `--set` and `--debug`. The function's docstring is the help. The function itself
+    imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
-        group: Gets the command, under the last word of its name.
-        name: Full name of the command, also in the name of Spark's application.
-        title: Title of the summary, with `{option}` for the value of an own option; the name when empty.
+        group: The Typer group that gets the command, under the last word of its name.
+        name: Full name of the command; also part of the name of the Spark application.
+        title: Title of the summary, with `{option}` for the value of one of the command's options; empty for the name.
     """
 
     def add(function: _Function) -> _Function:
         @wraps(function)
-        def opened(invocation: Invocation, /, **own: Any) -> Found:
+        def opened(invocation: Invocation, /, **own: Any) -> CommandOutput:
             with invocation.open() as job:
                 return function(job, **own)
 
@@ -116,20 +117,20 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
 def command_without_job(
     group: typer.Typer, name: str, title: str = "", lake: inspect.Parameter | None = _UNUSED_LAKE
 ) -> Callable[[_Function], _Function]:
-    """Makes a function a command as `command_with_job` does; the function gets the `Invocation` and opens the job.
+    """Returns a decorator like `command_with_job`, but the function gets the `Invocation` and opens the job itself.
 
     Args:
-        group: Gets the command, under the last word of its name.
+        group: The Typer group that gets the command, under the last word of its name.
         name: Full name of the command.
-        title: Title of the summary, with `{option}` for the value of an own option; the name when empty.
-        lake: The option `--lake`; None where the command has none.
+        title: Title of the summary, with `{option}` for the value of one of the command's options; empty for the name.
+        lake: The option `--lake`; None if the command has none.
     """
 
     def add(function: _Function) -> _Function:
         def callback(*, conf: Any, set_: Any, debug: bool, lake: str = "", **own: Any) -> None:
             with _one_line_errors(debug):
-                found = function(Invocation(name, lake, conf, set_), **own)
-            _show((title or name).format(**own), found)
+                output = function(Invocation(name, lake, conf, set_), **own)
+            _show((title or name).format(**own), output)
 
         _, *own = inspect.signature(function).parameters.values()
         parameters = [*([lake] if lake else []), *own, *_SETTINGS]
@@ -149,46 +150,46 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 
 @contextmanager
 def _one_line_errors(debug: bool) -> Iterator[None]:
-    """Prints an error that a user can correct as one line, with exit status 1; `debug` leaves every error as it is."""
+    """Prints an error that a user can correct as one line and exits with status 1; `debug` lets every error through."""
     console = Console(file=sys.stderr)
     try:
         yield
     except KeyboardInterrupt:
-        console.print("[red]stopped[/]: what was committed stays; run the same command again to go on")
+        console.print("[red]stopped[/]: committed results are kept; run the same command again to continue")
         raise typer.Exit(130) from None
     except Exception as error:
-        meant = _cause(error)
-        if debug or not isinstance(meant, WinnowError | OSError):
+        cause = _cause(error)
+        if debug or not isinstance(cause, WinnowError | OSError):
             raise
-        console.print(f"error: {_line(meant)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"error: {_line(cause)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error that was meant, where another wraps it."""
+    """Returns the first `WinnowError` in the chain of causes, else the innermost cause."""
     while not isinstance(error, WinnowError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _line(error: BaseException) -> str:
-    """An error as one line: the system's with the file's name first, and how to find out more."""
+    """Returns an error as one line; an error of the operating system starts with the file's name."""
     if not isinstance(error, OSError):
         return str(error)
-    said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return f"{said} (`--debug` shows where)"
+    text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{text} (`--debug` shows where)"
 
 
-def _show(title: str, found: Found) -> None:
-    if isinstance(found, str):
-        # The text may be a file's: it has no markup, and its lines stay whole.
-        Console().print(found, markup=False, highlight=False, soft_wrap=True, end="")
+def _show(title: str, output: CommandOutput) -> None:
+    if isinstance(output, str):
+        # The text may be the content of a file: print no markup and do not wrap lines.
+        Console().print(output, markup=False, highlight=False, soft_wrap=True, end="")
     else:
-        Console().print(summary_table(title, found) if isinstance(found, dict) else found)
+        Console().print(summary_table(title, output) if isinstance(output, dict) else output)
 
 
 def summary_table(title: str, summary: Summary) -> Table:
-    """The table of what a command did: a row for each name and its value."""
+    """Returns the table that ends a command: a row for each name and its value."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     for name, value in summary.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))

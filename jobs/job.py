@@ -1,4 +1,4 @@
-"""What every command is given: the lake, the settings and the progress display."""
+"""What every command gets: the lake, the settings and the progress display."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 
 Summary = dict[str, int | float | str]
-"""What a command did, by name, for the table that ends it: counts, shares and addresses."""
+"""The result of a command by name, for the table that ends it: counts, shares and addresses."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One command at work.
+    """One run of a command.
 
     Attributes:
-        lake: Where tables are read and written.
+        lake: The lake whose tables the command reads and writes.
         settings: All settings.
-        progress: Shows long work; `with job.progress.step("text"):` around each Spark action.
+        progress: The progress display; put `with job.progress.step("text"):` around each Spark action.
     """
 
     lake: Lake
@@ -26,13 +26,14 @@ class Job:
     progress: Progress
 
     def up_to_date(self, made: Recipe | None) -> Summary | None:
-        """Says that there is nothing to do, and returns what the command found when it did it; None where there is.
+        """Reports that there is nothing to do and returns the earlier result; None if there is work to do.
 
         Args:
-            made: How what the command makes was made by the recipe that it would follow now; None where it was not.
+            made: The recipe of the existing output if it matches the recipe that the command would follow now; else
+                None.
         """
         if made is None:
             return None
-        of = f" {made.settings['category']}" if "category" in made.settings else ""
-        self.progress.note(f"{made.command}{of}: up to date")
+        category = f" {made.settings['category']}" if "category" in made.settings else ""
+        self.progress.note(f"{made.command}{category}: up to date")
         return dict(made.result)

@@ -1,4 +1,4 @@
-"""Which encoder and which classifiers the settings and the lake name, loaded and checked."""
+"""The encoder and the classifiers that the settings and the lake name, loaded and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,34 +26,34 @@ class ImageClassifier:
 
     @property
     def digest(self) -> str:
-        """The name by which tables know it."""
+        """Returns the digest that names the model in tables."""
         return self.model.digest(self.data)
 
 
 def current_encoder(job: Job) -> Encoder:
-    """The encoder that the settings name or describe, loaded and checked.
+    """Returns the encoder that the settings name or describe, loaded and checked.
 
     Raises:
-        ModelError: It is no encoder.
+        ModelError: The file is not a valid encoder.
     """
     data = _encoder_file(job)
     score, choice = job.settings.score, job.settings.encoder.model
-    described = None if isinstance(choice, str) else choice
-    return Encoder.load(data, score.threads, tuple(score.providers), score.batch, described)
+    description = None if isinstance(choice, str) else choice
+    return Encoder.load(data, score.threads, tuple(score.providers), score.batch, description)
 
 
 def distribute_encoder(job: Job) -> str | ImageInput:
-    """Sends the encoder's file to the workers: its name there, or its description with that name as its path."""
+    """Sends the encoder's file to the workers; returns its name there, or its description with that name as path."""
     data, choice = _encoder_file(job), job.settings.encoder.model
     name = distribute_model(job.lake.spark, data)
     return name if isinstance(choice, str) else replace(choice, path=name)
 
 
 def decode_pass_of(job: Job, classifiers: Sequence[ImageClassifier]) -> Scoring:
-    """The decode pass with the encoder and image classifiers in use, their files sent to the workers."""
+    """Returns the decode pass with the current encoder and image classifiers; sends their files to the workers."""
     encoder_file, settings = distribute_encoder(job), job.settings.score
-    own = tuple(replace(one.model, path=distribute_model(job.lake.spark, one.data)) for one in classifiers)
-    return Scoring(encoder_file, own, settings.batch, settings.threads, tuple(settings.providers))
+    models = tuple(replace(one.model, path=distribute_model(job.lake.spark, one.data)) for one in classifiers)
+    return Scoring(encoder_file, models, settings.batch, settings.threads, tuple(settings.providers))
 
 
 def _encoder_file(job: Job) -> bytes:
@@ -67,51 +67,52 @@ def _encoder_file(job: Job) -> bytes:
 
 
 def image_classifiers(job: Job) -> list[ImageClassifier]:
-    """The categories' own image models, each checked with one picture.
+    """Returns the image models of the categories, each tested on an example input.
 
     Raises:
-        ModelError: A file is missing or is not what the settings say.
+        ModelError: A file is missing or does not match its description in the settings.
     """
-    found = []
+    classifiers = []
     for category, settings in job.settings.categories.items():
         if settings.model is not None:
             data = onnx_session.read(settings.model.path)
             score = job.settings.score
             session = onnx_session.start(data, score.threads, score.providers, settings.model.path)
             classifier.check(session, settings.model)
-            found.append(ImageClassifier(category, settings.model, data))
-    return found
+            classifiers.append(ImageClassifier(category, settings.model, data))
+    return classifiers
 
 
 def category_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """The trained heads of the categories that have one.
+    """Returns the trained heads of all categories that have one.
 
     Raises:
-        ModelError: One is no head, or was trained on another encoder.
+        ModelError: A file is not a valid head, or was trained on another encoder.
     """
-    return {category: _head(job, category, current) for category in _with_head(job)}
+    return {category: _head(job, category, current) for category in _trained_categories(job)}
 
 
-def fitting_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """The heads that read the current encoder; `train` makes the others anew, from the signals that are stored here."""
+def compatible_heads(job: Job, current: Encoder) -> dict[str, Head]:
+    """Returns the heads that were trained on the current encoder; warns of the others, which need `train` again."""
     heads = {}
-    for category in _with_head(job):
+    for category in _trained_categories(job):
         try:
             heads[category] = _head(job, category, current)
         except OtherEncoderError:
             job.progress.note(
-                f"score: the head of {category} is for another encoder: `winnow train {category}`, then score again"
+                f"score: the head of {category} is for another encoder: run `winnow train {category}`, "
+                "then `winnow score` again"
             )
     return heads
 
 
-def headed(job: Job) -> list[str]:
-    """The categories that are scored by a head, which Winnow trains."""
+def head_categories(job: Job) -> list[str]:
+    """Returns the categories that a head of Winnow scores, not an image model of the user."""
     return [name for name, category in job.settings.categories.items() if category.model is None]
 
 
-def _with_head(job: Job) -> list[str]:
-    return [category for category in headed(job) if job.lake.has_file(HEAD.format(category))]
+def _trained_categories(job: Job) -> list[str]:
+    return [category for category in head_categories(job) if job.lake.has_file(HEAD.format(category))]
 
 
 def _head(job: Job, category: str, current: Encoder) -> Head:
@@ -119,15 +120,17 @@ def _head(job: Job, category: str, current: Encoder) -> Head:
 
 
 def current_models(job: Job) -> dict[str, str]:
-    """The digest of each category's classifier.
+    """Returns the digest of the current classifier of each category.
 
     Raises:
         WinnowError: A category has neither an image model nor a trained head.
     """
-    digests = {found.category: found.digest for found in image_classifiers(job)}
+    digests = {one.category: one.digest for one in image_classifiers(job)}
     digests |= {category: head.digest for category, head in category_heads(job, current_encoder(job)).items()}
     untrained = sorted(set(job.settings.categories) - set(digests))
     if untrained:
-        what = ", ".join(untrained)
-        raise WinnowError(f"no classifier for {what}: import labels and run `winnow train`, or set its model")
+        names, name = ", ".join(untrained), untrained[0]
+        raise WinnowError(
+            f"no classifier for {names}: import labels and run `winnow train {name}`, or set categories.{name}.model"
+        )
     return digests

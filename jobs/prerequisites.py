@@ -1,4 +1,4 @@
-"""What a command needs of the commands before it; each check names the command to run."""
+"""Checks that the commands before have done their work; each message names the command to run."""
 
 from collections.abc import Iterable
 
@@ -13,26 +13,26 @@ from jobs.scoring.gaps import undecodable
 from models.errors import WinnowError
 
 EVERY_FILTER = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS)
-"""What every filtering reads."""
+"""Tables that every run of `filter` reads."""
 
 CATEGORY_FILTER = (tables.SCORES, tables.THRESHOLDS)
-"""What filtering by categories reads besides."""
+"""Tables that filtering by categories reads in addition."""
 
 
 def require_verdicts(now: Snapshot) -> None:
-    """Makes sure that all images were judged by what is known of them; labels may have come since, as people give them.
+    """Checks that the verdicts are up to date; only labels may be newer, because people add them all the time.
 
     Raises:
-        WinnowError: Images, scores or thresholds are newer than the verdicts.
+        WinnowError: Images, signals, scores or thresholds are newer than the verdicts.
     """
     now.require_current(tables.VERDICTS, *EVERY_FILTER, *CATEGORY_FILTER)
 
 
 def require_kept(lake: Lake) -> None:
-    """Makes sure that the filter left an image: without one there is nothing to weigh, to audit or to export.
+    """Checks that the filter kept at least one image; else there is nothing to weigh, audit or export.
 
     Raises:
-        WinnowError: The lake holds no image, or all are filtered; the message says by what.
+        WinnowError: The lake holds no image, or all are filtered; the message names the reasons.
     """
     if not lake.exists(tables.IMAGES):
         return
@@ -40,54 +40,53 @@ def require_kept(lake: Lake) -> None:
     verdicts = lake.read(tables.VERDICTS)
     if verdicts.isEmpty() or not verdicts.where("kept").isEmpty():
         return
-    found = filtered_by(verdicts)
-    why = ", ".join(f"{name} {count:,}" for name, count in found.items())
+    reasons = filtered_by(verdicts)
+    why = ", ".join(f"{name} {count:,}" for name, count in reasons.items())
     raise WinnowError(
-        f"{lake.uri}: the filter removed every image ({why}), so nothing is kept: {_remedy(lake, found)}, then run "
+        f"{lake.uri}: the filter removed every image ({why}): {_remedy(lake, reasons)}, then run "
         "`winnow filter`, `winnow dedup` and `winnow weigh`"
     )
 
 
-def _remedy(lake: Lake, found: Iterable[str]) -> str:
-    """Which settings to change, by what removed the images."""
+def _remedy(lake: Lake, reasons: Iterable[str]) -> str:
+    """Returns which settings to change, given the names of what removed the images."""
     recipe = lake.snapshot().recipe(tables.VERDICTS)
     rules, models = (recipe.settings.get(name, {}) if recipe else {} for name in ("rules", "models"))
-    parts = [f"change filter.rules.{name}" for name in found if name in rules]
+    parts = [f"change filter.rules.{name}" for name in reasons if name in rules]
     parts += [
         f"lower categories.{name}.recall and run `winnow calibrate`, or correct the labels of {name}"
-        for name in found
+        for name in reasons
         if name in models
     ]
     return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"
 
 
 def require_images(lake: Lake) -> None:
-    """Makes sure that a lake that was ingested holds an image: without one no command has anything to do.
+    """Checks that a lake holds at least one image once sources were ingested.
 
     Raises:
-        WinnowError: It holds none; the message says what became of the rows that were read.
+        WinnowError: It holds none; the message says what happened to the rows that were read.
     """
     if not lake.exists(tables.IMAGES) or not lake.read(tables.IMAGES).isEmpty():
         return
     faults = lake.read(tables.QUARANTINE).groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(3)
-    found = ", ".join(f"{row['reason']} {row['count']:,}" for row in faults.collect())
-    why = f"every row that was read is in the table quarantine ({found})" if found else "its sources hold no row"
+    reasons = ", ".join(f"{row['reason']} {row['count']:,}" for row in faults.collect())
+    why = f"every row that was read is in the table quarantine ({reasons})" if reasons else "its sources hold no row"
     raise WinnowError(
-        f"{lake.uri} holds no image, since {why}: run `winnow run SOURCE --lake {lake.uri}` with images that can be "
-        "read"
+        f"{lake.uri} holds no image, because {why}: run `winnow run SOURCE --lake {lake.uri}` with readable images"
     )
 
 
 def require_signals(job: Job, encoder: str, found: int) -> None:
-    """Makes sure that every image which can be decoded has a signal.
+    """Checks that every image that can be decoded has signals.
 
     Args:
-        job: The command at work.
-        encoder: Digest of the encoder in use.
-        found: Images that have one. Where these are all, nothing more is looked at.
+        job: The running command.
+        encoder: Digest of the current encoder.
+        found: Number of images that have signals. If these are all images, the check reads nothing more.
 
     Raises:
-        WinnowError: Some have none, so that they would not be compared with the others.
+        WinnowError: Some images have no signals, so they would not be compared with the others.
     """
     images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
     total = images.count()

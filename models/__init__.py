@@ -1,1 +1,1 @@
-"""Numpy and ONNX Runtime: images decoded, models run, thresholds and probes reckoned. No Spark."""
+"""Decodes images, runs and trains models, and computes statistics, with numpy and ONNX Runtime. No Spark."""

@@ -1,24 +1,24 @@
-"""The one exception that Winnow raises on purpose: a message for the user, on one line."""
+"""The errors that Winnow raises with a message for the user, on one line."""
 
 
 class WinnowError(Exception):
-    """What was found, what was expected and what to do, for the person who typed the command.
+    """An error for the user: what was found, what was expected and what to do.
 
-    The command line prints the message alone and exits with status 1; `--debug` adds the traceback.
+    The command line prints only the message and exits with status 1. `--debug` adds the traceback.
     """
 
 
 class SettingsError(WinnowError):
-    """One or more settings that cannot be used; all faults are gathered before it is raised."""
+    """One or more wrong settings. The message lists all of them."""
 
 
 class ModelError(WinnowError):
-    """An ONNX model that cannot be used as it is described."""
+    """An ONNX model that does not fit its description."""
 
 
 class OtherEncoderError(ModelError):
-    """A head that was trained on the embeddings of another encoder than the one in use."""
+    """A head that was trained on the embeddings of another encoder."""
 
 
 class LostRowsError(WinnowError):
-    """A job whose counts do not add up: rows were lost or invented."""
+    """A job whose counts do not add up, so that rows were lost or duplicated."""

@@ -1,17 +1,17 @@
-"""Packs conf, jobs, models, udfs and winnow for `spark-submit --py-files`; the same files give the same bytes."""
+"""Packs conf, jobs, models, udfs and winnow for `spark-submit --py-files`; same files, same bytes."""
 
 import sys
 import zipfile
 from pathlib import Path
 
-ROOMS = ("conf", "jobs", "models", "udfs", "winnow")
+PACKAGES = ("conf", "jobs", "models", "udfs", "winnow")
 
 
 def main(target: str) -> None:
-    """Writes the zip."""
+    """Writes the zip file `target`."""
     root = Path(__file__).resolve().parent.parent
     files = sorted(
-        f for room in ROOMS for f in (root / room).rglob("*") if f.is_file() and "__pycache__" not in f.parts
+        f for package in PACKAGES for f in (root / package).rglob("*") if f.is_file() and "__pycache__" not in f.parts
     )
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:

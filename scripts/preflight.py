@@ -1,4 +1,4 @@
-"""Says in one line what is missing on this machine, before anything is installed. Runs on any Python 3."""
+"""Prints in one line what this machine lacks, before anything is installed. Runs on any Python 3."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ MEMORY_GB = 6
 
 
 def fault():
-    """The first thing that is missing, or None."""
+    """Returns the first thing that is missing, or None."""
     if sys.version_info < (3, 11):
         found = ".".join(map(str, sys.version_info[:2]))
         return f"found Python {found} ({sys.executable}), but Winnow needs 3.11 or newer: make PYTHON=python3.12 ..."
@@ -17,23 +17,23 @@ def fault():
 
 
 def java_fault():
-    """What is wrong with Java, or None."""
+    """Returns what is wrong with Java, or None."""
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")
-    todo = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    hint = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
     if not java or not os.access(java, os.X_OK):
-        return f"no Java found{' in JAVA_HOME=' + home if home else ' on PATH'}. {todo}"
-    answer = subprocess.run(
+        return f"no Java found{' in JAVA_HOME=' + home if home else ' on PATH'}. {hint}"
+    process = subprocess.run(
         [java, "-XshowSettings:properties", "-version"], stderr=subprocess.PIPE, text=True, check=False
     )
     lines = [
-        line.split("=")[1].strip() for line in answer.stderr.splitlines() if "java.specification.version =" in line
+        line.split("=")[1].strip() for line in process.stderr.splitlines() if "java.specification.version =" in line
     ]
-    return None if lines and lines[0] in ("17", "21") else f"found Java {lines[0] if lines else '?'} at {java}. {todo}"
+    return None if lines and lines[0] in ("17", "21") else f"found Java {lines[0] if lines else '?'} at {java}. {hint}"
 
 
 def memory_fault():
-    """What is wrong with the memory, or None; not asked where the system does not say."""
+    """Returns what is wrong with the memory, or None; None also if the system does not say its size."""
     if not os.path.exists("/proc/meminfo"):
         return None
     with open("/proc/meminfo") as lines:
@@ -44,7 +44,7 @@ def memory_fault():
 
 
 if __name__ == "__main__":
-    found = fault()
-    if found:
-        print(f"winnow: {found}", file=sys.stderr)
+    missing = fault()
+    if missing:
+        print(f"winnow: {missing}", file=sys.stderr)
         sys.exit(1)

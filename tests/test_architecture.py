@@ -1,4 +1,4 @@
-"""The arrows between the rooms, read off the imports."""
+"""Checks the imports between packages."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOPS = ("models", "udfs", "jobs", "winnow")
 
-FLOORS = (
+LAYERS = (
     ("conf", "models"),
     ("models.images", "models.stats"),
     ("models.inference",),
@@ -32,14 +32,14 @@ FLOORS = (
     ("jobs.cli",),
     ("jobs.__main__",),
 )
-"""Rooms from the ground up. A room imports itself and rooms of floors below its own."""
+"""Packages from the lowest layer up. A package imports itself and packages of lower layers."""
 
-KNOW_DELTA = ("jobs/lake/lake.py", "jobs/lake/log.py", "jobs/sources/find.py")
+DELTA_FILES = ("jobs/lake/lake.py", "jobs/lake/log.py", "jobs/sources/find.py")
 
-# They run other commands. Any other command knows none but itself.
-CONDUCTORS = ("jobs.commands.run", "jobs.commands.compare", "jobs.commands.demo")
+# These commands run other commands. All others import no other command.
+ORCHESTRATORS = ("jobs.commands.run", "jobs.commands.compare", "jobs.commands.demo")
 
-ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+PACKAGES = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
 
 
@@ -50,21 +50,21 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path) for path in FILES}
 
 
-def room_of(module: str) -> str:
-    """The smallest room that a module lies in; a command that is not listed is a room of its own on one floor."""
+def package_of(module: str) -> str:
+    """Returns the smallest listed package of a module; a command that is not listed is a package of its own."""
     parts = module.split(".")
-    named = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
-    room = next(name for name in named if name in ROOMS)
-    is_command = room == "jobs.commands" and len(parts) > 2
-    return ".".join(parts[:3]) if is_command else room
+    parents = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+    package = next(name for name in parents if name in PACKAGES)
+    is_command = package == "jobs.commands" and len(parts) > 2
+    return ".".join(parts[:3]) if is_command else package
 
 
-def floor_of(room: str) -> int:
-    return ROOMS.get(room, ROOMS["jobs.commands"])
+def layer_of(package: str) -> int:
+    return PACKAGES.get(package, PACKAGES["jobs.commands"])
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Each module that a file imports, and whether it is imported as the file loads."""
+    """Yields each module that a file imports, and whether the import runs when the file is loaded."""
     tree = ast.parse(path.read_text())
     at_load = {id(node) for node in tree.body}
     for node in ast.walk(tree):
@@ -79,41 +79,41 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down_and_torch_stays_in_its_room(path: Path) -> None:
-    relative, own = path.relative_to(ROOT), room_of(module_of(path))
+def test_packages_import_only_lower_layers_and_only_training_imports_torch(path: Path) -> None:
+    relative, own = path.relative_to(ROOT), package_of(module_of(path))
     for name, at_load in imports(path):
         top = name.split(".")[0]
         if top in (*TOPS, "conf"):
-            other = room_of(name)
-            assert other == own or floor_of(other) < floor_of(own), f"{relative} ({own}) imports {name} ({other})"
+            other = package_of(name)
+            assert other == own or layer_of(other) < layer_of(own), f"{relative} ({own}) imports {name} ({other})"
         if top in ("torch", "onnx", "onnxscript"):
             assert own == "models.training", f"{relative} imports {name}"
         if name.startswith("models.training") and own != "models.training":
-            assert not at_load, f"{relative} needs torch as soon as it is imported, not only when it trains"
+            assert not at_load, f"{relative} imports torch when it is loaded: import it in the function that trains"
 
 
-def test_a_command_knows_no_other_command() -> None:
+def test_a_command_imports_no_other_command() -> None:
     for path in FILES:
-        own = room_of(module_of(path))
-        if not own.startswith("jobs.commands.") or own in CONDUCTORS:
+        own = package_of(module_of(path))
+        if not own.startswith("jobs.commands.") or own in ORCHESTRATORS:
             continue
-        others = {room_of(name) for name, _ in imports(path) if name.startswith("jobs.commands.")} - {own}
+        others = {package_of(name) for name, _ in imports(path) if name.startswith("jobs.commands.")} - {own}
         assert not others, f"{path.relative_to(ROOT)} imports {sorted(others)}"
 
 
-def test_every_module_of_jobs_lies_in_a_room() -> None:
+def test_every_module_of_jobs_is_in_a_package() -> None:
     flat = {path.stem for path in (ROOT / "jobs").glob("*.py")}
     assert flat == {"__init__", "__main__", "cli", "invocation", "job", "models_in_use", "prerequisites"}
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: str(path.name))
-def test_no_room_has_more_files_than_one_looks_through(folder: Path) -> None:
+def test_no_folder_has_too_many_files(folder: Path) -> None:
     assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= 13
 
 
-def test_only_the_lake_knows_its_tables_and_only_the_session_builds_one() -> None:
+def test_only_the_lake_uses_delta_and_only_one_module_builds_a_session() -> None:
     for path in FILES:
         text, name = path.read_text(), str(path.relative_to(ROOT))
-        # A user's own Delta table is a source like any other.
-        assert "DeltaTable" not in text or name in KNOW_DELTA, name
+        # jobs/sources/find.py is listed because a user's own Delta table can be a source.
+        assert "DeltaTable" not in text or name in DELTA_FILES, name
         assert "SparkSession.builder" not in text or name == "jobs/runtime/session.py", name

@@ -1,7 +1,7 @@
-"""Vectorised kernels, and their pandas UDFs for the jobs and for a user's own Spark code.
+"""Vectorised kernels, and their pandas UDFs for the jobs and for your own Spark code.
 
 `pdq(image)`, `classify(model)(image or embedding)`, `hamming(a, b)` and `minhash_bands(hash, bands, rows)` work in any
-DataFrame or, registered with `spark.udf.register`, in SQL.
+DataFrame and, if you register them with `spark.udf.register`, in SQL.
 """
 
 from udfs.hashes.hamming import hamming

@@ -1,4 +1,4 @@
-"""What a user's own Spark code may import from Winnow.
+"""The public API of Winnow for your own Spark code.
 
 Lakes:
 
@@ -7,37 +7,37 @@ Lakes:
 | `open_lake` | opens a lake to read its tables as Spark or pandas frames |
 | `LakeReader` | what `open_lake` returns |
 
-Kernels, which work in any DataFrame and, registered with `spark.udf.register`, in SQL:
+Kernels, which work in any DataFrame and, if you register them with `spark.udf.register`, in SQL:
 
 | name | is |
 |---|---|
-| `pdq` | pandas UDF: the PDQ hash and its quality, of encoded images |
-| `classify` | makes a pandas UDF that scores images or embeddings by an ONNX classifier |
+| `pdq` | pandas UDF: the PDQ hash of encoded images, with its quality |
+| `classify` | returns a pandas UDF that scores images or embeddings with an ONNX classifier |
 | `ImageModel` | describes an ONNX image classifier for `classify` |
-| `hamming` | pandas UDF: the bits in which two 256-bit hashes differ |
-| `minhash_bands` | a column of band keys of 256-bit hashes: two hashes that share one are a candidate pair |
+| `hamming` | pandas UDF: the number of bits in which two 256-bit hashes differ |
+| `minhash_bands` | a column of band keys of 256-bit hashes: two hashes with a common key are a candidate pair |
 
-The mitigations as functions on DataFrames, which read and write no table:
-
-| name | is |
-|---|---|
-| `near_duplicates` | finds near-duplicates, and which image of each stays |
-| `NearDuplicateConfig` | its settings, by `NearDuplicateConfig.with_defaults(rule, ...)` |
-| `Rule` | what counts as a near-duplicate: which hash, how many bits |
-| `importance_weights` | weights of the kept images that undo the bias of filtering |
-| `WeighingConfig` | its settings, by `WeighingConfig.with_defaults(...)` |
-| `keyword_shift` | how filtering moved the keywords of captions, and how far weights move them back |
-| `KeywordShiftConfig` | its settings, by `KeywordShiftConfig.with_defaults(...)` |
-| `Scratch` | where such a function keeps what it reads twice |
-
-Everywhere:
+The mitigations as functions on DataFrames. They read and write no tables:
 
 | name | is |
 |---|---|
-| `WinnowError` | the error that Winnow raises on purpose, with a message for the user |
+| `near_duplicates` | finds near-duplicates, and chooses the image to keep |
+| `NearDuplicateConfig` | its settings: `NearDuplicateConfig.with_defaults(rule, ...)` |
+| `Rule` | the rule for near-duplicates: which hash, how many bits |
+| `importance_weights` | weights for the kept images that correct the bias of filtering |
+| `WeighingConfig` | its settings: `WeighingConfig.with_defaults(...)` |
+| `keyword_shift` | how filtering changed the frequency of keywords in captions, and how well weights correct it |
+| `KeywordShiftConfig` | its settings: `KeywordShiftConfig.with_defaults(...)` |
+| `Scratch` | a folder for the intermediate results of such a function |
+
+Other names:
+
+| name | is |
+|---|---|
+| `WinnowError` | the error that Winnow raises with a message for the user |
 | `__version__` | the version of Winnow, such as `0.1.0` |
 
-These names stay, as do those of `udfs`. Every other module may change with any version. The import starts no Spark
+These names and those of `udfs` are stable. Every other module may change with any version. The import starts no Spark
 session and does not need torch.
 """
 
@@ -54,7 +54,7 @@ from udfs import classify, hamming, minhash_bands, pdq
 
 __version__ = VERSION
 
-# Each name has a row in a table above; a test compares them.
+# Each name has a row in a table above. A test compares them.
 __all__ = [
     "ImageModel",
     "KeywordShiftConfig",

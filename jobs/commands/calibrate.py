@@ -1,4 +1,4 @@
-"""`calibrate`: random labels and scores become a threshold for each category, with a lower bound on its recall."""
+"""`calibrate`: sets a threshold for each category from random labels and scores, with a lower bound on its recall."""
 
 import math
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
-from jobs.runtime import config
+from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError
 from models.stats import thresholds
 from models.stats.thresholds import Calibration, Target
 
-# Scores of labels are sorted in one process. Of more random labels a random part does, and the bound stays exact.
+# One process sorts the scores of labels. With more random labels it uses a random subset: the bound stays exact.
 _MOST_LABELS = 1_000_000
 
 _LEAST_SHOWN = 3
@@ -34,14 +34,14 @@ _RANDOM = "`winnow label next --strategy random`"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What calibrating one category came to.
+    """The result of calibrating one category.
 
     Attributes:
-        calibration: Its threshold; none where labels are missing.
-        lack: What is missing, as a sentence; none where it was calibrated.
-        least: The random positives that score least, on which the threshold rests: image_id and score.
-        unsettled: How many random images nobody could label.
-        gaps: Why the sample is no random sample of the lake, as `random_sample.gaps` says it.
+        calibration: The threshold; None if labels are missing.
+        lack: What is missing, as a sentence; None if the category was calibrated.
+        least: The random positives with the lowest scores, which determine the threshold: image_id and score.
+        unsettled: Number of random images that were answered unsure and have no label.
+        gaps: Why the sample is not a random sample of the lake, from `random_sample.gaps`.
     """
 
     calibration: Calibration | None = None
@@ -53,12 +53,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ScoredLabels:
-    """The random sample of a category as it was answered, with the scores of its images.
+    """The random sample of a category with its labels and scores.
 
     Attributes:
         image_ids: str of shape (n,).
-        positive: bool of shape (n,).
-        unsettled: bool of shape (n,): nobody could label it; it is not `positive` then.
+        positive: bool of shape (n,): labelled positive.
+        unsettled: bool of shape (n,): answered unsure and without a label; never `positive`.
         scores: float64 of shape (n,).
     """
 
@@ -69,26 +69,26 @@ class ScoredLabels:
 
     @property
     def negative(self) -> NDArray[np.bool_]:
-        """Which are labelled and not positive: bool of shape (n,)."""
+        """Returns which images are labelled negative: bool of shape (n,)."""
         return ~self.positive & ~self.unsettled
 
     def least(self, which: NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
-        """Of some images the few that score least, first the lowest: image_id and score."""
+        """Returns image_id and score of the lowest scores among the images that `which` marks, the lowest first."""
         order = np.lexsort((self.image_ids, self.scores))
         lowest = order[which[order]][:_LEAST_SHOWN]
         return tuple((str(self.image_ids[i]), float(self.scores[i])) for i in lowest)
 
 
 def run(job: Job) -> Summary:
-    """Writes the table thresholds: one row for each category that its random labels suffice for.
+    """Writes the table thresholds: one row for each category with enough random labels.
 
     Raises:
-        WinnowError: A category has too few random labels (the others have been written), or labelled images have not
-            been scored by the present model.
+        WinnowError: A category has too few random labels (thresholds of the others are written), or labelled images
+            have no score by the current model.
     """
     categories = job.settings.categories
     if not categories:
-        job.progress.note("calibrate: no category is configured, there is nothing to calibrate")
+        job.progress.note("calibrate: the settings have no category, so there is nothing to calibrate")
         return {}
     job.lake.require(tables.LABELS)
     models = current_models(job)
@@ -96,7 +96,7 @@ def run(job: Job) -> Summary:
     recipe = _recipe(job, models, now)
     if (before := job.up_to_date(now.made_by(recipe, tables.THRESHOLDS))) is not None:
         for name in sorted(categories):
-            _warned_gaps(job, name, models[name])
+            _warn_of_gaps(job, name, models[name])
         return _finished(before)
     checks = {name: text for name in sorted(categories) if (text := _escape_check(job, name, models[name], now))}
     outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
@@ -108,42 +108,42 @@ def run(job: Job) -> Summary:
 
 
 def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
-    """Random labels of a category with the scores that a model gave their images.
+    """Joins the random labels of a category with the scores of one model.
 
     Args:
-        labels: image_id, label, as `sets.random_labels` gives them; null where nobody could label the image.
+        labels: image_id, label, from `sets.random_labels`; the label is null for images that were answered unsure.
         scores: Table scores.
-        category: Whose labels.
-        model: Digest of the category's present model.
+        category: Name of the category.
+        model: Digest of the category's current model.
 
     Returns:
-        image_id, label boolean, score float (null where the image has none).
+        image_id, label boolean, score float (null if the image has no score).
     """
     own = scores.where((F.col("category") == category) & (F.col("model") == model))
-    # A score stored twice is the same score: one of them is enough.
+    # If a score is stored twice, both are equal: take one.
     by_image = own.groupBy("image_id").agg(F.max("score").alias("score"))
     return labels.select("image_id", "label").join(by_image, "image_id", "left")
 
 
 def calibrate_with_unsure(found: ScoredLabels, target: Target) -> Calibration | None:
-    """The threshold that reaches a recall, however the unsettled images would have to be labelled.
+    """Returns the threshold that reaches a recall, whatever the true labels of the unsettled images are.
 
-    Of the sample n images are labelled positive, and N are positive in truth, all of them labelled so or unsettled. The
-    k-th smallest score of the labelled positives and the unsettled together, k as `thresholds.order` gives it for n, is
-    at most the k-th of the N, so that the bound of N positives with k - 1 misses holds at it. That of n positives with
-    k - 1 misses, which is stated, is lower. To take the unsettled for positives would not do: those that are none and
-    are dropped would stand for positives that are missed.
+    In the sample, n images are labelled positive, and N are truly positive, each of them labelled positive or
+    unsettled. Let k be the value of `thresholds.order` for n. The k-th smallest score of labelled positives and
+    unsettled images together is at most the k-th smallest of the N. So the bound for N positives with k - 1 misses
+    holds at this score. The stated bound, for n positives with k - 1 misses, is lower. Counting unsettled images as
+    positives would be wrong: negatives among them that are filtered would hide positives that are missed.
 
     Args:
         found: The random sample.
-        target: What must be reached.
+        target: The recall and confidence to reach.
 
     Returns:
-        The calibration, in which an unsettled image below the threshold counts as missed and one above it not at all;
-        None where too few are labelled positive.
+        The calibration; an unsettled image below the threshold counts as missed, one above it does not count. None if
+        too few images are labelled positive.
 
     Raises:
-        ModelError: A score is not a number.
+        ModelError: A score is NaN.
 
     Examples:
         >>> number = np.arange(61)
@@ -152,12 +152,12 @@ def calibrate_with_unsure(found: ScoredLabels, target: Target) -> Calibration | 
         0.3
     """
     positive, negative, unsettled = (found.scores[which] for which in (found.positive, found.negative, found.unsettled))
-    # As many as are labelled positive: what scores more than these is not missed, whatever it is.
+    # As many scores as there are labelled positives: an image with a higher score is not missed, whatever its label.
     lowest = np.sort(np.concatenate([positive, unsettled]))[: len(positive)]
     calibration = thresholds.calibrate(lowest, negative, target)
     if calibration is None:
         return None
-    # What escapes is bounded by the product of two bounds, the first of them on the share of positives.
+    # The escape bound is the product of two bounds; the first one is on the share of positives.
     each, labelled = (1 + target.confidence) / 2, len(positive) + len(negative)
     share = thresholds.upper_bound(len(positive), labelled, each)
     most = thresholds.upper_bound(len(positive) + len(unsettled), labelled + len(unsettled), each)
@@ -165,18 +165,18 @@ def calibrate_with_unsure(found: ScoredLabels, target: Target) -> Calibration | 
 
 
 def lacking(positives: int, negatives: int, target: Target) -> str:
-    """How many random labels a category needs before it can be calibrated, as the end of a sentence.
+    """Returns how many random labels a category still needs before it can be calibrated, as the end of a sentence.
 
-    Random ones are also the cheapest. With prevalence p and recall r to show, a share (1 - r) p of the images may
-    escape and must not go unseen: whoever draws n images uniformly, from all or from what is kept, sees none of them
-    with probability (1 - (1 - r) p)^n, so that n is at least ln(1 / (1 - confidence)) / ((1 - r) p). Drawing high
-    scores more often only helps if what escapes has high scores, which is the question: it can hide where less is
-    drawn. `thresholds.needed` / p, what is asked for here, is that same number but for terms of second order.
+    No other sample needs fewer labels. With prevalence p and target recall r, a share (1 - r) p of the images may
+    escape, and the sample must show if more do. A uniform sample of n images contains none of them with probability
+    (1 - (1 - r) p)^n, so n must be at least ln(1 / (1 - confidence)) / ((1 - r) p). Sampling high scores more often
+    helps only if the escaping images have high scores, which nobody knows. The number given here,
+    `thresholds.needed` / p, equals this n up to terms of second order.
 
     Args:
-        positives: Random positives there are.
-        negatives: Random negatives there are.
-        target: What must be reached.
+        positives: Number of random positives.
+        negatives: Number of random negatives.
+        target: The recall and confidence to reach.
 
     Examples:
         >>> lacking(20, 980, Target(recall=0.95, confidence=0.95)).split(": ")
@@ -188,7 +188,7 @@ def lacking(positives: int, negatives: int, target: Target) -> str:
     if not labels:
         return f"no random labels, {needed} positive ones are needed: {_RANDOM} picks images to label"
     missing = needed - positives
-    # Without a positive yet, the share is only known to be below a bound, and the number to be above one.
+    # Without a positive there is only an upper bound on the share of positives, so the number is a lower bound.
     share = positives / labels or thresholds.upper_bound(0, labels, target.confidence)
     more = f"{'about' if positives else 'at least'} {math.ceil(missing / share):,}"
     have = f"{positives:,} of {labels:,} random labels are positive, {needed:,} are needed"
@@ -196,9 +196,9 @@ def lacking(positives: int, negatives: int, target: Target) -> str:
 
 
 def _recipe(job: Job, models: Mapping[str, str], now: Snapshot) -> Recipe:
-    wanted = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
+    targets = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
     labels = config.fingerprint(job.settings.labels)
-    settings = {"models": dict(models), "categories": wanted, "seed": job.settings.seed, "labels": labels}
+    settings = {"models": dict(models), "categories": targets, "seed": job.settings.seed, "labels": labels}
     return Recipe("calibrate", now.inputs(tables.LABELS, tables.UNSURE, tables.SCORES), settings)
 
 
@@ -206,13 +206,13 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
-        gaps = _warned_gaps(job, category, model)
+        gaps = _warn_of_gaps(job, category, model)
     positives, negatives, unsettled = (int(a.sum()) for a in (found.positive, found.negative, found.unsettled))
     if unsettled:
-        some = ", ".join(image_id for image_id, _ in found.least(found.unsettled))
+        examples = ", ".join(image_id for image_id, _ in found.least(found.unsettled))
         job.progress.warn(
             f"calibrate: {unsettled:,} random images for {category} were answered unsure and have no label of origin "
-            f"random: until they have, each may be one that is missed, and none counts as found: {some}"
+            f"random: until they have one, each below the threshold counts as a missed positive: {examples}"
         )
     target = Target(settings.recall, settings.confidence, settings.dropped_negatives)
     calibration = calibrate_with_unsure(found, target)
@@ -221,11 +221,11 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     return Outcome(calibration, least=found.least(found.positive), unsettled=unsettled, gaps=gaps)
 
 
-def _warned_gaps(job: Job, category: str, model: str) -> Mapping[str, str]:
-    """Looked for each time: what is drawn and not labelled, or scored, alters no threshold, but what one is worth."""
+def _warn_of_gaps(job: Job, category: str, model: str) -> Mapping[str, str]:
+    """Warns of gaps in the random sample and returns them; runs each time, because the recipe does not cover gaps."""
     gaps = random_sample.gaps(job, category, model)
-    for what, told in gaps.items():
-        job.progress.warn(f"calibrate: {category}: {what}: {told}")
+    for what, text in gaps.items():
+        job.progress.warn(f"calibrate: {category}: {what}: {text}")
     return gaps
 
 
@@ -237,8 +237,8 @@ def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     chance = F.xxhash64(F.lit(job.settings.seed), F.col("image_id"))
     found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
     if found["score"].null_count:
-        aside = sets.report_unusable(job, labels, "calibrate", category)
-        found = found.filter(pa.array([name not in aside for name in found["image_id"].to_pylist()], pa.bool_()))
+        unusable = sets.report_unusable(job, labels, "calibrate", category)
+        found = found.filter(pa.array([name not in unusable for name in found["image_id"].to_pylist()], pa.bool_()))
     missing = found["score"].null_count
     if missing:
         raise WinnowError(
@@ -256,23 +256,23 @@ def _scored(job: Job, category: str, model: str) -> ScoredLabels:
 def kept_and_answered_later(
     labels: DataFrame, unsure: DataFrame, scores: DataFrame, threshold: DataFrame, since: datetime
 ) -> DataFrame:
-    """Random images answered after a threshold was set that it keeps: how many, and how many of them may be positive.
+    """Counts the random images below a threshold that were answered after it was set, and the possible positives.
 
     Args:
         labels: Table labels.
         unsure: Table unsure.
         scores: Table scores.
         threshold: category, model, threshold: one row.
-        since: When it was set, UTC.
+        since: Time when the threshold was set, UTC.
 
     Returns:
-        kept, positives (and what nobody could label): one row.
+        kept, positives (including images answered unsure): one row.
     """
     image = ["image_id", "category"]
     given = labels.where((F.col("origin") == "random") & F.col("label").isNotNull()).drop("origin")
-    asked = unsure.where(F.col("origin") == "random").withColumnRenamed("answered_at", "labelled_at")
-    answers = given.unionByName(asked.select(*image, _no_label(), "annotator", "labelled_at"))
-    # An image that was answered before has had its say in the threshold.
+    unsure_answers = unsure.where(F.col("origin") == "random").withColumnRenamed("answered_at", "labelled_at")
+    answers = given.unionByName(unsure_answers.select(*image, _no_label(), "annotator", "labelled_at"))
+    # The threshold was computed from images that were answered earlier, so they cannot check it.
     earlier = answers.where(~(F.col("labelled_at") > F.lit(since)))
     later = answers.where(F.col("labelled_at") > F.lit(since)).join(earlier, image, "left_anti")
     settled = resolved.resolved(later.where(F.col("label").isNotNull())).select(*image, "label")
@@ -283,7 +283,7 @@ def kept_and_answered_later(
 
 
 def _escape_check(job: Job, category: str, model: str, now: Snapshot) -> str | None:
-    """What random labels that came since say of the threshold that is in use; None where they say nothing."""
+    """Returns what newer random labels say about the current threshold; None if there are none below it."""
     lake, commit = job.lake, now.commit(tables.THRESHOLDS)
     if commit is None or commit.recipe is None:
         return None
@@ -295,8 +295,8 @@ def _escape_check(job: Job, category: str, model: str, now: Snapshot) -> str | N
     if not kept:
         return None
     bound = thresholds.upper_bound(positives, kept, job.settings.categories[category].confidence)
-    said = f"{positives:,} of {kept:,} kept images answered since are positive or unsure"
-    return f"{said}: at most {bound:.3%} of what is kept"
+    counts = f"{positives:,} of {kept:,} kept images answered since are positive or unsure"
+    return f"{counts}: at most {bound:.3%} of all kept images"
 
 
 def _no_label() -> Column:
@@ -315,16 +315,18 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
         if found is None:
             continue
         share, low, high = found.precision()
-        summary[f"{category}: threshold"] = round(found.threshold, 6)
-        summary[f"{category}: recall at least"] = f"{found.recall_lower:.4f} (confidence {found.confidence:g})"
+        summary[f"{category}: threshold"] = wording.score(found.threshold)
+        summary[f"{category}: recall at least"] = (
+            f"{wording.rounded_down(found.recall_lower)} ({wording.confidence(found.confidence)} confidence)"
+        )
         summary[f"{category}: random positives"] = f"{found.positives}, {found.missed} missed"
-        least = ", ".join(f"{image_id} ({score:.3g})" for image_id, score in outcome.least)
-        summary[f"{category}: random positives that score least"] = f"{least}: a wrong one here costs precision"
+        least = ", ".join(f"{image_id} ({wording.score(score)})" for image_id, score in outcome.least)
+        summary[f"{category}: random positives that score least"] = f"{least}: a wrong label here lowers precision"
         if outcome.unsettled:
             summary[f"{category}: random images answered unsure"] = (
-                f"{outcome.unsettled}, each may be one that is missed"
+                f"{outcome.unsettled}, each may be a missed positive"
             )
-        summary |= {f"{category}: {what}": told for what, told in outcome.gaps.items()}
+        summary |= {f"{category}: {what}": text for what, text in outcome.gaps.items()}
         summary[f"{category}: random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
         summary[f"{category}: escapes at most"] = f"{found.escaped_upper:.3%} of all images"
         if not math.isnan(share):
@@ -336,7 +338,7 @@ def _summary(outcomes: Mapping[str, Outcome]) -> Summary:
 
 
 def _finished(summary: Summary) -> Summary:
-    # Also when nothing was to be done: a category without a threshold stays an error until its labels are there.
+    # Also if everything is up to date: a category without a threshold is an error until it has enough labels.
     if _LACKS in summary:
         raise WinnowError(f"too few random labels, so no threshold, for {summary[_LACKS]}")
     return summary

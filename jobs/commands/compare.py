@@ -1,4 +1,4 @@
-"""`compare`: two lakes' runs side by side, on the terminal and as a page."""
+"""`compare`: the runs of two lakes side by side, on the terminal and as a page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from jobs.pages import template
 from jobs.pages.charts.intervals import shift_chart
 from jobs.runtime import wording
 from jobs.runtime.whole_file import replacing
-from jobs.runtime.wording import number, percent, shift, signed
+from jobs.runtime.wording import number, percent, rounded_down, score, shift, signed
 from models.errors import WinnowError
 
 _KEYWORDS = 30
@@ -35,7 +35,7 @@ _NONE = "–"
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of both lakes, as text, and the change from the first to the second."""
+    """One figure of both lakes as text, and the change from the first to the second."""
 
     name: str
     a: str
@@ -44,13 +44,13 @@ class Line:
 
     @property
     def differs(self) -> bool:
-        """Whether the two are told apart."""
+        """Whether the two texts differ."""
         return self.a != self.b
 
 
 @dataclass(frozen=True)
 class Section:
-    """Figures of one kind, and a sentence on them."""
+    """Figures of one kind, and a note on them."""
 
     title: str
     lines: tuple[Line, ...]
@@ -59,14 +59,14 @@ class Section:
 
 @dataclass(frozen=True)
 class LakeComparison:
-    """Two lakes side by side.
+    """The comparison of two lakes.
 
     Attributes:
-        a: Address of the first.
-        b: Address of the second.
-        counts: The funnel's counts of both.
+        a: Address of the first lake.
+        b: Address of the second lake.
+        counts: The counts of the funnel of both.
         sections: All figures.
-        keywords: Shifts after weighing, in the shape of the chart: the first lake as before, the second as after.
+        keywords: Shifts after weighing, in the form of the chart: the first lake as "before", the second as "after".
     """
 
     a: str
@@ -80,20 +80,20 @@ def run(job: Job, other: str, out: str | None = None) -> LakeComparison:
     """Compares the job's lake with another.
 
     Args:
-        job: Its lake is the first.
+        job: Its lake is the first one.
         other: Address of the second lake.
-        out: An HTML file to write; none is written when None.
+        out: An HTML file to write; None for none.
 
     Raises:
-        WinnowError: One of them holds no images, or the file cannot be written.
+        WinnowError: A lake has no images, or the file cannot be written.
     """
     first, second = job.lake, Lake(job.lake.spark, other)
     for lake in (first, second):
         lake.require_made()
         lake.require(tables.IMAGES)
-    with job.progress.step("compare: counting"):
+    with job.progress.step("compare: count"):
         a, b = origin(first), origin(second)
-    with job.progress.step("compare: images of both"):
+    with job.progress.step("compare: match images of both lakes"):
         overlap = _overlap(first, second)
     keywords = tuple(keyword_pairs(*[lake.read(tables.KEYWORD_SHIFT) for lake in (first, second)]).collect())
     found = LakeComparison(
@@ -106,12 +106,12 @@ def run(job: Job, other: str, out: str | None = None) -> LakeComparison:
 
 
 def render(found: LakeComparison) -> str:
-    """The comparison as one page that opens offline, without a script.
+    """Returns the comparison as one HTML page that opens offline, without scripts.
 
     Args:
-        found: Names and keywords in it are data: they are escaped.
+        found: Names and keywords in it are escaped.
     """
-    # A word without an interval, as where nothing was filtered, has no place in the chart.
+    # Words without an interval (if nothing was filtered) cannot be drawn.
     drawn = [row for row in found.keywords if row.shift_low is not None or row.weighted_low is not None]
     return template.template("compare.html.jinja").render(
         found=found,
@@ -126,9 +126,9 @@ def render(found: LakeComparison) -> str:
 
 
 def terminal_table(found: LakeComparison) -> Table:
-    """The comparison for a terminal; what differs stands out."""
+    """Returns the comparison as a table for the terminal; equal figures are dimmed."""
     table = Table(title="compare", title_justify="left", box=None, pad_edge=False)
-    for head in ("", found.a, found.b, "change"):
+    for head in ("", f"A: {found.a}", f"B: {found.b}", "change"):
         table.add_column(head, overflow="fold", justify="left" if not head else "right")
     for section in found.sections:
         table.add_row(f"[bold]{section.title}[/]")
@@ -144,20 +144,20 @@ def terminal_table(found: LakeComparison) -> Table:
 
 
 def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
-    """The keywords that filtering moved beyond doubt in one of two lakes, then others, at most so many.
+    """Returns the keywords that filtering moved significantly in one of two lakes, then others; a bounded number.
 
     Args:
         a: The table keyword_shift of the first lake.
-        b: The same of the second.
+        b: The table keyword_shift of the second lake.
 
     Returns:
         keyword, shift, shift_low, shift_high (the first lake's shift after weighing), weighted_shift, weighted_low,
-        weighted_high (the second's); of those beyond doubt, as of the others, the largest difference first.
+        weighted_high (the second's). In both kinds the largest difference comes first.
     """
     before = [F.col(name).alias(as_before) for name, as_before in zip(_AFTER, _BEFORE, strict=True)]
-    one = a.select("keyword", *before, _beyond_doubt().alias("notable_a"))
-    two = b.select("keyword", *_AFTER, _beyond_doubt().alias("notable_b"))
-    # The largest differences of all are those of the rarest words, by chance.
+    one = a.select("keyword", *before, _significant().alias("notable_a"))
+    two = b.select("keyword", *_AFTER, _significant().alias("notable_b"))
+    # The largest differences of all belong to the rarest words, by chance.
     notable = F.coalesce("notable_a", F.lit(False)) | F.coalesce("notable_b", F.lit(False))
     difference = F.abs(F.col("weighted_shift") - F.col("shift"))
     order = (F.desc(notable), F.desc_nulls_last(difference), F.col("keyword"))
@@ -165,28 +165,28 @@ def keyword_pairs(a: DataFrame, b: DataFrame) -> DataFrame:
     return both.select("keyword", *_BEFORE, *_AFTER)
 
 
-def _beyond_doubt() -> Column:
-    """Whether `jobs.facts.sentences.notable` may name a keyword."""
-    by_chance = F.coalesce(F.col("adjusted") > sentences.DOUBT, F.lit(False))
+def _significant() -> Column:
+    """Whether a keyword is significant, as in `jobs.facts.sentences.notable`."""
+    by_chance = F.coalesce(F.col("adjusted") > sentences.MAX_FALSE_DISCOVERY_RATE, F.lit(False))
     return ((F.col("shift_low") > 0) | (F.col("shift_high") < 0)) & ~by_chance
 
 
 def fates(lake: Lake) -> DataFrame:
-    """image_id and kept (whether it is in the curated set) of each image."""
+    """Returns image_id and kept (true in the curated set, otherwise null) of each image."""
     kept = lake.read(tables.WEIGHTS).select("image_id", F.lit(True).alias("kept"))
     return lake.read(tables.IMAGES).select("image_id").join(kept, "image_id", "left")
 
 
 def _overlap(first: Lake, second: Lake) -> Mapping[str, int]:
-    """Images of both by what became of them; without counts of curated ones where a lake has not been weighed."""
+    """Counts of the images in both lakes; without counts of curated images if a lake has no weights."""
     a = fates(first).select("image_id", F.lit(True).alias("in_a"), F.col("kept").alias("kept_a"))
     b = fates(second).select("image_id", F.lit(True).alias("in_b"), F.col("kept").alias("kept_b"))
     both = F.col("in_a") & F.col("in_b")
     counts = a.join(b, "image_id", "full_outer").agg(
         F.count_if(both).alias("images in both"),
         F.count_if(F.col("kept_a") & F.col("kept_b")).alias("curated in both"),
-        F.count_if(both & F.col("kept_a") & F.col("kept_b").isNull()).alias("curated in the first alone"),
-        F.count_if(both & F.col("kept_b") & F.col("kept_a").isNull()).alias("curated in the second alone"),
+        F.count_if(both & F.col("kept_a") & F.col("kept_b").isNull()).alias("curated in A only"),
+        F.count_if(both & F.col("kept_b") & F.col("kept_a").isNull()).alias("curated in B only"),
     )
     found = dict(counts.collect()[0].asDict())
     weighed = first.exists(tables.WEIGHTS) and second.exists(tables.WEIGHTS)
@@ -199,12 +199,12 @@ def _overlap(first: Lake, second: Lake) -> Mapping[str, int]:
 def sections(
     a: Mapping[str, Any], b: Mapping[str, Any], overlap: Mapping[str, int], keywords: Sequence[Row]
 ) -> tuple[Section, ...]:
-    """All figures of two lakes.
+    """Returns all figures of two lakes.
 
     Args:
         a: `jobs.facts.origin.origin` of the first.
-        b: The same of the second.
-        overlap: Images that both hold, by what became of them.
+        b: `jobs.facts.origin.origin` of the second.
+        overlap: Counts of the images in both.
         keywords: From `keyword_pairs`.
     """
     funnel = [_counted(name.replace("_", " "), a["counts"].get(name), b["counts"].get(name)) for name in _STEPS]
@@ -218,14 +218,16 @@ def sections(
         Section("Duplicates", _figures(a["dedup"], b["dedup"])),
         Section("Weights", _figures(a["weights"], b["weights"])),
         Section(
-            "Keyword shifts after weighing", tuple(_keyword(row) for row in keywords), _MOST_APART if keywords else ""
+            "Keyword shifts after weighing",
+            tuple(_keyword(row) for row in keywords),
+            _ORDER if keywords else "",
         ),
-        Section("Settings, models and software that differ", differing, f"{same:,} are the same in both."),
+        Section("Settings, models and software that differ", differing, f"{same:,} are equal in A and B."),
     ]
     return tuple(section for section in found if section.lines or section.note)
 
 
-_MOST_APART = "Words that filtering moved beyond doubt in either come first, the farthest apart of them ahead."
+_ORDER = "Words that filtering moved significantly in A or B come first, the largest difference at the top."
 
 
 def _counted(name: str, a: int | None, b: int | None) -> Line:
@@ -247,7 +249,7 @@ def _thresholds(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) 
 
 
 def _figures(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> tuple[Line, ...]:
-    """Each figure of a row of quality, side by side."""
+    """Each figure of a row of quality."""
     names = [name for name in dict.fromkeys([*(a or {}), *(b or {})]) if name not in ("category", "model")]
     return tuple(_figure(name, (a or {}).get(name), (b or {}).get(name)) for name in names)
 
@@ -257,27 +259,31 @@ def _figure(name: str, a: Any, b: Any) -> Line:
     change = ""
     if isinstance(a, int | float) and isinstance(b, int | float) and a != b:
         change = _change(f"{100 * (b - a):+.2f} points" if share else f"{b - a:+,.4g}")
-    return Line(name.replace("_", " "), _shown(a, share), _shown(b, share), change)
+    return Line(name.replace("_", " "), _shown(name, a), _shown(name, b), change)
 
 
 def _change(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _shown(value: Any, share: bool) -> str:
+def _shown(name: str, value: Any) -> str:
     if not isinstance(value, int | float):
         return _text(value)
-    return percent(value, 2) if share else number(value)
+    if name == "threshold":
+        return score(value)
+    if name == "recall_lower":  # a bound is never rounded up
+        return rounded_down(value)
+    return percent(value, 2) if name in _SHARES else number(value)
 
 
 def _keyword(row: Row) -> Line:
     a, b = (row.shift, row.shift_low, row.shift_high), (row.weighted_shift, row.weighted_low, row.weighted_high)
-    apart = "" if a[0] is None or b[0] is None or a == b else f"{signed(b[0] - a[0])} points"
-    return Line(str(row.keyword), shift(*a), shift(*b), apart)
+    difference = "" if a[0] is None or b[0] is None or a == b else f"{signed(b[0] - a[0])} points"
+    return Line(str(row.keyword), shift(*a), shift(*b), difference)
 
 
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[int, tuple[Line, ...]]:
-    """How many settings and versions are the same, and those that differ."""
+    """The number of settings and versions that are equal, and those that differ."""
     ours, theirs = dict(_made_with(a)), dict(_made_with(b))
     lines = [Line(name, _text(ours.get(name)), _text(theirs.get(name))) for name in sorted({*ours, *theirs})]
     differing = tuple(line for line in lines if line.differs)
@@ -295,7 +301,7 @@ def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{above}{name}.")
-        elif name != "run":  # ingest's mark of one run says nothing of how it was made
+        elif name != "run":  # the id of an ingest run is not a setting
             yield f"{above}{name}", value
 
 

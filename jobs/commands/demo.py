@@ -1,4 +1,4 @@
-"""`demo`: all of Winnow on generated pictures, and what came of it held against the truth."""
+"""`demo`: runs all of Winnow on generated pictures and compares the result with their known truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,55 +16,57 @@ from jobs.commands.generate import command as generate
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.runtime.wording import signed
+from jobs.runtime.wording import confidence, rounded_down, signed
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
 RANDOM_SHARE = 0.8
-"""Share of the pictures whose label is set apart for calibration: a bound on 95 % recall needs 59 random positives."""
+"""Share of the pictures with labels for calibration: a bound of 95 % on recall needs 59 random positives."""
 
 _SLICES = 1_000_000
 
 
 def settings_files(own: Sequence[Path] | None) -> list[Path]:
-    """The demo's settings, then the user's own."""
+    """Returns the settings file of the demo, then those of the user."""
     return [Path(str(resources.files("conf").joinpath("demo.toml"))), *(own or [])]
 
 
 def run(job: Job, directory: str, count: int, errors: float = 0.0) -> Summary:
-    """Draws pictures, takes labels from their truth, runs everything and compares the result with the truth.
+    """Draws pictures, takes labels from their truth, runs all commands and compares the result with the truth.
 
     Args:
-        job: Whose lake lies in the directory.
-        directory: Folder for pictures, labels and lake; what is there already is used again.
+        job: The running command; its lake is in the directory.
+        directory: Folder for pictures, labels and lake; existing results of the demo are reused.
         count: Number of pictures.
-        errors: Share of the labels that are wrong.
+        errors: Fraction of labels to flip.
 
     Raises:
-        WinnowError: The directory holds pictures, labels or a lake that are not the demo's.
+        WinnowError: The directory holds pictures, labels or a lake that the demo did not write.
     """
     pictures, labels = Path(directory) / "pictures", Path(directory) / "labels.parquet"
     job.lake.require_room()
     if labels.exists() and not (pictures / generate.MARKER).is_file():
-        raise WinnowError(f"{labels} is not the demo's and would be replaced: give a new folder, `winnow demo FOLDER`")
+        raise WinnowError(
+            f"{labels} was not written by the demo and would be replaced: run `winnow demo FOLDER` with a new folder"
+        )
     job.progress.heading("generate")
     generate.run(str(pictures), count, job.settings.seed, job.progress)
     truth = pd.read_parquet(pictures / "truth.parquet")
     labeller = SimulatedLabeller(errors, job.settings.seed, "truth")
     labels_of(truth, list(job.settings.categories), labeller).to_parquet(labels, index=False)
-    wrong = f", and errs in {errors:.1%} of all labels" if errors else ""
-    job.progress.note(f"the known truth of the pictures stands in for the person who would label them{wrong}")
-    found = whole.run(job, [str(pictures)], "folder", [str(labels)])
-    return {**outcome(job.lake, truth), "report": found["report: report"]}
+    flipped = f"; {errors:.1%} of the labels are wrong" if errors else ""
+    job.progress.note(f"labels come from the known truth of the pictures, not from a person{flipped}")
+    summary = whole.run(job, [str(pictures)], "folder", [str(labels)])
+    return {**outcome(job.lake, truth), "report": summary["report: report"]}
 
 
 def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: SimulatedLabeller) -> pd.DataFrame:
-    """What a person would have labelled: a random part for calibration, the rest for training.
+    """Returns labels from the truth: a random part for calibration, the rest for training.
 
     Args:
         truth: key, categories (list of names) for each picture.
         categories: Names of the categories.
-        labeller: Who answers; the choice of what is random depends on the seed alone.
+        labeller: The simulated annotator. Which labels are random depends only on its seed.
 
     Returns:
         key, category, label, origin (`random` or `seed`), annotator.
@@ -76,7 +78,7 @@ def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: Simulate
             {
                 "key": truth["key"],
                 "category": category,
-                "label": labeller.answers(truth["key"].tolist(), _of(truth, category), category),
+                "label": labeller.answers(truth["key"].tolist(), _in_category(truth, category), category),
                 "origin": origin,
                 "annotator": labeller.name,
             }
@@ -86,22 +88,22 @@ def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: Simulate
     return pd.concat(parts, ignore_index=True)
 
 
-def _of(truth: pd.DataFrame, category: str) -> NDArray[np.bool_]:
+def _in_category(truth: pd.DataFrame, category: str) -> NDArray[np.bool_]:
     return np.array([category in names for names in truth["categories"]], dtype=bool)
 
 
 @dataclass(frozen=True)
 class Fates:
-    """What became of every picture.
+    """The fate of every picture.
 
     Attributes:
-        pictures: truth, with columns image_id, fate (kept, filtered, duplicate) and keeper (image_id or None).
+        pictures: The truth, with the columns image_id, fate (kept, filtered, duplicate) and keeper (image_id or None).
     """
 
     pictures: pd.DataFrame
 
     def pairs_resolved(self) -> tuple[int, int]:
-        """Of the planted duplicate pairs, how many do not have both pictures kept, and how many there are."""
+        """Returns the number of planted duplicate pairs of which at most one picture is kept, and of all such pairs."""
         groups = (
             self.pictures.assign(kept=self.pictures["fate"] == "kept").groupby("group")["kept"].agg(["size", "sum"])
         )
@@ -110,7 +112,7 @@ class Fates:
         return int(pairs - both_kept), int(pairs)
 
     def true_removals(self) -> tuple[int, int]:
-        """Of the duplicates removed, how many are copies of their keeper; siblings, being in doubt, do not count."""
+        """Returns the number of removed duplicates that are copies of their keeper, and of all (without siblings)."""
         removed = self.pictures[self.pictures["fate"] == "duplicate"]
         keeper = self.pictures.set_index("image_id").loc[removed["keeper"]].reset_index()
         same = removed["group"].to_numpy() == keeper["group"].to_numpy()
@@ -121,13 +123,13 @@ class Fates:
         return int((same & counted).sum()), int(counted.sum())
 
     def caught(self) -> tuple[int, int]:
-        """Of the pictures in a category, how many are filtered or, being copies, gone, and how many there are."""
+        """Returns the number of pictures of a category that are not kept, and of all pictures of a category."""
         unsafe = self.pictures[self.pictures["categories"].map(len) > 0]
         return int((unsafe["fate"] != "kept").sum()), len(unsafe)
 
 
 def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
-    """Joins the lake's decisions to the truth; for the bounded picture sets of the demo and of tests only."""
+    """Joins the decisions of the lake with the truth; only for the small picture sets of the demo and of tests."""
     images = lake.read(tables.IMAGES).select("image_id", "key")
     verdicts = lake.read(tables.VERDICTS).select("image_id", "kept")
     duplicates = lake.read(tables.DUPLICATES).select(
@@ -139,20 +141,24 @@ def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
     merged = truth.merge(table, on="key", how="left", validate="one_to_one")
     lost = int(merged["fate"].isna().sum())
     if lost:
-        raise WinnowError(f"{lost} of {len(truth)} generated pictures are not in the lake: see its table quarantine")
+        raise WinnowError(
+            f"{lost} of {len(truth)} generated pictures are not in the lake {lake.uri}: see its table quarantine"
+        )
     return Fates(merged)
 
 
 def outcome(lake: Lake, truth: pd.DataFrame) -> Summary:
-    """The figures that end the demo."""
+    """Returns the figures that the demo prints at its end."""
     found = fates(lake, truth)
     summary: Summary = {
-        "planted duplicate pairs of which at most one is kept": _share(found.pairs_resolved()),
+        "planted duplicate pairs of which at most one image is kept": _share(found.pairs_resolved()),
         "removed duplicates that are true copies": _share(found.true_removals()),
-        "pictures to be filtered that are gone": _share(found.caught()),
+        "pictures to filter that were removed": _share(found.caught()),
     }
     for row in lake.read(tables.THRESHOLDS).orderBy("category").collect():
-        summary[f"recall of {row.category}, lower bound"] = f"{row.recall_lower:.1%} at {row.confidence:.0%} confidence"
+        summary[f"recall of {row.category}, lower bound"] = (
+            f"{rounded_down(row.recall_lower)} at {confidence(row.confidence)} confidence"
+        )
     for row in lake.read(tables.KEYWORD_SHIFT).where(F.col("keyword").isin("woman", "man")).collect():
         summary[f"captions with '{row.keyword}'"] = (
             f"{signed(row.shift)} % after filtering, {signed(row.weighted_shift)} % after weighing"
@@ -161,5 +167,5 @@ def outcome(lake: Lake, truth: pd.DataFrame) -> Summary:
 
 
 def _share(part: tuple[int, int]) -> str:
-    of, total = part
-    return f"{of:,} of {total:,} ({of / total:.2%})" if total else "none"
+    count, total = part
+    return f"{count:,} of {total:,} ({count / total:.2%})" if total else "none"

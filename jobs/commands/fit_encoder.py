@@ -1,4 +1,4 @@
-"""`fit-encoder`: the lake's own images, without labels, make a perceptual encoder that suits them."""
+"""`fit-encoder`: trains a perceptual encoder on the images of the lake, without labels."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,22 +28,24 @@ _FILES = ModelRecipe(encoder.FITTED, RECIPE, "encoder", "fitted_at")
 STAGING = "_staging/fit_encoder"
 
 FEWEST = 500
-"""Images below which an encoder would learn them by heart."""
+"""Minimum number of images; with fewer, the encoder would overfit."""
 
-STRANGERS = 0.001
-"""Images that may lie within an image's `max_distance` without being copies of it, on average."""
+MAX_FALSE_MATCHES = 0.001
+"""Average number of images that may lie within `max_distance` of an image without being copies of it."""
 
 SHARED_LAYOUT = 5
-"""Bits by which images may lie nearer to each other than to mirror images by chance: photographs do by 0 or 1."""
+"""If images are nearer to each other than to mirror images by more bits than this, they share a layout.
+
+For photographs the difference is 0 or 1."""
 
 _REVISION = 2
-_FETCHED = 32 << 20  # Bytes of pixels that the driver fetches at once.
+_FETCHED = 32 << 20  # Bytes of pixels that the driver fetches at a time.
 _THUMBNAILS = "image_id string, pixels binary"
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Images to small pictures: the function for `DataFrame.mapInArrow`.
+    """A function for `DataFrame.mapInArrow` that turns images into thumbnails.
 
     Attributes:
         side: Width and height, pixels.
@@ -52,7 +54,7 @@ class Thumbnails:
     side: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Batches of (image_id, image) to (image_id, pixels: RGB bytes row by row), without what does not decode."""
+        """Maps (image_id, image) to (image_id, pixels: RGB bytes row by row); drops images that cannot be decoded."""
         for batch in batches:
             pixels = [self._pixels(image.as_buffer()) for image in batch.column("image")]
             yield pa.RecordBatch.from_arrays(
@@ -69,79 +71,81 @@ class Thumbnails:
 
 @dataclass(frozen=True)
 class EncoderComparison:
-    """The fitted encoder beside the shipped one, each within the distance that the lake would use it with.
+    """The comparison of the fitted and the shipped encoder, each at the maximum distance that the lake would use.
 
-    Where that distance takes too many different images for copies, what it finds counts only within the one that does
-    not: an image that is removed for nothing is worse than a copy that stays.
+    If that distance gives too many false positives, only copies within a safe distance count: a wrongly removed image
+    is worse than a copy that stays.
 
     Attributes:
-        fitted: What the fitted encoder does, a `models.training.measure.MeasuredEncoder`.
-        shipped: What the shipped one does, likewise.
-        said: Bits within which the shipped one's file says that images are copies.
+        fitted: Measurement of the fitted encoder, a `models.training.measure.MeasuredEncoder`.
+        shipped: Measurement of the shipped encoder, likewise.
+        shipped_distance: Maximum distance of copies in bits, as the shipped encoder's file states it.
     """
 
     fitted: Any
     shipped: Any
-    said: int
+    shipped_distance: int
 
     @property
     def recall_fitted(self) -> float:
-        """Share of the changed copies that the fitted encoder finds."""
+        """Returns the share of edited copies that the fitted encoder finds."""
         return float(self.fitted.recall_within(self.fitted.max_distance))
 
     @property
     def recall_shipped(self) -> float:
-        """Share of the changed copies that the shipped encoder finds."""
-        return float(self.shipped.recall_within(self.said))
+        """Returns the share of edited copies that the shipped encoder finds."""
+        return float(self.shipped.recall_within(self.shipped_distance))
 
     @property
     def better(self) -> bool:
-        """Whether the fitted encoder finds more."""
+        """Returns whether the fitted encoder finds more copies."""
         return self.recall_fitted > self.recall_shipped
 
-    def tell(self, progress: Progress) -> None:
-        """Says what both find, and warns of what these numbers do not show."""
+    def report(self, progress: Progress) -> None:
+        """Prints what both encoders find, and warns of what these numbers do not show."""
         fitted_within = self.fitted.used_within(self.fitted.max_distance)
         progress.note(
             f"copies found: {self.recall_fitted:.1%} within {fitted_within} bits by the fitted encoder, "
-            f"{self.recall_shipped:.1%} within {self.shipped.used_within(self.said)} by the shipped one"
+            f"{self.recall_shipped:.1%} within {self.shipped.used_within(self.shipped_distance)} by the shipped one"
         )
         if not self.better:
-            self._warn_of_the_shipped(progress)
+            self._warn_of_shipped_encoder(progress)
         layout = (self.fitted if self.better else self.shipped).layout_bits
         if layout > SHARED_LAYOUT:
             progress.warn(
-                f"the images share a layout: different ones lie {layout} bits nearer to each other than to mirror "
-                "images; look at the duplicate groups in the report before you trust them"
+                f"the images share a layout: different images are {layout} bits nearer to each other than to mirror "
+                "images. Check the duplicate groups in the report before you use the result"
             )
 
-    def _warn_of_the_shipped(self, progress: Progress) -> None:
-        progress.warn("the fitted encoder finds no more copies than the shipped one, which is kept: try more minutes")
-        if 0 < self.shipped.allowed_distance < self.said:
+    def _warn_of_shipped_encoder(self, progress: Progress) -> None:
+        progress.warn(
+            "the fitted encoder finds no more copies than the shipped one, so the lake uses the shipped one: try a "
+            "larger encoder.minutes"
+        )
+        if 0 < self.shipped.allowed_distance < self.shipped_distance:
             progress.warn(
-                f"too many different images lie within the shipped encoder's {self.said} bits: set "
+                f"too many different images lie within the shipped encoder's {self.shipped_distance} bits: set "
                 f"dedup.max_distance to {self.shipped.max_distance}"
             )
 
 
 def run(job: Job) -> Summary:
-    """Fits an encoder to a sample of the lake's images, unless that has been done, and keeps it if it is the better.
+    """Fits an encoder to a sample of the lake's images, unless it is up to date, and keeps the better encoder.
 
-    The fitted encoder and the shipped one are measured by changed copies of images that neither saw; the better one
-    becomes the lake's.
+    Both the fitted and the shipped encoder are measured on edited copies of images that neither was trained on. The
+    better one becomes the encoder of the lake.
 
     Raises:
         WinnowError: There are too few images, or torch is not installed.
     """
     rows = job.lake.require(tables.IMAGES)
-    wanted = job.settings.encoder
-    with job.progress.step("fit-encoder: choose images"):
-        ids = sample(rows, wanted.images, job.settings.seed)
+    with job.progress.step("fit-encoder: sample images"):
+        ids = sample(rows, job.settings.encoder.images, job.settings.seed)
         chosen = [row.image_id for row in ids.toLocalIterator()]
     if len(chosen) < FEWEST:
         raise WinnowError(
-            f"fit-encoder found {len(chosen)} images and needs at least {FEWEST}: ingest more, or use the shipped "
-            "encoder, which needs no fitting"
+            f"fit-encoder found {len(chosen)} images and needs at least {FEWEST}: ingest more with `winnow ingest`, or "
+            "use the shipped encoder, which needs no fitting"
         )
     recipe = _recipe(job, chosen)
     if (before := job.up_to_date(_FILES.made_by(job.lake, recipe))) is not None:
@@ -151,8 +155,8 @@ def run(job: Job) -> Summary:
         thumbs = _thumbnails(job.lake, ids, chosen, trainer.SOURCE_SIDE)
     if len(thumbs) < FEWEST:
         raise WinnowError(
-            f"fit-encoder: only {len(thumbs)} of {len(chosen)} images can be decoded, and {FEWEST} are needed: "
-            "ingest more, or use the shipped encoder, which needs no fitting"
+            f"fit-encoder: only {len(thumbs)} of {len(chosen)} images can be decoded, and {FEWEST} are needed: ingest "
+            "more with `winnow ingest`, or use the shipped encoder, which needs no fitting"
         )
     summary = _fit(job, trainer, thumbs, rows.count())
     _FILES.keep(job.lake, recipe.with_result(summary))
@@ -160,12 +164,12 @@ def run(job: Job) -> Summary:
 
 
 def sample(rows: DataFrame, count: int, seed: int) -> DataFrame:
-    """A random sample that depends on nothing but the images' ids and the seed.
+    """Returns a random sample of images that depends only on their ids and the seed.
 
     Args:
         rows: Table images.
-        count: At most so many.
-        seed: Another seed, another sample.
+        count: Maximum number of images.
+        seed: Random seed.
 
     Returns:
         image_id, in no order.
@@ -176,16 +180,16 @@ def sample(rows: DataFrame, count: int, seed: int) -> DataFrame:
 
 def _recipe(job: Job, chosen: list[str]) -> Recipe:
     settings: dict[str, Any] = config.fingerprint(job.settings.encoder)
-    of_training = {key: settings[key] for key in ("images", "minutes", "batch")}
-    # Not the version of the table: repeats that are ingested again change it and leave the sample as it is.
+    training = {key: settings[key] for key in ("images", "minutes", "batch")}
+    # Not the version of the table images: it may change while the sample stays the same.
     identity = hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
     start = onnx_session.digest(encoder.shipped())
     drawn = {"seed": job.settings.seed, "sample": identity, "start": start, "revision": _REVISION}
-    return Recipe("fit-encoder", {}, {**of_training, **drawn})
+    return Recipe("fit-encoder", {}, {**training, **drawn})
 
 
 def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDArray[np.uint8]:
-    """The sample's small pictures, uint8 of shape (n, side, side, 3), in the order of their ids; those that decode."""
+    """Returns the thumbnails of the decodable images, uint8 of shape (n, side, side, 3), in the order of their ids."""
     rows = lake.read(tables.IMAGES).select("image_id", "image").join(F.broadcast(ids), "image_id", "left_semi")
     parts = -(-len(chosen) * side * side * 3 // _FETCHED)
     small = rows.mapInArrow(Thumbnails(side), _THUMBNAILS).repartition(parts, "image_id")
@@ -201,28 +205,29 @@ def _thumbnails(lake: Lake, ids: DataFrame, chosen: list[str], side: int) -> NDA
 
 
 def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lake: int) -> Summary:
-    wanted, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
+    settings, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
     plan = trainer.TrainingPlan(
-        minutes=wanted.minutes,
-        batch=wanted.batch,
+        minutes=settings.minutes,
+        batch=settings.batch,
         seed=job.settings.seed,
         same_within=encoder.Encoder.load(shipped).presumed_distance,
-        # Each image has as many strangers as the lake has images: the more there are, the nearer is the nearest.
-        collisions=min(trainer.COLLISIONS, STRANGERS / images_in_lake),
+        # Each image is compared with the whole lake, so a larger lake needs a lower rate of collisions of pairs.
+        collisions=min(trainer.COLLISIONS, MAX_FALSE_MATCHES / images_in_lake),
     )
-    with progress.step(f"fit-encoder: train for {wanted.minutes:g} minutes on {len(thumbs)} images"):
+    with progress.step(f"fit-encoder: train for {settings.minutes:g} minutes on {len(thumbs)} images"):
         fitted = trainer.fit(
             thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
         )
     with progress.step("fit-encoder: measure the shipped encoder"):
-        given = trainer.measured(shipped, thumbs, plan)
-    compared = EncoderComparison(fitted.measured, given, encoder.Encoder.load(shipped).presumed_distance)
-    compared.tell(progress)
-    model = fitted.model if compared.better else shipped
+        shipped_measured = trainer.measured(shipped, thumbs, plan)
+    shipped_distance = encoder.Encoder.load(shipped).presumed_distance
+    comparison = EncoderComparison(fitted.measured, shipped_measured, shipped_distance)
+    comparison.report(progress)
+    model = fitted.model if comparison.better else shipped
     return {
         "images": len(thumbs),
-        "recall of copies, fitted": round(compared.recall_fitted, 4),
-        "recall of copies, shipped": round(compared.recall_shipped, 4),
+        "recall of copies, fitted": round(comparison.recall_fitted, 4),
+        "recall of copies, shipped": round(comparison.recall_shipped, 4),
         "max distance": encoder.Encoder.load(model).presumed_distance,
         "encoder": onnx_session.digest(model),
         "file": job.lake.write_file(encoder.FITTED, model),

@@ -1,7 +1,7 @@
-"""`ingest`: sources → images, quarantine; and sources, the counts that show that nothing was lost.
+"""`ingest`: reads sources into the tables images, quarantine and sources (the counts of each source).
 
-Each source is read and each image decoded once, into a staging folder below the lake; everything after that reads only
-the staging folder. What an image's identity is, `jobs.sources.inspect` says.
+It reads each source and decodes each image once, into a staging folder in the lake; all later steps read only the
+staging folder. `jobs.sources.inspect` defines the identity of an image.
 """
 
 import uuid
@@ -20,6 +20,7 @@ from jobs.lake.image_files import small_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime.config import IngestSettings
+from jobs.runtime.wording import plural
 from jobs.sources import rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
@@ -34,13 +35,13 @@ _CHUNK_SOURCES = 2000
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """What became of the rows of one source.
+    """Counts of the rows of one source.
 
     Attributes:
-        rows_read: All of them.
-        images: New in the table images.
-        repeats: Bytes and caption that are there already, or come twice.
-        quarantined: Unreadable.
+        rows_read: All rows.
+        images: Rows added to the table images.
+        repeats: Rows whose bytes and caption are already there, or occur twice in the input.
+        quarantined: Rows that cannot be read or decoded.
     """
 
     rows_read: int
@@ -60,8 +61,8 @@ class SourceCounts:
 def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     """Reads sources into the tables images and quarantine.
 
-    A source whose files and settings are as they were when it was last read is skipped; one that has changed is read
-    again, and adds what is new.
+    Skips a source if its files and the settings for reading are unchanged since it was last read. Reads a changed
+    source again and adds what is new.
 
     Args:
         job: The lake, the settings, the progress display.
@@ -69,12 +70,12 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         format: One of `jobs.sources.find.FORMATS`; guessed when None.
 
     Returns:
-        How many sources were found and unchanged, and the `SourceCounts` of this run.
+        The number of sources found and of unchanged ones, and the `SourceCounts` of this run.
 
     Raises:
-        WinnowError: A source is not there, holds nothing, or lacks a column; it lies in the lake, or the lake in it; or
-            the lake's folder holds something else than a lake.
-        LostRowsError: The counts do not add up; nothing is written then.
+        WinnowError: A source does not exist, is empty or lacks a column; a source lies in the lake or the lake in a
+            source; or the lake's folder holds something else.
+        LostRowsError: The counts do not add up; nothing was written.
     """
     lake = job.lake
     require_room(lake, sources)
@@ -82,7 +83,7 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     lake.mark()
     lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):
-        # They tell of sources that the images came from: without these, all are to be read again, whenever named.
+        # Without the images, the records of what was read are void: every source must be read again.
         lake.drop(tables.SOURCES)
         lake.drop(tables.QUARANTINE)
     _record_last_run(lake)
@@ -97,56 +98,56 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
 
 
 def require_room(lake: Lake, sources: Sequence[str]) -> None:
-    """Makes sure that reading sources into a lake touches nothing of the user's; writes nothing.
+    """Checks that reading sources into a lake touches no other data of the user; writes nothing.
 
     Args:
-        lake: Where to.
+        lake: The lake to ingest into.
         sources: Files, folders, patterns, URIs.
 
     Raises:
-        WinnowError: A source lies in the lake, the lake in a source, or the folder is no lake and cannot become one.
+        WinnowError: A source lies in the lake, the lake lies in a source, or the folder is not a lake and not empty.
     """
     require_apart(lake.address, sources)
     lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
 
 
 def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
-    """What becomes of each staged row.
+    """Decides the fate of each staged row.
 
     Args:
-        staged: From `inspected`, with `file` and `row`, the row's place.
+        staged: From `inspected`, with `file` and `row`, the row's position in the staging folder.
         known: image_id of each image that the lake holds.
 
     Returns:
-        source, file, row, and fate: `quarantined`, `repeat` or `image`. Of rows with one image_id the first by source
-        and key is the image, whatever order they came in.
+        source, file, row, and fate: `quarantined`, `repeat` or `image`. Of rows with the same image_id, the first by
+        source and key is the image, whatever the order of the input.
     """
     faulty = fault_reason().isNotNull()
     place = ("source", "file", "row")
-    # Unranked: most have no image and so one id, null, which would bring them all into one task.
+    # Quarantined rows are not ranked: most have no image, and their common id, null, would put them all into one task.
     quarantined = staged.where(faulty).select(*place, F.lit("quarantined").alias("fate"))
     order = Window.partitionBy("image_id").orderBy("source", "key", "meta", "file", "row")
     ranked = staged.where(~faulty).select(*place, "image_id", F.row_number().over(order).alias("rank"))
-    there = known.select("image_id").distinct().withColumn("is_known", F.lit(True))
+    known_ids = known.select("image_id").distinct().withColumn("is_known", F.lit(True))
     fate = F.when((F.col("rank") > 1) | F.col("is_known"), "repeat").otherwise("image")
-    return ranked.join(there, "image_id", "left").select(*place, fate.alias("fate")).unionByName(quarantined)
+    return ranked.join(known_ids, "image_id", "left").select(*place, fate.alias("fate")).unionByName(quarantined)
 
 
 def images(staged: DataFrame, part: Column) -> DataFrame:
-    """The columns of the table images of rows that decoded.
+    """Returns the rows of the table images for staged rows that can be decoded.
 
     Args:
         staged: From `inspected`.
-        part: The part of the table that a row goes to, see `parts`.
+        part: The part of the table that a row belongs to; see `parts`.
     """
     info = ("info.width", "info.height", "info.format")
     return staged.select("image_id", "key", "source", "caption", "image", *info, "meta", part.cast("int").alias("part"))
 
 
 def parts(first: int, count: int, files: int) -> Column:
-    """The part of each staged row: neighbouring staging files share one, so that writing makes no small files.
+    """Returns the part of each staged row; neighbouring staging files share a part, which avoids small files.
 
-    A part is what `score` does in one commit. It says where a row lies and nothing of the image.
+    `score` processes one part in one commit. The part says nothing about the content of an image.
 
     Args:
         first: Number of the first part.
@@ -161,23 +162,23 @@ def parts(first: int, count: int, files: int) -> Column:
 
 
 def _ingest(job: Job, chunk: Sequence[Source], part: str) -> SourceCounts:
-    """Reads some sources and commits them."""
+    """Reads one chunk of sources and commits it."""
     lake, settings = job.lake, job.settings.ingest
     run_id = uuid.uuid4().hex
     with small_files(lake.spark, settings):
-        with job.progress.step(f"ingest: reading and decoding{part}"):
+        with job.progress.step(f"ingest: read and decode{part}"):
             rows_read = _stage(lake, chunk, settings, run_id)
-        with job.progress.step(f"ingest: looking for repeats{part}"):
+        with job.progress.step(f"ingest: find repeats{part}"):
             counts = _sort(lake, chunk, run_id)
         _check(rows_read, counts)
-        with job.progress.step(f"ingest: writing images{part}"):
+        with job.progress.step(f"ingest: write images{part}"):
             _commit(lake, chunk, counts, run_id)
     lake.delete_staging(STAGING)
     return reduce(SourceCounts.__add__, counts.values())
 
 
 def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> int:
-    """Writes what the sources hold, decoded, to the staging folder; returns the number of rows that were read."""
+    """Writes the decoded rows of the sources to the staging folder; returns the number of rows read."""
     seen = Observation()
     read = source_rows(lake.spark, chunk, settings).observe(seen, F.count(F.lit(1)).alias("rows"))
     inspected(read, settings.max_megapixels).write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
@@ -185,11 +186,11 @@ def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id
 
 
 def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceCounts]:
-    """Writes each staged row's fate beside it; returns the counts of each source, none left out."""
+    """Writes the fate of each staged row beside it; returns the counts of every source."""
     known = lake.read(tables.IMAGES)
     fates(_staged(lake, run_id), known).write.parquet(_staged_path(lake, run_id, "fates"))
-    found = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).groupBy("source", "fate").count().collect()
-    number = {(row["source"], row["fate"]): int(row["count"]) for row in found}
+    sums = lake.spark.read.parquet(_staged_path(lake, run_id, "fates")).groupBy("source", "fate").count().collect()
+    number = {(row["source"], row["fate"]): int(row["count"]) for row in sums}
     paths = sorted({source.path for source in chunk} | {source for source, _ in number})
     counts = {}
     for path in paths:
@@ -199,24 +200,25 @@ def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceC
 
 
 def _check(rows_read: int, counts: Mapping[str, SourceCounts]) -> None:
-    """Compares what the readers gave with what was sorted.
+    """Compares the number of rows that were read with the number of rows that were staged.
 
     Raises:
-        LostRowsError: They differ.
+        LostRowsError: The numbers differ.
     """
     total = reduce(SourceCounts.__add__, counts.values())
     if rows_read != total.rows_read:
         raise LostRowsError(
             f"{rows_read} rows were read, but {total.images} images, {total.repeats} repeats and {total.quarantined} "
-            "quarantined were staged; nothing was written: run it again, and report this if it stays"
+            "quarantined rows were staged; nothing was written: run the same command again, and report a bug if this "
+            "happens again"
         )
 
 
 def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCounts], run_id: str) -> None:
-    """Writes the tables, each in one commit, in an order that a killed run can be completed from.
+    """Writes each table in one commit, in an order that lets the next run complete a killed one.
 
-    The quarantine first: reading the source again only replaces it. Then the images, whose commit carries the counts.
-    Then the counts: if this is never reached, `_record_last_run` does it from that commit.
+    First the quarantine: reading the source again replaces it. Then the images, whose commit also stores the counts.
+    Then the counts: if the run is killed before this, `_record_last_run` writes them from that commit.
     """
     read = [source for source in chunk if source.path in counts]
     records = [
@@ -229,7 +231,9 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCoun
         lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts), _parts(lake, run_id, added)), recipe)
         written = lake.rows_written(tables.IMAGES)
         if written != added:
-            raise LostRowsError(f"{added} images were to be added, but {written} were: restore the table images")
+            raise LostRowsError(
+                f"{added} images were to be added, but {written} were: restore the earlier version of the table images"
+            )
     _record(lake, records, run_id)
 
 
@@ -241,7 +245,7 @@ def _parts(lake: Lake, run_id: str, added: int) -> Column:
 
 
 def _chosen(lake: Lake, run_id: str, counts: Mapping[str, SourceCounts]) -> DataFrame:
-    """The staged rows that become images; joined on the smaller side: a few rows shuffle no pictures."""
+    """Returns the staged rows that become images; joins with the smaller side, so that no image bytes are shuffled."""
     staged = _staged(lake, run_id)
     total = reduce(SourceCounts.__add__, counts.values())
     if total.images == total.rows_read:
@@ -253,17 +257,17 @@ def _chosen(lake: Lake, run_id: str, counts: Mapping[str, SourceCounts]) -> Data
 
 
 def _commit_quarantine(lake: Lake, counts: Mapping[str, SourceCounts], run_id: str) -> None:
-    """Puts the faults of these sources in the place of what was said of them before."""
+    """Replaces the earlier quarantine rows of these sources with the new ones."""
     recipe = Recipe("ingest", settings={"run": run_id})
     faulty = quarantine(_staged(lake, run_id))
     names = lake.spark.createDataFrame([(name,) for name in counts], "source string")
     earlier = lake.read(tables.QUARANTINE)
-    mine = F.col("stage").isin(rows.READ_STAGE, DECODE_STAGE)
-    there = lake.exists(tables.QUARANTINE)
-    if there and not earlier.where(mine).join(names, "source", "left_semi").isEmpty():
-        others = earlier.where(~mine).unionByName(earlier.where(mine).join(names, "source", "left_anti"))
+    of_ingest = F.col("stage").isin(rows.READ_STAGE, DECODE_STAGE)
+    exists = lake.exists(tables.QUARANTINE)
+    if exists and not earlier.where(of_ingest).join(names, "source", "left_semi").isEmpty():
+        others = earlier.where(~of_ingest).unionByName(earlier.where(of_ingest).join(names, "source", "left_anti"))
         lake.replace(tables.QUARANTINE, others.unionByName(faulty), recipe)
-    elif any(count.quarantined for count in counts.values()) or not there:
+    elif any(count.quarantined for count in counts.values()) or not exists:
         lake.append(tables.QUARANTINE, faulty, recipe)
 
 
@@ -271,7 +275,7 @@ def _commit_quarantine(lake: Lake, counts: Mapping[str, SourceCounts], run_id: s
 
 
 def _unread(lake: Lake, found: Sequence[Source]) -> list[Source]:
-    """The sources that are new or have changed since they were last read."""
+    """Returns the sources that are new or have changed since they were last read."""
     named = lake.spark.createDataFrame([(s.path, s.fingerprint) for s in found], "source string, fingerprint string")
     newest = (
         lake.read(tables.SOURCES).groupBy("source").agg(F.max_by("fingerprint", "ingested_at").alias("fingerprint"))
@@ -281,7 +285,7 @@ def _unread(lake: Lake, found: Sequence[Source]) -> list[Source]:
 
 
 def _record_last_run(lake: Lake) -> None:
-    """Completes a run that was killed between its images and its counts."""
+    """Completes a run that was killed after it wrote images and before it wrote their counts."""
     recipe = lake.snapshot().recipe(tables.IMAGES)
     if recipe is None or recipe.command != "ingest":
         return
@@ -302,15 +306,15 @@ def _record(lake: Lake, records: Sequence[Mapping[str, Any]], run_id: str) -> No
 def _note(job: Job, found: Sequence[Source], unread: Sequence[Source]) -> None:
     if len(unread) < len(found):
         job.progress.note(
-            f"{len(found) - len(unread)} of {len(found)} sources are as they were when last read: skipped"
+            f"skipped {len(found) - len(unread)} of {len(found)} sources: unchanged since they were last read"
         )
     ignored = sum(source.ignored for source in unread)
     if ignored:
-        job.progress.note(f"{ignored} files are neither images nor about images: ignored")
+        job.progress.note(f"ignored {plural(ignored, 'file')}: neither images nor metadata")
 
 
 def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:
-    """Sources in order, cut where a chunk would grow beyond a number of bytes; a larger source is one alone."""
+    """Yields chunks of sources in order, each of at most `most` bytes; a larger source is a chunk of its own."""
     chunk: list[Source] = []
     size = 0
     for source in sources:

@@ -1,4 +1,4 @@
-"""`report`: what came in, what became of it and why, in one HTML file that opens offline."""
+"""`report`: what was read, kept and removed, and why, in one HTML file that opens offline."""
 
 import platform
 import re
@@ -25,17 +25,17 @@ from jobs.runtime.version import version_of
 
 FILE = "report.html"
 MAX_PICTURES = 800
-_PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
+_PIXELS_PER_POINT = 2  # sharp on high-density screens
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
 _SPARK_CONF = "spark.conf."
-# Spark's own settings bear secrets under any name, and inside other values: only what cannot be one is shown.
+# Spark's own settings can hold secrets under any name and inside any value: show only values that cannot be one.
 _HARMLESS = re.compile(r"true|false|-?\d+(\.\d+)?([kmgtp]b?|ms|s|min|h|d)?", re.IGNORECASE)
 _SECRET = re.compile(r"secret|passw|token|credential|key", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as the report shows it."""
+    """A setting as the report shows it."""
 
     section: str
     key: str
@@ -45,18 +45,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """All that the template is given.
+    """The input of the template.
 
     Attributes:
-        name: The lake's own name, the last part of its address.
-        uri: The lake's address.
-        written_at: When the report was made, in UTC.
-        facts: What the tables say.
+        name: Name of the lake: the last part of its address.
+        uri: Address of the lake.
+        written_at: Time of the report, in UTC.
+        facts: Facts from the tables.
         pictures: Thumbnails by image_id.
-        veiled: Whether pictures are blurred until someone asks to see them.
-        not_undone: The keywords that weighing leaves off, in a sentence; empty where there are none.
-        settings: All settings; of those that go to Spark as they are, most without their value.
-        software: Name and version of what made the lake.
+        veiled: Whether images are blurred until the reader asks to see them.
+        not_undone: A sentence about the keywords that weighing does not correct; empty if there are none.
+        settings: All settings; most settings of `spark.conf` have no value.
+        software: Names and versions of the software.
     """
 
     name: str
@@ -71,27 +71,27 @@ class ReportPage:
 
 
 def run(job: Job) -> Summary:
-    """Writes the report of a lake, of whatever tables it has so far.
+    """Writes the report of a lake, from the tables that it has so far.
 
     Args:
-        job: The lake may hold no table at all: each section then says which command fills it.
+        job: The lake may have no table: each section then names the command that fills it.
 
     Returns:
-        The report's address, under `report`.
+        The address of the report, under `report`.
     """
-    with job.progress.step("report: counting"):
+    with job.progress.step("report: count"):
         facts = gather(job.lake, job.settings)
-    with job.progress.step("report: pictures"):
+    with job.progress.step("report: make thumbnails"):
         pictures = _pictures(job.lake, job.settings, facts)
     address = job.lake.write_file(FILE, render(_page(job, facts, pictures)).encode("utf-8", "replace"))
     return {"report": address}
 
 
 def render(page: ReportPage) -> str:
-    """The page as HTML, with its style sheet inside and no script at all.
+    """Returns the page as one HTML file with its style sheet, without scripts.
 
     Args:
-        page: Captions and names in it are data: they are escaped.
+        page: Captions and names in it are escaped.
     """
     return template("report.html.jinja").render(
         page=page,
@@ -107,17 +107,17 @@ def render(page: ReportPage) -> str:
 
 
 def flat_settings(settings: Settings) -> tuple[Setting, ...]:
-    """Every setting as text, those that differ from the default marked.
+    """Returns every setting as text, and whether it differs from the default.
 
-    Of `spark.conf` only numbers, sizes, times and truth values are shown: any other may be a secret, or hold one.
+    Values of `spark.conf` are shown only if they are numbers, sizes, times or booleans. Others may hold secrets.
 
     Args:
         settings: The settings of this run.
     """
     defaults = dict(_leaves(config.fingerprint(config.load())))
-    usual = dict(_leaves(config.fingerprint(CategorySettings(definition=""))))
+    category_defaults = dict(_leaves(config.fingerprint(CategorySettings(definition=""))))
     for name in settings.categories:
-        defaults.update({f"categories.{name}.{key}": value for key, value in usual.items()})
+        defaults.update({f"categories.{name}.{key}": value for key, value in category_defaults.items()})
     flat = []
     for key, value in _leaves(config.fingerprint(settings)):
         section, _, rest = key.partition(".")
@@ -170,17 +170,17 @@ def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thum
     side = settings.report.thumbnail * _PIXELS_PER_POINT
     wanted = list(dict.fromkeys(_image_ids(facts)))[:MAX_PICTURES]
     pairs = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others) if facts.regurgitation else ()
-    taken = sum(len(pair.picture or "") for pair in pairs)
+    used_bytes = sum(len(pair.picture or "") for pair in pairs)
     if not wanted or not lake.exists(tables.IMAGES):
         return {}
-    # Only their files are opened, and, since the ids are named, only row groups whose Bloom filters know one are read.
+    # This opens only their files. Because the ids are literals, Spark reads only row groups whose Bloom filters match.
     ids = lake.spark.createDataFrame([(image_id,) for image_id in wanted], "image_id string")
     few = lake.rows_of(tables.IMAGES, ids).where(F.col("image_id").isin(wanted))
-    return fetch(few, wanted, side, PICTURE_BYTES - taken)
+    return fetch(few, wanted, side, PICTURE_BYTES - used_bytes)
 
 
 def _image_ids(facts: Facts) -> Iterator[str]:
-    """The pictures that the page shows, those first that it can least do without."""
+    """The images that the page shows, the most important first."""
     if facts.regurgitation:
         shown = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others)
         yield from (pair.row.image_id for pair in shown)
@@ -210,7 +210,7 @@ def _members(group: Group) -> Iterator[str]:
 
 
 def _findings(facts: Facts) -> list[tuple[str, str, str]]:
-    """What a reader in a hurry must know: a section, its name and one sentence of it."""
+    """The most important findings: the id of a section, its name and one sentence."""
     findings = [(f"category-{c.name}", c.name, sentences.recall_bound(c)) for c in facts.categories]
     if facts.duplicates and facts.duplicates.removed:
         findings.append(("duplicates", "Duplicates", sentences.search_recall(facts.duplicates)))

@@ -1,4 +1,4 @@
-"""`run`: every command in order, from sources to report; each does only what is missing."""
+"""`run`: all commands in order, from sources to report; each does only what is missing."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,16 +26,16 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
 
     Args:
         job: Lake and settings.
-        sources: What to ingest.
+        sources: Sources to ingest.
         format_: Format of the sources; guessed when None.
         labels: Label files to import.
 
     Returns:
-        The figures that matter of every command.
+        The summaries of all commands; each key begins with the name of its command.
 
     Raises:
-        WinnowError: A setting, model or label file cannot be used; nothing has been read. Or a command cannot go on;
-            the commands before it have done their work, which stays.
+        WinnowError: A setting, model or label file cannot be used, and nothing has been read. Or a later command
+            failed; the results of the commands before it are kept.
     """
     ingest.require_room(job.lake, sources)
     check(job, labels)
@@ -49,14 +49,14 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
 
 
 def check(job: Job, labels: Sequence[str]) -> None:
-    """Looks at what would stop a later command and can be known before the first one begins.
+    """Checks everything that would stop a later command and that can be known before the first one begins.
 
     Args:
         job: Lake and settings.
         labels: Label files to import.
 
     Raises:
-        WinnowError: Names what cannot be used.
+        WinnowError: A model, rule, label file or package cannot be used; the message names it.
     """
     lake, settings = job.lake, job.settings
     models_in_use.image_classifiers(job)
@@ -65,26 +65,26 @@ def check(job: Job, labels: Sequence[str]) -> None:
     filter.check_forgotten(job, lake.snapshot())
     for file in labels:
         files.read(lake.spark, file)
-    heads = models_in_use.headed(job)
+    heads = models_in_use.head_categories(job)
     if any(labels or not lake.has_file(models_in_use.HEAD.format(name)) for name in heads):
         training_extra.module("head")
-    if _fits(job):
+    if _fits_encoder(job):
         training_extra.module("encoder")
 
 
-def _fits(job: Job) -> bool:
-    """Whether an encoder is to be fitted: once, since with another one all is scored, trained and compared anew."""
+def _fits_encoder(job: Job) -> bool:
+    """Returns whether to fit an encoder: once only, because a new encoder makes all later results stale."""
     return job.settings.encoder.fit and not job.lake.has_file(encoder.FITTED)
 
 
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    heads = models_in_use.headed(job)
+    heads = models_in_use.head_categories(job)
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
-    if _fits(job):
+    if _fits_encoder(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))
     steps += [(f"label import {file}", partial(import_file.import_labels, job, file)) for file in labels]
     if heads:
-        # Heads are trained on embeddings, so these come first; the second pass only scores what they make of them.
+        # Heads are trained on embeddings, so compute these first; the second pass only scores with the new heads.
         steps.append(("score signals", partial(score.run, job)))
         steps += [(f"train {name}", partial(train.run, job, name)) for name in heads]
     steps.append(("score", partial(score.run, job)))

@@ -1,4 +1,4 @@
-"""`score`: one decode for each image gives signals (hashes, embedding) and a score for each category."""
+"""`score`: decodes each image once and writes its signals (hashes, embedding) and a score for each category."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -13,9 +13,9 @@ from jobs.lake.recipe import Recipe
 from jobs.models_in_use import (
     HEAD,
     ImageClassifier,
+    compatible_heads,
     current_encoder,
     decode_pass_of,
-    fitting_heads,
     image_classifiers,
 )
 from jobs.prerequisites import require_images
@@ -35,12 +35,12 @@ _TASKS_PER_CORE = 8
 
 @dataclass(frozen=True)
 class Part:
-    """Images that are scored in one commit of each table.
+    """Images that `score` processes in one commit of each table.
 
     Attributes:
-        images: Table images, only the rows to be scored.
-        count: How many rows that are.
-        scoring: What is run on them.
+        images: Rows of the table images that have no result yet.
+        count: Number of these rows.
+        scoring: The decode pass to run on them.
         encoder: Digest of the encoder.
         digests: Digest of each category's image classifier.
     """
@@ -52,45 +52,52 @@ class Part:
     digests: Mapping[str, str]
 
     def check(self, good: int, bad: int) -> tuple[int, int]:
-        """Both numbers as they are, if together they are all the images.
+        """Returns both numbers if they add up to the number of images.
+
+        Args:
+            good: Number of images that were scored.
+            bad: Number of images that could not be decoded.
 
         Raises:
-            LostRowsError: They are not.
+            LostRowsError: They do not add up.
         """
         if good + bad != self.count:
             raise LostRowsError(
-                f"{self.count} images were to be scored, but {good} were and {bad} could not be decoded: run it again, "
-                "and report this if it stays"
+                f"{self.count} images were to be scored, but {good} were and {bad} could not be decoded: run "
+                "`winnow score` again, and report a bug if this happens again"
             )
         return good, bad
 
 
 def run(job: Job) -> Summary:
-    """Scores what is not scored yet, with the encoder and classifiers of the settings.
+    """Scores all images that have no score yet, with the current encoder and classifiers.
+
+    Returns:
+        Number of images scored, of images that could not be decoded, and of embeddings scored.
 
     Raises:
-        ModelError: A model does not fit its description; nothing has been scored.
+        ModelError: A model does not match its description; nothing has been scored.
         WinnowError: The lake holds no image.
     """
     job.lake.require(tables.IMAGES)
     require_images(job.lake)
     current = current_encoder(job)
     classifiers = image_classifiers(job)
-    heads = fitting_heads(job, current)
+    heads = compatible_heads(job, current)
     recipe = Recipe("score", settings={"encoder": current.digest})
     images, faults = _score_images(job, current, classifiers, recipe)
-    scored = _score_embeddings(job, current, heads, recipe)
-    return {"images scored": images, "images not decodable": faults, "embeddings scored": scored}
+    embeddings = _score_embeddings(job, current, heads, recipe)
+    return {"images scored": images, "images not decodable": faults, "embeddings scored": embeddings}
 
 
 # Images -------------------------------------------------------------------------------------------------------------
 
 
 def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier], recipe: Recipe) -> tuple[int, int]:
-    """Decodes and scores part by part, so that a killed run loses one part at most."""
-    digests = {found.category: found.digest for found in classifiers}
+    """Decodes and scores images part by part, so that a killed run loses at most one part."""
+    digests = {one.category: one.digest for one in classifiers}
     images = job.lake.read(tables.IMAGES)
-    with job.progress.step("score: look for what is missing"):
+    with job.progress.step("score: find images without scores"):
         signals, scores, quarantine = (job.lake.read(t) for t in (tables.SIGNALS, tables.SCORES, tables.QUARANTINE))
         done = finished(signals, scores, current.digest, digests).unionByName(
             quarantined(quarantine).select("image_id")
@@ -102,7 +109,7 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
     for number, row in enumerate(counts, 1):
         todo = images.where(F.col("part") == row.part)
         if row.done:
-            # Ids of one part at most: bounded by the size of a part, never by the size of the lake.
+            # Broadcasts the ids of one part at most, so memory does not grow with the lake.
             ids = todo.select("image_id").join(done, "image_id", "left_anti")
             todo = todo.join(F.broadcast(ids), "image_id", "left_semi")
         with job.progress.step(f"score: part {number} of {len(counts)}"), _fine_tasks(job.lake.spark):
@@ -111,19 +118,19 @@ def _score_images(job: Job, current: Encoder, classifiers: list[ImageClassifier]
 
 
 def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
-    """Cuts a small lake into more tasks than Spark would, lest a core be idle while others decode."""
+    """Splits a small lake into more tasks than Spark would, so that no core is idle while others decode."""
     tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
     return overridden(spark, {"spark.sql.files.minPartitionNum": str(tasks)})
 
 
 def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
-    """Scores a part without image classifiers: straight into the table signals; returns how many images it could."""
+    """Scores a part without image classifiers, straight into the table signals; returns the number of good images."""
     seen = Observation()
     results = scored(part.images, part.scoring).observe(seen, *outcome_counts())
     job.lake.append(tables.SIGNALS, results.where(F.col("reason").isNull()), recipe)
     good, bad = part.check(seen.get["good"], seen.get["bad"])
     if bad:
-        # They are few: to decode them again costs less than to keep what all the others gave.
+        # They are few: decoding them again costs less than storing the results of all others.
         signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == part.encoder)
         ids = part.images.select("image_id").join(signals.select("image_id"), "image_id", "left_anti")
         broken = part.images.join(F.broadcast(ids), "image_id", "left_semi")
@@ -132,7 +139,7 @@ def _embed_part(job: Job, part: Part, recipe: Recipe) -> int:
 
 
 def _score_part(job: Job, part: Part, recipe: Recipe) -> int:
-    """Scores a part with image classifiers: one pass that feeds two tables, and so is kept on disk between them."""
+    """Scores a part with image classifiers; keeps the pass on disk because it feeds two tables."""
     lake = job.lake
     with lake.scratch("score") as scratch:
         results = scratch.keep(scored(part.images, part.scoring))

@@ -1,4 +1,4 @@
-"""`train`: the labels of a category and the stored embeddings become a head, an ONNX model beside the tables."""
+"""`train`: trains the head of a category on labels and stored embeddings, and writes it to the lake as ONNX."""
 
 from jobs.job import Job, Summary
 from jobs.labels import sets
@@ -15,11 +15,11 @@ RECIPE = "models/head-{}.json"
 
 
 def run(job: Job, category: str) -> Summary:
-    """Trains the head of a category, unless its labels, the encoder and the settings are what they were.
+    """Trains the head of a category, unless its labels, the encoder and the settings are unchanged.
 
     Raises:
-        WinnowError: The category is not in the settings or has a model of its own; labels of a class, or embeddings
-            of labelled images, are missing; torch is not installed.
+        WinnowError: The category is not in the settings, or has its own image model; there are no labels of one class,
+            or no embeddings of labelled images; torch is not installed.
     """
     _check(job, category)
     job.lake.require(tables.LABELS)
@@ -40,7 +40,7 @@ def _check(job: Job, category: str) -> None:
     own = job.settings.category(category).model
     if own is not None:
         raise WinnowError(
-            f"{category} is scored by your own model {own.path}: remove categories.{category}.model to train"
+            f"{category} is scored by your own model {own.path}: remove categories.{category}.model to train a head"
         )
 
 
@@ -52,7 +52,7 @@ def _recipe(job: Job, category: str, encoder: str) -> Recipe:
         "train": config.fingerprint(job.settings.train),
         "labels": config.fingerprint(job.settings.labels),
     }
-    # Not the table signals: an encoder gives an image one embedding, whenever it was stored.
+    # Not the table signals: the embedding of an image depends only on the encoder.
     return Recipe("train", job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_QUEUE), settings)
 
 
@@ -61,24 +61,25 @@ def _files(category: str) -> ModelRecipe:
 
 
 def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
-    """What the head is fitted on: some of each class."""
+    """Returns the labelled embeddings to train on; both classes have at least one."""
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", category)
     found = labelled_embeddings(job, category, encoder)
     positives, negatives = int(found.labels.sum()), int((~found.labels).sum())
     if not positives or not negatives:
         raise WinnowError(
             f"{category} has {positives} positive and {negatives} negative labels to train on (random ones are kept "
-            f"for calibration) and needs both: `winnow label next {category} --strategy seed` finds images to label"
+            f"for calibration) and needs both: run `winnow label next {category} --strategy seed`, label the images, "
+            "then train again"
         )
     if len(found.labels) == MOST_LABELS:
-        job.progress.note(f"train: {category} has many labels, a random {MOST_LABELS:,} of them are used")
+        job.progress.note(f"train: {category} has many labels: uses a random sample of {MOST_LABELS:,}")
     return found
 
 
 def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Summary:
     head = training_extra.module("head")
-    wanted = job.settings.train
-    options = head.HeadOptions(wanted.hidden, wanted.weight_decay, wanted.epochs, job.settings.seed)
+    settings = job.settings.train
+    options = head.HeadOptions(settings.hidden, settings.weight_decay, settings.epochs, job.settings.seed)
     basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")
     trained = head.train(head.Examples(found.embeddings, found.labels), basis, options)
     address = job.lake.write_file(HEAD.format(category), trained.model)

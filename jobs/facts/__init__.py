@@ -1,1 +1,1 @@
-"""What the report tells, one module for each of its sections: counts made in Spark, samples of fixed size."""
+"""The facts of the report, one module per section: counts made in Spark and samples of bounded size."""

@@ -1,4 +1,4 @@
-"""Categories to filter out: their scores, thresholds and the pictures nearest to these."""
+"""Categories to filter out: their scores, their thresholds and the images nearest to the thresholds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NEAREST = 16
 
 @dataclass(frozen=True)
 class ScoreBin:
-    """Images whose score lies in [low, high): how many are below the threshold, and how many at or above it."""
+    """The numbers of images with a score in [low, high) that are below the threshold (kept) and at or above it."""
 
     low: float
     high: float
@@ -30,16 +30,16 @@ class Category:
     """One category of images to filter out.
 
     Attributes:
-        name: As the settings call it.
-        definition: What it is; None where the settings do not say.
-        threshold: Row of thresholds; None where none is set.
+        name: Name in the settings.
+        definition: Definition in the settings; None if there is none.
+        threshold: Row of thresholds; None if there is none.
         bins: Histogram of scores.
-        random_positives: Random labels that are positive.
-        random_negatives: Random labels that are negative.
-        dropped_nearest: Images just at or above the threshold.
-        kept_nearest: Images just below it.
-        escaped: What `calibrate` found to escape at most, in words; None where it did not say.
-        precision: The share of the dropped that it found to be of the category, in words; likewise.
+        random_positives: Number of positive random labels.
+        random_negatives: Number of negative random labels.
+        dropped_nearest: The images nearest to the threshold, at or above it.
+        kept_nearest: The images nearest to the threshold, below it.
+        escaped: The escape bound of `calibrate` in words; None if it recorded none.
+        precision: The precision that `calibrate` estimated, in words; None if it recorded none.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Category:
 
     @property
     def scored(self) -> int:
-        """Images with a score."""
+        """The number of images with a score."""
         return sum(b.kept + b.dropped for b in self.bins)
 
     @property
     def dropped(self) -> int:
-        """Images at or above the threshold."""
+        """The number of images at or above the threshold."""
         return sum(b.dropped for b in self.bins)
 
 
 def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
-    """Every category that the settings describe or that has a score or a threshold."""
+    """Returns every category that the settings define or that has a score or a threshold."""
     thresholds = {row.category: row for row in lake.read(tables.THRESHOLDS).collect()}
     scores = _judged_scores(lake.read(tables.SCORES), lake.read(tables.THRESHOLDS))
     bins = _score_bins(scores)
@@ -75,7 +75,7 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
     nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _NEAREST)
     samples = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
     recipe = lake.snapshot().recipe(tables.THRESHOLDS)
-    said = recipe.result if recipe else {}
+    result = recipe.result if recipe else {}
     names = dict.fromkeys([*settings.categories, *sorted(bins), *sorted(thresholds)])
     return tuple(
         Category(
@@ -89,15 +89,15 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
             kept_nearest=tuple(
                 ShownImage(s.image_id, s.score) for s in samples if s.category == name and not s.dropped
             ),
-            escaped=said.get(f"{name}: escapes at most"),
-            precision=said.get(f"{name}: precision about"),
+            escaped=result.get(f"{name}: escapes at most"),
+            precision=result.get(f"{name}: precision about"),
         )
         for name in names
     )
 
 
 def _judged_scores(scores: DataFrame, thresholds: DataFrame) -> DataFrame:
-    """Scores beside their thresholds; where a category has a threshold, only those of the model it was set for."""
+    """Scores with their thresholds; if a category has a threshold, only the scores of the model it was set for."""
     limits = thresholds.select("category", F.col("model").alias("judge"), "threshold")
     joined = scores.join(F.broadcast(limits), "category", "left").where("judge is null or judge = model")
     dropped = F.coalesce(F.col("score") >= F.col("threshold"), F.lit(False)).alias("dropped")
@@ -111,9 +111,9 @@ def _score_bins(scores: DataFrame) -> Mapping[str, tuple[ScoreBin, ...]]:
     )
     bins: dict[str, list[ScoreBin]] = {}
     for row in counts.where("bin is not null").orderBy("category", "bin").collect():
-        made = ScoreBin(row.bin / SCORE_BINS, (row.bin + 1) / SCORE_BINS, row.kept, row.dropped)
-        bins.setdefault(row.category, []).append(made)
-    return {category: tuple(made) for category, made in bins.items()}
+        score_bin = ScoreBin(row.bin / SCORE_BINS, (row.bin + 1) / SCORE_BINS, row.kept, row.dropped)
+        bins.setdefault(row.category, []).append(score_bin)
+    return {category: tuple(of_category) for category, of_category in bins.items()}
 
 
 def _random_labels(labels: DataFrame) -> Mapping[tuple[str, bool], int]:

@@ -1,4 +1,4 @@
-"""What deduplication found."""
+"""The results of deduplication."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MISSES = 12
 
 @dataclass(frozen=True)
 class Group:
-    """A kept image and some of the duplicates it stands for: (image_id, distance in bits), the farthest first."""
+    """A kept image and some of its removed duplicates: (image_id, distance in bits), the farthest first."""
 
     kept_id: str
     size: int
@@ -26,25 +26,25 @@ class Group:
 
     @property
     def hidden(self) -> int:
-        """Duplicates that are not among the members."""
+        """The number of duplicates that are not among the members."""
         return self.size - len(self.members)
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What deduplication found.
+    """The results of deduplication.
 
     Attributes:
-        removed: Images that are left out.
-        groups: Images that they stand behind.
-        largest: Groups of most duplicates.
-        random: Groups by chance.
+        removed: Number of removed images.
+        groups: Number of kept images that have removed duplicates.
+        largest: Groups with most duplicates.
+        random: A reproducible random sample of groups.
         farthest: Groups with the farthest duplicates.
-        pair_distances: Distance in bits and number of pairs found.
-        quality: Row of dedup_quality for the whole search; None where it was not measured.
+        pair_distances: Distance in bits and number of found pairs.
+        quality: Row of dedup_quality for the whole search; None if there is none.
         sampled: Rows of dedup_distances: pairs of sampled hashes, found or not, to some bits above the threshold.
-        misses: Rows of near_misses: the nearest pairs above the threshold, both of whose images are kept.
-        united: Rows of dedup_quality for the first clustering, the first two, …; none where clusters are not searched.
+        misses: Rows of near_misses: the nearest pairs above the threshold of which both images are kept.
+        united: Rows of dedup_quality for the first clustering, the first two, …; empty without clusterings.
     """
 
     removed: int
@@ -60,7 +60,7 @@ class Duplicates:
 
 
 def duplicates(lake: Lake, settings: Settings) -> Duplicates:
-    """Counts, and three samples of groups: the farthest, the largest and some by chance."""
+    """Returns the counts and three samples of groups: the farthest, the largest and random ones."""
     removed = lake.read(tables.DUPLICATES)
     sizes = removed.groupBy("kept_id").agg(F.count("*").alias("size"), F.max("distance").alias("farthest"))
     totals = sizes.agg(F.count("*"), F.coalesce(F.sum("size"), F.lit(0))).first()
@@ -90,7 +90,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
 
 
 def _distinct_groups(sizes: DataFrame, orders: Sequence[Sequence[Column]], share: int) -> list[list[Row]]:
-    """The first groups in each order; one that an earlier order has shown already gives its place to the next."""
+    """The first groups in each order; no group is in two of them."""
     seen: set[str] = set()
     chosen = []
     for order in orders:
@@ -114,17 +114,17 @@ def _groups(rows: Sequence[Row], members: Mapping[str, tuple[tuple[str, int], ..
 
 
 def _pair_distances(pairs: DataFrame) -> tuple[tuple[int, int], ...]:
-    # At most 257 rows: a distance is a number of bits of 256.
+    # At most 257 rows, one for each distance from 0 to 256 bits.
     return tuple(
         (row.distance, row["count"]) for row in pairs.groupBy("distance").count().orderBy("distance").collect()
     )
 
 
 def whole_search(quality: DataFrame) -> DataFrame:
-    """The row of the table dedup_quality for the search as a whole; an earlier version wrote no other."""
+    """Returns the row of dedup_quality for the whole search; earlier versions wrote only this row."""
     return measured_recall(quality.where(F.coalesce("whole", F.lit(True))))
 
 
 def measured_recall(quality: DataFrame) -> DataFrame:
-    """Rows of the table dedup_quality, without a recall where there was no pair to find: an earlier version wrote 1."""
+    """Returns dedup_quality with a null recall if there was no pair to find; earlier versions wrote 1."""
     return quality.withColumn("recall", F.when(F.col("exhaustive_pairs") > 0, F.col("recall")))

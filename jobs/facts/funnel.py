@@ -1,4 +1,4 @@
-"""What came in and what became of it; what was quarantined and why."""
+"""The funnel: how many rows were read, kept and removed; the reasons for quarantine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Funnel:
-    """What came in and what became of it; None where the command that decides has not run."""
+    """The number of rows or images after each step; None if the command of the step has not run."""
 
     rows_read: int
     repeats: int
@@ -30,31 +30,31 @@ class Funnel:
 
     @property
     def after_filter(self) -> int:
-        """Images that the filter left."""
+        """The number of images that passed the filter."""
         return self.images - (self.filtered or 0)
 
     @property
     def kept(self) -> int:
-        """Images that are left in the end."""
+        """The number of images that are neither filtered nor duplicates."""
         return self.after_filter - (self.duplicates or 0)
 
     @property
     def gaps(self) -> tuple[str, ...]:
-        """What does not add up, in words; empty when all does."""
+        """The counts that do not add up, in words; empty if all do."""
         found = []
         if self.rows_read != self.images + self.repeats + self.quarantined:
             parts = f"{self.images:,} images, {self.repeats:,} repeats and {self.quarantined:,} quarantined"
             found.append(f"{self.rows_read:,} rows were read, but there are {parts}")
         if self.judged not in (None, self.images):
-            found.append(f"{self.judged:,} of {self.images:,} images have a verdict: run `winnow filter` again")
+            found.append(f"{self.judged:,} of {self.images:,} images have a verdict; run `winnow filter` again")
         if self.weighed not in (None, self.kept):
-            found.append(f"{self.weighed:,} images have a weight, but {self.kept:,} are kept: run `winnow weigh` again")
+            found.append(f"{self.weighed:,} images have a weight, but {self.kept:,} are kept; run `winnow weigh` again")
         return tuple(found)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One reason for quarantine, how often it came and a few examples (source, key, detail)."""
+    """One reason for quarantine, its number of rows and a few examples (source, key, detail)."""
 
     stage: str
     reason: str
@@ -63,7 +63,7 @@ class Fault:
 
 
 def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
-    """What came in and what became of it, from the number of rows of each table that is there."""
+    """Returns the funnel, from the number of rows of each table of the lake; None without the table images."""
     if tables.IMAGES.name not in rows:
         return None
     names = ("rows_read", "repeats", "quarantined")
@@ -84,8 +84,8 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
 
 
 def filtered_by(verdicts: DataFrame) -> dict[str, int]:
-    """How many images each category, rule or fault took out, the most frequent first; an image may have several."""
-    # Once each: what scores high may be labelled too.
+    """Returns the number of images that each category, rule or fault removed, largest first; they may overlap."""
+    # Count an image once per category: it may have a high score and a positive label.
     names = F.array_distinct(F.transform("reasons", lambda why: F.substring_index(why, ": ", 1)))
     named = verdicts.select(F.explode(names).alias("by"))
     counts = named.groupBy("by").count().orderBy(F.desc("count"), "by").limit(_REASONS)
@@ -93,7 +93,7 @@ def filtered_by(verdicts: DataFrame) -> dict[str, int]:
 
 
 def faults(quarantine: DataFrame) -> tuple[Fault, ...]:
-    """The reasons for quarantine, the most frequent first, each with a few examples."""
+    """Returns the reasons for quarantine, the most frequent first, each with a few examples."""
     counts = quarantine.groupBy("stage", "reason").count().orderBy(F.desc("count"), "stage", "reason").limit(_REASONS)
     most = counts.collect()
     common = quarantine.join(F.broadcast(counts.select("stage", "reason")), ["stage", "reason"], "left_semi")

@@ -1,4 +1,4 @@
-"""All that the report tells, gathered from the tables; a bounded amount reaches the driver."""
+"""All facts of the report, read from the tables; a bounded amount of data reaches the driver."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from jobs.runtime.config import Settings
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report tells; None for what no command has made yet."""
+    """All facts of the report; None if the command behind a fact has not run."""
 
     funnel: Funnel | None
     faults: tuple[Fault, ...]
@@ -33,10 +33,10 @@ class Facts:
 
 
 def gather(lake: Lake, settings: Settings) -> Facts:
-    """Reads the lake's tables for the report.
+    """Returns the facts of the report, read from the tables of the lake.
 
     Args:
-        lake: Any of its tables may be missing or empty.
+        lake: Any table may be missing or empty.
         settings: The definitions of the categories, the number of groups and the seed.
     """
     now = lake.snapshot()

@@ -1,4 +1,4 @@
-"""How filtering and weighing moved the words of captions."""
+"""The shifts of keywords by filtering and weighing."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ _KEYWORDS = 120
 
 @dataclass(frozen=True)
 class KeywordShifts:
-    """Rows of the table keyword_shift, each kind with its most frequent words first.
+    """Rows of the table keyword_shift; in each kind the most frequent words come first.
 
     Attributes:
-        watched: Words that somebody listed.
-        movers: Words that nobody listed and that filtering moved beyond doubt.
-        looks: Words among which the movers were found; None where the table does not say.
+        watched: Words of the keyword lists.
+        movers: Words on no list that filtering moved significantly.
+        looks: Number of words that were tested to find the movers; None for tables of earlier versions.
     """
 
     watched: tuple[Row, ...]
@@ -29,7 +29,7 @@ class KeywordShifts:
 
 
 def keywords(shifts: DataFrame) -> KeywordShifts:
-    """The most frequent words of each kind.
+    """Returns the most frequent words of each kind.
 
     Args:
         shifts: The table keyword_shift.

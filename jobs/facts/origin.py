@@ -1,4 +1,4 @@
-"""What a curated set was made from and what came of it, as JSON values: enough to make it again, or to compare two."""
+"""The inputs, settings and results behind a curated set as JSON values, to reproduce it or to compare two sets."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,14 +23,14 @@ _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "pandas"
 
 
 def origin(lake: Lake) -> dict[str, Any]:
-    """All that names a set: sources, counts, tables with their versions and settings, models, software.
+    """Returns the origin of a set: sources, counts, tables with their versions and settings, models, software.
 
     Args:
-        lake: Any of its tables may be missing.
+        lake: Any table may be missing.
 
     Returns:
-        `counts` (null for what no command has counted), `quarantine` and `filtered_by` (counts by reason), `sources`,
-        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` (those that filtering moved beyond doubt) and
+        `counts` (null if no command has counted it), `quarantine` and `filtered_by` (counts by reason), `sources`,
+        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` (those that filtering moved significantly) and
         `software`; JSON values only, null for NaN.
     """
     now = lake.snapshot()
@@ -52,36 +52,36 @@ def origin(lake: Lake) -> dict[str, Any]:
 
 
 def _weights(lake: Lake) -> dict[str, Any] | None:
-    """The quality of the weights, and how much more is beyond reach than by chance."""
+    """The quality of the weights, and how much more is beyond reach than expected by chance."""
     found = lake.read(tables.WEIGHT_QUALITY).collect()
     if not found:
         return None
-    told = reach(lake, found[-1])
-    excess = {} if told is None else {"excess": told.excess, "excess_low": told.low, "excess_high": told.high}
+    lost = reach(lake, found[-1])
+    excess = {} if lost is None else {"excess": lost.excess, "excess_low": lost.low, "excess_high": lost.high}
     return {**_values(found[-1]), **{f"beyond_reach_{name}": value for name, value in excess.items()}}
 
 
 def software() -> dict[str, str]:
-    """Name and version of what made the set."""
+    """Returns name and version of the software that made the set."""
     return {name: version_of(name) for name in ("winnow", *_SOFTWARE)}
 
 
 def made_from(commit: Commit) -> dict[str, Any]:
-    """Which rows of a table: its version and when it was written, since a lake may be made anew in the same place."""
+    """Returns version and time of a table; the time tells apart two lakes that were made in the same place."""
     return {"version": commit.version, "written_at": _time(commit.written_at)}
 
 
 def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     counted = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.WEIGHTS)
     rows = {table.name: lake.read(table).count() for table in counted if table.name in commits}
-    came = funnel(lake, rows)
+    funnel_counts = funnel(lake, rows)
     curated = lake.read(tables.CURATED).count() if tables.CURATED.name in commits else None
-    if came is None:
+    if funnel_counts is None:
         return {"curated": curated}
     read = ("rows_read", "repeats", "quarantined")
-    # Without the table sources nobody has counted rows: the funnel's 0 is none.
-    counts = {name: getattr(came, name) if tables.SOURCES.name in commits else None for name in read}
-    later = {name: getattr(came, name) for name in ("images", "filtered", "duplicates")}
+    # Without the table sources, the 0 of the funnel means unknown.
+    counts = {name: getattr(funnel_counts, name) if tables.SOURCES.name in commits else None for name in read}
+    later = {name: getattr(funnel_counts, name) for name in ("images", "filtered", "duplicates")}
     return {**counts, **later, "curated": curated}
 
 
@@ -91,7 +91,7 @@ def _by_reason(rows: DataFrame) -> dict[str, int]:
 
 
 def _sources(sources: DataFrame) -> list[dict[str, Any]]:
-    """Shards and files by the folder that they lie in, the largest first; at most so many."""
+    """Shards and files grouped by folder, the largest first; at most `_SOURCES` rows."""
     folder = F.when(F.col("format") == "folder", F.col("source")).otherwise(
         F.coalesce(F.nullif(F.regexp_extract("source", "^(.*)/[^/]*$", 1), F.lit("")), "source")
     )
@@ -102,10 +102,10 @@ def _sources(sources: DataFrame) -> list[dict[str, Any]]:
 
 
 def moved(shifts: DataFrame) -> list[dict[str, Any]]:
-    """The keywords that filtering moved beyond doubt, as the report tells them: large shifts of rare words are noise.
+    """Returns the keywords that filtering moved significantly, as in the report; large shifts of rare words are noise.
 
     Args:
-        shifts: The table keyword_shift, which the lists of words and `audit.movers` bound.
+        shifts: The table keyword_shift; the keyword lists and `audit.movers` bound its size.
     """
     return [_values(row) for row in sentences.notable(shifts.collect(), _KEYWORDS)]
 
@@ -131,7 +131,7 @@ def _values(row: Row) -> dict[str, Any]:
 
 
 def _last(rows: DataFrame) -> dict[str, Any] | None:
-    found = _rows(rows)  # one row for each run, of which the table keeps the last
+    found = _rows(rows)  # one row per run; the table keeps the last
     return found[-1] if found else None
 
 

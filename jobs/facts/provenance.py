@@ -1,4 +1,4 @@
-"""Which command made which version of which table, when and from what; which models were used."""
+"""The provenance of tables: command, version, time and inputs; the models in use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MODELS = 40
 
 @dataclass(frozen=True)
 class Provenance:
-    """One table: which command made which version of it, when, and in how many seconds since the command began."""
+    """The provenance of one table; `seconds` counts from the start of the command."""
 
     table: str
     command: str
@@ -29,7 +29,7 @@ class Provenance:
 
 
 def provenance(lake: Lake, now: Snapshot, table: Table) -> Provenance | None:
-    """Of the table's newest version; None where it is not there."""
+    """Returns the provenance of the newest version of a table; None if the table does not exist."""
     commit = now.commit(table)
     if commit is None:
         return None
@@ -45,6 +45,6 @@ def provenance(lake: Lake, now: Snapshot, table: Table) -> Provenance | None:
 
 
 def models_used(rows: DataFrame, *columns: str) -> tuple[Row, ...]:
-    """The models behind the rows of signals or scores, and how many images each saw."""
+    """Returns the models behind the rows of signals or scores, and the number of images of each."""
     counts = rows.groupBy(*columns).agg(F.count("*").alias("images"))
     return tuple(counts.orderBy(F.desc("images"), *columns).limit(_MODELS).collect())

@@ -1,4 +1,4 @@
-"""What a model gave back of its training set."""
+"""The facts about generated images that copy images of the lake."""
 
 import base64
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _OTHERS = 12
 
 @dataclass(frozen=True)
 class Trials:
-    """The independent draws that a bound on the rate of copies rests on.
+    """The independent trials behind the bound on the rate of copies.
 
-    Images of one prompt are none: a prompt that a model knows by heart gives its copy again and again.
+    Images of one prompt are not independent: a memorised prompt gives its copy again and again.
 
     Attributes:
-        number: Of the draws: prompts where one of them gave several images, else generated images.
-        copies: Of the draws, those with a copy.
-        are_prompts: Whether prompts were counted. An image whose prompt is not known then counts as one of its own.
+        number: Number of trials: prompts if any prompt gave several images, otherwise generated images.
+        copies: Number of trials with a copy.
+        are_prompts: Whether the trials are prompts. An image with an unknown prompt then counts as a prompt of its own.
     """
 
     number: int
@@ -32,22 +32,22 @@ class Trials:
     are_prompts: bool
 
     def bound(self, confidence: float) -> float:
-        """The share of draws with a copy is at most this.
+        """Returns an upper bound on the share of trials with a copy.
 
         Args:
-            confidence: Probability with which that holds, in (0, 1).
+            confidence: Confidence level of the bound, in (0, 1).
         """
         return upper_bound(self.copies, self.number, confidence)
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Generated images whose nearest image of the lake lies at one distance: copies and others.
+    """Generated images by the distance of their nearest image of the lake.
 
     Attributes:
         distance: Bits of 256.
-        copies: Generated images that are copies of an image at this distance.
-        others: Generated images that are no copies and have nothing nearer.
+        copies: Number of generated images that are copies of an image at this distance.
+        others: Number of generated images that are not copies and whose nearest image is at this distance.
     """
 
     distance: int
@@ -61,7 +61,7 @@ class CopyPair:
 
     Attributes:
         row: A row of the table regurgitation_pairs.
-        picture: The generated image, small, as a `data:` URI; None where there is none.
+        picture: Thumbnail of the generated image as a `data:` URI; None if there is none.
     """
 
     row: Row
@@ -70,21 +70,21 @@ class CopyPair:
 
 @dataclass(frozen=True)
 class Regurgitation:
-    """Generated images against every image of the lake.
+    """The comparison of generated images with every image of the lake.
 
     Attributes:
-        compared: Generated images that could be compared.
-        undecodable: Those that could not.
-        copies: Those that are copies.
-        own: Those that are copies of the very image whose caption was their prompt.
-        trials: What the bound rests on: generated images, or their prompts where these repeat.
-        bound: For prompts like these the rate of what is called a copy is at most this ...
-        confidence: ... with this confidence.
-        within: What makes a copy, in words; None where the table does not say.
-        max_distance: Bits of 256 within which an image can be a copy at all; None where the table does not say.
-        nearest: By distance.
-        shown_copies: Pairs to show, the most similar first.
-        shown_others: Pairs that come nearest without being copies.
+        compared: Number of generated images that were compared.
+        undecodable: Number of generated images that could not be decoded.
+        copies: Number of generated images that are copies.
+        own: Number of copies of the image whose caption was the prompt.
+        trials: The trials behind the bound: generated images, or their prompts if prompts repeat.
+        bound: Upper bound on the rate of copies for prompts like these.
+        confidence: Confidence level of the bound.
+        within: The rule for copies in words; None if the table does not record it.
+        max_distance: Largest distance of a copy in bits of 256; None if the table does not record it.
+        nearest: Counts by distance.
+        shown_copies: Copies to show, the most similar first.
+        shown_others: The most similar pairs that are not copies.
     """
 
     compared: int
@@ -102,11 +102,11 @@ class Regurgitation:
 
 
 def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
-    """Counts of the table regurgitation, and the pairs to show.
+    """Returns the counts of the table regurgitation and the pairs to show.
 
     Args:
-        lake: Holds the table.
-        settings: For the confidence, where the table does not say it.
+        lake: A lake with the table regurgitation.
+        settings: For the confidence, if the table does not record it.
     """
     recipe = lake.snapshot().recipe(tables.REGURGITATION)
     confidence = float(recipe.settings.get("confidence", 0) if recipe else 0) or settings.regurgitation.confidence
@@ -116,15 +116,15 @@ def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
     )
     rows = counts.orderBy("distance").collect()  # at most 257
     copies, others = sum(row.copies for row in rows), sum(row.others for row in rows)
-    draws = trials(best)
+    counted = trials(best)
     pairs = lake.read(tables.REGURGITATION_PAIRS).orderBy("place")
     return Regurgitation(
         compared=copies + others,
         undecodable=lake.read(tables.REGURGITATION_FAULTS).count(),
         copies=copies,
         own=sum(row.own for row in rows),
-        trials=draws,
-        bound=draws.bound(confidence),
+        trials=counted,
+        bound=counted.bound(confidence),
         confidence=confidence,
         within=str(recipe.result["a copy is within"]) if recipe and "a copy is within" in recipe.result else None,
         max_distance=recipe.settings.get("max_distance") if recipe else None,
@@ -135,10 +135,10 @@ def regurgitation(lake: Lake, settings: Settings) -> Regurgitation:
 
 
 def trials(each: DataFrame) -> Trials:
-    """Counts the independent draws among generated images.
+    """Returns the independent trials among generated images.
 
     Args:
-        each: A row for each generated image: prompt_id (null or blank where it is not known), copy.
+        each: One row per generated image: prompt_id (null or blank if unknown), copy.
     """
     prompt = F.when(F.trim("prompt_id") != "", F.col("prompt_id")).alias("prompt")
     prompts = each.groupBy(prompt).agg(F.count("*").alias("images"), F.count_if("copy").alias("copies"))
@@ -151,7 +151,7 @@ def trials(each: DataFrame) -> Trials:
 
 
 def _best(pairs: DataFrame) -> DataFrame:
-    """distance, copy, own, prompt_id: of each generated image its copy, or else the image that is nearest by hash."""
+    """distance, copy, own, prompt_id of each generated image: of its copy, or else of the nearest image by hash."""
     own = F.col("copy") & F.coalesce(F.col("prompt_id") == F.col("image_id"), F.lit(False))
     nearest = F.min(F.struct((~F.col("copy")).alias("other"), "distance")).alias("best")
     best = pairs.groupBy("generated_source", "generated_key").agg(

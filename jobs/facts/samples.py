@@ -1,4 +1,4 @@
-"""Bounded samples of tables, for pictures and examples."""
+"""Bounded samples of tables, for thumbnails and examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from pyspark.sql import functions as F
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image to show, with the number that stands under it (a score, a weight)."""
+    """An image to show, with the number below it (a score, a weight)."""
 
     image_id: str
     value: float
 
 
 def top(rows: DataFrame, by: Column, order: Sequence[Column], count: int) -> DataFrame:
-    """The first rows of each group, in order.
+    """Returns the first rows of each group, with their rank.
 
     Args:
         rows: Any rows.
-        by: What makes a group.
-        order: What comes first in it; must leave no ties, so that the same rows come every time.
-        count: Rows of each group.
+        by: The column that defines the groups.
+        order: Order within a group, without ties, so that the result is reproducible.
+        count: Number of rows per group.
     """
     ranked = rows.withColumn("rank", F.row_number().over(Window.partitionBy(by).orderBy(*order)))
     return ranked.where(F.col("rank") <= count)

@@ -1,4 +1,4 @@
-"""Numbers and findings in words, as the report says them."""
+"""The sentences of the report: numbers and findings in words."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -10,16 +10,28 @@ from jobs.facts.duplicates import Duplicates
 from jobs.facts.funnel import Funnel
 from jobs.facts.regurgitated import Regurgitation, Trials
 from jobs.facts.weights import Reach, Weights
-from jobs.runtime.wording import number, percent, plural, rounded_down, rounded_up, shift
+from jobs.runtime.wording import (
+    confidence,
+    measured,
+    number,
+    percent,
+    plural,
+    rounded_down,
+    rounded_up,
+    score,
+    shift,
+    signed,
+)
 
 NOTABLE = 6
-DOUBT = 0.05
+MAX_FALSE_DISCOVERY_RATE = 0.05
+_FEWEST_DECIMALS, _MOST_DECIMALS = 4, 17
 
 
 def verdict(funnel: Funnel | None) -> str:
-    """What became of the pictures, in one sentence."""
+    """Returns how many images are kept and what happened to the others, in one sentence."""
     if funnel is None:
-        return "This lake holds no pictures yet: `winnow ingest` reads some."
+        return "This lake has no images yet. Run `winnow ingest SOURCE`."
     parts = [
         f"{count:,} {what}"
         for count, what in (
@@ -31,78 +43,107 @@ def verdict(funnel: Funnel | None) -> str:
         if count
     ]
     lost = f": {', '.join(parts)}" if parts else ""
-    return f"Of {plural(funnel.rows_read, 'picture')} read, {funnel.kept:,} {_are(funnel.kept)} kept{lost}."
+    kept = plural(funnel.kept, "image is", "images are")
+    return f"Of {plural(funnel.rows_read, 'row')} read, {kept} kept{lost}."
 
 
 def nothing_kept(funnel: Funnel | None) -> str:
-    """Why no picture is kept, and what to do, in one sentence; empty where some are, or where nothing was read.
+    """Returns why no image is kept and what to do next; empty if some are kept, or if nothing was read.
 
     Args:
-        funnel: What came in and what became of it.
+        funnel: Counts of each step.
     """
     if funnel is None or funnel.kept:
         return ""
     if not funnel.images:
-        return "No picture could be read, so there is none to work on: `winnow run SOURCE` with others reads more."
+        return "No image could be read. Run `winnow run SOURCE` with other sources."
     return (
-        f"The filter removed every picture ({funnel.images:,}), so nothing is kept: change filter.rules "
-        "or lower the recall of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
+        f"The filter removed every image ({funnel.images:,}), so nothing is kept. Change `filter.rules` or lower the "
+        "`recall` of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
     )
 
 
 def without_category(funnel: Funnel | None) -> str:
-    """What the filter does where no category is set, in one sentence."""
-    none = "No category of pictures to filter out is set"
-    how = "Describe one in the settings as `[categories.NAME]`, then `winnow run` fills this section."
+    """Returns what the filter does if the settings define no category."""
+    none = "The settings define no category to filter out"
+    how = "Add a section `[categories.NAME]` to your settings, then run `winnow run`."
     if funnel is None or not funnel.filtered:
-        return f"{none}{'' if funnel and not funnel.images else ', so that every picture is kept'}. {how}"
+        return f"{none}{'' if funnel and not funnel.images else ', so the filter keeps every image'}. {how}"
     by = ", ".join(f"{name} {number(count)}" for name, count in funnel.filtered_by.items())
-    return f"{none}; {plural(funnel.filtered, 'picture is', 'pictures are')} filtered by other reasons: {by}. {how}"
+    filtered = plural(funnel.filtered, "image is", "images are")
+    return f"{none}. {filtered} filtered for other reasons: {by}. {how}"
 
 
 def recall_bound(category: Category) -> str:
-    """What the threshold of a category promises, in one sentence."""
+    """Returns the bound on the recall of a category's threshold, and the labels behind it, in one sentence."""
     limit = category.threshold
     if limit is None:
-        return "No threshold is set yet, so that nothing is dropped: `winnow calibrate` sets it."
-    tried = f"of {plural(limit.positives, 'random positive')} the threshold misses {number(limit.missed)}"
-    cost = f"of {plural(limit.negatives, 'random negative')} it drops {number(limit.dropped_negatives)}"
+        return "This category has no threshold yet, so the filter removes nothing for it. Run `winnow calibrate`."
+    missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'random positive')}"
+    removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'random negative')}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
-        return f"There are too few random labels for a bound on recall: {tried}; {cost}."
-    caught = f"at least {rounded_down(limit.recall_lower)} of the pictures of this category are caught"
-    return f"With {percent(limit.confidence, 0)} confidence, {caught}: {tried}; {cost}."
+        return f"There are too few random labels for a bound on recall: {missed} and {removed}."
+    bound = f"Recall is at least {rounded_down(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
+    return f"{bound}: {missed} and {removed}."
 
 
 def cost(category: Category) -> str:
-    """What escapes and what is dropped in error, as `calibrate` found; empty where it did not say."""
+    """Returns the escape bound and the precision that `calibrate` found; empty if it recorded none."""
     parts = []
     if category.escaped:
         parts.append(f"At most {category.escaped.replace('%', ' %')} are of this category and yet kept.")
     if category.precision:
-        parts.append(f"Of what is dropped, about {category.precision.replace('%', ' %')} is of this category.")
+        parts.append(f"Of the removed images, about {category.precision.replace('%', ' %')} are of this category.")
     return " ".join(parts)
 
 
+def score_decimals(category: Category) -> int:
+    """Returns the decimals that the threshold and the scores near it need to show which scores reach it.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> shown = lambda *values: [SimpleNamespace(value=value) for value in values]
+        >>> limit = SimpleNamespace(threshold=0.99996)
+        >>> score_decimals(
+        ...     SimpleNamespace(threshold=limit, dropped_nearest=shown(0.99999), kept_nearest=shown(0.99995)))
+        5
+    """
+    if category.threshold is None:
+        return _FEWEST_DECIMALS
+    for decimals in range(_FEWEST_DECIMALS, _MOST_DECIMALS):
+        least = float(score(category.threshold.threshold, decimals))
+        removed = all(float(score(image.value, decimals)) >= least for image in category.dropped_nearest)
+        if removed and all(float(score(image.value, decimals)) < least for image in category.kept_nearest):
+            return decimals
+    return _MOST_DECIMALS
+
+
 def search_recall(duplicates: Duplicates) -> str:
-    """How good the search for duplicates was, in one sentence."""
+    """Returns the measured recall of the search for duplicates, in one or two sentences."""
     quality = duplicates.quality
     if quality is not None and quality.distinct_hashes == 0:
-        return "No picture has a hash that can be compared, so the search has no recall."
+        return "No image has a hash that can be compared, so the search has no recall."
     if quality is None or not quality.sampled:
-        return "The recall of the search was not measured (dedup.sample is 0)."
-    against = f"an exhaustive search for {plural(quality.sampled, 'sampled picture')}"
+        return "The recall of the search was not measured (`dedup.sample` is 0)."
+    against = f"an exhaustive search with {plural(quality.sampled, 'sampled hash', 'sampled hashes')}"
     if not quality.exhaustive_pairs:
-        return f"Even {against} found no other hash within {quality.max_distance} bits."
-    interval = f"[{100 * quality.recall_low:.1f}, {100 * quality.recall_high:.1f}]"
+        return f"Recall cannot be measured: {against} found no other hash within {quality.max_distance} bits."
     found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
-    left = (
-        "" if quality.both_kept is None else f" Both pictures are kept of {plural(quality.both_kept, 'pair')} of these."
-    )
-    return f"The search found {found}: a recall of {percent(quality.recall)} {interval}.{left}"
+    recall = measured(quality.recall, quality.recall_low, quality.recall_high)
+    return f"The search found {found}: recall {recall}.{_remaining(quality.both_kept)}"
+
+
+def _remaining(both_kept: int | None) -> str:
+    """How many pairs of the measurement are left in the set; empty for tables of earlier versions."""
+    if both_kept is None:
+        return ""
+    if both_kept == 0:
+        return " No such pair remains in the set."
+    return f" {plural(both_kept, 'such pair remains', 'such pairs remain')} in the set."
 
 
 def search(quality: Row) -> str:
-    """How pairs were searched, in a few words."""
+    """Returns the method of the search for pairs, in a few words."""
     parts = []
     if quality.bands:
         parts.append(f"{number(quality.bands)} bands of {number(quality.band_rows)} rows")
@@ -112,108 +153,110 @@ def search(quality: Row) -> str:
 
 
 def weights_worth(weights: Weights) -> str:
-    """What the weights cost and cannot do, in one or two sentences."""
+    """Returns the effective sample size and what the weights cannot replace, in one or two sentences."""
     quality = weights.quality
     if quality is None or not quality.kept:
         return ""
     if quality.probe_auc is None:
         return f"{no_probe(quality)} {reach(weights.reach)}" if weights.reach else no_probe(quality)
     share = quality.effective_sample_size / quality.kept
-    clipped = f"{plural(quality.clipped, 'weight was', 'weights were')} clipped"
-    worth = f"The weighted set is worth {quality.effective_sample_size:,.0f} of its {quality.kept:,} pictures"
-    text = f"{worth} ({percent(share, 0)}); {clipped}."
+    clipped = f"{plural(quality.clipped, 'weight is', 'weights are')} clipped"
+    size = f"Effective sample size: {quality.effective_sample_size:,.0f} of {quality.kept:,} kept images"
+    text = f"{size} ({percent(share)}); {clipped}."
     return f"{text} {reach(weights.reach)}" if weights.reach else text
 
 
 def no_probe(quality: Row) -> str:
-    """Why all kept pictures weigh the same, in one sentence.
+    """Returns why all kept images have the same weight, in one sentence.
 
     Args:
-        quality: A row of weight_quality that knows no area under the curve of a probe.
+        quality: A row of weight_quality without a value for the area under the curve of the probe.
 
     Examples:
         >>> from types import SimpleNamespace
         >>> no_probe(SimpleNamespace(kept=6, reference=6))
-        'All kept pictures weigh the same: the filter removed no picture, so there is nothing to weigh back.'
+        'All kept images have the same weight: the filter removed no image, so there is no bias to correct.'
     """
     if quality.kept == quality.reference:
-        return "All kept pictures weigh the same: the filter removed no picture, so there is nothing to weigh back."
+        return "All kept images have the same weight: the filter removed no image, so there is no bias to correct."
     return (
-        "All kept pictures weigh the same: they are too few, or no word stands in enough captions, to fit a probe that "
-        "tells what filtering changed."
+        "All kept images have the same weight: there are too few images, or no word is in enough captions, to fit the "
+        "probe."
     )
 
 
 def reach(found: Reach) -> str:
-    """How many removed pictures are like nothing that was kept, beyond the share that chance gives, in one sentence.
+    """Returns the share of filtered images beyond reach and the share that chance gives, in one or two sentences.
 
     Examples:
         >>> reach(Reach(0.173, 0.123, 0.101, 0.148))
-        '12.3 % [10.1, 14.8] of the removed pictures, over the 5 % of chance, have nothing like them among the kept: \
-no weight can bring these back.'
+        '17.3 % of the filtered images have no similar image left (5 % expected by chance). Weights cannot replace \
+them.'
         >>> reach(Reach(0.056, 0.006, -0.013, 0.026))
-        'As many removed pictures as by chance have nothing like them among the kept: 5.6 %, where chance gives 5 %.'
+        '5.6 % of the filtered images have no similar image left, about as many as expected by chance (5 %).'
     """
+    share, chance = percent(found.share), percent(found.by_chance, 0)
+    lost = f"{share} of the filtered images have no similar image left"
     if found.low > 0:
-        more = f"{percent(found.excess)} [{100 * found.low:.1f}, {100 * found.high:.1f}] of the removed pictures"
-        left = f"over the {percent(found.by_chance, 0)} of chance, have nothing like them among the kept"
-        return f"{more}, {left}: no weight can bring these back."
-    so_many = "As many" if found.high >= 0 else "Fewer"
-    than = "as" if found.high >= 0 else "than"
-    return (
-        f"{so_many} removed pictures {than} by chance have nothing like them among the kept: {percent(found.share)}, "
-        f"where chance gives {percent(found.by_chance, 0)}."
-    )
+        return f"{lost} ({chance} expected by chance). Weights cannot replace them."
+    return f"{lost}, {'about as many as' if found.high >= 0 else 'fewer than'} expected by chance ({chance})."
+
+
+def reach_excess(found: Reach) -> str:
+    """Returns how far the share beyond reach is from the share that chance gives, with its 95 % interval.
+
+    Examples:
+        >>> reach_excess(Reach(0.173, 0.123, 0.101, 0.148))
+        '+12.3 [+10.1, +14.8] points'
+    """
+    return f"{signed(found.excess)} [{signed(found.low)}, {signed(found.high)}] points"
 
 
 def calibration(quality: Row) -> str:
-    """How far the probe's predictions are from what is observed, in one sentence.
+    """Returns the calibration error of the probe, in one sentence.
 
     Examples:
         >>> from types import SimpleNamespace
         >>> calibration(SimpleNamespace(calibration_error=0.0113, probe_auc=0.612))
-        'On average a predicted share is off by 1.1 % of the pictures (expected calibration error 0.011).'
+        'Expected calibration error: 1.1 %.'
     """
     error = quality.calibration_error
     if error is None or not isfinite(error):
         return ""
-    return (
-        f"On average a predicted share is off by {percent(error)} of the pictures "
-        f"(expected calibration error {number(round(error, 3))})."
-    )
+    return f"Expected calibration error: {percent(error)}."
 
 
 def regurgitated(found: Regurgitation) -> str:
-    """How many generated pictures are copies, and how many may be at most, in one or two sentences."""
+    """Returns how many generated images are copies, and the upper bound on their rate, in one or two sentences."""
     if not found.compared:
-        return "No generated picture could be compared."
-    are = "is a copy of a picture" if found.copies == 1 else "are copies of pictures"
-    text = f"{found.copies:,} of {plural(found.compared, 'generated picture')} {are} of this lake"
+        return "No generated image could be compared."
+    are = "is a copy of an image" if found.copies == 1 else "are copies of images"
+    text = f"{found.copies:,} of {plural(found.compared, 'generated image')} {are} of this lake"
     if found.trials.are_prompts:
         text += f", and {found.trials.copies:,} of {plural(found.trials.number, 'prompt')} gave a copy"
     text += f": {copy_rate(found.trials, found.confidence)}."
     if found.own:
-        text += f" {plural(found.own, 'copy is', 'copies are')} of the very picture whose caption was the prompt."
+        text += f" {plural(found.own, 'copy shows', 'copies show')} the image whose caption was the prompt."
     return text
 
 
-def copy_rate(trials: Trials, confidence: float) -> str:
-    """What the rate of copies is at most, and of what, in half a sentence.
+def copy_rate(trials: Trials, confidence_level: float) -> str:
+    """Returns the upper bound on the rate of copies, and what it is a rate of, as half a sentence.
 
     Examples:
         >>> copy_rate(Trials(200, 2, are_prompts=True), 0.95)
-        'of prompts like these, tried as often, at most 3.2 % give what is called a copy (95 % confidence)'
+        'at most 3.2 % of prompts like these, tried as often, give a copy (95 % confidence)'
         >>> copy_rate(Trials(70_000, 0, are_prompts=False), 0.95)
-        'of what prompts like these give, at most 0.0043 % is called a copy (95 % confidence)'
+        'at most 0.0043 % of images generated from prompts like these are copies (95 % confidence)'
     """
-    bound, sure = rounded_up(trials.bound(confidence)), f"({100 * confidence:g} % confidence)"
+    bound, sure = rounded_up(trials.bound(confidence_level)), f"({confidence(confidence_level)} confidence)"
     if trials.are_prompts:
-        return f"of prompts like these, tried as often, at most {bound} give what is called a copy {sure}"
-    return f"of what prompts like these give, at most {bound} is called a copy {sure}"
+        return f"at most {bound} of prompts like these, tried as often, give a copy {sure}"
+    return f"at most {bound} of images generated from prompts like these are copies {sure}"
 
 
 def shift_sentence(row: Row) -> str:
-    """One keyword's shift before and after weighing, in one sentence.
+    """Returns the shift of one keyword after filtering and after weighing.
 
     Examples:
         >>> from types import SimpleNamespace
@@ -228,87 +271,84 @@ def shift_sentence(row: Row) -> str:
 
 
 def notable(keywords: Sequence[Row], most: int = NOTABLE) -> list[Row]:
-    """The keywords that filtering moved beyond doubt: the watched ones, then those found.
+    """Returns the keywords whose share filtering changed significantly: watched words first, then movers.
 
-    Of each kind those first whose shift is of most captions: a tenth of the women before a fifth of the nuns. Beyond
-    doubt means that the interval leaves out 0, and that the word stands out even among so many words looked at.
+    A shift is significant if its interval excludes 0 and its false discovery rate is low. Within each kind, the words
+    whose change affects most captions come first: a tenth of the women before a fifth of the nuns.
 
     Args:
         keywords: Rows of keyword_shift.
-        most: How many at most.
+        most: The largest number of keywords to return.
     """
-    moved = [row for row in keywords if _leaves_out(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
+    moved = [row for row in keywords if _excludes(row.shift_low, row.shift_high, 0.0) and not _by_chance(row)]
     return sorted(moved, key=lambda row: (bool(row.mover), -abs(row.shift) * row.unfiltered, row.keyword))[:most]
 
 
 def none_notable(keywords: Sequence[Row]) -> str:
-    """That no keyword is notable, and why, in one sentence.
+    """Returns that no keyword is notable, and why, in one sentence.
 
     Examples:
         >>> from types import SimpleNamespace
         >>> none_notable([SimpleNamespace(shift_low=-0.3, shift_high=-0.1)])
-        'No keyword stands out beyond doubt: 1 interval without 0 may be chance among so many words.'
+        'No keyword moved significantly: 1 interval excludes 0, but that may be chance among so many words.'
     """
     if all(row.shift_low is None for row in keywords):
         return "No keyword moved: the filter removed no caption."
-    leaving = sum(_leaves_out(row.shift_low, row.shift_high, 0.0) for row in keywords)
-    if not leaving:
-        return "No keyword stands out beyond doubt: every interval includes 0."
-    without = f"{plural(leaving, 'interval')} without 0 may be chance among so many words"
-    return f"No keyword stands out beyond doubt: {without}."
+    excluding = sum(_excludes(row.shift_low, row.shift_high, 0.0) for row in keywords)
+    if not excluding:
+        return "No keyword moved significantly: every interval includes 0."
+    intervals = plural(excluding, "interval excludes", "intervals exclude")
+    return f"No keyword moved significantly: {intervals} 0, but that may be chance among so many words."
 
 
 def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:
-    """The keywords that filtering moved and that weighing leaves off by more than the tolerance, beyond doubt.
+    """Returns the keywords that filtering moved and that are still off by more than the tolerance after weighing.
 
-    A word that nobody listed and that lost so much that it names what is filtered for is none of them: it is not to
-    come back.
+    Both shifts must be significant. A mover that lost more than `support` allows is not among them: such a word names
+    what the filter removes, and it is not meant to come back.
 
     Args:
         keywords: Rows of keyword_shift.
         tolerance: Share, such as 0.01; see `audit.tolerance`.
-        support: Share of itself that a word must have kept; see `weigh.min_support`.
+        support: The smallest share of its captions that a word must have kept; see `weigh.min_support`.
     """
     left = [
         row
         for row in keywords
-        if _leaves_out(row.shift_low, row.shift_high, tolerance)
+        if _excludes(row.shift_low, row.shift_high, tolerance)
         and (not row.mover or row.shift >= support - 1.0)
         and not _by_chance(row)
-        and _leaves_out(row.weighted_low, row.weighted_high, tolerance)
+        and _excludes(row.weighted_low, row.weighted_high, tolerance)
     ]
     return sorted(left, key=lambda row: (-abs(row.weighted_shift), row.keyword))
 
 
 def not_undone_sentence(left: Sequence[Row], tolerance: float) -> str:
-    """What weighing did not bring back, and what can be done.
+    """Returns which keywords weighing does not correct, and the settings that may help; without a full stop.
 
     Examples:
         >>> from types import SimpleNamespace
         >>> row = SimpleNamespace(keyword="woman", weighted_shift=-0.138, weighted_low=-0.147, weighted_high=-0.129)
-        >>> not_undone_sentence([row], 0.01)[:83]
-        'weighing leaves 1 word off by more than 1 %: “woman” −13.8 % [−14.7, −12.9]. What t'
+        >>> not_undone_sentence([row], 0.01)[:88]
+        'after weighing, 1 word is still off by more than 1 %: “woman” −13.8 % [−14.7, −12.9]. Th'
     """
     named = ", ".join(
         f"“{row.keyword}” {shift(row.weighted_shift, row.weighted_low, row.weighted_high)}" for row in left[:3]
     )
-    more = " and others" if len(left) > 3 else ""
+    words, limit = plural(len(left), "word is", "words are"), f"{100 * tolerance:g} %"
     return (
-        f"weighing leaves {plural(len(left), 'word')} off by more than {percent(tolerance, 0)}: {named}{more}. "
-        "What the probe sees does not show this bias: see weigh.features, and of words that lost much weigh.min_support"
+        f"after weighing, {words} still off by more than {limit}: {named}{' and others' if len(left) > 3 else ''}. "
+        "The features of the probe do not show this bias: change weigh.features, or weigh.min_support for words that "
+        "lost much"
     )
 
 
-def _leaves_out(low: float | None, high: float | None, zone: float) -> bool:
+def _excludes(low: float | None, high: float | None, zone: float) -> bool:
     """Whether an interval lies wholly outside [-zone, zone]."""
     return low is not None and high is not None and (low > zone or high < -zone)
 
 
 def _by_chance(row: Row) -> bool:
-    """Whether the shift may be chance, given how many words were looked at; not known for older tables."""
-    doubt = getattr(row, "adjusted", None)
-    return doubt is not None and doubt > DOUBT
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+    """Whether the false discovery rate is too high to call the shift significant; False for tables without it."""
+    rate = getattr(row, "adjusted", None)
+    return rate is not None and rate > MAX_FALSE_DISCOVERY_RATE

@@ -1,4 +1,4 @@
-"""The importance weights of the kept set, how far the probe behind them can be trusted, and what they cannot do."""
+"""The importance weights of the kept images, the calibration of the probe, and the images beyond reach."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _WEIGHTED = 16
 _LOST = 16
 _BINS = 400
 _CONFIDENCE = 0.95
-_REACH_SAMPLE = 1000  # of lakes that do not say
+_REACH_SAMPLE = 1000  # for lakes that do not record it
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class WeightBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Images whose predicted chance of being unfiltered lies in [low, high], and how many of them are.
+    """One bin of the reliability curve: images whose predicted probability of being unfiltered lies in [low, high].
 
     Attributes:
         low: Lowest prediction.
         high: Highest prediction.
-        images: How many.
-        predicted: Their mean prediction.
-        observed: The share that is unfiltered, where both sides weigh the same.
-        interval: Where a share observed among so many images may truly lie, with 95 % confidence.
+        images: Number of images.
+        predicted: Mean prediction.
+        observed: Observed unfiltered share, with both sides weighted equally.
+        interval: 95 % interval of the observed share.
     """
 
     low: float
@@ -54,14 +54,14 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Reach:
-    """Removed images that nothing kept resembles, and how many more they are than by chance.
+    """The share of filtered images beyond reach, compared with the share that chance gives.
 
     Attributes:
-        share: Of the removed images.
-        excess: Over the share that a filter which takes images by chance would give; may be below 0.
-        low: Lower end of its interval, with 95 % confidence.
-        high: Upper end.
-        by_chance: That share, by construction: what is near is set so that it is 5 % of the kept images.
+        share: Share of the filtered images.
+        excess: The share minus by_chance; may be negative.
+        low: Lower end of the 95 % interval of the excess.
+        high: Upper end of the 95 % interval of the excess.
+        by_chance: The share if the filter removed images at random: 5 % by the definition of reach.
     """
 
     share: float
@@ -73,7 +73,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Lost:
-    """A removed image that nothing kept resembles, and the kept one that comes nearest."""
+    """A filtered image beyond reach, and the nearest kept image."""
 
     image_id: str
     nearest_id: str
@@ -82,7 +82,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Weights:
-    """The importance weights of the kept set."""
+    """The importance weights of the kept images."""
 
     bins: tuple[WeightBin, ...]
     quality: Row | None
@@ -94,17 +94,17 @@ class Weights:
 
     @property
     def alike(self) -> bool:
-        """Whether all images weigh the same, so that there is no distribution to show."""
+        """Whether all images have the same weight, so that there is no distribution to show."""
         return bool(self.highest) and self.highest[0].value == self.lowest[0].value
 
 
 def weights(lake: Lake) -> Weights:
-    """Histogram, quality, reliability curve and samples."""
+    """Returns histogram, quality, reliability curve and samples."""
     rows = lake.read(tables.WEIGHTS)
     number = F.floor(F.log2("weight") * WEIGHT_BINS_PER_DOUBLING).alias("bin")
     counts = rows.where("weight > 0").groupBy(number).count().orderBy("bin").limit(_BINS).collect()
-    found = lake.read(tables.WEIGHT_QUALITY).collect()
-    quality = found[-1] if found else None
+    qualities = lake.read(tables.WEIGHT_QUALITY).collect()
+    quality = qualities[-1] if qualities else None
     return Weights(
         bins=tuple(WeightBin(_edge(row.bin), _edge(row.bin + 1), row["count"]) for row in counts),
         quality=quality,
@@ -117,10 +117,10 @@ def weights(lake: Lake) -> Weights:
 
 
 def reach(lake: Lake, quality: Row | None) -> Reach | None:
-    """What is beyond reach, against chance; None where `weigh` did not look, or had nothing to compare.
+    """Returns the share beyond reach; None if `weigh` did not measure it or had nothing to compare.
 
     Args:
-        lake: Its table weight_quality tells in its recipe how many images were sampled.
+        lake: The recipe of its table weight_quality holds the size of the samples.
         quality: The row of that table.
     """
     if quality is None:
@@ -130,11 +130,11 @@ def reach(lake: Lake, quality: Row | None) -> Reach | None:
 
 
 def reach_of(quality: Row, sample: int) -> Reach | None:
-    """What is beyond reach, against chance; None where `weigh` did not look, or had nothing to compare.
+    """Returns the share beyond reach; None if `weigh` did not measure it or had nothing to compare.
 
     Args:
-        quality: beyond_reach, reference and kept, as a row of weight_quality has them.
-        sample: Images of each side that were compared at most.
+        quality: A row of weight_quality with beyond_reach, reference and kept.
+        sample: Largest number of images that were compared on each side.
     """
     if quality.beyond_reach is None or not isfinite(quality.beyond_reach):
         return None
@@ -143,11 +143,11 @@ def reach_of(quality: Row, sample: int) -> Reach | None:
 
 
 def reliability(bins: Sequence[Row], quality: Row | None) -> tuple[Reliability, ...]:
-    """The reliability curve, with the interval of chance of each bin.
+    """Returns the reliability curve with an interval for each bin.
 
     Args:
         bins: Rows of the table reliability.
-        quality: The row of weight_quality: how many images were kept, and of how many.
+        quality: The row of weight_quality, for the numbers of kept images and of images in the reference.
     """
     images = sum(row.images for row in bins)
     sides = _sides(images, quality)
@@ -158,12 +158,12 @@ def reliability(bins: Sequence[Row], quality: Row | None) -> tuple[Reliability, 
 
 @dataclass(frozen=True)
 class _Sides:
-    """What the probe compared.
+    """The two sides that the probe compared.
 
     Attributes:
-        unfiltered: Images of the unfiltered side.
-        filtered: Images of the filtered side: kept ones alone.
-        both: The share of these that are on the unfiltered side too.
+        unfiltered: Number of images on the unfiltered side.
+        filtered: Number of images on the filtered side: kept images only.
+        both: Share of the filtered side that is on the unfiltered side too.
     """
 
     unfiltered: float
@@ -172,21 +172,21 @@ class _Sides:
 
 
 def _sides(images: int, quality: Row | None) -> _Sides | None:
-    """From the number of images of both sides: `weigh` takes all of a side, or a sample of the same size from each."""
+    """The two sides, from their total size: `weigh` takes all of a side, or a sample of the same size from each."""
     if images == 0 or quality is None or not 0 < quality.kept <= quality.reference:
         return None
     filtered = min(quality.kept, images / 2)
     unfiltered = min(quality.reference, images - filtered)
-    # The samples are the first by one and the same hash: the smaller share of the images lies within the larger.
+    # Both samples take the first images by the same hash, so the smaller sample lies within the larger one.
     return _Sides(unfiltered, filtered, min(1.0, unfiltered / quality.reference * quality.kept / filtered))
 
 
 def _ends(row: Row, sides: _Sides | None) -> tuple[float, float]:
-    """Where chance may put the observed share of a bin.
+    """The ends of the 95 % interval of a bin's observed share.
 
-    A kept image is in the bin twice, once on each side with the same prediction, and these two do not vary against each
-    other. What varies is how many of the bin's unfiltered images were removed, and, where the sides were sampled, which
-    kept images are on the filtered side alone. The first has the exact interval, which holds for few images too.
+    A kept image is in the bin twice, once on each side, with the same prediction. These two do not vary independently.
+    Two things vary: how many of the bin's unfiltered images were removed, and, if the sides were sampled, which kept
+    images are on the filtered side only. The first has an exact interval, which holds for few images too.
     """
     as_if_apart = interval(round(row.observed * row.images), row.images, _CONFIDENCE)
     if sides is None or not 0.0 < row.observed < 1.0:
@@ -200,10 +200,10 @@ def _ends(row: Row, sides: _Sides | None) -> tuple[float, float]:
 
 
 def _mapped(log_odds: float, unfiltered: int, filtered: int, twice: int) -> tuple[float, float]:
-    """An interval of the observed share, from images of each side in a bin and those of them that are in it twice.
+    """The interval of the observed share, from the images of each side in a bin and the number that is in it twice.
 
-    Its log-odds are a constant + log(unfiltered / filtered). Of counts that meet in `twice` images this has the
-    variance below (the delta method); what the removed images leave of it is added as that of a normal distribution.
+    The log-odds are a constant + log(unfiltered / filtered). If the two counts share `twice` images, their variance is
+    the one below (delta method). The part that the removed images do not explain is added as a normal distribution.
     """
     stayed, (least, most) = twice / unfiltered, interval(twice, unfiltered, _CONFIDENCE)
     variance = 1 / unfiltered + 1 / filtered - 2 * twice / (unfiltered * filtered)

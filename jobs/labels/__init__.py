@@ -1,1 +1,1 @@
-"""What labels mean: files of them, which one counts, random samples, their embeddings."""
+"""Labels: their files, which of several labels counts, random samples, embeddings of labelled images."""

@@ -16,7 +16,7 @@ from models.errors import WinnowError
 from models.inference import onnx_session
 from udfs.arrays.arrow import matrix
 
-# Labels are trained on in one process. People make some hundreds or thousands; of an imported million a sample does.
+# Training runs in one process. People make hundreds or thousands of labels; of an imported million, a sample is enough.
 MOST_LABELS = 100_000
 
 
@@ -25,10 +25,10 @@ class LabelledEmbeddings:
     """Labels with the embeddings of their images.
 
     Attributes:
-        image_ids: n of them.
+        image_ids: Ids of n images.
         embeddings: float32 of shape (n, dims).
         labels: bool of shape (n,).
-        newest: When the newest of the labels was given, UTC; None where none has a time.
+        newest: Time of the newest label, UTC; None if no label has a time.
     """
 
     image_ids: tuple[str, ...]
@@ -38,22 +38,22 @@ class LabelledEmbeddings:
 
     @property
     def digest(self) -> str:
-        """Names the set of labels: the same images with the same labels, in whatever order, give the same name."""
+        """Digest of the images and their labels; it does not depend on their order."""
         lines = sorted(f"{name} {value}" for name, value in zip(self.image_ids, self.labels.tolist(), strict=True))
         return onnx_session.digest("\n".join(lines).encode())
 
 
 def training_set(labels: DataFrame, signals: DataFrame, encoder: str, seed: int) -> DataFrame:
-    """Labels with the embeddings of their images, in an order that has nothing to do with either.
+    """Joins labels with the embeddings of their images, in a random order.
 
     Args:
         labels: image_id, label, labelled_at.
         signals: Table signals.
-        encoder: Digest of the encoder whose embeddings are wanted.
-        seed: Of the order.
+        encoder: Digest of the encoder of the embeddings.
+        seed: Seed of the order.
 
     Returns:
-        image_id, label, labelled_at, embedding (null where there is none), at most `MOST_LABELS` rows.
+        image_id, label, labelled_at, embedding (null if there is none), at most `MOST_LABELS` rows.
     """
     embeddings = signals.where(F.col("encoder") == encoder).select("image_id", "embedding")
     chance = F.xxhash64(F.lit(seed), F.col("image_id"))
@@ -61,15 +61,15 @@ def training_set(labels: DataFrame, signals: DataFrame, encoder: str, seed: int)
 
 
 def labelled_embeddings(job: Job, category: str, encoder: str, command: str = "train") -> LabelledEmbeddings:
-    """What a category may be trained on, with the embeddings of its images.
+    """Returns the labels that a category may be trained on, with the embeddings of their images.
 
-    Labels of images that the lake does not know or cannot decode are reported and do not count.
+    Labels of images that are not in the lake or cannot be decoded are reported and ignored.
 
     Args:
-        job: The command at work.
-        category: Whose labels.
-        encoder: Digest of the encoder whose embeddings are wanted.
-        command: Its name, for messages.
+        job: The running command.
+        category: Name of the category.
+        encoder: Digest of the encoder of the embeddings.
+        command: Name of the command, for messages.
 
     Raises:
         WinnowError: Labelled images have no embedding yet.

@@ -1,4 +1,4 @@
-"""Files of labels: CSV, JSON Lines and parquet in and out, Label Studio's JSON export in."""
+"""Files of labels: reads and writes CSV, JSON Lines and Parquet, and reads the JSON export of Label Studio."""
 
 import csv
 import json
@@ -18,10 +18,10 @@ from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
 COLUMNS = ("key", "image_id", "category", "label", "origin", "annotator", "labelled_at")
-"""What a label file may hold; a label needs key or image_id, category and label."""
+"""Columns of a label file; required are category, label, and key or image_id."""
 
 UNREADABLE = "unreadable"
-"""A column beside `COLUMNS`: the text of a line that could not be read at all."""
+"""A column beside `COLUMNS`: the text of a line that could not be parsed."""
 
 _TEXT = T.StructType([T.StructField(name, T.StringType()) for name in (*COLUMNS, UNREADABLE)])
 _TASKS = (
@@ -33,18 +33,18 @@ _ROWS_OF_A_BATCH = 10_000
 
 
 def read(spark: SparkSession, file: str) -> DataFrame:
-    """The rows of a label file as text, nothing yet checked.
+    """Reads the rows of a label file as text, without checks.
 
     Args:
         spark: The session.
-        file: Path or address that the workers can read; its ending tells the format: `.csv` with a header, `.jsonl`
-            or `.ndjson`, `.parquet`, `.json` as Label Studio exports it.
+        file: Path or address that the workers can read. Its ending decides the format: `.csv` with a header, `.jsonl`
+            or `.ndjson`, `.parquet`, or `.json` as Label Studio exports it.
 
     Returns:
         `COLUMNS` and `UNREADABLE`, all string.
 
     Raises:
-        WinnowError: The file is not there, of another format, or has not the columns that a label needs.
+        WinnowError: The file does not exist, has an unknown format, or lacks a required column.
     """
     readers: dict[str, Callable[[SparkSession, str], DataFrame]] = {
         ".csv": _read_csv,
@@ -64,10 +64,10 @@ def write(rows: Iterable[dict[str, Any]], file: str) -> None:
 
     Args:
         rows: Labels, each with `COLUMNS`.
-        file: Its ending tells the format: `.csv`, `.jsonl` or `.ndjson`, `.parquet`.
+        file: Local path. Its ending decides the format: `.csv`, `.jsonl` or `.ndjson`, `.parquet`.
 
     Raises:
-        WinnowError: The format is another, or the file cannot be written.
+        WinnowError: The format is unknown, or the file cannot be written.
     """
     writers: dict[str, Callable[[Iterator[dict[str, Any]], Path], None]] = {
         ".csv": _write_csv,
@@ -86,7 +86,7 @@ def write(rows: Iterable[dict[str, Any]], file: str) -> None:
 def _ending(file: str, known: Iterable[str]) -> str:
     ending = Path(file.rstrip("/")).suffix.lower()
     if ending not in known:
-        raise WinnowError(f"label file {file} ends with none of {', '.join(known)}: rename or convert it")
+        raise WinnowError(f"label file {file} has an unknown ending: use one of {', '.join(known)}")
     return ending
 
 
@@ -111,9 +111,7 @@ def _as_text(rows: DataFrame, file: str) -> DataFrame:
     if not {"key", "image_id"} & set(present):
         missing.insert(0, "image_id (or key)")
     if missing:
-        raise WinnowError(
-            f"label file {file} has the columns {', '.join(rows.columns)}, but no {', no '.join(missing)}"
-        )
+        raise WinnowError(f"label file {file} lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}")
 
     def text(name: str) -> Column:
         source = rows[f"`{present[name]}`"] if name in present else F.lit(None)
@@ -126,15 +124,15 @@ def _read_label_studio(spark: SparkSession, file: str) -> DataFrame:
     tasks = spark.read.json(file, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
     unfit = F.col(UNREADABLE).isNotNull() | F.col("data").isNull() | F.col("annotations").isNull()
     if tasks.where(unfit).head(1):
-        wanted = "a list of tasks with data and annotations; JSON lines are read from a .jsonl file"
-        raise WinnowError(f"label file {file} is not what Label Studio exports as JSON: {wanted}")
+        remedy = "export the project as JSON (not JSON-MIN), or name a file of JSON lines .jsonl"
+        raise WinnowError(f"label file {file} is not a JSON export of Label Studio: {remedy}")
     return label_studio_labels(tasks)
 
 
 def label_studio_labels(tasks: DataFrame) -> DataFrame:
-    """The labels in Label Studio's tasks: one for each choice of each annotation that was not cancelled.
+    """Returns the labels in Label Studio's tasks: one for each choice of each annotation that was not cancelled.
 
-    The image is the task's `image_id` (or `key`), the category is the name of the control, the label its choice.
+    The task's `image_id` (or `key`) names the image, the name of the control is the category, its choice is the label.
 
     Args:
         tasks: data (map of string), annotations (array), as Label Studio exports them.

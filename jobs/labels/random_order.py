@@ -1,4 +1,4 @@
-"""Random orders of images, the same each time: samples are beginnings of them."""
+"""Fixed random orders of images; a random sample is the beginning of such an order."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -8,21 +8,21 @@ RANDOM_SAMPLE = "random"
 
 
 def in_random_order(pool: DataFrame, seed: int, purpose: str) -> DataFrame:
-    """The pool in an order that has nothing to do with what the images show, the same each time.
+    """Sorts the pool in a fixed random order that does not depend on what the images show.
 
     Args:
-        pool: image_id and more.
-        seed: Of the order.
-        purpose: Another purpose, another order, so that no two samples have to do with each other.
+        pool: image_id and other columns.
+        seed: Seed of the order.
+        purpose: Different purposes give independent orders, so that their samples are independent.
     """
     return pool.orderBy(random_place(seed, purpose), "image_id")
 
 
 def random_place(seed: int, purpose: str) -> Column:
-    """The place of image_id in the order of `in_random_order`, long."""
+    """Returns the place of image_id in the order of `in_random_order`, long."""
     return F.xxhash64(F.lit(f"{seed} {purpose}"), F.col("image_id"))
 
 
 def random_sample_place(seed: int) -> Column:
-    """The place of image_id in the order from which the random sample is drawn, long."""
+    """Returns the place of image_id in the order from which the random sample is drawn, long."""
     return random_place(seed, RANDOM_SAMPLE)

@@ -1,8 +1,8 @@
-"""The random sample of a category: what nobody could label of it, and whether it is one of the lake as it is now.
+"""The random sample of a category: its unsure images, and whether it is a random sample of the current lake.
 
-`label next --strategy random` draws from one fixed random order of all images. What was answered is a random sample of
-the lake if it is a beginning of that order: nothing before its last image may be left out, neither one that was drawn
-and waits, nor one that was not there when it was drawn.
+`label next --strategy random` draws from one fixed random order of all images. The answered images are a random sample
+of the lake if they are the beginning of that order. So no image before the last answered one may be missing: neither an
+image that was drawn and is not answered, nor an image that was ingested after the draw.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -15,30 +15,30 @@ from jobs.lake import tables
 
 
 def unsettled(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
-    """Images drawn at random that somebody was unsure of and that have no random label: image_id, each once.
+    """Returns the image_id, each once, of random images that were answered *unsure* and have no random label.
 
     Args:
         labels: Table labels.
         unsure: Table unsure.
-        category: Whose.
+        category: Name of the category.
     """
-    asked = unsure.where(_random(F.col("origin"), category)).select("image_id").distinct()
-    return asked.join(_labelled(labels, category), "image_id", "left_anti")
+    unsure_images = unsure.where(_random(F.col("origin"), category)).select("image_id").distinct()
+    return unsure_images.join(_labelled(labels, category), "image_id", "left_anti")
 
 
 def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str, seed: int) -> DataFrame:
-    """The images that were queued at random.
+    """Returns the images that were queued by the strategy `random`.
 
     Args:
         queue: Table label_queue.
         labels: Table labels.
         unsure: Table unsure.
-        category: Whose.
-        seed: Of the random order.
+        category: Name of the category.
+        seed: Seed of the random order.
 
     Returns:
-        image_id, turn (structure by which the queue is sorted), place long (in the random order), answered boolean (by
-        a random label or as unsure), out_of_order boolean (queued after an image of a later place in the random order).
+        image_id, turn (structure by which the queue is sorted), place long (in the random order), answered boolean (has
+        a random label or an unsure answer), out_of_order boolean (queued after an image with a later place).
     """
     turn = F.min(F.struct("queued_at", "batch", F.col("place").alias("number"))).alias("turn")
     queued = queue.where(_random(F.col("strategy"), category)).groupBy("image_id").agg(turn)
@@ -54,11 +54,11 @@ def drawn(queue: DataFrame, labels: DataFrame, unsure: DataFrame, category: str,
 
 
 def skipped(sample: DataFrame, by: str) -> DataFrame:
-    """Drawn images that wait for an answer though one that comes after them has got it.
+    """Returns drawn images that have no answer although a later image has one.
 
     Args:
-        sample: As `drawn` gives it.
-        by: What they come after each other by, `turn` or `place`.
+        sample: Rows of `drawn`.
+        by: Column of their order, `turn` or `place`.
 
     Returns:
         Rows of `sample`.
@@ -68,12 +68,12 @@ def skipped(sample: DataFrame, by: str) -> DataFrame:
 
 
 def ingested_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame:
-    """Images that come before the last answered one in the random order: were they not drawn, they were not there.
+    """Returns images before the last answered one in the random order; those never drawn were ingested later.
 
     Args:
         images: image_id of images that could be drawn now.
-        sample: As `drawn` gives it, drawn with that seed.
-        seed: Of the random order.
+        sample: Rows of `drawn` with the same seed.
+        seed: Seed of the random order.
 
     Returns:
         image_id, each once.
@@ -85,15 +85,15 @@ def ingested_since(images: DataFrame, sample: DataFrame, seed: int) -> DataFrame
 
 
 def gaps(job: Job, category: str, model: str) -> dict[str, str]:
-    """Why what was answered of a category's random sample is no random sample of the lake.
+    """Says why the answered images of a category's random sample are not a random sample of the lake.
 
     Args:
-        job: The command at work.
-        category: Whose.
-        model: Digest of its present model: what it has scored is what is filtered.
+        job: The running command.
+        category: Name of the category.
+        model: Digest of its current model. The images with a score of this model are those that are filtered.
 
     Returns:
-        By what is amiss a sentence on it; nothing where it is a random sample.
+        A sentence for each problem, by its name; empty if the images are a random sample.
     """
     lake, seed = job.lake, job.settings.seed
     labels, queue, unsure, scores = (
@@ -101,33 +101,33 @@ def gaps(job: Job, category: str, model: str) -> dict[str, str]:
     )
     sample = drawn(queue, labels, unsure, category, seed)
     answered, out_of_order = sample.agg(F.count_if("answered"), F.count_if("out_of_order")).collect()[0]
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     if not answered:
-        return found
-    # By another seed the queue alone tells an order, and nothing of images that are not in it.
+        return problems
+    # With another seed, only the order of the queue is known, and nothing about images outside it.
     waiting = skipped(sample, "turn" if out_of_order else "place").count()
     if waiting:
-        found["random images passed over"] = (
-            f"{waiting:,} wait for a label among those that have one; if what is hard was skipped, the bound on recall "
-            "does not hold: label them"
+        problems["random images passed over"] = (
+            f"{waiting:,} have no label although later images have one; if hard images were skipped, the bound on "
+            f"recall does not hold: label them with `winnow label serve {category}`"
         )
     if out_of_order:
-        found["another seed"] = (
-            f"the random sample was drawn by another than {seed}, so whether images came since cannot be told"
+        problems["another seed"] = (
+            f"the random sample was not drawn with seed {seed}, so Winnow cannot check whether images came since then"
         )
-        return found
+        return problems
     own = scores.where((F.col("category") == category) & (F.col("model") == model))
     newer = unseen(ingested_since(own, sample, seed), labels, queue, unsure, category).count()
     if newer:
-        found["images that came since"] = (
-            f"{newer:,} would be in the random sample, and the bound on recall does not speak of such: `winnow label "
-            f"next {category} --strategy random --count {newer}` draws them"
+        problems["images that came since"] = (
+            f"{newer:,} belong in the random sample, and the bound on recall does not cover such images: run `winnow "
+            f"label next {category} --strategy random --count {newer}` and label them"
         )
-    return found
+    return problems
 
 
-def _random(how: Column, category: str) -> Column:
-    return (F.col("category") == category) & (how == "random")
+def _random(origin: Column, category: str) -> Column:
+    return (F.col("category") == category) & (origin == "random")
 
 
 def _labelled(labels: DataFrame, category: str) -> DataFrame:

@@ -1,26 +1,26 @@
-"""Where labels come from, and which of several counts."""
+"""Origins of labels, and which of several labels of an image counts."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 ORIGINS = ("seed", "random", "precision", "recall", "import")
-"""Where a label may come from; `random` is a random sample, set apart for calibration."""
+"""Allowed origins of a label; labels of origin `random` are set apart for calibration."""
 
 
 def resolved(labels: DataFrame, by: str = "newest") -> DataFrame:
-    """One label for each image and category, however many were given.
+    """Returns one label for each image and category.
 
-    Of labels that are equally new the positive one counts: a wrong positive costs an image, a wrong negative teaches
-    the model what it must not learn.
+    If labels have the same time, the positive one counts: a wrong positive costs an image, but a wrong negative teaches
+    the model the opposite of what it must learn.
 
     Args:
         labels: Table labels.
-        by: `newest`, or `majority`: each annotator's newest label is a vote; where votes are even the newest counts.
+        by: `newest`, or `majority`: each annotator's newest label is one vote, and the newest label decides a tie.
 
     Returns:
         image_id, category, label boolean, contradicted boolean (both labels were given).
     """
-    # Structures compare field by field, no time before any time and false before true.
+    # Structures compare field by field: null comes before any time, and false before true.
     votes = labels.groupBy("image_id", "category", "annotator").agg(
         F.max(F.struct("labelled_at", "label")).alias("vote"),
         F.min("label").alias("low"),

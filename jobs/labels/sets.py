@@ -1,4 +1,4 @@
-"""The labels that a category is trained on, those that it is calibrated on, and those that cannot be used."""
+"""The labels for training, the labels for calibration, and unusable labels."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -12,15 +12,15 @@ _EXAMPLES = 3
 
 
 def training_labels(labels: DataFrame, queue: DataFrame, category: str, by: str = "newest") -> DataFrame:
-    """What a category may be trained on: one label for each image that is in no random sample for it.
+    """Returns the training labels of a category: one for each image outside its random sample.
 
-    An image is set apart by a label of origin `random`, and also by having been queued as random, so that a label which
-    comes back another way is not trained on either.
+    An image is in the random sample if it has a label of origin `random`, or if it was queued as random. So the label
+    of a queued random image is never trained on, even if it is imported with another origin.
 
     Args:
         labels: Table labels.
         queue: Table label_queue.
-        category: Whose labels.
+        category: Name of the category.
         by: Which of contradicting labels counts; see `resolved.resolved`.
 
     Returns:
@@ -35,13 +35,13 @@ def training_labels(labels: DataFrame, queue: DataFrame, category: str, by: str 
 
 
 def random_labels(labels: DataFrame, category: str, by: str = "newest") -> DataFrame:
-    """What a category is calibrated on: image_id, label, for each image with a label of origin `random`."""
+    """Returns the calibration labels of a category: image_id, label of each image with a label of origin `random`."""
     own = labels.where((F.col("category") == category) & (F.col("origin") == "random") & F.col("label").isNotNull())
     return resolved.resolved(own, by).select("image_id", "label")
 
 
 def unusable(labels: DataFrame, images: DataFrame, broken: DataFrame) -> DataFrame:
-    """Labels of images that will never have an embedding or a score.
+    """Returns labels of images that will never have an embedding or a score.
 
     Args:
         labels: image_id of labelled images.
@@ -59,31 +59,33 @@ def unusable(labels: DataFrame, images: DataFrame, broken: DataFrame) -> DataFra
 
 
 def report_unusable(job: Job, labels: DataFrame, command: str, category: str) -> set[str]:
-    """Ids of labelled images that cannot be used, told with examples; the labels stay in their table.
+    """Warns about labels of images that cannot be used, and returns the ids of these images.
+
+    The labels stay in their table.
 
     Args:
-        job: The command at work.
-        labels: image_id of labelled images, as many as one process takes.
-        command: Its name.
-        category: Whose labels.
+        job: The running command.
+        labels: image_id of labelled images; few enough for one process.
+        command: Name of the command, for messages.
+        category: Name of the category.
     """
     images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
     found = unusable(labels, images, undecodable(images, quarantine, signals)).orderBy("image_id").collect()
     for why in sorted({row.why for row in found}):
         ids = [row.image_id for row in found if row.why == why]
         some = ", ".join(ids[:_EXAMPLES])
-        job.progress.warn(f"{command}: {len(ids)} labels for {category} are of images {why} and do not count: {some}")
+        job.progress.warn(f"{command}: ignored {len(ids)} labels for {category}, whose images are {why}: {some}")
     return {row.image_id for row in found}
 
 
 def report_contradictions(job: Job, labels: DataFrame, command: str, category: str) -> None:
-    """Says how many images of a category have labels of both kinds, and which of them counts."""
+    """Warns about images of a category that have both labels, and says which label counts."""
     own = labels.where((F.col("category") == category) & F.col("label").isNotNull())
     both = resolved.resolved(own).where("contradicted").select("image_id").orderBy("image_id")
     count = both.count()
     if count:
         some = ", ".join(row.image_id for row in both.limit(_EXAMPLES).collect())
         job.progress.warn(
-            f"{command}: {count} images have both labels for {category}, "
-            f"the {job.settings.labels.contradictions} counts: {some}"
+            f"{command}: {count} images are labelled both yes and no for {category}; labels.contradictions = "
+            f'"{job.settings.labels.contradictions}" decides: {some}'
         )

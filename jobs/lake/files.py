@@ -1,4 +1,4 @@
-"""Files of a lake beside its tables, through Hadoop, so that they use the tables' own credentials."""
+"""Reads and writes the files of a lake through Hadoop, with the same credentials as its tables."""
 
 import os
 import posixpath
@@ -14,7 +14,7 @@ from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
 _WHOLE_PUTS = ("s3a", "s3n", "s3", "gs", "oss", "cosn", "obs")
-"""Stores that show a file when its last byte is there, and until then the one before."""
+"""Stores that show a new file only when it is complete, and the old one until then."""
 
 
 class LakeFiles:
@@ -22,7 +22,7 @@ class LakeFiles:
 
     Args:
         spark: Its Hadoop configuration has the credentials.
-        uri: The folder; a relative path is taken from the working directory.
+        uri: The folder. A relative path starts at the working directory.
     """
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
@@ -30,45 +30,45 @@ class LakeFiles:
         self._uri = uri
 
     def path(self, name: str) -> str:
-        """The address of a file or folder."""
+        """Returns the address of a file or folder."""
         return posixpath.join(self._uri, name)
 
     @property
     def address(self) -> str:
-        """The folder with its scheme and host, absolute: `file:/data/lake`, `s3a://bucket/lake`."""
-        return self._in_full("").toString()
+        """The absolute address of the folder: `file:/data/lake`, `s3a://bucket/lake`."""
+        return self._qualified("").toString()
 
     def kind(self, name: str = "") -> str | None:
-        """`file`, `folder`, or None when there is nothing."""
+        """Returns `file`, `folder`, or None if nothing exists there."""
         filesystem, path = self._hadoop(name)
         if not filesystem.exists(path):
             return None
         return "folder" if filesystem.getFileStatus(path).isDirectory() else "file"
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file or folder of that name."""
+        """Returns whether a file or folder of that name exists."""
         filesystem, path = self._hadoop(name)
         return bool(filesystem.exists(path))
 
     def names(self, name: str = "") -> Iterator[str]:
-        """Names of the files and folders in a folder, in no order; none when it is not there."""
+        """Yields the names in a folder, in no order; none if the folder does not exist."""
         filesystem, path = self._hadoop(name)
         if filesystem.exists(path):
-            found = filesystem.listStatusIterator(path)
-            while found.hasNext():
-                yield found.next().getPath().getName()
+            entries = filesystem.listStatusIterator(path)
+            while entries.hasNext():
+                yield entries.next().getPath().getName()
 
     def modified(self, name: str) -> Iterator[tuple[str, int]]:
-        """Names as `names` gives them, each with the time of its last change, in ms since 1970."""
+        """Yields the names in a folder, each with the time of its last change, in ms since 1970."""
         filesystem, path = self._hadoop(name)
         if filesystem.exists(path):
-            found = filesystem.listStatusIterator(path)
-            while found.hasNext():
-                status = found.next()
+            entries = filesystem.listStatusIterator(path)
+            while entries.hasNext():
+                status = entries.next()
                 yield status.getPath().getName(), int(status.getModificationTime())
 
     def lines(self, name: str) -> Iterator[str]:
-        """The lines of a text file in UTF-8, read as they are asked for."""
+        """Yields the lines of a UTF-8 text file. It reads no further than the caller does."""
         filesystem, path = self._hadoop(name)
         text = self._jvm.java.io.InputStreamReader(filesystem.open(path), "UTF-8")
         reader = self._jvm.java.io.BufferedReader(text)
@@ -79,10 +79,10 @@ class LakeFiles:
             reader.close()
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file.
+        """Returns the bytes of a file.
 
         Raises:
-            WinnowError: There is no such file.
+            WinnowError: The file does not exist.
         """
         filesystem, path = self._hadoop(name)
         try:
@@ -96,19 +96,19 @@ class LakeFiles:
             stream.close()
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file, whole or not at all: whoever reads, or is left after a crash, has the old one or the new one.
+        """Writes a file atomically: readers see the old file or the new one, also after a crash.
 
-        HDFS renames over a file in one step, as the local disk does; object stores show a file once it is whole. Where
-        a connector can do neither, Hadoop deletes the old file just before it renames the new one.
+        HDFS and the local disk replace a file by one rename. Object stores show a file once it is complete. If a
+        connector can do neither, Hadoop deletes the old file just before it renames the new one.
         """
-        path = self._in_full(name)
+        path = self._qualified(name)
         scheme = path.toUri().getScheme()
         if scheme == "file":
             _write_local(Path(path.toUri().getPath()), data)
         elif scheme in _WHOLE_PUTS:
             self._put(path, data)
         else:
-            part = self._in_full(f"{name}.part")
+            part = self._qualified(f"{name}.part")
             self._put(part, data)
             options = self._spark.sparkContext._gateway.new_array(self._jvm.org.apache.hadoop.fs.Options.Rename, 1)
             options[0] = self._jvm.org.apache.hadoop.fs.Options.Rename.OVERWRITE
@@ -116,7 +116,7 @@ class LakeFiles:
             context.rename(part, path, options)
 
     def delete(self, name: str) -> None:
-        """Removes a folder with all that is in it, or a file; the caller knows that it is Winnow's."""
+        """Deletes a file, or a folder with its contents. The caller ensures that it belongs to Winnow."""
         filesystem, path = self._hadoop(name)
         filesystem.delete(path, True)
 
@@ -126,11 +126,11 @@ class LakeFiles:
         stream.close()
 
     def _hadoop(self, name: str) -> tuple[Any, Any]:
-        # With nothing below it joins a slash: Hadoop takes no scheme or host alone for a path.
+        # An empty name adds a slash: Hadoop does not accept a scheme and host alone as a path.
         path = self._jvm.org.apache.hadoop.fs.Path(posixpath.join(self._uri, name))
         return path.getFileSystem(self._configuration), path
 
-    def _in_full(self, name: str) -> Any:
+    def _qualified(self, name: str) -> Any:
         filesystem, path = self._hadoop(name)
         return filesystem.makeQualified(path)
 
@@ -150,5 +150,5 @@ def _write_local(file: Path, data: bytes) -> None:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        # Hadoop's checksum of the old file would make the new one unreadable; without one, none is checked.
+        # Hadoop would check the new file against the old checksum and fail. Without a checksum file it checks nothing.
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The file that marks a folder as a lake of Winnow's: what it says, and whether this Winnow may use such a lake."""
+"""The file that marks a folder as a lake, and the check that this version of Winnow can use the lake."""
 
 import json
 from datetime import UTC, datetime
@@ -8,37 +8,37 @@ from models.errors import WinnowError
 
 FILE = "_winnow_lake.json"
 LAYOUT = 1
-"""How folders and files lie in a lake; raised when an earlier Winnow could no longer use one safely."""
+"""Version of the layout of a lake's files. It rises when earlier versions of Winnow can no longer use a lake safely."""
 
 
 def written() -> bytes:
-    """The marker of a lake that is made now."""
+    """Returns the contents of the marker for a lake that is created now."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"winnow": VERSION, "layout": LAYOUT, "created_at": created}).encode() + b"\n"
 
 
 def check(marker: bytes, address: str) -> None:
-    """Makes sure that this Winnow knows the layout of a lake.
+    """Checks that this version of Winnow knows the layout of a lake.
 
     Args:
-        marker: What the file says.
-        address: Where the file lies.
+        marker: The contents of the file.
+        address: The address of the file.
 
     Raises:
-        WinnowError: The layout is a later one, or the file is no marker.
+        WinnowError: The layout is a later one, or the file is not a marker.
     """
     try:
-        told = json.loads(marker)
-        layout, by = told["layout"], str(told["winnow"])
+        content = json.loads(marker)
+        layout, by = content["layout"], str(content["winnow"])
     except (ValueError, KeyError, TypeError):
         layout, by = None, ""
     if not isinstance(layout, int) or isinstance(layout, bool):
         raise WinnowError(
-            f"{address} is no marker of a lake, which is JSON with 'winnow' and 'layout': restore it, or name the "
-            "folder of another lake"
+            f"{address} is not a valid lake marker (JSON with 'winnow' and 'layout'): restore the file, or name "
+            "another --lake"
         )
     if layout > LAYOUT:
         raise WinnowError(
-            f"{address} names layout {layout}, made by Winnow {by}, and this Winnow {VERSION} knows layouts up to "
-            f"{LAYOUT}: use Winnow {by} or a later one for this lake"
+            f"{address} has layout {layout}, written by Winnow {by}; this Winnow {VERSION} supports layouts up to "
+            f"{LAYOUT}: use Winnow {by} or later for this lake"
         )

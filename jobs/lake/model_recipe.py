@@ -1,4 +1,4 @@
-"""How a model that lies in the lake was made; kept in a file beside it, as a table's recipe is in its commit."""
+"""The recipe of a model in the lake. It is in a file beside the model; a table's recipe is in its commit."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,10 +14,10 @@ class ModelRecipe:
     """The files of a model that a command trains.
 
     Attributes:
-        model: The model's file below the lake.
+        model: The model's file in the lake.
         recipe: The file of its recipe.
-        digest: What the command's result calls the model's digest.
-        made_at: What the recipe's file calls the time of the training.
+        digest: The key of the model's digest in the command's result.
+        made_at: The key of the training time in the recipe's file.
     """
 
     model: str
@@ -26,20 +26,20 @@ class ModelRecipe:
     made_at: str
 
     def made_by(self, lake: Lake, recipe: Recipe) -> Recipe | None:
-        """How the model was made, with the result, if it is there and a recipe makes the same; else None."""
+        """Returns the stored recipe, with its result, if the given recipe would make the same model; else None."""
         if not (lake.has_file(self.model) and lake.has_file(self.recipe)):
             return None
         made = Recipe(**json.loads(lake.read_file(self.recipe))["recipe"])
-        # A model that was put there by other means is not the one that the recipe made.
+        # Someone may have replaced the model by hand. Then the recipe does not describe it.
         is_its_own = made.result.get(self.digest) == onnx_session.digest(lake.read_file(self.model))
         return made if is_its_own and recipe.makes_the_same(made) else None
 
     def keep(self, lake: Lake, recipe: Recipe) -> None:
-        """Notes how the model was made, once it is written.
+        """Writes the recipe of a model that has been written.
 
         Args:
-            lake: Where the model lies.
-            recipe: With the command's result, which has the model's digest.
+            lake: The lake of the model.
+            recipe: The recipe with the command's result, which has the model's digest.
         """
-        kept = {"recipe": asdict(recipe), self.made_at: datetime.now(UTC).isoformat(timespec="seconds")}
-        lake.write_file(self.recipe, json.dumps(kept, indent=1, sort_keys=True).encode())
+        content = {"recipe": asdict(recipe), self.made_at: datetime.now(UTC).isoformat(timespec="seconds")}
+        lake.write_file(self.recipe, json.dumps(content, indent=1, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""What of a folder is Winnow's: only there, and only that, may be written over or deleted."""
+"""Checks which parts of a folder are Winnow's. Winnow overwrites and deletes nothing else."""
 
 import re
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ from jobs.lake.tables import ALL, Table
 from models.errors import WinnowError
 
 _SHOWN = 3
-# What a write leaves that is killed before Delta's first commit.
-_OF_KILLED_WRITE = r"_delta_log|_temporary|\.?part-\d{5}-[0-9a-f-]{36}.*"
+# Files that a write leaves if it is killed before Delta's first commit.
+_UNCOMMITTED = r"_delta_log|_temporary|\.?part-\d{5}-[0-9a-f-]{36}.*"
 
 
 class Ownership:
-    """Whether a folder is a lake, may become one, and which of its tables are Winnow's.
+    """The checks whether a folder is a lake or may become one, and which of its tables are Winnow's.
 
     Args:
         spark: The session that reads tables.
@@ -35,37 +35,36 @@ class Ownership:
         self._marked = False
 
     def require_made(self) -> None:
-        """Makes sure that there is a lake, for a command that needs one; writes nothing.
+        """Checks that the lake exists; writes nothing.
 
         Raises:
-            WinnowError: There is none, or a later Winnow made it.
+            WinnowError: There is no lake, or a later version of Winnow made it.
         """
         if not self._is_marked() and not self._has_table():
             raise WinnowError(
-                f"{self._uri} is no lake of Winnow's: {self._found()}; check --lake, or make a lake in a new folder by "
-                "`winnow ingest SOURCE... --lake FOLDER`"
+                f"{self._uri} is not a Winnow lake: {self._contents()}; check --lake, or create a lake in a new folder "
+                "with `winnow ingest SOURCE... --lake FOLDER`"
             )
 
     def require_room(self, *tables: Table) -> None:
-        """Makes sure that the folder is a lake or can become one; writes nothing.
+        """Checks that the folder is a lake or can become one; writes nothing.
 
         Args:
-            tables: What is about to be written.
+            tables: The tables that are about to be written.
 
         Raises:
-            WinnowError: The folder holds something else, something else lies in the place of one of the tables, or a
-                later Winnow made the lake.
+            WinnowError: The folder or the path of a table holds other data, or a later version of Winnow made the lake.
         """
         if not self._is_marked() and not self._is_free() and not self._has_table():
             raise WinnowError(
-                f"{self._uri} is no lake of Winnow's and not empty: {self._found()}; nothing was written: name a new "
+                f"{self._uri} is not a Winnow lake and not empty: {self._contents()}; nothing was written: name a new "
                 f"or empty folder, as in `--lake {self._uri}-lake`"
             )
         for table in tables:
             self.require_ours(table)
 
     def mark(self) -> None:
-        """Marks the folder as a lake of Winnow's, unless that has been done; makes it where it is not there.
+        """Marks the folder as a lake, once, and creates it if it does not exist.
 
         Raises:
             WinnowError: As `require_room`.
@@ -78,30 +77,30 @@ class Ownership:
             self._marked = True
 
     def require_ours(self, table: Table) -> None:
-        """Makes sure that what lies under a table's name may be written over.
+        """Checks that Winnow may overwrite the data under a table's name.
 
         Raises:
-            WinnowError: It is a Delta table of other columns, or a folder or file with something else in it.
+            WinnowError: It is a Delta table with other columns, or a folder or file with other data.
         """
         columns = self._columns(table)
         if columns is not None:
             self.refuse_foreign(table, columns)
             return
-        of_killed = re.compile("|".join([_OF_KILLED_WRITE, *(f"{re.escape(name)}=.*" for name in table.partition)]))
+        uncommitted = re.compile("|".join([_UNCOMMITTED, *(f"{re.escape(name)}=.*" for name in table.partition)]))
         is_file = self._files.kind(table.name) == "file"
-        others = [table.name] if is_file else (n for n in self._files.names(table.name) if not of_killed.fullmatch(n))
+        others = [table.name] if is_file else (n for n in self._files.names(table.name) if not uncommitted.fullmatch(n))
         shown = sorted(islice(others, _SHOWN))
         if shown:
             raise WinnowError(
-                f"{self._files.path(table.name)} is no Delta table and holds {', '.join(shown)}, where the table "
-                f"'{table.name}' is to be written: move it out of the lake, or name another --lake"
+                f"{self._files.path(table.name)} is not a Delta table and holds {', '.join(shown)}, but Winnow must "
+                f"write the table '{table.name}' there: move it out of the lake, or name another --lake"
             )
 
     def refuse_foreign(self, table: Table, columns: Iterable[str]) -> None:
-        """Makes sure that a Delta table under a table's name has its columns.
+        """Checks that a Delta table under a table's name has its columns.
 
         Raises:
-            WinnowError: It has not; the message names what is missing.
+            WinnowError: Columns are missing. The message names them.
         """
         lacking = table.lacks(columns)
         if lacking:
@@ -117,17 +116,17 @@ class Ownership:
         return self._marked
 
     def _has_table(self) -> bool:
-        """Whether the folder holds a table of Winnow's, as an unmarked lake of 0.1.0 does."""
-        found = ((table, self._columns(table)) for table in ALL)
-        return any(columns is not None and not table.lacks(columns) for table, columns in found)
+        """Returns whether the folder holds one of Winnow's tables, as an unmarked lake of 0.1.0 does."""
+        candidates = ((table, self._columns(table)) for table in ALL)
+        return any(columns is not None and not table.lacks(columns) for table, columns in candidates)
 
     def _is_free(self) -> bool:
-        """Whether there is no folder yet, or an empty one; half a marker is what a killed command leaves."""
+        """Returns whether the folder does not exist or is empty. A killed command may have left part of a marker."""
         if self._files.kind() == "file":
             return False
         return all(marker.FILE in name for name in self._files.names())
 
-    def _found(self) -> str:
+    def _contents(self) -> str:
         kind = self._files.kind()
         if kind != "folder":
             return "it is a file" if kind else "there is no such folder"
@@ -136,7 +135,7 @@ class Ownership:
         return f"it holds {', '.join(names[:_SHOWN])}{more}" if names else "it is an empty folder"
 
     def _columns(self, table: Table) -> list[str] | None:
-        """The columns of the Delta table under a table's name; None where there is no such table."""
+        """Returns the columns of the Delta table under a table's name; None if there is no such table."""
         if not self._log.exists(table.name):
             return None
         return self._spark.read.format("delta").load(self._files.path(table.name)).columns

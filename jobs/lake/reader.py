@@ -1,4 +1,4 @@
-"""A lake opened to be read: its tables as Spark or pandas frames, for a notebook or a program."""
+"""Reads the tables of a lake as Spark or pandas frames, for a notebook or a program."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ _ARROW = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
 
 
 class LakeReader:
-    """The tables of one lake, as they stand whenever they are read. Nothing is written.
+    """A reader of the tables of one lake. Each call reads the current rows. It writes nothing.
 
     Args:
-        lake: The lake, in a session that has Delta.
+        lake: The lake, in a session with Delta.
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -35,33 +35,33 @@ class LakeReader:
 
     @property
     def tables(self) -> dict[str, str]:
-        """The tables that have been written: the meaning of each, in a few words, by its name."""
+        """The tables that have been written: a short description of each, by its name."""
         return {table.name: table.meaning for table in ALL if self._lake.exists(table)}
 
     def spark(self, table: str) -> DataFrame:
-        """A table as a Spark DataFrame.
+        """Returns a table as a Spark DataFrame.
 
         Args:
             table: Its name, such as `images`.
 
         Raises:
-            WinnowError: No table has that name, and the message lists those there are; or it has not been written yet,
-                and the message names the command that makes it.
+            WinnowError: No table has that name (the message lists the tables), or it has not been written yet (the
+                message names the command that writes it).
         """
         return self._lake.require(self._named(table))
 
     def pandas(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """A table as a pandas DataFrame.
+        """Returns a table as a pandas DataFrame.
 
-        All of its rows come to this machine's memory. Of a large table take what is needed in Spark first, as in
+        It loads all rows into the memory of this machine. If the table is large, select the rows in Spark first, as in
         `lake.spark("images").where("width < 256").select("image_id", "width").toPandas()`.
 
         Args:
             table: Its name, such as `thresholds`.
-            columns: Names of the columns that are read; all where it is None.
+            columns: Names of the columns to read; None for all.
 
         Raises:
-            WinnowError: As `spark`, or the table lacks a column, and the message lists those it has.
+            WinnowError: As `spark`, or the table lacks a column (the message lists its columns).
         """
         rows = self.spark(table)
         wanted = rows.columns if columns is None else list(columns)
@@ -75,25 +75,25 @@ class LakeReader:
 
     def _named(self, name: str) -> Table:
         if name not in _BY_NAME:
-            there = ", ".join(self.tables) or "none yet"
-            raise WinnowError(f"Winnow has no table '{name}'; the tables of {self._lake.uri} are: {there}")
+            existing = ", ".join(self.tables) or "none yet"
+            raise WinnowError(f"Winnow has no table '{name}'; the tables of {self._lake.uri} are: {existing}")
         return _BY_NAME[name]
 
 
 def open_lake(uri: str, spark: SparkSession | None = None) -> LakeReader:
-    """Opens a lake to read its tables. Nothing is written.
+    """Opens a lake to read its tables. It writes nothing.
 
     Args:
-        uri: The lake's folder or URI, as `--lake` takes it.
-        spark: The session to read with. Without one it is the session that runs; where none runs, a local one starts
-            with the defaults of `conf/winnow.toml`.
+        uri: The lake's folder or URI, as for `--lake`.
+        spark: The session to read with. The default is the running session, or else a new local session with the
+            defaults of `conf/winnow.toml`.
 
     Returns:
         A reader of the lake's tables.
 
     Raises:
-        WinnowError: There is no lake at that address, a later Winnow made it, the session lacks Delta, or Spark does
-            not start.
+        WinnowError: There is no lake at that address, a later version of Winnow made it, the session lacks Delta, or
+            Spark does not start.
 
     Examples:
         `open_lake("/data/lake").pandas("thresholds", columns=["category", "threshold"])`
@@ -111,6 +111,6 @@ def _require_delta(session: SparkSession) -> None:
     if extension[1] not in extensions or session.conf.get(catalog[0], None) is None:
         wanted = " and ".join(f"{name}={value}" for name, value in (extension, catalog))
         raise WinnowError(
-            f"the running Spark session has no Delta: build it with spark.jars.packages={DELTA_JAR}, {wanted}, or stop "
-            "it and call open_lake again"
+            f"the running Spark session has no Delta: create it with spark.jars.packages={DELTA_JAR}, {wanted}, or "
+            "stop it and call open_lake again"
         )

@@ -1,4 +1,4 @@
-"""What a table was made from, as its own commits tell it."""
+"""The recipe of a table: what it was made from, as stored in its commits."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any, TypedDict
 
 
 class Version(TypedDict):
-    """Which rows of a table were read.
+    """The version of a table that was read.
 
-    A version's number alone does not say it: a table that was removed and written anew counts from 0 again.
+    The number alone is not unique: a table that is deleted and written again counts from 0.
 
     Attributes:
-        version: Delta's number of it.
-        id: Delta's id of the table; None where an earlier version of Winnow did not note it.
+        version: Delta's number of the version.
+        id: Delta's id of the table; None if an earlier version of Winnow did not store it.
     """
 
     version: int
@@ -23,13 +23,13 @@ class Version(TypedDict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a table was made from; kept in the table's own commit, so that data and provenance cannot part.
+    """What a table was made from. It is in the table's own commit, so that data and provenance stay together.
 
     Attributes:
         command: The command that made it.
-        inputs: Version of each table it read, by name; None for a table that was not there.
+        inputs: Version of each table it read, by name; None for a table that did not exist.
         settings: Every setting (and model digest) that its rows depend on; JSON values only.
-        result: What the command found out and reports again when it is skipped; not part of the identity.
+        result: The summary that the command shows again when it is skipped. It does not count in comparisons.
     """
 
     command: str
@@ -38,16 +38,16 @@ class Recipe:
     result: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The recipe as one line of JSON, keys sorted."""
+        """Returns the recipe as one line of JSON with sorted keys."""
         parts = {"command": self.command, "inputs": dict(self.inputs), "settings": dict(self.settings)}
         return json.dumps({**parts, "result": dict(self.result)}, sort_keys=True)
 
     def with_result(self, result: Mapping[str, Any]) -> "Recipe":
-        """The same with what the command found out."""
+        """Returns the recipe with the command's result."""
         return replace(self, result=result)
 
     def makes_the_same(self, other: "Recipe | None") -> bool:
-        """Whether both give the same rows: same command, inputs and settings."""
+        """Returns whether both recipes make the same rows: same command, inputs and settings."""
         if other is None:
             return False
         mine, theirs = (json.loads(r.to_json()) for r in (self, other))
@@ -59,10 +59,10 @@ class Commit:
     """One version of a table.
 
     Attributes:
-        version: Delta's number of it.
-        written_at: When it was committed, in UTC.
-        recipe: How it was made; None when something other than Winnow wrote it.
-        seconds: From the command's start to this commit; None where it was not noted.
+        version: Delta's number of the version.
+        written_at: Time of the commit, in UTC.
+        recipe: Its recipe; None if another program wrote it.
+        seconds: Time from the command's start to this commit; None if the start is not stored.
     """
 
     version: int
@@ -72,23 +72,23 @@ class Commit:
 
 
 def is_as_noted(noted: Version | None, present: Version | None) -> bool:
-    """Whether a table is at the version that a recipe noted."""
+    """Returns whether a table is still at the version that a recipe noted."""
     if noted is None or present is None:
         return noted is present
-    # An earlier version of Winnow noted the number alone.
+    # An earlier version of Winnow stored only the number.
     return noted["version"] == present["version"] and noted["id"] in (None, present["id"])
 
 
 def recipe_in(metadata: str | None) -> tuple[Recipe | None, int | None]:
-    """The recipe in a commit's metadata, and when its command began, in ms since 1970; None if it is not Winnow's."""
+    """Returns the recipe in a commit's metadata and its command's start, in ms since 1970; None if not Winnow's."""
     try:
         parts = json.loads(metadata or "")
     except ValueError:
         return None, None
     if not isinstance(parts, dict) or not {"command", "inputs", "settings"} <= parts.keys():
         return None, None
-    parts.pop("seconds", None)  # An earlier version said how long a command had taken before it wrote.
+    parts.pop("seconds", None)  # An earlier version stored the duration instead of the start.
     began_ms = parts.pop("began_ms", None)
-    # An earlier version noted numbers alone.
-    read = {name: Version(version=of, id=None) if isinstance(of, int) else of for name, of in parts["inputs"].items()}
-    return Recipe(**{**parts, "inputs": read}), began_ms
+    # An earlier version stored only the numbers.
+    inputs = {name: Version(version=v, id=None) if isinstance(v, int) else v for name, v in parts["inputs"].items()}
+    return Recipe(**{**parts, "inputs": inputs}), began_ms

@@ -1,4 +1,4 @@
-"""Which versions the tables of a lake are at, asked once for all that a command decides before it works."""
+"""The current versions of a lake's tables, read once for all decisions of a command."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from models.errors import WinnowError
 
 
 class Snapshot:
-    """The newest versions of a lake's tables, each looked up once: whatever is decided by one is decided by the same.
+    """The newest versions of a lake's tables. Each is read once, so that all decisions use the same version.
 
     Args:
         log: The lake's logs.
@@ -21,60 +21,60 @@ class Snapshot:
         self._ids: dict[str, str] = {}
 
     def exists(self, table: Table) -> bool:
-        """Whether the table has been written."""
+        """Returns whether the table has been written."""
         return self._entry(table) is not None
 
     def version(self, table: Table) -> int | None:
-        """The table's newest Delta version that may have changed rows; None when it is not there."""
+        """Returns the table's newest Delta version that may have changed rows; None if it does not exist."""
         entry = self._entry(table)
         return None if entry is None else entry.version
 
     def recipe(self, table: Table) -> Recipe | None:
-        """How the table was made; None when it is not there or was written by something else."""
+        """Returns the table's recipe; None if the table does not exist or another program wrote it."""
         entry = self._entry(table)
         return None if entry is None else recipe_in(entry.user_metadata)[0]
 
     def commit(self, table: Table) -> Commit | None:
-        """The table's newest version, when it was written and how; None when it is not there."""
+        """Returns the table's newest commit; None if the table does not exist."""
         entry = self._entry(table)
         if entry is None:
             return None
         recipe, began_ms = recipe_in(entry.user_metadata)
-        # The file system's clock may be another one.
+        # The file system may have another clock, so the difference may be negative.
         seconds = None if began_ms is None else max(entry.written_ms - began_ms, 0) / 1000
         return Commit(entry.version, datetime.fromtimestamp(entry.written_ms / 1000, UTC), recipe, seconds)
 
     def inputs(self, *tables: Table) -> dict[str, Version | None]:
-        """The version of each table, for a `Recipe`."""
+        """Returns the version of each table, for a `Recipe`."""
         return {table.name: self._version(table) for table in tables}
 
     def made_by(self, recipe: Recipe, *tables: Table) -> Recipe | None:
-        """How the last of a command's tables was made, with its result, if a recipe makes all of them; else None.
+        """Returns the stored recipe, with its result, if the given recipe would make all these tables; else None.
 
-        The last one alone does not tell: a run with other settings that was stopped has replaced those before it.
+        Checking the last table is not enough: a stopped run with other settings may have replaced the tables before it.
         """
-        found = [self.recipe(table) for table in tables]
-        return found[-1] if all(recipe.makes_the_same(one) for one in found) else None
+        stored = [self.recipe(table) for table in tables]
+        return stored[-1] if all(recipe.makes_the_same(one) for one in stored) else None
 
     def newer(self, table: Table, *inputs: Table) -> list[str]:
-        """Names of the tables that are not what they were when another was made from them.
+        """Returns the names of inputs that changed since a table was made from them.
 
         Args:
-            table: What was made; nothing is newer where it is not there, or was written by something else.
-            inputs: The tables to look at; all that it was made from if none are named.
+            table: The table. If it does not exist, or another program wrote it, the result is empty.
+            inputs: The inputs to check; all of them if none are named.
         """
-        made = self.recipe(table)
-        if made is None:
+        recipe = self.recipe(table)
+        if recipe is None:
             return []
-        looked_at = [one for one in inputs or ALL if one.name in made.inputs]
-        present = self.inputs(*looked_at)
-        return [name for name, version in present.items() if not is_as_noted(made.inputs[name], version)]
+        checked = [one for one in inputs or ALL if one.name in recipe.inputs]
+        present = self.inputs(*checked)
+        return [name for name, version in present.items() if not is_as_noted(recipe.inputs[name], version)]
 
     def require_current(self, table: Table, *inputs: Table) -> None:
-        """Makes sure that a table was made from others as they are now.
+        """Checks that a table was made from the current versions of its inputs.
 
         Raises:
-            WinnowError: It was not; the message names the command that makes it anew.
+            WinnowError: An input has changed. The message names the command that makes the table again.
         """
         newer = self.newer(table, *inputs)
         if newer:

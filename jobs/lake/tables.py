@@ -1,249 +1,408 @@
-"""Every table of the lake: its name, its schema and who makes it."""
+"""The tables of the lake: the columns of each with their types and descriptions, and the command that writes it.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+Each description is also the comment of its column in Delta. `make docs` writes docs/tables.md from this module.
+"""
 
-from pyspark.sql import types as T
+from jobs.lake.table import Table as Table
+from jobs.lake.table import columns
 
+# Sources ------------------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Table:
-    """A Delta table of the lake.
-
-    Attributes:
-        name: Folder of the table below the lake.
-        schema: Columns in order, with types; more columns may be added by later versions, none taken away.
-        maker: The command that writes it.
-        meaning: What its rows are, in a few words.
-        partition: Columns by whose values its files are kept apart.
-        later: Columns that a table of 0.1.0 may lack, since it gained them after its first version.
-    """
-
-    name: str
-    schema: T.StructType
-    maker: str
-    meaning: str
-    partition: tuple[str, ...] = ()
-    later: frozenset[str] = frozenset()
-
-    def lacks(self, columns: Iterable[str]) -> list[str]:
-        """Columns that every table of this name has and these are without; none if the table can be Winnow's.
-
-        Args:
-            columns: Names of the columns that a table has; Spark ignores their case, and so does this.
-
-        Examples:
-            >>> DEDUP_DISTANCES.lacks(["Distance", "found_pairs", "mine"])
-            ['exhaustive_pairs']
-        """
-        there = {name.lower() for name in columns}
-        return [name for name in self.schema.names if name not in there and name not in self.later]
-
-
-# Spark parses DDL only once a session runs; a table's schema is known before.
-_TYPES: dict[str, T.DataType] = {
-    "string": T.StringType(),
-    "binary": T.BinaryType(),
-    "boolean": T.BooleanType(),
-    "int": T.IntegerType(),
-    "long": T.LongType(),
-    "float": T.FloatType(),
-    "double": T.DoubleType(),
-    "timestamp": T.TimestampType(),
-    "array<string>": T.ArrayType(T.StringType()),
-    "array<float>": T.ArrayType(T.FloatType()),
-}
-
-
-def _table(
-    name: str, maker: str, meaning: str, columns: str, partition: tuple[str, ...] = (), later: str = ""
-) -> Table:
-    fields = (column.split() for column in columns.split(", "))
-    schema = T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in fields])
-    return Table(name, schema, maker, meaning, partition, frozenset(later.split()))
-
-
-IMAGES = _table(
-    "images",
-    "ingest",
-    "every image that was read, with its caption",
-    "image_id string, key string, source string, caption string, image binary, width int, height int, "
-    "format string, meta string, part int",
+IMAGES = Table(
+    name="images",
+    maker="ingest",
+    meaning="every image of the sources, with its caption; repeats are stored once",
     partition=("part",),
-    later="part",
+    later=frozenset({"part"}),
+    schema=columns(
+        ("image_id", "string", "id of the image: 32 hexadecimal digits, a hash of its bytes and caption"),
+        ("key", "string", "name of the image in its source; its image_id if the source gives no name"),
+        ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
+        ("caption", "string", "caption; null if the source has none"),
+        ("image", "binary", "bytes of the image file, unchanged"),
+        ("width", "int", "width as displayed (after EXIF orientation), in pixels"),
+        ("height", "int", "height as displayed (after EXIF orientation), in pixels"),
+        ("format", "string", "file format by content: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF or AVIF"),
+        ("meta", "string", "all other fields of the source, as a JSON object; {} if there are none"),
+        ("part", "int", "number of the part, from 0: images that score processes in one commit"),
+    ),
 )
-QUARANTINE = _table(
-    "quarantine",
-    "ingest",
-    "rows and files that could not be read, with the reason",
-    "source string, key string, stage string, reason string, detail string, image_id string",
-    later="image_id",
+QUARANTINE = Table(
+    name="quarantine",
+    maker="ingest",
+    also=("score",),
+    meaning="rows and files that could not be read or decoded, with the reason",
+    later=frozenset({"image_id"}),
+    schema=columns(
+        ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
+        ("key", "string", "name of the row or file in its source"),
+        ("stage", "string", "step that failed: read (the source), decode (during ingest) or score"),
+        ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
+        ("detail", "string", "what was found, in the words of the reader or decoder"),
+        ("image_id", "string", "id of the image in images; null unless stage is score"),
+    ),
 )
-SOURCES = _table(
-    "sources",
-    "ingest",
-    "how many rows each source had, and what became of them",
-    "source string, rows_read long, images long, repeats long, quarantined long, ingested_at timestamp, "
-    "format string, fingerprint string, run string",
-    later="format fingerprint run",
+SOURCES = Table(
+    name="sources",
+    maker="ingest",
+    meaning="how many rows each source had, and what became of them; a row each time a source is read",
+    later=frozenset({"format", "fingerprint", "run"}),
+    schema=columns(
+        ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
+        ("rows_read", "long", "rows that were read: images + repeats + quarantined"),
+        ("images", "long", "rows that were added to the table images"),
+        ("repeats", "long", "rows with the bytes and caption of an image that was already there"),
+        ("quarantined", "long", "rows that could not be read or decoded"),
+        ("ingested_at", "timestamp", "time of the commit"),
+        ("format", "string", "format of the source: folder, webdataset, parquet or delta"),
+        ("fingerprint", "string", "digest of its files (names, sizes, times) and of the settings that read them"),
+        ("run", "string", "id of the commit; sources that were committed together share it"),
+    ),
 )
-SIGNALS = _table(
-    "signals",
-    "score",
-    "perceptual hashes and embedding of each image",
-    "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary, "
-    "content string, thumbnail binary",
-    later="content thumbnail",
+
+# Signals and scores -------------------------------------------------------------------------------------------------
+
+SIGNALS = Table(
+    name="signals",
+    maker="score",
+    meaning="perceptual hashes, embedding and thumbnail of each image; a row for each image and encoder",
+    later=frozenset({"content", "thumbnail"}),
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("pdq", "binary", "PDQ hash: 256 bits in 32 bytes"),
+        ("pdq_quality", "int", "quality of the PDQ hash, 0 to 100; low for plain images"),
+        ("encoder", "string", "digest of the encoder: 16 hexadecimal digits"),
+        ("embedding", "array<float>", "embedding of unit length; the encoder sets the number of dimensions"),
+        ("embedding_hash", "binary", "perceptual hash by the encoder: 256 bits in 32 bytes"),
+        ("content", "string", "first 32 hexadecimal digits of the SHA-256 of the image file"),
+        ("thumbnail", "binary", "grey thumbnail of 64 x 64 pixels, row by row, one byte for each pixel"),
+    ),
 )
-SCORES = _table(
-    "scores",
-    "score",
-    "the score of each image by the classifier of each category",
-    "image_id string, category string, model string, score float",
+SCORES = Table(
+    name="scores",
+    maker="score",
+    meaning="the score of each image for each category; a row for each image, category and classifier",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("category", "string", "name of the category in the settings"),
+        ("model", "string", "digest of the classifier: 16 hexadecimal digits"),
+        ("score", "float", "score of the image, 0 to 1; higher means more likely in the category"),
+    ),
 )
-LABELS = _table(
-    "labels",
-    "label",
-    "what people say of an image: in a category or not",
-    "image_id string, category string, label boolean, origin string, annotator string, labelled_at timestamp",
+
+# Labels and thresholds ----------------------------------------------------------------------------------------------
+
+LABEL_QUEUE = Table(
+    name="label_queue",
+    maker="label next",
+    meaning="images to label, each with the reason why it was picked",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("category", "string", "name of the category in the settings"),
+        ("strategy", "string", "strategy that picked the image: seed, random, precision or recall"),
+        ("reason", "string", "why the strategy picked the image"),
+        ("place", "int", "place in the batch, from 0: the order in which to label"),
+        ("batch", "string", "name of the batch: category, strategy and time in UTC"),
+        ("queued_at", "timestamp", "time when the batch was queued"),
+    ),
 )
-LABEL_FAULTS = _table(
-    "label_faults",
-    "label",
-    "labels that could not be used, with the reason",
-    "file string, key string, image_id string, category string, label string, origin string, annotator string, "
-    "labelled_at string, reason string",
+LABELS = Table(
+    name="labels",
+    maker="label serve",
+    also=("label import", "label simulate"),
+    meaning="the answers of people: whether an image is in a category",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("category", "string", "name of the category in the settings"),
+        ("label", "boolean", "whether the image is in the category"),
+        ("origin", "string", "how the image was picked: seed, random, precision, recall or import (unknown)"),
+        ("annotator", "string", "name of the person; null if a label file does not name one"),
+        ("labelled_at", "timestamp", "time of the answer; the time of the import if a label file gives none"),
+    ),
 )
-LABEL_QUEUE = _table(
-    "label_queue",
-    "label next",
-    "images to label next, with the reason",
-    "image_id string, category string, strategy string, reason string, place int, batch string, queued_at timestamp",
+UNSURE = Table(
+    name="unsure",
+    maker="label serve",
+    meaning="images that a person looked at and could not label",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("category", "string", "name of the category in the settings"),
+        ("origin", "string", "how the image was picked: seed, random, precision or recall"),
+        ("annotator", "string", "name of the person"),
+        ("answered_at", "timestamp", "time of the answer"),
+    ),
 )
-UNSURE = _table(
-    "unsure",
-    "label serve",
-    "images that someone looked at and could not label",
-    "image_id string, category string, origin string, annotator string, answered_at timestamp",
+LABEL_FAULTS = Table(
+    name="label_faults",
+    maker="label import",
+    meaning="rows of label files that could not be used, with the reason",
+    schema=columns(
+        ("file", "string", "path of the label file"),
+        ("key", "string", "key of the image as the file gives it; null if the file gives none"),
+        ("image_id", "string", "id of the image as the file gives it; null if the file gives none"),
+        ("category", "string", "category as the file gives it; null if the file gives none"),
+        ("label", "string", "label as the file gives it, or the whole line if it is unreadable; null if empty"),
+        ("origin", "string", "origin as the file gives it, in lower case; import if the file gives none"),
+        ("annotator", "string", "name of the person as the file gives it; null if the file gives none"),
+        ("labelled_at", "string", "time as the file gives it; null if the file gives none"),
+        ("reason", "string", "reason as a fixed phrase, such as unknown image, unreadable label"),
+    ),
 )
-THRESHOLDS = _table(
-    "thresholds",
-    "calibrate",
-    "the threshold of each category, with a lower bound on its recall",
-    "category string, model string, threshold double, recall_lower double, confidence double, positives int, "
-    "negatives int, missed int, dropped_negatives int",
+THRESHOLDS = Table(
+    name="thresholds",
+    maker="calibrate",
+    meaning="the threshold of each category, with a lower bound on its recall",
+    schema=columns(
+        ("category", "string", "name of the category in the settings"),
+        ("model", "string", "digest of the classifier whose scores the threshold applies to"),
+        ("threshold", "double", "filter removes images with this score or a higher one; 0 to 1"),
+        ("recall_lower", "double", "lower bound on the recall of the threshold, 0 to 1"),
+        ("confidence", "double", "confidence of the bound, 0 to 1"),
+        ("positives", "int", "random labels that are positive"),
+        ("negatives", "int", "random labels that are negative"),
+        ("missed", "int", "random positives below the threshold, and images below it that people were unsure of"),
+        ("dropped_negatives", "int", "random negatives at or above the threshold, removed by mistake"),
+    ),
 )
-VERDICTS = _table(
-    "verdicts",
-    "filter",
-    "for each image whether the filter keeps it, with the reasons if not",
-    "image_id string, kept boolean, reasons array<string>",
+VERDICTS = Table(
+    name="verdicts",
+    maker="filter",
+    meaning="the decision of the filter on each image, with the reasons",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("kept", "boolean", "whether the filter keeps the image"),
+        ("reasons", "array<string>", "why not, each as NAME: detail, such as cats: score 0.9 >= 0.4; empty if kept"),
+    ),
 )
-PAIRS = _table(
-    "pairs",
-    "dedup",
-    "near-duplicates that the search found, with their distance",
-    "a_id string, b_id string, distance int, method string",
+
+# Near-duplicates ----------------------------------------------------------------------------------------------------
+
+PAIRS = Table(
+    name="pairs",
+    maker="dedup",
+    meaning="pairs of near-duplicates that the search found, filtered images included",
+    schema=columns(
+        ("a_id", "string", "image of the pair with the smaller id"),
+        ("b_id", "string", "image of the pair with the larger id"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
+        ("method", "string", "how the pair was found: exact (same hash or bytes), lsh, clusters or popular"),
+    ),
 )
-DUPLICATES = _table(
-    "duplicates",
-    "dedup",
-    "images removed as near-duplicates, each with the image that is kept",
-    "removed_id string, kept_id string, distance int, method string",
+DUPLICATES = Table(
+    name="duplicates",
+    maker="dedup",
+    meaning="images removed as near-duplicates, each with the image that is kept",
+    schema=columns(
+        ("removed_id", "string", "image that passed the filter and is removed as a near-duplicate"),
+        ("kept_id", "string", "image that is kept in its place"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
+        ("method", "string", "how it was found: exact (same hash or bytes), lsh, clusters, popular or component"),
+    ),
 )
-FILTERED_DUPLICATES = _table(
-    "filtered_duplicates",
-    "dedup",
-    "filtered images that are near-duplicates, each with the image that it repeats",
-    "removed_id string, kept_id string, distance int, method string",
+FILTERED_DUPLICATES = Table(
+    name="filtered_duplicates",
+    maker="dedup",
+    meaning="filtered images that are near-duplicates, each with the image that it repeats",
+    schema=columns(
+        ("removed_id", "string", "filtered image that repeats another image"),
+        ("kept_id", "string", "image that it repeats; may be filtered too"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
+        ("method", "string", "how it was found: exact (same hash or bytes), lsh, clusters, popular or component"),
+    ),
 )
-DEDUP_QUALITY = _table(
-    "dedup_quality",
-    "dedup",
-    "the recall of the search for near-duplicates, as it was measured",
-    "method string, max_distance int, sampled long, exhaustive_pairs long, found_pairs long, recall double, "
-    "recall_low double, recall_high double, distinct_hashes long, bands int, band_rows int, "
-    "compared long, skipped long, clusterings int, clusters int, whole boolean, told_apart long, "
-    "both_kept long",
-    later="compared skipped clusterings clusters whole told_apart both_kept",
+DEDUP_QUALITY = Table(
+    name="dedup_quality",
+    maker="dedup",
+    meaning="the measured recall of the search for near-duplicates: whole, and with its first 1, 2, … clusterings",
+    later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept"}),
+    schema=columns(
+        ("method", "string", "method of the search: lsh, clusters or both"),
+        ("max_distance", "int", "largest Hamming distance of a near-duplicate, in bits of 256"),
+        ("sampled", "long", "distinct hashes in the sample, which are compared with all others"),
+        ("exhaustive_pairs", "long", "near-duplicate pairs of the sample that this comparison finds"),
+        ("found_pairs", "long", "pairs of exhaustive_pairs that the search found"),
+        ("recall", "double", "found_pairs / exhaustive_pairs, 0 to 1; null if there is no such pair"),
+        ("recall_low", "double", "lower end of the 95 % interval of recall; 0 if recall is null"),
+        ("recall_high", "double", "upper end of the 95 % interval of recall; 1 if recall is null"),
+        ("distinct_hashes", "long", "distinct hashes of the lake that can be compared"),
+        ("bands", "int", "number of MinHash bands; null if whole is false or method is clusters"),
+        ("band_rows", "int", "rows of each MinHash band; null if whole is false or method is clusters"),
+        ("compared", "long", "pairs that the search compared"),
+        ("skipped", "long", "pairs that were skipped: both images resolved, or too many images under one key"),
+        ("clusterings", "int", "number of clusterings whose pairs are united; null if method is lsh"),
+        ("clusters", "int", "clusters in each clustering; null if method is lsh"),
+        ("whole", "boolean", "true in the row of the whole search, false in those of its first clusterings"),
+        ("told_apart", "long", "pairs that dedup.strict told apart; null if it is off or whole is false"),
+        ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
+    ),
 )
-"""One row for the whole search (`whole`), and before it, where clusters are searched, one for the union of the first
-1, 2, … clusterings, over the pairs that this run compared."""
-DEDUP_DISTANCES = _table(
-    "dedup_distances",
-    "dedup",
-    "pairs of the sampled hashes by distance, and how many the search found",
-    "distance int, exhaustive_pairs long, found_pairs long",
+DEDUP_DISTANCES = Table(
+    name="dedup_distances",
+    maker="dedup",
+    meaning="pairs of the sampled hashes with all others, counted by distance",
+    schema=columns(
+        ("distance", "int", "Hamming distance, 0 to max_distance + 24 bits"),
+        ("exhaustive_pairs", "long", "pairs at this distance; an estimate if there are millions"),
+        ("found_pairs", "long", "pairs at this distance that the search found; 0 above max_distance"),
+    ),
 )
-"""Pairs of the sampled hashes with all others, by distance, to some bits above the threshold."""
-NEAR_MISSES = _table(
-    "near_misses",
-    "dedup",
-    "the nearest pairs of kept images above the threshold",
-    "a_id string, b_id string, distance int",
+NEAR_MISSES = Table(
+    name="near_misses",
+    maker="dedup",
+    meaning="the nearest pairs of kept images above the threshold, among those of the sample: 200 at most",
+    schema=columns(
+        ("a_id", "string", "image of the pair with the smaller id"),
+        ("b_id", "string", "image of the pair with the larger id"),
+        ("distance", "int", "Hamming distance of the two hashes, max_distance + 1 to max_distance + 24 bits"),
+    ),
 )
-"""The nearest pairs above the threshold that a sampled hash takes part in and whose both images are kept."""
-WEIGHTS = _table("weights", "weigh", "the importance weight of each kept image", "image_id string, weight double")
-WEIGHT_QUALITY = _table(
-    "weight_quality",
-    "weigh",
-    "effective sample size and calibration of the weights",
-    "kept long, reference long, effective_sample_size double, clipped long, max_weight double, probe_auc double, "
-    "calibration_error double, beyond_reach double, features array<string>",
+
+# Weights ------------------------------------------------------------------------------------------------------------
+
+WEIGHTS = Table(
+    name="weights",
+    maker="weigh",
+    meaning="the importance weight of each kept image",
+    schema=columns(
+        ("image_id", "string", "id of the kept image"),
+        ("weight", "double", "importance weight; 1 on average"),
+    ),
 )
-RELIABILITY = _table(
-    "reliability",
-    "weigh",
-    "predicted and observed shares, by which the weights are judged",
-    "low double, high double, images long, predicted double, observed double",
+WEIGHT_QUALITY = Table(
+    name="weight_quality",
+    maker="weigh",
+    meaning="effective sample size of the weights, and how well the probes predict: one row",
+    schema=columns(
+        ("kept", "long", "kept images"),
+        ("reference", "long", "images of the reference: the unfiltered data without duplicates"),
+        ("effective_sample_size", "double", "number of images of weight 1 that the weighted images are worth"),
+        ("clipped", "long", "kept images whose weight was clipped at weigh.max_weight"),
+        ("max_weight", "double", "largest weight, after scaling to an average of 1"),
+        ("probe_auc", "double", "ROC AUC of the probes, 0 to 1; 0.5: filtering left no trace; null without a probe"),
+        ("calibration_error", "double", "expected calibration error of the probes, 0 to 1; null without a probe"),
+        ("beyond_reach", "double", "share of the sampled filtered images beyond reach, 0 to 1; null if unknown"),
+        ("features", "array<string>", "features of the probes: caption, embedding; empty if nothing was filtered"),
+    ),
 )
-BEYOND_REACH = _table(
-    "beyond_reach",
-    "weigh",
-    "removed images that resemble no kept image, so that no weight makes up for them",
-    "image_id string, nearest_id string, similarity double",
+RELIABILITY = Table(
+    name="reliability",
+    maker="weigh",
+    meaning="predicted and observed shares by which the probes are judged: a row for each bin of predictions",
+    schema=columns(
+        ("low", "double", "lowest prediction in the bin: probability that an image is of the reference, 0 to 1"),
+        ("high", "double", "highest prediction in the bin, 0 to 1"),
+        ("images", "long", "images in the bin"),
+        ("predicted", "double", "average prediction, 0 to 1"),
+        ("observed", "double", "share of the bin that is of the reference, 0 to 1; both sides count equally"),
+    ),
 )
-CURATED = _table(
-    "curated",
-    "weigh",
-    "the training set: what is kept, with its weights",
-    "image_id string, weight double, key string, source string, caption string, image binary, width int, "
-    "height int, format string, meta string",
+BEYOND_REACH = Table(
+    name="beyond_reach",
+    maker="weigh",
+    meaning="filtered images that resemble no kept image, so that no weight can replace them: 48 at most",
+    schema=columns(
+        ("image_id", "string", "id of the filtered image"),
+        ("nearest_id", "string", "kept image that is most similar to it"),
+        ("similarity", "double", "cosine similarity of the two embeddings, -1 to 1"),
+    ),
 )
-KEYWORD_SHIFT = _table(
-    "keyword_shift",
-    "audit",
-    "the share of captions with a word before the filter, after it, and weighted",
-    "keyword string, unfiltered double, filtered double, weighted double, shift double, shift_low double, "
-    "shift_high double, weighted_shift double, weighted_low double, weighted_high double, captions long, "
-    "topic string, mover boolean, adjusted double, looks long",
-    later="topic mover adjusted looks",
+CURATED = Table(
+    name="curated",
+    maker="weigh",
+    meaning="the training set: the kept images with their weights",
+    schema=columns(
+        ("image_id", "string", "id of the image: 32 hexadecimal digits, a hash of its bytes and caption"),
+        ("weight", "double", "importance weight; 1 on average"),
+        ("key", "string", "name of the image in its source; its image_id if the source gives no name"),
+        ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
+        ("caption", "string", "caption; null if the source has none"),
+        ("image", "binary", "bytes of the image file, unchanged"),
+        ("width", "int", "width as displayed (after EXIF orientation), in pixels"),
+        ("height", "int", "height as displayed (after EXIF orientation), in pixels"),
+        ("format", "string", "file format by content: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF or AVIF"),
+        ("meta", "string", "all other fields of the source, as a JSON object; {} if there are none"),
+    ),
 )
-REGURGITATION = _table(
-    "regurgitation",
-    "regurgitation",
-    "generated images and their nearest images of the lake",
-    "generated_key string, image_id string, distance int, similarity float, rank int, copy boolean, "
-    "nearest_by string, generated_source string, prompt_id string, likeness float",
-    later="likeness",
+
+# Audits -------------------------------------------------------------------------------------------------------------
+
+KEYWORD_SHIFT = Table(
+    name="keyword_shift",
+    maker="audit",
+    meaning="the share of captions with a keyword before the filter, after it, and weighted",
+    later=frozenset({"topic", "mover", "adjusted", "looks"}),
+    schema=columns(
+        ("keyword", "string", "word or phrase"),
+        ("unfiltered", "double", "share of the captions before the filter that contain it, 0 to 1"),
+        ("filtered", "double", "share of the captions after the filter, 0 to 1"),
+        ("weighted", "double", "share of the captions after the filter, by weight, 0 to 1"),
+        ("shift", "double", "filtered / unfiltered - 1; -0.5 if the share was halved"),
+        ("shift_low", "double", "lower end of the interval of shift; null if no caption was filtered"),
+        ("shift_high", "double", "upper end of the interval of shift; null if no caption was filtered"),
+        ("weighted_shift", "double", "weighted / unfiltered - 1: what is left of the shift after weighing"),
+        ("weighted_low", "double", "lower end of the interval of weighted_shift; null if no caption was filtered"),
+        ("weighted_high", "double", "upper end of the interval of weighted_shift; null if no caption was filtered"),
+        ("captions", "long", "captions before the filter that contain it"),
+        ("topic", "string", "topic of its keyword list, or own (from audit.keywords); null for a mover"),
+        ("mover", "boolean", "whether audit found the word; false if it is on a list"),
+        ("adjusted", "double", "p-value of the shift, 0 to 1, corrected for the number of words (FDR)"),
+        ("looks", "long", "number of frequent words among which movers were searched; the same in all rows"),
+    ),
 )
-REGURGITATION_PAIRS = _table(
-    "regurgitation_pairs",
-    "regurgitation",
-    "the pairs that the page of `regurgitation` shows",
-    "place int, generated_key string, generated_source string, generated_caption string, thumbnail binary, "
-    "image_id string, key string, fate string, distance int, similarity float, copy boolean, prompt_id string, "
-    "likeness float",
+REGURGITATION = Table(
+    name="regurgitation",
+    maker="regurgitation",
+    meaning="generated images and the images of the lake that are nearest to them; a row for each pair",
+    later=frozenset({"likeness"}),
+    schema=columns(
+        ("generated_key", "string", "name of the generated image in its source"),
+        ("image_id", "string", "id of the image of the lake"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits"),
+        ("similarity", "float", "cosine similarity of the two embeddings, -1 to 1"),
+        ("rank", "int", "rank by similarity among the pairs of the generated image, from 1"),
+        ("copy", "boolean", "whether the generated image is a copy of this image"),
+        ("nearest_by", "string", "search that found the pair: hash, embedding, or the text embedding, hash for both"),
+        ("generated_source", "string", "path or URI of the source of the generated image"),
+        ("prompt_id", "string", "image whose caption was the prompt; null if the source does not say"),
+        ("likeness", "float", "similarity after alignment, 1 for the same image; null if not aligned"),
+    ),
 )
-REGURGITATION_FAULTS = _table(
-    "regurgitation_faults",
-    "regurgitation",
-    "generated images that could not be read, with the reason",
-    "source string, key string, stage string, reason string, detail string",
+REGURGITATION_PAIRS = Table(
+    name="regurgitation_pairs",
+    maker="regurgitation",
+    meaning="the pairs that the page `regurgitation.html` and the report show",
+    schema=columns(
+        ("place", "int", "place on the page, from 0: copies first, then by falling similarity"),
+        ("generated_key", "string", "name of the generated image in its source"),
+        ("generated_source", "string", "path or URI of the source of the generated image"),
+        ("generated_caption", "string", "first 240 characters of its caption; null if it has none"),
+        ("thumbnail", "binary", "small WebP file of the generated image; null if the page has no room for it"),
+        ("image_id", "string", "id of the image of the lake"),
+        ("key", "string", "name of the image of the lake in its source"),
+        ("fate", "string", "what became of the image of the lake: kept, filtered or duplicate"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits"),
+        ("similarity", "float", "cosine similarity of the two embeddings, -1 to 1"),
+        ("copy", "boolean", "whether the generated image is a copy of this image"),
+        ("prompt_id", "string", "image whose caption was the prompt; null if the source does not say"),
+        ("likeness", "float", "similarity after alignment, 1 for the same image; null if not aligned"),
+    ),
+)
+REGURGITATION_FAULTS = Table(
+    name="regurgitation_faults",
+    maker="regurgitation",
+    meaning="generated images that could not be read or decoded, with the reason",
+    schema=columns(
+        ("source", "string", "path or URI of the source of the generated image"),
+        ("key", "string", "name of the generated image in its source"),
+        ("stage", "string", "step that failed: read (the source), decode (on reading) or score"),
+        ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
+        ("detail", "string", "what was found, in the words of the reader or decoder"),
+    ),
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABELS, LABEL_FAULTS, LABEL_QUEUE, UNSURE, THRESHOLDS, VERDICTS,
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS, VERDICTS,
     PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY,
     RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
+"""In the order of the pipeline."""

@@ -1,1 +1,1 @@
-"""What makes two images near-duplicates, and exact nearest neighbours."""
+"""The rule for near-duplicates, and the search for exact nearest neighbours."""

@@ -1,4 +1,4 @@
-"""What makes two images near-duplicates."""
+"""The rule by which two images are near-duplicates."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from udfs.hashes.pdq import PDQ_DISTANCE
 
 @dataclass(frozen=True)
 class Rule:
-    """What counts as a duplicate: the settings, with the defaults that depend on the hash filled in.
+    """The rule for near-duplicates: the settings, with the defaults of the chosen hash.
 
     Attributes:
         hash: `embedding` or `pdq`.
         encoder: Digest of the encoder whose signals are compared.
-        max_distance: Bits of 256.
-        min_quality: PDQ quality below which an image only matches the same bytes.
-        strict: Whether pictures of one hash may still differ: then only the same bytes make one node.
+        max_distance: Largest Hamming distance of two near-duplicates, in bits of 256.
+        min_quality: PDQ quality below which an image only matches an image with the same bytes.
+        strict: Whether images with the same hash may differ. Then a node holds only images with the same bytes.
     """
 
     hash: str
@@ -32,10 +32,10 @@ EMBEDDING_QUALITY = 4
 
 
 def rule_for(job: Job) -> Rule:
-    """The settings with the defaults of the chosen hash and encoder.
+    """Returns the rule from the settings, with the defaults of the chosen hash and encoder.
 
     Raises:
-        WinnowError: The encoder's card gives no distance and none is set.
+        WinnowError: The encoder's card gives no distance, and `dedup.max_distance` is not set.
     """
     settings, encoder = job.settings.dedup, current_encoder(job)
     distance = settings.max_distance
@@ -43,7 +43,8 @@ def rule_for(job: Job) -> Rule:
         distance = PDQ_DISTANCE if settings.hash == "pdq" else encoder.max_distance
     if distance is None:
         raise WinnowError(
-            f"encoder {encoder.digest} does not say which distance makes a duplicate: set dedup.max_distance"
+            f"the card of encoder {encoder.digest} has no distance for duplicates: set one, as in "
+            "`--set dedup.max_distance=54`"
         )
     quality = settings.min_quality
     if quality is None:

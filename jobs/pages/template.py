@@ -1,4 +1,4 @@
-"""What all pages share: the template environment, the style sheet, text made safe to show."""
+"""The template environment, the style sheet and the text filters of all pages."""
 
 import re
 from importlib import resources
@@ -12,10 +12,10 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def template(name: str) -> Template:
-    """A page's template; what is put into it is escaped, and a name that it lacks is an error.
+    """Returns the template of a page; it escapes every value, and an undefined name raises an error.
 
     Args:
-        name: A file of jobs/pages/templates.
+        name: A file in jobs/pages/templates.
     """
     environment = Environment(
         loader=FunctionLoader(_template),
@@ -31,12 +31,12 @@ def template(name: str) -> Template:
 
 
 def style() -> Markup:
-    """The style sheet of all pages."""
+    """Returns the style sheet of all pages."""
     return Markup(_template("report.css"))
 
 
 def clean(text: object) -> str:
-    r"""Text on one line, without the control characters that HTML does not know.
+    r"""Returns text on one line, without the control characters that HTML does not allow.
 
     Examples:
         >>> clean("a\x00b\n c")
@@ -48,7 +48,7 @@ def clean(text: object) -> str:
 
 
 def shown_key(key: object) -> str:
-    """A key as pages show it: its start, since a column of addresses may hold whole pictures as `data:` URLs.
+    """Returns the start of a key: a key column may hold whole images as `data:` URLs.
 
     Examples:
         >>> shown_key("000001")
@@ -61,7 +61,7 @@ def shown_key(key: object) -> str:
 
 
 def prose(text: str) -> Markup:
-    r"""A sentence of ours as HTML: what stands in backquotes is a command, and no unit is parted from its number.
+    r"""Returns one of our own sentences as HTML: text in backquotes becomes code, and a space before % does not break.
 
     Examples:
         >>> str(prose("`winnow filter` drops <b> 3 %"))

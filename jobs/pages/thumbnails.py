@@ -1,4 +1,4 @@
-"""Small pictures inside a page: made on the executors, collected in a bounded number, carried as data URIs."""
+"""Thumbnails in a page: made on the executors, collected in a bounded number, embedded as data URIs."""
 
 import base64
 import io
@@ -19,11 +19,11 @@ _CAPTION_CHARACTERS = 240
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One picture of the page.
+    """A thumbnail of the page.
 
     Attributes:
-        uri: The small picture as a `data:` URI; None where it could not be made or there was no room left for it.
-        caption: The start of its caption; None where there is none.
+        uri: The thumbnail as a `data:` URI; None if the image cannot be decoded or the page has no room left.
+        caption: The start of the caption; None if there is none.
         width: Of the original, in pixels.
         height: Of the original, in pixels.
     """
@@ -35,14 +35,14 @@ class Thumbnail:
 
 
 def data_uri(image: bytes, side: int) -> str | None:
-    """A picture made small, keeping its aspect.
+    """Returns the thumbnail of an image; the aspect ratio is kept.
 
     Args:
         image: The bytes of an image file.
-        side: Longest side of the result in pixels; a smaller picture is not enlarged.
+        side: Longest side of the thumbnail in pixels; a smaller image is not enlarged.
 
     Returns:
-        A WebP file as a `data:` URI; None where the bytes are no image.
+        A WebP file as a `data:` URI; None if the bytes are not an image.
 
     Examples:
         >>> buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def data_uri(image: bytes, side: int) -> str | None:
 
 
 def data_uris(side: int) -> Callable[[Column], Column]:
-    """The UDF of `data_uri`: an image column to a string column.
+    """Returns `data_uri` as a UDF from an image column to a string column.
 
     Args:
         side: Longest side in pixels.
@@ -76,11 +76,11 @@ def data_uris(side: int) -> Callable[[Column], Column]:
 
 
 def thumbnails(rows: DataFrame, wanted: DataFrame, side: int) -> DataFrame:
-    """The wanted rows of `images` with small pictures.
+    """Returns the wanted rows of `images` with thumbnails.
 
     Args:
         rows: The table `images`.
-        wanted: Rows of image_id, few enough to be sent to every executor.
+        wanted: image_id; few enough rows for a broadcast.
         side: Longest side in pixels.
 
     Returns:
@@ -92,13 +92,13 @@ def thumbnails(rows: DataFrame, wanted: DataFrame, side: int) -> DataFrame:
 
 
 def fetch(rows: DataFrame, image_ids: Iterable[str], side: int, budget: int) -> Mapping[str, Thumbnail]:
-    """Thumbnails by image_id.
+    """Returns thumbnails by image_id.
 
     Args:
         rows: The table `images`.
-        image_ids: Which, the most important first; a bounded number.
+        image_ids: A bounded number of ids, the most important first.
         side: Longest side in pixels.
-        budget: Bytes that all URIs together may take; the least important go without.
+        budget: Largest total size of the URIs in bytes; the least important images get none.
     """
     order = list(dict.fromkeys(image_ids))
     if not order:

@@ -1,1 +1,1 @@
-"""What every command runs on: settings, the Spark session, progress, the wording of numbers."""
+"""What every command uses: settings, the Spark session, progress, the format of numbers."""

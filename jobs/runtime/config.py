@@ -1,4 +1,4 @@
-"""Typed settings: conf/winnow.toml holds every default, this module their types and limits."""
+"""Typed settings: conf/winnow.toml has the defaults, this module the types and limits."""
 
 import json
 import re
@@ -35,7 +35,7 @@ _NAMED, _DESCRIBED = "named", "described"
 
 def _each_once(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("each name may stand there once")
+        raise ValueError("each name may appear once")
     return names
 
 
@@ -44,7 +44,7 @@ class _Section(BaseModel):
 
 
 class SparkSettings(_Section):
-    """How the session is built; see conf/winnow.toml."""
+    """Settings of the Spark session."""
 
     master: Annotated[str, Field(min_length=1)] | None = None
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")]
@@ -53,7 +53,7 @@ class SparkSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """How sources are read."""
+    """Settings for reading sources."""
 
     image_columns: list[str]
     caption_columns: list[str]
@@ -64,7 +64,7 @@ class IngestSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """Which perceptual encoder is used, by name or described, and how one is fitted."""
+    """The perceptual encoder, by name or by description, and how to fit one."""
 
     model: Annotated[
         Annotated[str, Tag(_NAMED)] | Annotated[ImageInput, Tag(_DESCRIBED)],
@@ -76,14 +76,14 @@ class EncoderSettings(_Section):
     batch: Annotated[int, Field(ge=8)]
 
     @model_validator(mode="after")
-    def _what_is_fitted_is_used(self) -> Self:
+    def _fitted_encoder_is_used(self) -> Self:
         if self.fit and self.model != "auto":
-            raise ValueError('an encoder would be fitted that only model = "auto" uses')
+            raise ValueError('fit = true needs model = "auto": another model would not use the fitted encoder')
         return self
 
 
 class ScoreSettings(_Section):
-    """How images are scored."""
+    """Settings for scoring images."""
 
     batch: Positive
     threads: Positive
@@ -103,7 +103,7 @@ class CategorySettings(_Section):
 
 
 class LabelPageSettings(_Section):
-    """How the page works on which people label."""
+    """Settings of the label page."""
 
     flush_seconds: Annotated[float, Field(gt=0)]
     flush_labels: Positive
@@ -113,13 +113,13 @@ class LabelPageSettings(_Section):
 
 
 class LabelsSettings(_Section):
-    """How labels are read."""
+    """Settings for reading labels."""
 
     contradictions: Literal["newest", "majority"]
 
 
 class LabelNextSettings(_Section):
-    """How images to label are picked."""
+    """Settings for picking images to label."""
 
     sample: Positive
     folds: Annotated[int, Field(ge=2)]
@@ -128,7 +128,7 @@ class LabelNextSettings(_Section):
 
 
 class TrainSettings(_Section):
-    """How a classifier's head is trained."""
+    """Settings for training a head."""
 
     hidden: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -136,14 +136,14 @@ class TrainSettings(_Section):
 
 
 class FilterSettings(_Section):
-    """What takes images out beside the categories, and which of both are no longer wanted."""
+    """Rules that remove images, and the categories and rules that are no longer wanted."""
 
     rules: dict[Annotated[str, Field(pattern=_CATEGORY)], str] = {}
     forget: list[str] = []
 
 
 class DedupSettings(_Section):
-    """What counts as a duplicate and how candidates are found."""
+    """What counts as a duplicate, and how to find candidate pairs."""
 
     hash: Literal["embedding", "pdq"]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
@@ -161,7 +161,7 @@ class DedupSettings(_Section):
 
 
 class WeighSettings(_Section):
-    """How importance weights are estimated."""
+    """Settings for estimating importance weights."""
 
     max_weight: Annotated[float, Field(gt=1)]
     features: list[Literal["caption", "embedding"]]
@@ -174,7 +174,7 @@ class WeighSettings(_Section):
 
 
 class AuditSettings(_Section):
-    """Which keywords are counted."""
+    """Which words the audit counts."""
 
     lists: list[str]
     keywords: list[str]
@@ -187,14 +187,14 @@ class AuditSettings(_Section):
 
     @field_validator("lists")
     @classmethod
-    def _lists_are_there(cls, lists: list[str]) -> list[str]:
+    def _lists_exist(cls, lists: list[str]) -> list[str]:
         for name in lists:
             keyword_lists.read(name)
         return lists
 
 
 class RegurgitationSettings(_Section):
-    """How generated images are compared with the lake's."""
+    """Settings for comparing generated images with the lake."""
 
     neighbours: Annotated[int, Field(ge=1, le=100)]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
@@ -204,14 +204,14 @@ class RegurgitationSettings(_Section):
 
 
 class ReportSettings(_Section):
-    """What the report shows."""
+    """Sizes in the report."""
 
     groups: Positive
     thumbnail: Annotated[int, Field(ge=32, le=512)]
 
 
 class CardSettings(_Section):
-    """What only its owner knows of an exported set; None is said to be unknown."""
+    """Facts about an exported set that only its owner knows; None is written as unknown."""
 
     name: str | None = None
     description: str | None = None
@@ -221,7 +221,7 @@ class CardSettings(_Section):
 
 
 class ExportSettings(_Section):
-    """How the curated set is written for training."""
+    """Settings for writing the curated set."""
 
     shard_samples: Positive
     card: CardSettings
@@ -230,7 +230,7 @@ class ExportSettings(_Section):
 class Settings(_Section):
     """All settings of a run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]  # Spark and torch take no larger one.
+    seed: Annotated[int, Field(ge=0, lt=2**63)]  # Spark and torch accept no larger seed.
     spark: SparkSettings
     ingest: IngestSettings
     encoder: EncoderSettings
@@ -249,40 +249,40 @@ class Settings(_Section):
     export: ExportSettings
 
     def category(self, name: str | None) -> CategorySettings:
-        """The settings of a category.
+        """Returns the settings of a category.
 
         Args:
-            name: As the settings name it; None where nothing was named.
+            name: Name of the category; None if the user gave none.
 
         Raises:
-            WinnowError: The settings have none of that name; the message names those that they have.
+            WinnowError: The settings have no such category; the message names the existing ones.
         """
         if name in self.categories:
             return self.categories[name]
         have = f"they have {', '.join(self.categories)}" if self.categories else "they have none"
         raise WinnowError(
-            f"no category '{name or ''}' in the settings, {have}: give its file or folder by --conf, or add "
-            f"[categories.{name or 'NAME'}]"
+            f"no category '{name or ''}' in the settings, {have}: give its file or folder with --conf FILE, or add "
+            f"[categories.{name or 'NAME'}] to your settings file"
         )
 
     @model_validator(mode="after")
-    def _a_reason_has_one_meaning(self) -> Self:
-        twice = sorted(self.filter.rules.keys() & self.categories.keys())
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is a category and a rule: give them different names")
+    def _rules_and_categories_differ_in_name(self) -> Self:
+        shared = sorted(self.filter.rules.keys() & self.categories.keys())
+        if shared:
+            raise ValueError(f"{', '.join(shared)} is a category and a rule: give them different names")
         return self
 
 
 def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:
-    """The defaults, overlaid by files in order, then by single settings.
+    """Loads the default settings, then applies files in order, then single settings.
 
     Args:
         files: TOML files; later ones win, tables are merged key by key. A file with a `definition` at its top is one
-            category, named like the file; a folder stands for the category files in it, but those that begin with `_`.
-        overrides: `section.key=value`; the value is read as TOML, or else taken as text.
+            category, named like the file. A folder means all category files in it, except names that begin with `_`.
+        overrides: `section.key=value`; the value is parsed as TOML, else used as text.
 
     Raises:
-        SettingsError: A file cannot be read or a setting is wrong; all wrong settings are named at once.
+        SettingsError: A file cannot be read or a setting is wrong; the message names all wrong settings.
 
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
@@ -302,11 +302,11 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
 
 
 def overrides_of(section: str, changes: Mapping[str, object]) -> list[str]:
-    """Changed settings of one section, as `load` takes them.
+    """Returns changed settings of one section in the form that `load` takes.
 
     Args:
-        section: Its name, such as `weigh`.
-        changes: Values by the names of settings: numbers, text, truth values, and lists of these.
+        section: Name of the section, such as `weigh`.
+        changes: Values by name of the setting: numbers, text, booleans, and lists of these.
 
     Examples:
         >>> overrides_of("audit", {"movers": 5, "keywords": ["old man"]})
@@ -316,12 +316,12 @@ def overrides_of(section: str, changes: Mapping[str, object]) -> list[str]:
 
 
 def fingerprint(section: BaseModel) -> dict[str, Any]:
-    """A section as JSON values, for the recipe of a table that depends on it."""
+    """Returns a section as JSON values, for the recipe of a table that depends on it."""
     return dict(json.loads(section.model_dump_json()))
 
 
 def _overlay(path: Path) -> dict[str, Any]:
-    """What a settings file, a category file or a folder of category files says."""
+    """Returns the content of a settings file, a category file or a folder of category files."""
     if not path.is_dir():
         tree = _read(path)
         return _categories([path]) if "definition" in tree else tree
@@ -332,20 +332,20 @@ def _overlay(path: Path) -> dict[str, Any]:
 
 
 def _categories(files: Iterable[Path]) -> dict[str, Any]:
-    """The tree of category files, each checked by itself so that a fault is told with its file."""
-    found, faults = {}, []
+    """Returns the content of category files; checks each file alone, so that an error names its file."""
+    categories, faults = {}, []
     for file in files:
         name, tree = file.stem, _read(file)
         if not re.fullmatch(_CATEGORY, name):
-            faults.append(f"category file {file}: a name is small letters, digits and _, a letter first")
+            faults.append(f"category file {file}: rename it: use lower-case letters, digits and _, a letter first")
         try:
             CategorySettings.model_validate(tree)
         except ValidationError as error:
             faults.append(f"category file {file}: {_faults(error)}")
-        found[name] = tree
+        categories[name] = tree
     if faults:
         raise SettingsError("; ".join(faults))
-    return {"categories": found}
+    return {"categories": categories}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -360,9 +360,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise SettingsError(f"--set {text!r} is not of the form section.key=value")
+        raise SettingsError(f"--set {text!r} does not have the form section.key=value, such as dedup.max_distance=31")
     if key.strip().startswith(_SPARK_CONF):
-        # Spark's own names have dots in them, and its values are all text.
+        # Names of Spark settings contain dots, and all their values are text.
         return {"spark": {"conf": {key.strip().removeprefix(_SPARK_CONF): value.strip()}}}
     try:
         tree: Any = tomllib.loads(f"value = {value}")["value"]
@@ -384,12 +384,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _faults(error: ValidationError) -> str:
     faults = []
     for fault in error.errors():
-        # Which of two forms a setting has is not part of its name.
+        # The tag of a union (name or description) is not part of the key.
         key = ".".join(str(part) for part in fault["loc"] if part not in (_NAMED, _DESCRIBED))
         if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             faults.append(f"{key}: there is no such setting")
         elif fault["type"] == "missing":
-            faults.append(f"{key}: is missing")
+            faults.append(f"{key}: missing")
         elif not key:
             faults.append(fault["msg"].removeprefix("Value error, "))
         else:

@@ -1,4 +1,4 @@
-"""Lists of keywords to watch: TOML files of topics, those of `conf/keywords` by their language or any by its path."""
+"""Lists of watched words: TOML files with a list for each topic, named by language (`conf/keywords`) or by path."""
 
 import tomllib
 from collections.abc import Iterable
@@ -6,17 +6,17 @@ from importlib import resources
 from pathlib import Path
 
 OWN = "own"
-"""Topic of the words in `audit.keywords`."""
+"""The topic of the words in `audit.keywords`."""
 
 
 def read(name: str) -> dict[str, list[str]]:
-    """The keywords of one list by topic.
+    """Returns the keywords of one list by topic.
 
     Args:
         name: A language of `conf/keywords`, such as `en`, or the path of a TOML file of lists of words.
 
     Raises:
-        ValueError: There is no such list, or it is not one.
+        ValueError: The file is missing, is not TOML, or a topic is not a list of words.
 
     Examples:
         >>> "woman" in read("en")["gender"]
@@ -28,20 +28,22 @@ def read(name: str) -> dict[str, list[str]]:
         topics = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         shipped = ", ".join(sorted(one.name.removesuffix(".toml") for one in folder.iterdir()))
-        raise ValueError(f"no keyword list {name!r}: give one of {shipped}, or the path of a .toml file") from error
+        raise ValueError(
+            f"there is no keyword list {name!r}: choose one of {shipped}, or the path of a .toml file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"keyword list {name} is not TOML: {error}") from error
     for topic, words in topics.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f'keyword list {name}: {topic} is not a list of words such as ["woman", "old man"]')
+            raise ValueError(f'keyword list {name}: {topic} must be a list of words such as ["woman", "old man"]')
     return topics
 
 
 def topics_of(keywords: Iterable[str], lists: Iterable[str]) -> dict[str, str]:
-    """Each keyword with its topic, in order; one that comes twice has the topic of its first place.
+    """Returns each keyword with its topic, in order; a repeated keyword keeps the topic of its first occurrence.
 
     Args:
-        keywords: The user's own.
+        keywords: The user's own keywords.
         lists: Names of lists, as for `read`.
 
     Examples:

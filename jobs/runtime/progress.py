@@ -1,4 +1,4 @@
-"""A progress display: which step runs, and how many of its Spark tasks are done."""
+"""A progress display: the current step and how many of its Spark tasks are done."""
 
 import io
 import sys
@@ -18,16 +18,16 @@ _LOG_SECONDS = 30.0
 
 
 class Progress:
-    """Shows the steps of a command on a console.
+    """A display of the steps of a command on a console.
 
-    On a terminal each step is a bar of the tasks that Spark has finished; elsewhere (a log file, CI) each step is a
-    line when it ends, and a line every half minute while it runs.
+    On a terminal, a bar shows how many Spark tasks of the step are done. Elsewhere (a log file, CI), a step prints a
+    line every half minute and a line when it ends.
 
     Args:
-        console: Where to show it.
+        console: The console to print to; standard error when None.
 
     Attributes:
-        context: Whose tasks are counted, once Spark runs; without it steps are shown without counts.
+        context: The Spark context whose tasks are counted; None before Spark runs, and then there are no counts.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -37,15 +37,15 @@ class Progress:
 
     @classmethod
     def silent(cls) -> Self:
-        """A display that shows nothing, for use without a command line."""
+        """Returns a display that shows nothing, for use without a command line."""
         return cls(Console(file=io.StringIO(), quiet=True))
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Shows one step while its body runs; steps may be nested, the innermost is shown.
+        """Shows one step while its body runs; of nested steps, the innermost is shown.
 
         Args:
-            text: What is being done, such as `score: chunk 2 of 5`.
+            text: Name of the step, such as `score: chunk 2 of 5`.
         """
         outer, self._step = self._step, text
         if outer:
@@ -67,15 +67,15 @@ class Progress:
             self._step = ""
 
     def heading(self, text: str) -> None:
-        """Prints the name of the command that starts."""
+        """Prints the name of a command that starts."""
         self.console.print(f"\n[bold]{text}[/]", highlight=False)
 
     def note(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line that stays on the screen."""
         self.console.print(f"  {text}", highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
-        """Prints a warning that stays."""
+        """Prints a warning that stays on the screen."""
         self.console.print(f"  ! {text}", highlight=False, markup=False, style="yellow")
 
     @staticmethod
@@ -109,7 +109,7 @@ class Progress:
         tracker = self.context.statusTracker()
         try:
             stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-        except Exception:  # the session may be stopping; a display must not end the work
+        except Exception:  # the session may be stopping; the display must not stop the command
             return 0, 0
         known = [stage for stage in stages if stage is not None]
         return sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)

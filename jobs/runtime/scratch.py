@@ -1,4 +1,4 @@
-"""Frames that an algorithm looks at more than once, kept while a block runs and gone when it ends."""
+"""Storage for intermediate DataFrames that an algorithm reads more than once; freed when the block ends."""
 
 import posixpath
 import uuid
@@ -12,16 +12,16 @@ from pyspark.sql import DataFrame, SparkSession
 
 
 class Scratch:
-    """Where an algorithm keeps what it has computed: on the executors' disks, or as files in a folder.
+    """Storage for intermediate results: on the executors' disks, or as files in a folder.
 
-    `with Scratch(spark, folder) as scratch:` frees all of it when the block ends, also by an error. Frames that were
-    made from kept ones have to be written before that.
+    `with Scratch(spark, folder) as scratch:` frees everything when the block ends, also after an error. Write any
+    DataFrame that depends on stored ones before the block ends.
 
     Args:
         spark: The session that writes and reads.
-        folder: Path or URI of a folder that the workers can read and write; made when it is needed. What is in it
-            already is left alone: files go to a folder of their own below it, which is deleted at the end.
-        delete: Removes the folder, which is then the scratch's alone; called at the end where anything was written.
+        folder: Path or URI of a folder that the workers can read and write; created if needed. Existing files in it
+            are not touched: files go to a new folder below it, which is deleted at the end.
+        delete: Deletes `folder`, which then belongs to this scratch alone; called at the end if anything was written.
     """
 
     def __init__(self, spark: SparkSession, folder: str, delete: Callable[[], None] | None = None) -> None:
@@ -32,17 +32,17 @@ class Scratch:
         self._is_written = False
 
     def keep(self, frame: DataFrame) -> DataFrame:
-        """A frame that is computed once and then lies on the executors' disks; what is lost there is computed anew."""
+        """Returns a DataFrame that is computed once and kept on the executors' disks; lost parts are computed again."""
         kept = frame.persist(StorageLevel.DISK_ONLY)
         self._kept.callback(kept.unpersist)
         return kept
 
     def stage(self, name: str, frame: DataFrame) -> DataFrame:
-        """A frame that is written down and read back: whatever is lost, its rows stay the same.
+        """Writes a DataFrame to files and returns it read back: its rows stay the same even if executors are lost.
 
         Args:
-            name: Of a folder below the scratch folder; each once.
-            frame: What is written.
+            name: Name of a folder below the scratch folder; use each name once.
+            frame: The DataFrame to write.
         """
         if not self._is_written:
             self._is_written = True
@@ -51,7 +51,7 @@ class Scratch:
 
     @property
     def shuffle_partitions(self) -> int:
-        """Partitions of a shuffle, as the session says."""
+        """Returns the session's number of shuffle partitions."""
         return int(self._spark.conf.get("spark.sql.shuffle.partitions") or 200)
 
     def _delete_own(self) -> None:
@@ -68,11 +68,11 @@ class Scratch:
 
 
 def staged(frame: DataFrame, path: str) -> DataFrame:
-    """A frame that is written to a folder and read back: whatever is lost, its rows stay the same.
+    """Writes a DataFrame to a folder and returns it read back: its rows stay the same even if executors are lost.
 
     Args:
-        frame: What is written.
-        path: Of the folder; what it held is replaced.
+        frame: The DataFrame to write.
+        path: Path of the folder; its content is replaced.
     """
     frame.write.mode("overwrite").parquet(path)
     return frame.sparkSession.read.schema(frame.schema).parquet(path)

@@ -1,4 +1,4 @@
-"""The only place that builds a Spark session."""
+"""Builds the Spark session and explains its failures; the only place that does so."""
 
 import atexit
 import logging
@@ -23,49 +23,49 @@ from models.errors import WinnowError
 
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
 HADOOP = "3.5.0"
-"""The version of Hadoop that Spark comes with, and so of its connectors."""
+"""The version of Hadoop that Spark comes with; its connectors need the same version."""
 
 JAVA_VERSIONS = (17, 21)
 
-# Spark's own 200 partitions are for clusters: on one machine most of them would be empty tasks.
+# Spark's default of 200 partitions is for clusters: on one machine most of these tasks would be empty.
 _PARTITIONS_PER_CORE = 4
 
-# Results that the driver's heap has no room for are lost, and only a log of lower level says why.
+# Results that do not fit into the driver's heap are lost, and only a log of a lower level says why.
 _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and broadcast", "TaskResultLost")
 
-# How Python's own trace, which Spark passes on as text, names what Winnow raised in a worker.
+# Matches an error of Winnow in a Python traceback from a worker, which Spark passes on as text.
 _RAISED_BY_A_WORKER = re.compile(r"^models\.errors\.\w+: (.*)$", re.MULTILINE)
 
 _NO_FILE_SYSTEM = ("No FileSystem for scheme", "FileSystem not found")
 _CONNECTORS = (
-    "; Spark comes without the connectors of object stores, and --set "
-    f"spark.conf.spark.jars.packages=org.apache.hadoop:hadoop-aws:{HADOOP} fetches that of s3a (hadoop-azure: of abfss)"
+    "; Spark comes without connectors for object stores: add `--set "
+    f"spark.conf.spark.jars.packages=org.apache.hadoop:hadoop-aws:{HADOOP}` for s3a, or hadoop-azure for abfss"
 )
 
-# What Ivy prints where a registry did not give what Spark asked for: not there, or cut off on the way.
+# What Ivy prints if a package is missing in the registry or a download breaks off.
 _NOT_FETCHED = ("UNRESOLVED DEPENDENCIES", "FAILED DOWNLOADS")
 _TRIES = 3
 _PAUSE = 5.0  # Seconds.
 
-# Settings of Spark that hold several values: a user's own join those that Winnow needs.
+# Spark settings that hold a list: Winnow adds the user's values to its own.
 _LISTS = ("spark.jars.packages", "spark.sql.extensions")
 
 DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-"""What makes a session one that has Delta, beside its jar."""
+"""The Spark settings that Delta needs besides its jar."""
 
 _SPARK_CONF = {
     **DELTA_CONF,
     "spark.databricks.delta.snapshotPartitions": "2",
-    # How a table was made is told by its log alone, which Delta forgets after 30 days.
+    # Only the Delta log says how a table was made, and Delta deletes log entries after 30 days by default.
     "spark.databricks.delta.properties.defaults.logRetentionDuration": "interval 3650 days",
-    # Images are large rows: a batch of the default 10,000 would be 1 GB, a columnar one of 4,096 half of that.
+    # Images are large rows: a default batch of 10,000 rows would be 1 GB, a columnar batch of 4,096 half of that.
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
     "spark.sql.parquet.enableVectorizedReader": "false",
-    # Half of Spark's own: a task of images takes seconds, and the last ones are waited for.
+    # Half of Spark's default: a task of images takes seconds, and the job waits for the last tasks.
     "spark.sql.files.maxPartitionBytes": str(64 << 20),
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.showConsoleProgress": "false",
@@ -73,16 +73,17 @@ _SPARK_CONF = {
 
 
 def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
-    """The running session, or a new one.
+    """Returns the running Spark session, or starts a new one.
 
-    Under `spark-submit` the master and the packages it was given stand; without it a local session is started.
+    Under `spark-submit`, its master and packages are used; otherwise a local session starts.
 
     Args:
         settings: The section `[spark]`.
         name: Application name, as the cluster's pages show it.
 
     Raises:
-        WinnowError: Java is missing or of a version that Spark does not run on, or Delta's jars cannot be fetched.
+        WinnowError: Java is missing or has a version that Spark does not support, or the jars of Delta cannot be
+            downloaded.
     """
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName(name)
@@ -90,9 +91,9 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     if not submitted:
         check_java()
         logging.getLogger("py4j").setLevel(logging.ERROR)
-        # Spark logs a query that it cannot understand as a page of JSON, before it raises what is told in a line.
+        # For an invalid query Spark logs a page of JSON; the exception says the same in one line.
         PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-        # py4j logs a traceback where the JVM has ended; `failure` says it in a line.
+        # py4j logs a traceback when the JVM has ended; `failure` says the same in one line.
         logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         conf["spark.ui.enabled"] = "false"
@@ -101,7 +102,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         master = settings.master or "local[*]"
         builder = builder.master(master)
         if master.startswith("local"):
-            # Executors elsewhere must find the driver, and are not as many as its cores.
+            # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
     elif settings.master:
@@ -117,7 +118,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
 
 
 def _started(builder: SparkSession.Builder) -> SparkSession:
-    """The session, tried again where a registry cut off the jars that a first start fetches: those it gave are kept."""
+    """Starts the session; tries again if the download of jars broke off (jars that arrived are kept)."""
     for _ in range(_TRIES - 1):
         try:
             return builder.getOrCreate()
@@ -130,7 +131,7 @@ def _started(builder: SparkSession.Builder) -> SparkSession:
 
 @contextmanager
 def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
-    """Settings of the session that hold for a while."""
+    """Overrides settings of the session while the block runs."""
     before = {name: spark.conf.get(name, None) for name in conf}
     try:
         for name, value in conf.items():
@@ -146,10 +147,10 @@ def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
-    """Sends what a new local JVM prints to a log file, since it would bury Winnow's own lines.
+    """Redirects the output of a new local JVM to a log file, because it would bury Winnow's own lines.
 
     Raises:
-        WinnowError: The JVM did not start; with the last line it printed, and where the rest is.
+        WinnowError: The JVM did not start; the message has its last line of output and the path of the log.
     """
     if submitted or SparkSession.getActiveSession() is not None:
         yield
@@ -162,17 +163,20 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
         yield
     except Exception as error:
         printed = _printed()
-        said = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
+        reason = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
         if _not_fetched(printed):
-            said = [f"{packages} or what they need could not be fetched from Maven Central, as a first start must"]
-        raise WinnowError(f"Spark did not start: {' '.join(said) or error}; all it printed is in {_log()}") from error
+            reason = [
+                f"{packages} or their dependencies could not be downloaded from Maven Central (needed at the first "
+                "start): check the network and the names, then run the command again"
+            ]
+        raise WinnowError(f"Spark did not start: {' '.join(reason) or error}; its output is in {_log()}") from error
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
 
 
 def runs(spark: SparkSession) -> bool:
-    """Whether a session's JVM still answers."""
+    """Returns whether the JVM of a session still answers."""
     try:
         spark.sparkContext._jvm.java.lang.System.nanoTime()
     except (Py4JError, ConnectionError):
@@ -181,35 +185,35 @@ def runs(spark: SparkSession) -> bool:
 
 
 def failure(error: BaseException, settings: SparkSettings, running: bool) -> WinnowError | None:
-    """What to tell of an error that came through Spark; None for any other.
+    """Returns a one-line error for a failure of Spark; None for any other error.
 
     Args:
-        error: What was raised while a session ran.
+        error: The exception that was raised while a session ran.
         settings: The section `[spark]`.
-        running: Whether the JVM is still there.
+        running: Whether the JVM still answers.
     """
     raised = list(_chain(error))
     if not any(isinstance(one, Py4JError | PySparkException | ConnectionError) for one in raised):
         return None
     printed = _printed()
-    where = f"; what it printed is in {_log()}" if printed else ""
+    where = f"; its output is in {_log()}" if printed else ""
     if any(sign in text for text in (printed, *map(_text, raised)) for sign in _OUT_OF_MEMORY):
         return WinnowError(
             f"Spark ran out of memory: set spark.driver_memory to more than {settings.driver_memory}, and on a cluster "
             f"spark.executor.memory{where}"
         )
     if not running or any(isinstance(one, Py4JNetworkError) for one in raised):
-        return WinnowError(f"Spark's JVM has ended: the system may have killed it for want of memory{where}")
+        return WinnowError(f"Spark's JVM has ended: the system may have killed it because memory ran out{where}")
     texts = list(map(_text, raised))
-    told = [said for text in texts for said in _RAISED_BY_A_WORKER.findall(text)]
-    if told:
-        return WinnowError(told[0])
+    messages = [message for text in texts for message in _RAISED_BY_A_WORKER.findall(text)]
+    if messages:
+        return WinnowError(messages[0])
     hint = _CONNECTORS if any(sign in text for text in texts for sign in _NO_FILE_SYSTEM) else ""
     return WinnowError(f"Spark failed: {_gist(texts[-1])}{hint} (`--debug` shows where)")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it was raised from or while handling."""
+    """Yields an error and its chain of causes and contexts."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -218,12 +222,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # An error of a JVM that has ended cannot be asked for its text.
+    except Exception:  # If the JVM has ended, the text of its errors cannot be read.
         return ""
 
 
 def _gist(text: str) -> str:
-    """The line of a stack trace that says what went wrong: the innermost cause."""
+    """Returns the line of a stack trace that names the innermost cause."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     raised = [line.lstrip(": ") for line in lines if re.match(r"(: )?[\w.$]+(Error|Exception): ", line)]
@@ -231,23 +235,23 @@ def _gist(text: str) -> str:
 
 
 _logs: list[tuple[int, str]] = []
-"""Descriptor and name of the file for what this process's JVM prints; none where it started no JVM."""
+"""Descriptor and path of the log file for the output of this process's JVM; empty if it started none."""
 
 
 def _emptied_log() -> int:
-    """The log file, open and empty: of a name that nobody can foretell, and for this user alone."""
+    """Returns the descriptor of the emptied log file; its name is random and only this user can read it."""
     if not _logs:
         _logs.append(tempfile.mkstemp(prefix="winnow-spark-", suffix=".log"))
         atexit.register(_remove_log)
     descriptor, _ = _logs[0]
-    # A JVM of an earlier session writes on through a copy of it: where the next line goes is common to both.
+    # The JVM of an earlier session may still write through a copy of the descriptor; both share the file position.
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
 def _log() -> Path:
-    """The log file for an error to name, which stays where it is from then on."""
+    """Returns the path of the log file for an error message; from now on the file is not deleted at exit."""
     atexit.unregister(_remove_log)
     return Path(_logs[0][1])
 
@@ -257,8 +261,8 @@ def _remove_log() -> None:
 
 
 def _printed() -> str:
-    """What the JVM has printed so far; nothing where another process started it, as `spark-submit` does."""
-    # Read at a place of its own, so that what the JVM prints meanwhile goes where it belongs.
+    """Returns the JVM's output so far; empty if another process started the JVM, as `spark-submit` does."""
+    # `pread` does not move the file position, at which the JVM goes on writing.
     return "".join(os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace") for log, _ in _logs)
 
 
@@ -267,28 +271,26 @@ def _not_fetched(printed: str) -> bool:
 
 
 def check_java() -> None:
-    """Looks for a Java that Spark runs on.
+    """Checks that there is a Java that Spark supports.
 
     Raises:
-        WinnowError: None was found, or its version is not one of `JAVA_VERSIONS`.
+        WinnowError: No Java was found, or its version is not one of `JAVA_VERSIONS`.
     """
     home = os.environ.get("JAVA_HOME")
     java = f"{home}/bin/java" if home else shutil.which("java")
-    wanted = (
-        "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
-    )
+    hint = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
     if not java or not shutil.which(java):
-        raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {wanted}")
-    answer = subprocess.run(
+        raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {hint}")
+    process = subprocess.run(
         [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
     )
-    version = java_version(answer.stderr)
+    version = java_version(process.stderr)
     if version not in JAVA_VERSIONS:
-        raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {wanted}")
+        raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {hint}")
 
 
 def java_version(properties: str) -> int | None:
-    """The major version in the output of `java -XshowSettings:properties -version`.
+    """Returns the major version from the output of `java -XshowSettings:properties -version`.
 
     Examples:
         >>> java_version("    java.specification.version = 17")

@@ -1,4 +1,4 @@
-"""The modules that train, which need torch: an extra that only training asks for."""
+"""Import of the training modules, which need torch (the optional extra `train`)."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,15 +7,15 @@ from models.errors import WinnowError
 
 
 def module(name: str) -> ModuleType:
-    """A module of `models.training`.
+    """Imports a module of `models.training`.
 
     Raises:
-        WinnowError: What it needs is not installed.
+        WinnowError: A package that it needs is not installed.
     """
     try:
         return import_module(f"models.training.{name}")
     except ImportError as error:
         raise WinnowError(
-            f"training needs {error.name}, which is not installed: install Winnow with its extra `train`, as "
-            "`pip install '.[train]'` in its folder does"
+            f"training needs {error.name}, which is not installed: install Winnow with its extra `train`: run "
+            "`pip install '.[train]'` in the folder of Winnow"
         ) from error

@@ -1,20 +1,20 @@
-"""The version of Winnow, in the one place that names it, and the versions of the packages that it runs on."""
+"""The version of Winnow, and the versions of the packages that it uses."""
 
 from importlib import metadata
 
-# pyproject.toml reads this line without running it. A zip for `--py-files` has no metadata of a package, so the code
-# itself says which version it is.
+# pyproject.toml reads this line without running it. A zip for `--py-files` has no package metadata, so the version
+# stands in the code.
 VERSION = "0.1.0"
 
 
 def version_of(package: str) -> str:
-    """The version of a package, or `unknown`.
+    """Returns the version of a package, or `unknown`.
 
     Args:
-        package: Name of the distribution; `winnow` is this code, whatever else is installed.
+        package: Name of the distribution; `winnow` means this code, whatever else is installed.
 
     Returns:
-        The version; `unknown` where the package came without metadata, as in a zip, or is not there.
+        The version; `unknown` if the package is missing or has no metadata, as in a zip.
 
     Examples:
         >>> version_of("winnow") == VERSION

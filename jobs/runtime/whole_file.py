@@ -1,4 +1,4 @@
-"""A file on the local disk that is replaced whole or not at all."""
+"""Atomic replacement of a file on the local disk."""
 
 import uuid
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A new file to write, which takes a name when the block ends; after an error the old file stays as it was.
+    """Yields a temporary file to write; renames it to `file` when the block ends, unless an error occurs.
 
-    No file that is there already has the name of the new one, so nothing else is written over.
+    The temporary file has a new name in the same folder, so it overwrites no other file.
 
     Args:
-        file: The name to take; if the block removes the new file, the old one stays.
+        file: The file to replace. If the block deletes the temporary file, `file` stays.
     """
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
     try:

@@ -1,14 +1,14 @@
-"""How numbers are written wherever a person reads them."""
+"""The format of numbers in messages and pages."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from math import isfinite
+from math import floor, isfinite, log10
 
 _MINUS = "−"
 _NONE = "–"
 
 
 def number(value: float | None) -> str:
-    """A count or a small figure, with separators of thousands.
+    """Returns a count or a figure of three digits, with thousands separators.
 
     Examples:
         >>> number(12345), number(0.12345), number(3.0), number(None)
@@ -22,7 +22,7 @@ def number(value: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share in per cent.
+    """Returns a share in per cent.
 
     Examples:
         >>> percent(0.1234), percent(None)
@@ -32,7 +32,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def rounded_up(share: float | None) -> str:
-    """An upper bound in per cent, rounded so that it still holds, to two digits of it or of what it lacks to 100 %.
+    """Returns an upper bound in per cent, rounded up to two significant digits of it or of its distance to 100 %.
 
     Examples:
         >>> rounded_up(0.2144), rounded_up(0.0000428), rounded_up(0.9952), rounded_up(1.0), rounded_up(None)
@@ -42,7 +42,7 @@ def rounded_up(share: float | None) -> str:
 
 
 def rounded_down(share: float | None) -> str:
-    """A lower bound in per cent, rounded so that it still holds, to two digits of it or of what it lacks to 100 %.
+    """Returns a lower bound in per cent, rounded down to two significant digits of it or of its distance to 100 %.
 
     Examples:
         >>> rounded_down(0.953), rounded_down(0.99959), rounded_down(0.349), rounded_down(0.0), rounded_down(None)
@@ -60,8 +60,61 @@ def _bound(share: float | None, rounding: str) -> str:
     return f"{exact.quantize(Decimal(1).scaleb(-digits), rounding):f} %"
 
 
+def measured(share: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Returns a measured share in per cent, with its interval if both ends are given; below 1 it is never "100.0 %".
+
+    Examples:
+        >>> measured(0.9534, 0.9312, 0.97), measured(1.0), measured(0.99997), measured(None)
+        ('95.3 % [93.1, 97.0]', '100.0 %', '99.997 %', '–')
+    """
+    if share is None or not isfinite(share):
+        return _NONE
+    ends = f" [{_below_whole(low)}, {_below_whole(high)}]" if low is not None and high is not None else ""
+    return f"{_below_whole(share)} %{ends}"
+
+
+def _below_whole(share: float) -> str:
+    """One decimal, or as many as a share needs that would otherwise be rounded to 100."""
+    digits = next((digits for digits in range(1, 13) if share >= 1 or round(100 * share, digits) < 100), 13)
+    return f"{100 * share:.{digits}f}"
+
+
+def confidence(probability: float) -> str:
+    """Returns a confidence level in per cent.
+
+    Examples:
+        >>> confidence(0.95), confidence(0.995)
+        ('95 %', '99.5 %')
+    """
+    return f"{100 * probability:g} %"
+
+
+def score(value: float | None, decimals: int = 4) -> str:
+    """Returns a score or a threshold; a value near 0 gets more decimals, so that two digits are visible.
+
+    Examples:
+        >>> score(0.29541), score(0.29541, 3), score(0.0000123), score(None)
+        ('0.2954', '0.295', '0.000012', '–')
+    """
+    if value is None or not isfinite(value):
+        return _NONE
+    return f"{value:.{max(decimals, 1 - floor(log10(abs(value)))) if value else decimals}f}"
+
+
+def likeness(value: float | None) -> str:
+    """Returns a likeness, rounded down: a value below the limit is never shown as equal to it.
+
+    Examples:
+        >>> likeness(0.89996), likeness(0.9), likeness(None)
+        ('0.899', '0.900', '–')
+    """
+    if value is None or not isfinite(value):
+        return _NONE
+    return f"{Decimal(str(value)).quantize(Decimal('0.001'), ROUND_FLOOR):f}"
+
+
 def signed(share: float | None) -> str:
-    """A change in per cent, with its sign.
+    """Returns a change in per cent, with its sign.
 
     Examples:
         >>> signed(-0.142), signed(0.013), signed(0.0)
@@ -74,7 +127,7 @@ def signed(share: float | None) -> str:
 
 
 def shift(change: float | None, low: float | None, high: float | None) -> str:
-    """A change with its interval.
+    """Returns a change in per cent with its interval.
 
     Examples:
         >>> shift(-0.142, -0.15, -0.133)
@@ -89,7 +142,7 @@ def shift(change: float | None, low: float | None, high: float | None) -> str:
 
 
 def chance(share: float | None) -> str:
-    """How likely chance explains a find.
+    """Returns a probability, or `< 0.001` for a smaller one.
 
     Examples:
         >>> chance(0.0314), chance(1e-9), chance(None)
@@ -101,7 +154,7 @@ def chance(share: float | None) -> str:
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun.
+    """Returns a count with its noun in the singular or plural.
 
     Examples:
         >>> plural(1, "duplicate"), plural(1200, "duplicate")

@@ -1,1 +1,1 @@
-"""The decode pass and what it left out."""
+"""The decode pass, scores from embeddings, and images without scores."""

@@ -1,4 +1,4 @@
-"""The decode pass: each image decoded once for its hashes, its embedding and the scores of image classifiers."""
+"""The decode pass: decodes each image once for its hashes, embedding and scores of image classifiers."""
 
 from collections.abc import Mapping
 
@@ -10,12 +10,12 @@ from udfs.inference.scoring import SCORED, Scoring
 
 
 def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests: Mapping[str, str]) -> DataFrame:
-    """Images that have a signal of the encoder and a score of every image classifier.
+    """Returns the images that have signals of the encoder and a score of every image classifier.
 
     Args:
         signals: Table signals.
         scores: Table scores.
-        encoder_digest: The current encoder.
+        encoder_digest: Digest of the current encoder.
         digests: Digest of each category's image classifier.
 
     Returns:
@@ -29,11 +29,11 @@ def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests
 
 
 def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
-    """How many images of each part are scored and how many are not.
+    """Counts the images of each part with and without scores.
 
     Args:
         images: Table images.
-        done: image_id.
+        done: image_id of each image that needs no scoring.
 
     Returns:
         part, missing, done.
@@ -44,11 +44,11 @@ def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
 
 
 def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
-    """Images decoded, hashed, embedded and classified.
+    """Decodes, hashes, embeds and classifies images.
 
     Args:
         images: image_id, image.
-        scoring: What to run.
+        scoring: The decode pass to run.
 
     Returns:
         The columns of `udfs.inference.scoring.SCORED`.
@@ -57,12 +57,12 @@ def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
 
 
 def failures(results: DataFrame, images: DataFrame) -> DataFrame:
-    """A quarantine row for each image that could not be decoded after all."""
+    """Returns a quarantine row for each image that the decode pass could not decode."""
     failed = results.where(F.col("reason").isNotNull()).select("image_id", "reason", "detail")
     named = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
     return named.select("source", "key", F.lit(STAGE).alias("stage"), "reason", "detail", "image_id")
 
 
 def outcome_counts() -> tuple[Column, Column]:
-    """How many images of `scored` could be decoded and how many could not: columns good and bad."""
+    """Returns aggregates that count the decodable and the undecodable images of `scored`: columns good and bad."""
     return F.count_if(F.col("reason").isNull()).alias("good"), F.count("reason").alias("bad")

@@ -1,4 +1,4 @@
-"""Which images scoring has not got to, and which it had to give up."""
+"""Images without scores: not scored yet, or not decodable."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 STAGE = "score"
-"""What the table quarantine calls scoring."""
+"""The stage of `score` in the table quarantine."""
 
 
 def quarantined(quarantine: DataFrame) -> DataFrame:
-    """Images that could not be decoded before; to try them again, delete their rows of the table quarantine.
+    """Returns the images that `score` quarantined; delete their rows of the table quarantine to try them again.
 
     Args:
         quarantine: Table quarantine.
@@ -22,7 +22,7 @@ def quarantined(quarantine: DataFrame) -> DataFrame:
 
 
 def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) -> DataFrame:
-    """Images that scoring could not decode: quarantined by it, and without signals.
+    """Returns the images that `score` could not decode: quarantined by it and without signals.
 
     Args:
         images: Table images.
@@ -33,25 +33,25 @@ def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) ->
         image_id, reason.
     """
     failed = quarantined(quarantine).groupBy("image_id").agg(F.min("reason").alias("reason"))
-    there = failed.join(images.select("image_id"), "image_id", "left_semi")
-    return there.join(signals.select("image_id"), "image_id", "left_anti")
+    in_lake = failed.join(images.select("image_id"), "image_id", "left_semi")
+    return in_lake.join(signals.select("image_id"), "image_id", "left_anti")
 
 
 def unscored(images: DataFrame, broken: DataFrame, scores: DataFrame, models: Mapping[str, str]) -> DataFrame:
-    """How many images lack the score of a category's present model.
+    """Counts the images without a score by the current model of each category.
 
     Args:
         images: Table images.
         broken: image_id of images that cannot be scored.
         scores: Table scores.
-        models: Digest of each category's present model.
+        models: Digest of the current model of each category.
 
     Returns:
-        category, missing: only categories that miss some.
+        category, missing: only categories with missing scores.
     """
     spark = images.sparkSession
-    present = spark.createDataFrame(list(models.items()), "category string, model string")
-    wanted = images.select("image_id").join(broken, "image_id", "left_anti").crossJoin(F.broadcast(present))
+    current = spark.createDataFrame(list(models.items()), "category string, model string")
+    expected = images.select("image_id").join(broken, "image_id", "left_anti").crossJoin(F.broadcast(current))
     done = scores.where(F.col("score").isNotNull()).select("image_id", "category", "model")
-    absent = wanted.join(done, ["image_id", "category", "model"], "left_anti")
+    absent = expected.join(done, ["image_id", "category", "model"], "left_anti")
     return absent.groupBy("category").agg(F.count("*").alias("missing"))

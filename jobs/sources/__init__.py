@@ -1,1 +1,1 @@
-"""Sources of images and captions: one module for each format, all giving rows of one shape (`rows.SCHEMA`)."""
+"""Sources of images and captions: one module for each format; all return rows of the same schema (`rows.SCHEMA`)."""

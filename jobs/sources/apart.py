@@ -1,4 +1,4 @@
-"""Whether a lake and the sources that are read into it lie apart: else it would read itself."""
+"""Checks that a lake and its sources do not contain each other; otherwise `ingest` would read its own output."""
 
 import os
 import posixpath
@@ -11,70 +11,70 @@ from jobs.sources.find import PASSWORD
 from models.errors import WinnowError
 
 _SAME_STORE = {"s3": "s3a", "s3n": "s3a", "abfs": "abfss", "wasb": "wasbs"}
-_SIGNS = re.compile(r"[*?\[]")
+_WILDCARDS = re.compile(r"[*?\[]")
 
 
 def require_apart(lake: str, paths: Iterable[str]) -> None:
-    """Makes sure that no source lies in the lake, and that the lake lies in no source; reads no file.
+    """Checks that no source lies in the lake and that the lake lies in no source; reads no file.
 
     Args:
         lake: Address of the lake, with its scheme.
         paths: Files, folders, patterns with `*`, URIs.
 
     Raises:
-        WinnowError: Names the first source that does not lie apart.
+        WinnowError: A source lies in the lake, or the lake in a source; the message names the first one.
     """
     own = _resolved(files.absolute(lake))
     for path in paths:
-        if PASSWORD.match(path):  # the search for sources refuses it and does not repeat it
+        if PASSWORD.match(path):  # `find` rejects it with a message that does not repeat the password
             continue
-        if _prefix_is_inside(path, own) or any(_is_inside(one, own) for one in _meant(path)):
+        if _prefix_is_inside(path, own) or any(_is_inside(one, own) for one in _expanded(path)):
             raise WinnowError(
-                f"source {path} lies in the lake {lake}, which would read itself; nothing was written: name a folder "
-                f"outside of it, or another lake, as in `--lake {_beside(lake)}`"
+                f"source {path} lies in the lake {lake}, so the lake would read itself; nothing was written: give a "
+                f"source outside the lake, or another lake, as in `--lake {_beside(lake)}`"
             )
-        if _pattern_covers(path, own) or any(_is_inside(own, one) for one in _meant(path)):
+        if _pattern_covers(path, own) or any(_is_inside(own, one) for one in _expanded(path)):
             raise WinnowError(
-                f"the lake {lake} lies in source {path}, which would read the lake the next time; nothing was written: "
-                f"name a lake outside of the source, as in `--lake {_beside(_above(path))}`"
+                f"the lake {lake} lies in source {path}, so the next run would read the lake; nothing was written: "
+                f"give a lake outside the source, as in `--lake {_beside(_above(path))}`"
             )
 
 
-def _meant(path: str) -> Iterator[tuple[str, ...]]:
-    """What a path or pattern stands for, resolved."""
+def _expanded(path: str) -> Iterator[tuple[str, ...]]:
+    """Returns the paths that match a path or pattern, resolved."""
     return (_resolved(name) for name in files.expand(files.absolute(path)))
 
 
 def _prefix_is_inside(path: str, lake: tuple[str, ...]) -> bool:
-    """Whether all that a pattern may ever match lies in the lake."""
+    """Returns whether everything that a pattern can match lies in the lake."""
     fixed = _fixed(files.absolute(path))
     return fixed is not None and _is_inside(_resolved(fixed), lake)
 
 
 def _pattern_covers(path: str, lake: tuple[str, ...]) -> bool:
-    """Whether a pattern will match the lake, or a folder above it, as soon as it is there."""
+    """Returns whether a pattern will match the lake or a folder above it once the lake exists."""
     whole = files.absolute(path)
     fixed = _fixed(whole)
     if fixed is None:
         return False
-    signs = [part for part in whole[len(fixed) :].split("/") if part]
+    patterns = [part for part in whole[len(fixed) :].split("/") if part]
     start = _resolved(fixed)
     below = lake[len(start) :]
-    if "**" in signs or not _is_inside(lake, start) or len(signs) > len(below):
+    if "**" in patterns or not _is_inside(lake, start) or len(patterns) > len(below):
         return False
-    return all(fnmatchcase(name, sign) for name, sign in zip(below, signs, strict=False))
+    return all(fnmatchcase(name, pattern) for name, pattern in zip(below, patterns, strict=False))
 
 
 def _fixed(path: str) -> str | None:
-    """The folder that the first sign of a pattern stands in; None for a path without one."""
-    sign = _SIGNS.search(path)
-    if sign is None or files.kind(path):
+    """Returns the folder above the first wildcard of a pattern; None for a path without a wildcard."""
+    wildcard = _WILDCARDS.search(path)
+    if wildcard is None or files.kind(path):
         return None
-    return path[: sign.start()].rpartition("/")[0] or "/"
+    return path[: wildcard.start()].rpartition("/")[0] or "/"
 
 
 def _resolved(path: str) -> tuple[str, ...]:
-    """An address as scheme and host, followed by the names on the way down; links on the local disk are followed.
+    """Returns an address as scheme and host, then the names of its folders; follows links on the local disk.
 
     Examples:
         >>> _resolved("s3://Bucket/a/../b/")

@@ -12,18 +12,18 @@ from jobs.sources.find import Source
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """The rows of Delta tables as they stand.
+    """Returns the rows of Delta tables.
 
     Args:
         spark: The session.
-        sources: Tables; the newest version is read.
+        sources: Tables; reads the newest version.
         settings: Column names.
 
     Returns:
-        `rows.SCHEMA`, the source being the table's path.
+        `rows.SCHEMA`; the source is the path of the table.
 
     Raises:
-        WinnowError: A table has no column of pictures.
+        WinnowError: A table has no column of images.
     """
     return reduce(DataFrame.unionByName, [_read_table(spark, source.path, settings) for source in sources])
 

@@ -1,8 +1,8 @@
-"""Files by path or URI, on the driver and in Spark's tasks alike.
+"""Access to files by path or URI, on the driver and in Spark tasks.
 
-Local paths are opened as they are, so on a cluster they must be on a disk that all workers share. Other URIs go through
-pyarrow.fs (`s3a:` or `s3:`, `gs:`, `hdfs:`, `abfss:`), which finds credentials where the vendor's own tools do
-(environment, instance role), not in Hadoop's configuration.
+Local paths are opened directly, so on a cluster they must be on a shared disk. Other URIs (`s3a:` or `s3:`, `gs:`,
+`hdfs:`, `abfss:`) use pyarrow.fs, which takes credentials from the environment or the instance role, not from Hadoop's
+configuration.
 """
 
 import errno
@@ -25,11 +25,11 @@ from pyarrow import fs
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
 _GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
-_OF_A_FILE = {
+_FILE_ERRORS = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL,
     errno.EFBIG,
 }  # fmt: skip
-# A gzip file may unpack to a thousand times its size: what holds pictures unpacks to little more than itself.
+# A gzip file can unpack to a thousand times its size, but one with images unpacks to little more than its size.
 _UNPACKED_FREE, _UNPACKED_TIMES = 1 << 30, 100
 
 
@@ -38,9 +38,9 @@ class FileEntry:
     """A file in a folder.
 
     Attributes:
-        name: Without its folder.
-        size: Bytes.
-        modified: Nanoseconds since 1970.
+        name: Name without the folder.
+        size: Size in bytes.
+        modified: Time of the last change, in nanoseconds since 1970.
     """
 
     name: str
@@ -49,7 +49,7 @@ class FileEntry:
 
 
 def absolute(path: str) -> str:
-    """A path in the form in which tables keep it: local ones absolute and without `file:`, others as they are.
+    """Returns a path in the form that tables store: absolute and without `file:` if local, else unchanged.
 
     Examples:
         >>> absolute("file:///data/photos/")
@@ -63,13 +63,13 @@ def absolute(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is on this machine's own file system."""
+    """Returns whether a path is on the local file system."""
     scheme = _SCHEME.match(path)
     return scheme is None or scheme[1] == "file"
 
 
 def spark_path(path: str) -> str:
-    """The path as Spark reads it, whose default file system need not be the local one.
+    """Returns the path for Spark, whose default file system may not be the local one.
 
     Examples:
         >>> spark_path("/data/photos")
@@ -79,23 +79,23 @@ def spark_path(path: str) -> str:
 
 
 def kind(path: str) -> str | None:
-    """`file`, `folder`, or None when there is nothing."""
+    """Returns `file`, `folder`, or None if the path does not exist."""
     filesystem, inner = filesystem_of(path)
     info = filesystem.get_file_info(inner)
     return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(info.type)
 
 
 def entry(path: str) -> FileEntry:
-    """Size and time of one file."""
+    """Returns the name, size and time of one file."""
     filesystem, inner = filesystem_of(path)
     info = filesystem.get_file_info(inner)
     return FileEntry(posixpath.basename(path), int(info.size or 0), int(info.mtime_ns or 0))
 
 
 def expand(path: str) -> list[str]:
-    """What a path with `*`, `?` or `[…]` stands for, sorted; the path itself when it has none or is a real name.
+    """Returns the sorted paths that match a pattern with `*`, `?` or `[…]`; the path itself if it exists or has none.
 
-    Only the last part may hold such signs on other file systems than the local one.
+    On file systems other than the local one, only the last part may be a pattern.
     """
     if not _GLOB.search(path) or kind(path):
         return [path]
@@ -107,20 +107,20 @@ def expand(path: str) -> list[str]:
 
 
 def walk(root: str) -> Iterator[tuple[str, list[FileEntry]]]:
-    """Every folder below a root with its files, sorted by name; names that begin with a dot are left out.
+    """Yields every folder below a root with its files, sorted by name; skips names that begin with a dot.
 
     Args:
         root: A folder.
 
     Returns:
-        The folder's path relative to the root ('' for itself), and its files. One folder is held in memory at a time.
+        The path relative to the root ('' for the root), and the files. Only one folder is in memory at a time.
     """
     yield from _walk(root, "", (), set())
 
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """A file open for reading at any place; what is compressed or not local is first copied to a temporary file."""
+    """Opens a file for random access; copies a compressed or remote file to a temporary file first."""
     if is_local(path) and not path.endswith(("gz", "tgz")):
         with _stream(path) as file:
             yield file
@@ -133,33 +133,33 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def random_access(path: str) -> Any:
-    """A file open for reading at any place, wherever it is; only what is read travels."""
+    """Opens a local or remote file for random access; transfers only the bytes that are read."""
     filesystem, inner = filesystem_of(path)
     return filesystem.open_input_file(inner)
 
 
-def is_of_file(path: str, error: OSError) -> bool:
-    """Whether an error lies in the file and costs its rows.
+def is_file_error(path: str, error: OSError) -> bool:
+    """Returns whether an error is caused by the file itself, so that its rows go to quarantine.
 
-    A full disk, a lost network or a mounted share that hangs may pass: the task must fail then, or the source would be
-    taken for read. An error without a number is one of what the bytes mean, not of reading them.
+    A full disk, a broken network or a hanging mount may be temporary: then the task must fail, because otherwise the
+    source would count as read. A local error without a number is about the content of the file, not about reading it.
 
     Examples:
-        >>> is_of_file("/data/a.jpg", OSError(errno.EACCES, "")), is_of_file("/data/a.jpg", OSError(errno.ESTALE, ""))
+        >>> is_file_error("/a.jpg", OSError(errno.EACCES, "")), is_file_error("/a.jpg", OSError(errno.ESTALE, ""))
         (True, False)
-        >>> is_of_file("s3a://bucket/a.jpg", OSError("no connection"))
+        >>> is_file_error("s3a://bucket/a.jpg", OSError("no connection"))
         False
     """
     if is_local(path):
-        return error.errno is None or error.errno in _OF_A_FILE
+        return error.errno is None or error.errno in _FILE_ERRORS
     return isinstance(error, FileNotFoundError | PermissionError)
 
 
 def read(path: str, most: int | None = None) -> bytes:
-    """The bytes of a file.
+    """Returns the bytes of a file.
 
     Raises:
-        OSError: They are more than `most`, or it is no file but a pipe or a device.
+        OSError: The file has more than `most` bytes, or the path is a pipe or a device.
     """
     with _stream(path) if is_local(path) else random_access(path) as file:
         size = os.fstat(file.fileno()).st_size if is_local(path) else file.size()
@@ -169,7 +169,7 @@ def read(path: str, most: int | None = None) -> bytes:
 
 
 def _unpack(stream: Any, copy: IO[bytes]) -> None:
-    """Unpacks gzip as far as it goes; in a cut or damaged file the archive's own end is then found missing."""
+    """Unpacks gzip as far as possible; the reader of the archive then finds that its end is missing."""
     unpacker, room = zlib.decompressobj(_GZIP), _UNPACKED_FREE
     while chunk := stream.read(1 << 16):
         room += _UNPACKED_TIMES * len(chunk)
@@ -181,7 +181,7 @@ def _unpack(stream: Any, copy: IO[bytes]) -> None:
             if room < 0:
                 return
             chunk = unpacker.unused_data
-            if unpacker.eof:  # files packed in pieces hold one stream after the other
+            if unpacker.eof:  # a gzip file may consist of several streams
                 unpacker = zlib.decompressobj(_GZIP)
 
 
@@ -193,7 +193,7 @@ def _stream(path: str) -> Any:
 
 
 def _open_regular(path: str) -> int:
-    # Without waiting: a pipe would not open before somebody writes to it.
+    # O_NONBLOCK: opening a pipe would wait for a writer.
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
@@ -202,12 +202,12 @@ def _open_regular(path: str) -> int:
 
 
 def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
-    """The file system that a path is on, and the path as that file system writes it."""
+    """Returns the file system of a path, and the path in the form of that file system."""
     if is_local(path):
         return fs.LocalFileSystem(), path
     scheme, _, rest = path.partition("://")
     host, _, inner = rest.partition("/")
-    # Only the host goes through the URI parser, which would trip over spaces and percent signs in file names.
+    # Parse only the host as a URI: the parser fails on spaces and percent signs in file names.
     filesystem, base = fs.FileSystem.from_uri(f"{ {'s3a': 's3', 's3n': 's3'}.get(scheme, scheme) }://{host}/")
     return filesystem, posixpath.join(base, inner)
 
@@ -220,7 +220,7 @@ def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> I
             return
         above = (*above, real)
         if Path(here).is_symlink():
-            if real in linked:  # else the ways through folders of links to each other double with each
+            if real in linked:  # otherwise folders that link to each other give exponentially many paths
                 return
             linked.add(real)
     listed = sorted((name, found) for name, found in _list(here) if not name.startswith("."))
@@ -231,7 +231,7 @@ def _walk(root: str, folder: str, above: tuple[str, ...], linked: set[str]) -> I
 
 
 def _list(folder: str) -> Iterator[tuple[str, FileEntry | None]]:
-    """Names in a folder; None stands for a sub-folder."""
+    """Yields the names in a folder with their entries; None for a subfolder."""
     if is_local(folder):
         with os.scandir(folder) as found:
             for item in found:
@@ -246,13 +246,13 @@ def _list(folder: str) -> Iterator[tuple[str, FileEntry | None]]:
 def _is_folder(item: "os.DirEntry[str]") -> bool:
     try:
         return item.is_dir()
-    except OSError:  # a link to itself: reading it will say so
+    except OSError:  # a link to itself: reading it gives the error
         return False
 
 
 def _local_entry(item: "os.DirEntry[str]") -> FileEntry:
     try:
         found = item.stat()
-    except OSError:  # a link to nothing: reading it will say so
+    except OSError:  # a broken link: reading it gives the error
         return FileEntry(item.name, 0, 0)
     return FileEntry(item.name, found.st_size, found.st_mtime_ns)

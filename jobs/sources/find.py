@@ -1,4 +1,4 @@
-"""What the paths on the command line hold: which sources, of which format, and whether they have changed."""
+"""Finds the sources behind the paths of a command line, their formats and their fingerprints."""
 
 import hashlib
 import json
@@ -12,32 +12,33 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
 from jobs.runtime.config import IngestSettings
+from jobs.runtime.wording import plural
 from jobs.sources import files
 from models.errors import WinnowError
 
 FORMATS = ("folder", "webdataset", "parquet", "delta")
 IMAGE_ENDINGS = (
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "mpo", "avif",
-    # Not decoded, but pictures all the same: each costs a row of the quarantine, so that nobody misses them unawares.
+    # Image formats that Winnow cannot decode: each file gives a quarantine row, so that it is not skipped silently.
     "heic", "heif", "jp2", "jxl", "svg",
 )  # fmt: skip
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
 PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
-# Counts as another fingerprint whenever a reader changes what it makes of the same file.
+# Part of the fingerprint: increase it when a reader returns other rows for the same file.
 _READERS = 1
 
 
 @dataclass(frozen=True)
 class Source:
-    """The unit that is read, counted and committed as one: a shard, a Parquet file, an image folder or a Delta table.
+    """The unit that is read, counted and committed as a whole: shard, Parquet file, image folder or Delta table.
 
     Attributes:
-        path: Its absolute path or URI, as the tables name it.
+        path: Absolute path or URI, as stored in tables.
         format: One of `FORMATS`.
-        root: The folder that the user named, or the file's own.
-        size: Bytes of all that is read.
-        ignored: Files in it that are neither images nor about images.
+        root: The folder that the user named, or the folder of the file.
+        size: Size of the input in bytes.
+        ignored: Number of files in it that are neither images nor metadata.
         fingerprint: Changes when its files (names, sizes, times) or the settings for reading them change.
     """
 
@@ -50,17 +51,17 @@ class Source:
 
 
 def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: IngestSettings) -> list[Source]:
-    """The sources behind the paths of a command line, sorted by path, each once.
+    """Returns the sources behind the paths of a command line, sorted by path, without repetition.
 
     Args:
-        spark: Asks Delta tables for their version.
+        spark: The session, for the versions of Delta tables.
         paths: Files, folders, patterns with `*`, URIs.
         fmt: One of `FORMATS`, or None to guess: tar files are `webdataset`, a folder with `_delta_log` is `delta`,
-            Parquet files in a folder without images are `parquet`, all else is `folder`.
-        settings: Part of the fingerprint.
+            Parquet files in a folder without images are `parquet`, anything else is `folder`.
+        settings: Settings for reading, which are part of the fingerprint.
 
     Raises:
-        WinnowError: The format is unknown, a path is not there, holds nothing of the format, or a password.
+        WinnowError: The format is unknown; a path does not exist, holds no file of the format, or contains a password.
     """
     if fmt is not None and fmt not in FORMATS:
         raise WinnowError(f"there is no format {fmt!r}: choose one of {', '.join(FORMATS)}")
@@ -68,8 +69,8 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
     for path in paths:
         if PASSWORD.match(path):
             raise WinnowError(
-                f"{path.partition('://')[0]}://… holds a password, which tables, cards and exports would name: give "
-                "credentials where the vendor's tools look for them (environment, instance role)"
+                f"{path.partition('://')[0]}://… holds a password, which tables and exports would store: remove it and "
+                "give the credentials in the environment or by an instance role"
             )
         names = files.expand(files.absolute(path))
         if not names:
@@ -81,7 +82,7 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
 
 
 def ending(name: str) -> str:
-    """A file name's last extension, small, without the dot.
+    """Returns the last extension of a file name, in lower case and without the dot.
 
     Examples:
         >>> ending("a.b.JPG")
@@ -91,7 +92,7 @@ def ending(name: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name.
+    """Returns whether the name of a file is that of an image.
 
     Examples:
         >>> is_image("a.JPG"), is_image("metadata.csv")
@@ -103,12 +104,12 @@ def is_image(name: str) -> bool:
 def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
     kind = files.kind(path)
     if kind is None:
-        raise WinnowError(f"{path} is not there: name a file or folder, or a URI that this machine can read")
+        raise WinnowError(f"{path} does not exist: give a file, a folder or a URI that this machine can read")
     chosen = fmt or (_guess_file(path) if kind == "file" else _guess_folder(path))
     digest = _digest_of(settings, chosen)
     if kind == "file":
         if chosen not in ("webdataset", "parquet"):
-            raise WinnowError(f"{path} is a file, format {chosen} is a folder: name the folder that it lies in")
+            raise WinnowError(f"{path} is a file, but format {chosen} needs a folder: give the folder that contains it")
         return [_file_source(path, posixpath.dirname(path), files.entry(path), chosen, digest)]
     if chosen == "delta":
         return [_delta_source(spark, path, digest)]
@@ -123,7 +124,7 @@ def _guess_file(path: str) -> str:
         return "webdataset"
     if ending(name) == "parquet":
         return "parquet"
-    raise WinnowError(f"{path} is neither .tar nor .parquet: name the folder of an image, or give --format")
+    raise WinnowError(f"{path} is neither .tar nor .parquet: give the folder of an image, or --format FORMAT")
 
 
 def _guess_folder(path: str) -> str:
@@ -134,14 +135,16 @@ def _guess_folder(path: str) -> str:
         seen.update(_role(entry.name) for entry in entries)
     if seen["shard"]:
         if seen["image"]:
-            what = f"{seen['shard']} tar files and {seen['image']} image files"
-            raise WinnowError(f"{path} holds {what}: say which with --format webdataset or --format folder")
+            what = f"{plural(seen['shard'], 'tar file')} and {plural(seen['image'], 'image file')}"
+            raise WinnowError(f"{path} holds {what}: choose with --format webdataset or --format folder")
         return "webdataset"
     if seen["parquet"] and not seen["image"]:
         return "parquet"
     if seen["image"] or seen["metadata"]:
         return "folder"
-    raise WinnowError(f"{path} holds no images, no .tar and no .parquet among {seen.total()} files: check the path")
+    raise WinnowError(
+        f"{path} holds no images, no .tar and no .parquet files (it has {plural(seen.total(), 'file')}): check the path"
+    )
 
 
 def _role(name: str) -> str:
@@ -157,7 +160,7 @@ def _is_shard(name: str) -> bool:
 
 
 def _is_parquet(name: str) -> bool:
-    # Spark and others mark what is not data by a leading underscore.
+    # Spark and others mark files that are not data with a leading underscore.
     return ending(name) == "parquet" and not name.startswith("_")
 
 
@@ -176,7 +179,9 @@ def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
             else:
                 others += 1
     if not found:
-        raise WinnowError(f"{root} holds no {fmt} files among {others}: check the path or --format")
+        raise WinnowError(
+            f"{root} holds no {fmt} files (it has {plural(others, 'other file')}): check the path or --format"
+        )
     return found
 
 
@@ -195,7 +200,7 @@ def _delta_source(spark: SparkSession, path: str, digest: "hashlib._Hash") -> So
 
 
 def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
-    size = ignored = wanted = 0
+    size = ignored = useful = 0
     state = digest.copy()
     for folder, entries in files.walk(path):
         for text in _identities([(folder, entries)]):
@@ -203,9 +208,9 @@ def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
         for entry in entries:
             role = _role(entry.name)
             size += entry.size if role == "image" else 0
-            wanted += role in ("image", "metadata")
+            useful += role in ("image", "metadata")
             ignored += role not in ("image", "metadata", "txt", "json")
-    if not wanted:
+    if not useful:
         raise WinnowError(f"{path} holds no images and no metadata.jsonl, .csv or .parquet: check the path or --format")
     return Source(path, "folder", path, size, ignored, state.hexdigest())
 

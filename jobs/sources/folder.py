@@ -1,4 +1,4 @@
-"""An image folder: pictures with captions in `metadata.{jsonl,csv,parquet}`, or in `.txt` or `.json` beside them."""
+"""An image folder: images with captions in `metadata.{jsonl,csv,parquet}`, or in `.txt` or `.json` beside them."""
 
 import csv
 import json
@@ -43,20 +43,20 @@ _FILE_NAME = "file_name"
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """The pictures of folders, at any depth.
+    """Returns the images of folders, at any depth.
 
-    A picture is a file with an image's ending, or one that a metadata file names. Each line of metadata is a row of its
-    own, so a picture with three captions is three rows; a picture that no line names is a row too. Captions come from
-    the metadata, else the `.txt`, else the `.json` of the same name; all other fields go to meta. The tasks list the
-    folders, join the names with the metadata, and only then open the pictures.
+    An image is a file with the extension of an image, or a file that metadata names. Each line of metadata is one row,
+    so an image with three captions gives three rows; an image without metadata gives one. The caption comes from the
+    metadata, else from the `.txt`, else from the `.json` of the same name; all other fields go to meta. The tasks list
+    the folders, join the names with the metadata, and then open the images.
 
     Args:
         spark: The session.
         sources: Folders.
-        settings: Names of the caption's column; `file_mb` sets how many pictures a task reads.
+        settings: Names of the caption column; `file_mb` sets how many images a task reads.
 
     Returns:
-        `rows.SCHEMA`, the key being the path below the folder, without its extension.
+        `rows.SCHEMA`; the key is the path below the folder, without its extension.
 
     Raises:
         WinnowError: A metadata file has no column `file_name`.
@@ -68,21 +68,21 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
     named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "path")
     named = named.mapInArrow(partial(_read_metadata, settings), from_arrow_schema(_NAMED))
     joined = listed.join(named.withColumn("is_named", F.lit(True)), ["root", "path"], "full_outer")
-    wanted = joined.where("is_image or is_named")
+    images = joined.where("is_image or is_named")
     parts = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
     parts = max(parts, spark.sparkContext.defaultParallelism)
-    return wanted.repartition(parts, "root", "path").mapInArrow(partial(_load, settings), SCHEMA)
+    return images.repartition(parts, "root", "path").mapInArrow(partial(_load, settings), SCHEMA)
 
 
 def records(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The records of a metadata file.
+    """Yields the records of a metadata file.
 
     Args:
-        file: Open for reading.
-        name: Ends in .jsonl, .csv or .parquet.
+        file: File open for reading.
+        name: Name of the file; ends in .jsonl, .csv or .parquet.
 
     Returns:
-        Each record's number from 1 (in .jsonl and .csv of the line where it ends) and its fields, or what is wrong.
+        The number of each record, from 1 (in .jsonl and .csv: of its last line), and its fields or what is wrong.
     """
     if name.endswith(".parquet"):
         return _parquet_records(file)
@@ -103,7 +103,8 @@ def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | 
 
 
 def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    csv.field_size_limit(min(sys.maxsize, 1 << 31))  # the default ends captions at 131,072 characters with an exception
+    # By default, a caption of more than 131,072 characters raises an exception.
+    csv.field_size_limit(min(sys.maxsize, 1 << 31))
     reader = csv.DictReader(lines, restkey="more_fields")
     for record in reader:
         yield reader.line_num, dict(record)
@@ -127,9 +128,9 @@ def _decoded(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
 
 
 def _check_metadata(root: str) -> None:
-    """Looks at the first record of the first metadata files, so that a wrong column is said before the work begins."""
+    """Checks the first record of the first metadata files, so that a missing column is an error before work begins."""
     for path in islice(_metadata_paths(root), 20):
-        if path != printable(path):  # costs rows of the quarantine
+        if path != printable(path):  # `_named` reports it as a quarantine row
             continue
         where = posixpath.join(root, path)
         try:
@@ -140,7 +141,10 @@ def _check_metadata(root: str) -> None:
         except OSError as error:
             raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
         if first is not None and _FILE_NAME not in first:
-            raise WinnowError(f"{where} has no column {_FILE_NAME}, which names the picture; it has {', '.join(first)}")
+            raise WinnowError(
+                f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
+                "the column or rename one"
+            )
 
 
 def _metadata_paths(root: str) -> Iterator[str]:
@@ -189,9 +193,9 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     try:
         yield from _names(root, path, settings)
     except pa.ArrowInvalid as error:
-        yield root, None, None, "{}", path, f"{path} is no whole Parquet file: {error}"
+        yield root, None, None, "{}", path, f"{path} is not a complete Parquet file: {error}"
     except OSError as error:
-        if not files.is_of_file(place, error):
+        if not files.is_file_error(place, error):
             raise
         yield root, None, None, "{}", path, f"{path} cannot be read: {error.strerror or error}"
 
@@ -221,14 +225,14 @@ def _load(settings: IngestSettings, joined: Iterator[pa.RecordBatch]) -> Iterato
 
 
 def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
-    """One joined row with its picture."""
+    """Returns one joined row with the bytes of its image."""
     root, path = fields["root"], fields["path"]
     meta = fields["meta"] or "{}"
     if fields["detail"] is not None:
         return Row(root, fields["key"], None, None, meta, "bad metadata", fields["detail"])
     key = posixpath.splitext(path)[0]
     if fields["size"] is None:
-        detail = f"{path}, named by {fields['key']}, is not there"
+        detail = f"{path}, named by {fields['key']}, does not exist"
         return Row(root, key, fields["caption"], None, meta, "missing file", detail)
     if fields["size"] > MAX_IMAGE_BYTES:
         detail = f"{path}: {fields['size']} bytes, the limit is {MAX_IMAGE_BYTES}"
@@ -238,16 +242,16 @@ def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
         caption, meta = _beside(place, fields, meta, settings)
         return Row(root, key, caption, files.read(place, MAX_IMAGE_BYTES), meta)
     except OSError as error:
-        if not files.is_of_file(place, error):
+        if not files.is_file_error(place, error):
             raise
         reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
-        # It may be the .txt or the .json.
+        # The failing file may be the .txt or the .json.
         at_fault = posixpath.join(posixpath.dirname(path), posixpath.basename(str(error.filename or path)))
         return Row(root, key, fields["caption"], None, meta, reason, f"{at_fault}: {error.strerror or error}")
 
 
 def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
-    """Caption and meta, completed from the `.txt` and `.json` of the same name."""
+    """Returns caption and meta, completed from the `.txt` and `.json` of the same name."""
     if not (fields["has_txt"] or fields["has_json"]):
         return fields["caption"], meta
     stem = posixpath.splitext(place)[0]
@@ -255,8 +259,8 @@ def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSe
     extra: dict[str, Any] = {}
     if fields["has_json"]:
         content, _ = text(files.read(f"{stem}.json", MAX_FIELD_BYTES))
-        beside, faults = json_object(content)
-        extra = (beside or {}) | faults
+        fields_beside, faults = json_object(content)
+        extra = (fields_beside or {}) | faults
     if fields["has_txt"]:
         content, replaced = text(files.read(f"{stem}.txt", MAX_FIELD_BYTES))
         if caption is None:

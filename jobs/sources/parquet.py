@@ -1,4 +1,4 @@
-"""Parquet files with image bytes, as img2dataset and Hugging Face's datasets write them."""
+"""Parquet files with image bytes, as img2dataset and Hugging Face datasets write them."""
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -17,11 +17,11 @@ from jobs.sources.find import Source
 from jobs.sources.rows import SCHEMA, Row, batches
 from models.errors import WinnowError
 
-_TAIL = 8  # bytes that end a file: its footer's length and a mark
+_TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """The rows of Parquet files; files of one folder may differ in their columns.
+    """Returns the rows of Parquet files; files of one folder may differ in their columns.
 
     Args:
         spark: The session.
@@ -29,13 +29,13 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
         settings: Column names.
 
     Returns:
-        `rows.SCHEMA`. A file that cannot be read as Parquet is one row with its reason.
+        `rows.SCHEMA`. A file that is not valid Parquet is one row with a reason.
 
     Raises:
-        WinnowError: There is no column of pictures, or a column has different types in two files.
+        WinnowError: There is no column of images, or a column has different types in two files.
     """
     paths = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), 200))
-    # The list of broken files comes to the driver: Spark must not be asked to open them, and one look decides.
+    # Collect the broken files on the driver: Spark must not open them, and each file is checked only once.
     broken = spark.createDataFrame(paths, "path string").mapInArrow(_broken, SCHEMA).collect()
     faulty = {row["source"] for row in broken}
     roots: dict[str, list[str]] = {}
@@ -52,15 +52,18 @@ def _read_root(spark: SparkSession, root: str, paths: Sequence[str], settings: I
     try:
         table = reader.parquet(*[files.spark_path(path) for path in paths])
     except (PySparkException, Py4JJavaError) as error:
-        said = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
-        raise WinnowError(f"the Parquet files under {root} do not fit together: {said.splitlines()[0]}") from error
+        text = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        raise WinnowError(
+            f"the Parquet files under {root} do not fit together: {text.splitlines()[0]}; give files with the same "
+            "column types in one run"
+        ) from error
     return columns.rows(table, _source(), columns.match(table.schema, settings, root))
 
 
 def _source() -> F.Column:
-    """The row's file, in the form of `files.absolute`; Spark gives it percent-encoded."""
+    """Returns the file of a row in the form of `files.absolute`; Spark percent-encodes it."""
     encoded = F.regexp_replace(F.col("_metadata.file_path"), r"^file:/+", "/")
-    # A plus sign is itself here, but a space to url_decode.
+    # A plus sign stands for itself here, but `url_decode` would turn it into a space.
     return F.url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B")))
 
 
@@ -69,24 +72,24 @@ def _broken(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _fault(path: str) -> Iterator[Row]:
-    """A row for a file that cannot be opened, or whose footer is none."""
+    """Yields a row for a file that cannot be opened or has no valid footer."""
     key = path.rpartition("/")[2]
     try:
         with files.random_access(path) as file:
             footer = _footer(file)
     except OSError as error:
-        if not files.is_of_file(path, error):
+        if not files.is_file_error(path, error):
             raise
         yield Row(path, key, reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
         return
     try:
         pq.read_metadata(pa.BufferReader(footer))
     except (pa.ArrowException, OSError) as error:
-        yield Row(path, key, reason="corrupt file", detail=f"not a whole Parquet file: {error}")
+        yield Row(path, key, reason="corrupt file", detail=f"not a complete Parquet file: {error}")
 
 
 def _footer(file: Any) -> bytes:
-    """The bytes at the end that say what a file holds; reading may fail for reasons that do not lie in the file."""
+    """Returns the footer of a file; reading can also fail for reasons outside the file."""
     size = file.size()
     file.seek(max(size - _TAIL, 0))
     tail = file.read()

@@ -1,4 +1,4 @@
-"""The rows that every source gives, whatever its format."""
+"""The row schema that all readers of sources share."""
 
 import base64
 import json
@@ -15,23 +15,23 @@ _FIELDS = ("source", "key", "caption", "image", "meta", "stage", "reason", "deta
 _ARROW = pa.schema([(n, pa.binary() if n == "image" else pa.string()) for n in _FIELDS])
 SCHEMA = from_arrow_schema(_ARROW)
 
-# An Arrow batch ends at whichever comes first: a few MB keep both the Python worker and the JVM small.
+# An Arrow batch ends at whichever limit comes first; a few MB keep the memory of the Python worker and the JVM small.
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 1000
 
 MAX_IMAGE_BYTES = 1 << 29
-"""Files beyond this (512 MB) are not read: Spark's rows and Arrow's columns end at 2 GB, and no picture is so large."""
+"""Maximum size of an image file (512 MB): Spark's rows and Arrow's columns end at 2 GB, and no image is so large."""
 
 MAX_FIELD_BYTES = 1 << 24
-"""Text and JSON beyond this (16 MB) is not read, and other members of a shard are told by their size alone."""
+"""Maximum size of text and JSON (16 MB); of larger members of a shard only the size is stored."""
 
 READ_STAGE = "read"
 
-# Escapes of JSON: a backslash or a whole surrogate pair, which stay; or half a pair.
+# JSON escapes: a backslash or a whole surrogate pair (group 1, kept), or half a pair.
 _ESCAPE = re.compile(r"(\\\\|\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2}))|\\u(?i:d[89a-f][0-9a-f]{2})")
-# Python reads and writes JSON to a depth of some 1,000, less what was called before: what one can read, another cannot.
+# Python reads and writes JSON to a depth of about 1,000 minus the depth of the call stack. This fixed limit is lower.
 _DEEPEST = 200
-# Spark's parser takes no longer numbers.
+# Spark's parser accepts no longer numbers.
 _LONGEST_NUMBER = 1000
 
 
@@ -40,12 +40,12 @@ class Row:
     """One image with its caption, or why it could not be read.
 
     Attributes:
-        source: The file, folder or table that it lies in.
-        key: Its name there.
-        caption: None when it has none; an empty one is ''.
-        image: The file's bytes, unchanged; None when there is a reason.
+        source: The file, folder or table that contains it.
+        key: Name of the image there.
+        caption: None if there is no caption; an empty caption is ''.
+        image: The bytes of the file, unchanged; None if there is a reason.
         meta: All other input fields, as a JSON object.
-        reason: Why it could not be read, in a phrase that can be counted; None when it could.
+        reason: Why the row could not be read, as a fixed phrase that can be counted; None if it could be read.
         detail: What was found, for the reader of the table quarantine.
     """
 
@@ -59,7 +59,7 @@ class Row:
 
 
 def batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
-    """Rows as Arrow batches of a few MB, as `mapInArrow` wants them.
+    """Yields rows as Arrow batches of a few MB, for `mapInArrow`.
 
     Examples:
         >>> [batch.num_rows for batch in batches([Row("s", "a", image=b"1"), Row("s", "b", image=b"2")])]
@@ -78,7 +78,7 @@ def batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
 
 
 def printable(name: str) -> str:
-    r"""A file name that can be stored: bytes of it that are not UTF-8 become the replacement character.
+    r"""Returns a file name that can be stored; bytes that are not UTF-8 become the replacement character.
 
     Examples:
         >>> printable("caf\udce9.jpg")
@@ -88,7 +88,7 @@ def printable(name: str) -> str:
 
 
 def text(data: bytes) -> tuple[str, bool]:
-    r"""A text file's content unchanged, and whether bytes had to be replaced because they are not UTF-8.
+    r"""Returns the content of a text file, and whether bytes were replaced because they are not UTF-8.
 
     Examples:
         >>> text("Zoë\n".encode())
@@ -103,10 +103,10 @@ def text(data: bytes) -> tuple[str, bool]:
 
 
 def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, str | None]:
-    """The first of the names that a record has, and its text.
+    """Returns the first of the names that a record has, and its text.
 
     Returns:
-        The name and the text; the text is None when the value is null, both when there is no such name.
+        The name and the text. The text is None if the value is null; both are None if the record has none of the names.
 
     Examples:
         >>> first_text({"url": "u", "TEXT": "a dog"}, ["caption", "TEXT"])
@@ -120,14 +120,14 @@ def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str | N
 
 
 def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    r"""The object that a JSON text holds, and what meta has to say of it.
+    r"""Returns the object in a JSON text, and what to add to meta if something is wrong with it.
 
-    Half a surrogate pair, as JavaScript leaves it where it cuts an emoji, becomes the replacement character: it has no
-    form in UTF-8.
+    Half a surrogate pair (JavaScript leaves one if it cuts an emoji) becomes the replacement character, because UTF-8
+    cannot encode it.
 
     Returns:
-        The object, and `json_fault` where something was replaced; or None, the text as `json`, and as `json_fault` why
-        it cannot be read, if that is so.
+        The object, and `json_fault` if something was replaced. If the text is not an object: None, the text as `json`,
+        and as `json_fault` why it cannot be parsed, if so.
 
     Examples:
         >>> json_object(r'{"caption": "\ud83d\ude00 \ud83d"}')
@@ -147,7 +147,7 @@ def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
 
 
 def is_strict(content: str) -> bool:
-    r"""Whether a JSON text means the same to every reader: Python takes NaN, and the last of equal names.
+    r"""Returns whether every parser reads a JSON text the same way: no NaN, no repeated names, no huge numbers.
 
     Examples:
         >>> is_strict('{"a": 1.0}'), is_strict('{"a": NaN}'), is_strict('{"a": 1, "a": 2}')
@@ -161,7 +161,7 @@ def is_strict(content: str) -> bool:
 
 
 def to_json(value: Any) -> str:
-    """Any value of an input record as JSON; bytes become base64, dates and what JSON has no number for their text.
+    """Returns any value of an input record as JSON; bytes become base64; dates, NaN and infinities become text.
 
     Examples:
         >>> to_json({"n": 1, "b": b"abc", "x": float("nan")})
@@ -189,10 +189,10 @@ def _named_once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuses lists and objects that lie too deep in each other.
+    """Raises an error for JSON that is nested too deeply.
 
     Raises:
-        RecursionError: As Python's parser does, only sooner.
+        RecursionError: As Python's parser does, but at a fixed depth.
     """
     level = [value]
     for _ in range(_DEEPEST):
@@ -203,7 +203,7 @@ def _check_depth(value: Any) -> None:
 
 
 def _inside(value: Any) -> list[Any]:
-    """The lists and objects of a list or an object."""
+    """Returns the lists and objects directly inside a value."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [inner for inner in inside if isinstance(inner, dict | list)]
 

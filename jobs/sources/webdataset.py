@@ -1,4 +1,4 @@
-"""WebDataset tar shards: `KEY.jpg`, `KEY.txt`, `KEY.json` of one sample share the name up to the first dot."""
+"""WebDataset tar shards: members with the same name up to the first dot (`KEY.jpg`, `KEY.txt`) are one sample."""
 
 import posixpath
 import tarfile
@@ -29,7 +29,7 @@ from jobs.sources.rows import (
 
 CUT = "truncated shard"
 
-# What tarfile raises on headers that nobody's tar has written.
+# Exceptions of tarfile for invalid headers.
 _BAD_HEADER = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, IndexError)
 
 
@@ -39,7 +39,7 @@ class TarSample:
 
     Attributes:
         key: Folder and base name up to the first dot.
-        parts: Offset and size in bytes of each member, by what follows that dot, small.
+        parts: Offset and size in bytes of each member, by the lower-case text after that dot.
     """
 
     key: str
@@ -47,33 +47,33 @@ class TarSample:
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """The samples of shards, one task for each shard.
+    """Returns the samples of shards, one task for each shard.
 
-    A shard's headers are listed first (by seeking, so that no picture is held), then its samples are read one by one.
-    So the members of a sample need not follow each other, and a shard of any size takes little memory. Shards that are
-    not local or are compressed are copied to the task's temporary folder first.
+    A task first lists the headers of a shard (by seeking, without reading images), then reads the samples one by one.
+    So the members of a sample may be anywhere in the shard, and a large shard takes little memory. Remote or compressed
+    shards are first copied to the task's temporary folder.
 
     Args:
         spark: The session.
         sources: Shards.
-        settings: Names of the members that hold the picture and the caption.
+        settings: Names of the members that hold the image and the caption.
 
     Returns:
-        `rows.SCHEMA`. A sample without an image, and what a cut shard loses, are rows with a reason.
+        `rows.SCHEMA`. A sample without an image and the lost end of a truncated shard are rows with a reason.
     """
     paths = spark.sparkContext.parallelize([(source.path,) for source in sources], len(sources))
     return spark.createDataFrame(paths, "path string").mapInArrow(partial(_read, settings), SCHEMA)
 
 
 def samples(shard: IO[bytes]) -> tuple[list[TarSample], Row | None]:
-    """The samples of a shard in order of appearance, and what is wrong with its end.
+    """Returns the samples of a shard in order of appearance, and what is wrong with its end.
 
     Args:
-        shard: A tar file, open for reading at any place.
+        shard: A tar file, open for random access.
 
     Returns:
-        Samples that are whole, and a row without source that says where the shard ends too early (its key is that of
-        the sample that was cut, or '' when that is unknown); None for a whole shard.
+        The complete samples, and a row without source that says where the shard ends too early. Its key is that of the
+        truncated sample, or '' if unknown. None instead of the row for a complete shard.
     """
     size = shard.seek(0, 2)
     shard.seek(0)
@@ -81,20 +81,20 @@ def samples(shard: IO[bytes]) -> tuple[list[TarSample], Row | None]:
     try:
         with tarfile.open(fileobj=shard, mode="r:") as tar:
             fault = index.fill(tar, size) or _fault_at_end(shard, tar.offset, size)
-            return index.samples, index.without_rest(fault)
+            return index.samples, index.drop_truncated(fault)
     except _BAD_HEADER as error:
         return index.samples, Row("", "", reason="corrupt shard", detail=f"not a tar file: {error} (of {size} bytes)")
 
 
 class _Index:
-    """Gathers members into samples, wherever in the shard they lie."""
+    """Groups members into samples, wherever in the shard they are."""
 
     def __init__(self) -> None:
         self.samples: list[TarSample] = []
         self._newest: dict[str, TarSample] = {}
 
     def fill(self, tar: tarfile.TarFile, size: int) -> Row | None:
-        """Adds all members; stops at one that goes on beyond the file's end, and takes its sample out again."""
+        """Adds all members; stops at one that ends beyond the end of the file, and removes its sample."""
         end = -1
         while True:
             try:
@@ -105,10 +105,10 @@ class _Index:
             if member is None:
                 return None
             if member.size < 0 or tar.offset <= end:
-                detail = f"{printable(member.name)}: a size of {member.size} bytes leads back to what came before"
+                detail = f"{printable(member.name)}: a size of {member.size} bytes points back to earlier members"
                 return Row("", "", reason="corrupt shard", detail=detail)
             end = tar.offset
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header, a kilobyte each
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all headers, 1 kB each
             name = printable(member.name)
             key, ending = _split(name)
             if not member.isreg() or not key or not ending:
@@ -119,8 +119,8 @@ class _Index:
                 return Row("", key, reason=CUT, detail=f"{name}: its last {missing} bytes are missing")
             self._add(key, ending, (member.offset_data, member.size))
 
-    def without_rest(self, fault: Row | None) -> Row | None:
-        """Takes the last sample out if a cut between members left it with less than its neighbour has."""
+    def drop_truncated(self, fault: Row | None) -> Row | None:
+        """Removes the last sample if the shard ends too early and it has fewer members than the one before."""
         if fault is None or fault.key or len(self.samples) < 2:
             return fault
         before, last = self.samples[-2:]
@@ -131,7 +131,7 @@ class _Index:
 
     def _add(self, key: str, ending: str, place: tuple[int, int]) -> None:
         sample = self._newest.get(key)
-        # A second picture of the same name is another sample, as in shards that were joined together.
+        # A second member of the same name begins a new sample, as in concatenated shards.
         if sample is None or ending in sample.parts:
             sample = self._newest[key] = TarSample(key)
             self.samples.append(sample)
@@ -144,7 +144,7 @@ class _Index:
 
 
 def _fault_at_end(shard: IO[bytes], offset: int, size: int) -> Row | None:
-    # tarfile takes a missing or broken header for the end: a true end is a block of zeros.
+    # tarfile treats a missing or broken header as the end; the real end is a block of zeros.
     shard.seek(offset)
     block = shard.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
@@ -167,11 +167,11 @@ def _read(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator
 def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
     try:
         with files.opened(path) as shard:
-            whole, fault = samples(shard)
-            for sample in whole:
+            complete, fault = samples(shard)
+            for sample in complete:
                 yield _row(path, sample, shard, settings)
     except OSError as error:
-        if not files.is_of_file(path, error):
+        if not files.is_file_error(path, error):
             raise
         fault = Row("", "", reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
     if fault is not None:
@@ -199,15 +199,15 @@ def _bytes(shard: IO[bytes], place: tuple[int, int]) -> bytes:
 
 
 def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
-    there = set(endings)
-    wanted = [*(column.lower() for column in columns), *IMAGE_ENDINGS]
-    return next((name for name in wanted if name in there), None)
+    present = set(endings)
+    candidates = [*(column.lower() for column in columns), *IMAGE_ENDINGS]
+    return next((name for name in candidates if name in present), None)
 
 
 def _caption_and_meta(
     parts: Mapping[str, bytes], large: Mapping[str, int], settings: IngestSettings
 ) -> tuple[str | None, str]:
-    """The caption, and all other members as JSON, large ones by their size; a lone `.json` is kept to the letter."""
+    """Returns the caption and all other members as JSON (large ones as their size); a lone `.json` stays verbatim."""
     captions = [name for name in settings.caption_columns if name in parts]
     fields, faults = _json_fields(parts.get("json"))
     others: dict[str, Any] = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
@@ -224,7 +224,7 @@ def _caption_and_meta(
 
 
 def _json_fields(data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """The object in a `.json` member; or what to keep of it when it is none."""
+    """Returns the object in a `.json` member, or what to store instead if it is not an object."""
     if data is None:
         return None, {}
     return json_object(text(data)[0])

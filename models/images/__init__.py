@@ -1,1 +1,1 @@
-"""Images decoded safely, and made small."""
+"""Decodes images safely and makes thumbnails."""

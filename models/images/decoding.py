@@ -1,4 +1,4 @@
-"""Images decoded: any file that a user's data holds becomes 8-bit RGB, or a reason why not."""
+"""Decodes image files to 8-bit RGB, or gives the reason why a file cannot be decoded."""
 
 import io
 import re
@@ -13,14 +13,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 Fit = Literal["squeeze", "crop"]
 
-# Sizes are checked in `_refuse_bombs` against the user's own limit, before a pixel is decoded. Pillow's limit, above
-# which it warns and above twice which it refuses, is for what takes memory before: a GIF is filled while it is opened.
+# `_refuse_bombs` checks sizes against the user's limit before a pixel is decoded. Pillow's limit (it warns above it and
+# refuses above twice as much) is for formats that take memory earlier: Pillow fills a GIF while it opens it.
 Image.MAX_IMAGE_PIXELS = 500_000_000
 
-# MPO, the JPEG with several pictures of some cameras, is opened as JPEG.
+# MPO, a JPEG with several images from some cameras, is opened as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I")
-# What `_upright_rgb` can make RGB of; LAB, for one, is not among them.
+# The modes that `_upright_rgb` can convert to RGB. LAB, for example, is not one of them.
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "F", *_SIXTEEN_BIT)
 
 _ORIENTATION_TAG = 0x0112
@@ -33,36 +33,36 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)
-# Pictures that Winnow knows but does not read: where the mark stands in the file, and what it is.
+_SWAPS_SIDES = (5, 6, 7, 8)
+# Formats that Winnow recognises but does not read: offset of the signature, signature, name.
 _UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"),
            (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "PSD"), (0, b"<svg", "SVG"))  # fmt: skip
 
-_MOST_SCANS = 100  # as libtiff has it; encoders write some 10
+_MOST_SCANS = 100  # the limit of libtiff; encoders write about 10
 _SCAN = b"\xff\xda"
-# Where a segment of a JPEG begins, or its picture ends. In coded pixels only 00 or a restart (D0 to D7) follows FF.
+# The start of a JPEG segment, or the end of its image. In coded pixels only 00 or a restart (D0 to D7) follows FF.
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _END = b"\xff\xd9"
 _TILE_TAGS = (322, 323)  # width and height
-_BAND_PIXELS = 1 << 18  # some MB, which the processor's caches hold: faster than the whole at once
+_BAND_PIXELS = 1 << 18  # a few MB fit the processor's caches, which is faster than the whole image at once
 
 MAX_MEGAPIXELS = 180.0
-"""Million pixels of the largest picture that is decoded where there are no settings: the default of theirs."""
+"""Largest image to decode, in million pixels, where no settings apply. It is also the default of the setting."""
 
 MAX_SIDE = 65_535
-"""Pixels a side of the largest picture, as JPEG and GIF have it: each row costs memory of its own, however short."""
+"""Longest side of an image, in pixels, as in JPEG and GIF. The limit exists because each row costs memory."""
 
 GREY_SIDE = 64
-"""Pixels a side of the grey thumbnail that `score` keeps: the hand of a clock that fills half of a picture is more than
-one pixel wide."""
+"""Side of the grey thumbnail that `score` stores, in pixels. In it, the hand of a clock that fills half of an image is
+more than one pixel wide."""
 
 
-class ImageFault(Exception):  # noqa: N818 - a fault of the image, which costs its row, not an error of the program
-    """Why an image cannot be used.
+class ImageFault(Exception):  # noqa: N818 - a fault of the image, which is quarantined, not an error of the program
+    """The reason why an image cannot be used.
 
     Attributes:
-        reason: One of a few phrases that can be counted, such as `truncated`.
-        detail: What the decoder said.
+        reason: One of a few fixed phrases, such as `truncated`.
+        detail: The message of the decoder.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -71,18 +71,18 @@ class ImageFault(Exception):  # noqa: N818 - a fault of the image, which costs i
         self.detail = detail
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        """Pickles, so that it may cross from a Spark worker."""
+        """Supports pickling, so that Spark workers can return it."""
         return type(self), (self.reason, self.detail)
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image's file says of it.
+    """The size and format of an image file.
 
     Attributes:
         width: In pixels, as displayed (after the EXIF orientation).
         height: In pixels, as displayed.
-        format: `JPEG`, `PNG`, … by content, whatever the file's name says.
+        format: `JPEG`, `PNG`, … by content, not by file name.
     """
 
     width: int
@@ -91,41 +91,40 @@ class ImageInfo:
 
 
 def check(data: bytes, max_megapixels: float) -> ImageInfo:
-    """Decodes an image once to see that it can be decoded.
+    """Checks that an image can be decoded, and returns its size and format.
 
     Args:
         data: The file's bytes.
-        max_megapixels: Pictures of more million pixels are refused from their header alone. Whatever it is, so are
-            those of more than 1,000 million, those with a side over `MAX_SIDE`, and JPEGs of more scans than encoders
-            write.
+        max_megapixels: Images with more million pixels are refused by their header. Images with more than 1,000 million
+            pixels, with a side over `MAX_SIDE`, and JPEGs with more scans than encoders write are always refused.
 
     Raises:
-        ImageFault: It cannot be used; reason `empty`, `not an image`, `unsupported`, `decompression bomb`, `truncated`
-            or `corrupt`.
-        MemoryError: There was no room to decode it, which is no fault of the image.
+        ImageFault: The image cannot be used; reason `empty`, `not an image`, `unsupported`, `decompression bomb`,
+            `truncated` or `corrupt`.
+        MemoryError: The memory did not suffice. This is not a fault of the image.
     """
     image = _open(data, max_megapixels)
     width, height = image.size
-    # JPEG at an eighth of its size still reads every coded byte, so that a missing end is noticed, at half the cost.
+    # Decoding a JPEG at an eighth of its size reads all bytes, so it detects a missing end at half the cost.
     _load(image, min_side=1)
-    if _orientation(image) in _ON_ITS_SIDE:
+    if _orientation(image) in _SWAPS_SIDES:
         width, height = height, width
     return ImageInfo(width, height, image.format or "")
 
 
 def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> Image.Image:
-    """An image as upright 8-bit RGB.
+    """Returns an image as upright 8-bit RGB.
 
-    Transparent pixels are laid over white, 16-bit ones keep their high byte, of an animation the first frame counts.
+    Transparent pixels become white, 16-bit values keep their high byte, and an animation gives its first frame.
 
     Args:
         data: The file's bytes.
-        min_side: Width and height in pixels that are enough. A larger JPEG is decoded at 1/2, 1/4 or 1/8 as long as
-            neither side falls below it; all else keeps its size.
-        max_megapixels: As in `check`, for what has not been through it.
+        min_side: Sufficient width and height, in pixels. A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size if no
+            side falls below this; other formats keep their size.
+        max_megapixels: As in `check`, for images that `check` has not seen.
 
     Raises:
-        ImageFault: It cannot be decoded.
+        ImageFault: The image cannot be decoded.
 
     Examples:
         >>> buffer = io.BytesIO()
@@ -137,12 +136,13 @@ def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> 
 
 
 def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -> NDArray[np.uint8]:
-    """An image made as small as a model wants it, antialiased.
+    """Returns an image resized for a model, with antialiasing.
 
     Args:
         image: 8-bit RGB.
         size: Height and width in pixels.
-        fit: `squeeze` shows all of it whatever its aspect; `crop` the largest part in the middle of the wanted aspect.
+        fit: `squeeze` resizes the whole image, whatever its aspect ratio; `crop` takes the largest centred part with
+            the aspect ratio of `size`.
 
     Returns:
         uint8 of shape (height, width, 3).
@@ -164,7 +164,7 @@ def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -
 
 
 def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The luma of thumbnails (ITU-R BT.601).
+    """Returns the luma of thumbnails (ITU-R BT.601).
 
     Args:
         thumbnails: RGB, uint8 of shape (n, height, width, 3).
@@ -177,7 +177,7 @@ def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
         [[[255, 77]]]
     """
     red, green, blue = (thumbnails[..., band].astype(np.uint16) for band in range(3))
-    # 77 + 150 + 29 = 256: no product leaves 16 bits.
+    # 77 + 150 + 29 = 256, so the sum fits 16 bits.
     return np.asarray((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)
 
 
@@ -199,12 +199,12 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
 
 
 def _refuse_bombs(image: Image.Image, data: bytes, max_megapixels: float) -> None:
-    """Raises where decoding takes more memory than a picture within the limits does, or far more time."""
+    """Raises if decoding would need more memory than any image within the limits, or far more time."""
     _refuse_size(*image.size, max_megapixels)
     if isinstance(image, TiffImageFile):
-        # A tile is decoded whole, even where the picture is but a corner of it. Strips end where the picture does.
+        # Pillow decodes whole tiles, even if the image fills only a corner of one. Strips end where the image ends.
         _refuse_size(*_tile_size(image), max_megapixels, what="a tile of ")
-    # Each scan of a JPEG goes over the whole picture, though it be of 20 bytes. libtiff counts those of a TIFF.
+    # Each scan of a JPEG covers the whole image, even if it has only 20 bytes. libtiff counts the scans in a TIFF.
     if image.format in ("JPEG", "MPO") and _has_too_many_scans(data):
         raise ImageFault("decompression bomb", f"a JPEG of more than {_MOST_SCANS} scans")
 
@@ -220,7 +220,7 @@ def _refuse_size(width: int, height: int, max_megapixels: float, what: str = "")
 
 
 def _tile_size(image: TiffImageFile) -> tuple[int, int]:
-    """Width and height of a TIFF's tiles, 0 where it has none."""
+    """Returns width and height of a TIFF's tiles; 0 if it has none."""
     width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
     if not (isinstance(width, int) and isinstance(height, int)):
         raise ImageFault("corrupt", f"tiles of {width!r} x {height!r}")
@@ -228,8 +228,8 @@ def _tile_size(image: TiffImageFile) -> tuple[int, int]:
 
 
 def _has_too_many_scans(data: bytes) -> bool:
-    """Whether a JPEG's first picture has more scans than any encoder writes."""
-    # Most files end here: a film or another picture behind the first one may hold these two bytes too.
+    """Returns whether a JPEG's first image has more scans than any encoder writes."""
+    # This decides for most files. A video or a second image after the first may contain these two bytes too.
     if data.count(_SCAN) <= _MOST_SCANS:
         return False
     place = scans = 0
@@ -256,21 +256,21 @@ def _load(image: Image.Image, min_side: int) -> Image.Image:
 
 
 def _lacks_pixels(image: TiffImageFile) -> bool:
-    """Whether a TIFF names too few strips or tiles, for which Pillow leaves what they do not cover black."""
+    """Returns whether a TIFF has too few strips or tiles. Pillow would fill the missing area with black."""
     boxes = [part.extents for part in image.tile if part.extents]
     covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
     return covered < image.width * image.height
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; a picture with broken EXIF data counts as upright."""
+    """Returns the EXIF orientation, 1 (upright) to 8. An image with broken EXIF data counts as upright."""
     if image.format == "GIF":
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except MemoryError:
         raise
-    except Exception:  # Pillow's parser raises whatever the broken bytes make of it; the pixels are sound
+    except Exception:  # Pillow's parser may raise any error on broken bytes; the pixels are not affected
         return 1
 
 
@@ -290,9 +290,9 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _in_bands(image: Image.Image, rgb_of: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """A picture as RGB, made a band of rows at a time: whole, what lies between takes several times its memory.
+    """Converts an image to RGB in bands of rows. At once, intermediate results would need several times its memory.
 
-    Each pixel comes of itself alone, so that the result is the same bit for bit and hashes of older lakes hold.
+    Each pixel is converted alone, so the result is the same bit for bit, and the hashes of older lakes stay valid.
     """
     rows = max(1, _BAND_PIXELS // image.width)
     if rows >= image.height:
@@ -305,7 +305,7 @@ def _in_bands(image: Image.Image, rgb_of: Callable[[Image.Image], Image.Image]) 
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
-    # `I` has 32 bits and a sign, and of its numbers only those of 16 bits mean grey levels.
+    # `I` has signed 32-bit values, of which only 0 to 65535 are grey levels.
     values = np.asarray(image).astype(np.int32)
     return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
 
@@ -317,7 +317,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> ImageFault:
-    """Why Pillow does not know a file: another format, a broken header, or no picture at all."""
+    """Returns why Pillow does not recognise a file: another format, a broken header, or not an image."""
     start = bytes(data[:16])
     for offset, mark, name in _UNREAD:
         if data[offset : offset + len(mark)] == mark:

@@ -1,1 +1,1 @@
-"""ONNX models described, checked and run: classifiers, encoders, heads."""
+"""Describes, checks and runs ONNX models: classifiers, encoders, heads."""

@@ -1,4 +1,4 @@
-"""Classifiers of the user's own: ONNX models that read images, of any usual shape."""
+"""Runs a user's own image classifier: an ONNX model in any of the usual forms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ from models.inference.onnx_image_spec import ImageInput
 
 @dataclass(frozen=True)
 class ImageModel(ImageInput):
-    """How an ONNX image classifier wants its input and where its answer stands.
+    """The description of an ONNX image classifier: its input, and the column of its score.
 
     Attributes:
-        index: Column of the output that is the category's, counted from 0.
-        activation: What turns the output into a probability.
+        index: Column of the category in the output, counted from 0.
+        activation: Function that turns the output into a probability.
     """
 
     index: int = 0
@@ -28,22 +28,22 @@ class ImageModel(ImageInput):
 
     @property
     def inference(self) -> "ImageModel":
-        """The description without what is read from the answer: models that share it share one inference."""
+        """The description without the choice of the output. Models with the same one share an inference."""
         return replace(self, output=None, index=0, activation="none")
 
 
 def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
-    """A model's output as probabilities of its category.
+    """Returns the probabilities of the category from a model's output.
 
     Args:
-        output: Of shape (n,) or (n, classes); axes of length 1 beside them do not count.
-        model: Which column, and which activation.
+        output: Shape (n,) or (n, classes); further axes of length 1 are ignored.
+        model: The column and the activation.
 
     Returns:
         float32 of shape (n,).
 
     Raises:
-        ModelError: There is no such column, or softmax of one column is asked for.
+        ModelError: The column does not exist, or softmax is set for a single column.
 
     Examples:
         >>> nsfw = ImageModel("m.onnx", (224, 224), index=1, activation="softmax")
@@ -61,7 +61,7 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
         values /= values.sum(axis=1, keepdims=True)
     column = values[:, model.index]
     if model.activation == "sigmoid":
-        # The same as 1 / (1 + exp(-x)), which overflows.
+        # Equals 1 / (1 + exp(-x)), which would overflow.
         column = 0.5 * (1.0 + np.tanh(0.5 * column))
     return column.astype(np.float32)
 
@@ -69,20 +69,20 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
 def classify_thumbnails(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], model: ImageModel, batch: int
 ) -> NDArray[np.float32]:
-    """Scores of thumbnails by one model, float32 of shape (n,); the rest as `classify_each` says."""
+    """Returns the scores of thumbnails from one model, float32 of shape (n,); see `classify_each`."""
     return classify_each(session, pixels, [model], batch)[:, 0]
 
 
 def classify_each(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], models: Sequence[ImageModel], batch: int
 ) -> NDArray[np.float32]:
-    """Scores of thumbnails by models that read different answers of one inference.
+    """Returns the scores of thumbnails from models that share one inference.
 
     Args:
-        session: The running model.
+        session: The session of the model.
         pixels: RGB, uint8 of shape (n, height, width, 3) in the models' size.
-        models: Descriptions that differ in output, index and activation only, one or more.
-        batch: Rows for each run; a model with a fixed batch overrides it.
+        models: One or more descriptions that differ only in output, index and activation.
+        batch: Rows in each run; a model with a fixed batch overrides it.
 
     Returns:
         float32 of shape (n, models), each in [0, 1].
@@ -92,19 +92,19 @@ def classify_each(
     """
     names = [onnx_image_spec.output_name(session, model) for model in models]
     wanted = sorted(set(names))
-    found = dict(zip(wanted, onnx_image_spec.run(session, pixels, models[0], wanted, batch), strict=True))
-    return np.stack([_scores(found[name], model) for name, model in zip(names, models, strict=True)], axis=1)
+    outputs = dict(zip(wanted, onnx_image_spec.run(session, pixels, models[0], wanted, batch), strict=True))
+    return np.stack([_scores(outputs[name], model) for name, model in zip(names, models, strict=True)], axis=1)
 
 
 def check(session: ort.InferenceSession, model: ImageModel) -> None:
-    """Runs a few pictures through a model, so that a wrong description is found before work begins.
+    """Checks a description by running the model on a few test images, before work begins.
 
     Raises:
-        ModelError: The description does not fit the model; the message names what does not.
+        ModelError: The description does not fit the model. The message names each fault.
     """
     faults = onnx_image_spec.faults(session, model)
     if faults:
-        raise ModelError(f"{model.path} is not as the settings describe it: {'; '.join(faults)}")
+        raise ModelError(f"{model.path} does not fit its description in the settings: {'; '.join(faults)}")
     _scores(onnx_image_spec.try_out(session, model, [onnx_image_spec.output_name(session, model)])[0], model)
 
 
@@ -112,12 +112,10 @@ def _scores(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
     scores = activate(output, model)
     wrong = scores[~((scores >= 0) & (scores <= 1))]
     if np.isnan(wrong).any():
-        raise ModelError(
-            f"{model.path} answered nan: its weights, or scale, mean and std, are not what it was made with"
-        )
+        raise ModelError(f"{model.path} returned nan: check its weights, and scale, mean and std in the settings")
     if len(wrong):
         raise ModelError(
-            f"{model.path} answered {wrong[0]}, not a score in [0, 1]: set activation to sigmoid or softmax"
+            f"{model.path} returned {wrong[0]}, not a score in [0, 1]: set activation to sigmoid or softmax"
         )
     return scores
 

@@ -1,4 +1,4 @@
-"""The perceptual encoder: pictures to embeddings of unit length and to hashes of 256 bits."""
+"""The perceptual encoder: turns images into embeddings of unit length and 256-bit hashes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,33 +17,33 @@ from models.inference import onnx_image_spec, onnx_session
 from models.inference.onnx_image_spec import ImageInput
 
 FITTED = "models/encoder.onnx"
-"""Where `fit-encoder` puts the encoder fitted to a lake, below the lake."""
+"""The file in the lake to which `fit-encoder` writes its encoder."""
 
 HASH_BITS = 256
 ASSUMED_DISTANCE = 31
-"""Bits within which hashes are called near-duplicates where the encoder's file does not say."""
+"""Largest distance of near-duplicates, in bits, if the encoder's file gives none."""
 
 _PROJECTION_SEED = 256
 _EMBEDDING, _HASH = "embedding", "hash"
-_DESCRIBE = "what it takes and gives can be described under [encoder.model]"
+_DESCRIBE = "describe its input and output in [encoder.model]"
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """An encoder at work.
+    """A loaded encoder.
 
-    The ONNX file takes uint8 of shape (n, size, size, 3), RGB, and gives `embedding` of shape (n, dims); or what it
-    takes and gives is described. It may give `hash`, of shape (n, 256), whose signs are the bits. A file without `hash`
-    gets its bits from random orthogonal projections of the embedding, the same ones for every file of as many
-    dimensions.
+    The ONNX file reads uint8 of shape (n, size, size, 3), RGB, and returns `embedding` of shape (n, dims), unless a
+    description says otherwise. It may return `hash`, of shape (n, 256), whose signs are the bits. For a file without
+    `hash`, the bits come from random orthogonal projections of the embedding. These are the same for every file with
+    the same number of dimensions.
 
     Attributes:
-        digest: Names the file, and how it is read if that is described, in tables.
-        input: What it takes, and which output is the embedding.
+        digest: Identifies the file in tables, together with its description if it has one.
+        input: The description of its input, and of the output with the embedding.
         dims: Length of an embedding.
-        properties: What the file says of itself (`metadata_props`).
-        session: Runs it.
-        batch: Pictures in one inference; fixed, so that a result never depends on a picture's neighbours.
+        properties: Metadata of the file (`metadata_props`).
+        session: The session that runs it.
+        batch: Images in one inference. It is fixed, so that a result never depends on the other images of a batch.
     """
 
     digest: str
@@ -62,24 +62,24 @@ class Encoder:
         batch: int = 32,
         described: ImageInput | None = None,
     ) -> "Encoder":
-        """An encoder from the bytes of its file, tried out on a few pictures.
+        """Loads an encoder from the bytes of its file, and checks it on a few test images.
 
         Args:
             data: The ONNX file.
             threads: ONNX Runtime threads.
             providers: ONNX Runtime execution providers, in order of preference.
-            batch: Pictures in one inference; a file with a fixed batch overrides it.
-            described: How it wants its input; None where the file is made as Winnow's own are.
+            batch: Images in one inference; a file with a fixed batch overrides it.
+            described: The description of its input; None for a file in Winnow's own form.
 
         Raises:
-            ModelError: It does not load or is no encoder; the message names all that does not fit.
+            ModelError: The file does not load or is not an encoder. The message names each fault.
         """
         session = onnx_session.start(data, threads, providers, described.path if described else None)
         return _checked(data, session, described, batch)
 
     @classmethod
     def open(cls, model: str | ImageInput, threads: int, providers: tuple[str, ...], batch: int) -> "Encoder":
-        """An encoder from a local file, made once in each process: what a Spark worker calls for each batch.
+        """Loads an encoder from a local file, once in each process. Spark workers call this for each batch.
 
         Args:
             model: The file's path, or a description that names it.
@@ -88,17 +88,17 @@ class Encoder:
             batch: As for `load`.
 
         Raises:
-            ModelError: As `load`, and when there is no such file.
+            ModelError: As `load`, or the file does not exist.
         """
         return _opened(model, threads, providers, batch)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the pictures that it takes, pixels."""
+        """Height and width of its input images, in pixels."""
         return self.input.size
 
     def encode(self, thumbs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Embeddings and hashes of pictures.
+        """Returns the embeddings and hashes of images.
 
         Args:
             thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as
@@ -108,25 +108,25 @@ class Encoder:
             Embeddings, float32 of shape (n, dims), unit length; hashes, uint8 of shape (n, 32), 256 bits packed.
 
         Raises:
-            ModelError: An embedding is not made of numbers.
+            ModelError: An embedding has a value that is not finite.
         """
         names = _output_names(self.session, self.input)
         embedding, *signs = onnx_image_spec.run(self.session, thumbs, self.input, names, self.batch)
-        # A file of the user's own may give vectors of any length; distances between them should mean the same.
+        # A user's own file may return vectors of any length. At unit length, distances are comparable.
         embedding = _unit(embedding, self.dims)
-        # Row by row: a matrix product would choose its kernel, and so its rounding, by the number of rows.
+        # Row by row: the kernel of a matrix product, and so its rounding, would depend on the number of rows.
         projected = signs[0] if signs else np.einsum("nd,db->nb", embedding, self._projection)
         return embedding, np.packbits(projected > 0, axis=1)
 
     @property
     def max_distance(self) -> int | None:
-        """Bits of 256 within which its hashes call two pictures near-duplicates; None when the file does not say."""
-        said = self.properties.get("max_distance")
-        return None if said is None else int(said)
+        """Largest distance of near-duplicates, in bits of 256; None if the file gives none."""
+        value = self.properties.get("max_distance")
+        return None if value is None else int(value)
 
     @property
     def presumed_distance(self) -> int:
-        """The same, or PDQ's 31 when the file does not say: for choices that lose nothing where it is wrong."""
+        """`max_distance`, or PDQ's 31 if the file gives none. Use it only where a wrong value does no harm."""
         return ASSUMED_DISTANCE if self.max_distance is None else self.max_distance
 
     @cached_property
@@ -135,12 +135,12 @@ class Encoder:
 
 
 def shipped() -> bytes:
-    """The ONNX file of the encoder that comes with Winnow; models/encoder_card.md describes it."""
+    """Returns the ONNX file of the encoder that ships with Winnow; models/encoder_card.md describes it."""
     return resources.files("models").joinpath("encoder.onnx").read_bytes()
 
 
 def projection(dims: int) -> NDArray[np.float32]:
-    """Random hyperplanes in orthogonal groups, so that no two bits of a group say the same.
+    """Returns random hyperplanes in orthogonal groups, so that the bits of a group are not redundant.
 
     Args:
         dims: Length of an embedding.
@@ -169,25 +169,24 @@ def _opened(model: str | ImageInput, threads: int, providers: tuple[str, ...], b
 
 
 def _checked(data: bytes, session: ort.InferenceSession, described: ImageInput | None, batch: int) -> Encoder:
-    """The encoder, once the file's inputs and outputs are seen to fit and it has been tried."""
-    found, name = described or _as_made_here(session), described.path if described else "this ONNX file"
-    faults = _faults(session, found) if found else [_other_form(session)]
-    if found is None or faults:
+    """Returns the encoder after checking the inputs and outputs of its file and running it on test images."""
+    spec, name = described or _own_form(session), described.path if described else "this ONNX file"
+    faults = _faults(session, spec) if spec else [_other_form(session)]
+    if spec is None or faults:
+        form = "an encoder as described" if described else "an encoder in Winnow's own form"
         advice = "" if described else f": {_DESCRIBE}"
-        raise ModelError(
-            f"{name} is no encoder as {'described' if described else 'it is'}: {'; '.join(faults)}{advice}"
-        )
-    embedding = onnx_image_spec.try_out(session, found, _output_names(session, found)[:1])[0]
+        raise ModelError(f"{name} is not {form}: {'; '.join(faults)}{advice}")
+    embedding = onnx_image_spec.try_out(session, spec, _output_names(session, spec)[:1])[0]
     dims = math.prod(embedding.shape[1:])
     if embedding.ndim < 2 or dims not in embedding.shape[1:]:
-        raise ModelError(f"{name} is no encoder: {_shapeless(session, found, embedding.shape)}")
+        raise ModelError(f"{name} is not an encoder: {_wrong_shape(session, spec, embedding.shape)}")
     _unit(embedding, dims)
     digest = described.digest(data) if described else onnx_session.digest(data)
-    return Encoder(digest, found, dims, session.get_modelmeta().custom_metadata_map, session, batch)
+    return Encoder(digest, spec, dims, session.get_modelmeta().custom_metadata_map, session, batch)
 
 
-def _as_made_here(session: ort.InferenceSession) -> ImageInput | None:
-    """What a file of Winnow's own form takes; None for another."""
+def _own_form(session: ort.InferenceSession) -> ImageInput | None:
+    """Returns the input description of a file in Winnow's own form; None for another form."""
     first = session.get_inputs()[0]
     side = first.shape[1] if len(first.shape) == 4 else None
     if len(session.get_inputs()) > 1 or first.type != "tensor(uint8)" or not isinstance(side, int):
@@ -209,7 +208,7 @@ def _faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:
 
 
 def _output_names(session: ort.InferenceSession, model: ImageInput) -> list[str]:
-    """The output that is the embedding, and the one of the hash if there is one."""
+    """Returns the names of the output with the embedding and, if there is one, of the hash."""
     names = [output.name for output in session.get_outputs()]
     own = _EMBEDDING if model.output is None and _EMBEDDING in names else onnx_image_spec.output_name(session, model)
     return [own, *(name for name in names if name == _HASH and name != own)]
@@ -221,7 +220,7 @@ def _other_form(session: ort.InferenceSession) -> str:
     return f"its input is {inputs}, not uint8 [n, size, size, 3], and its outputs are {outputs}"
 
 
-def _shapeless(session: ort.InferenceSession, model: ImageInput, shape: tuple[int, ...]) -> str:
+def _wrong_shape(session: ort.InferenceSession, model: ImageInput, shape: tuple[int, ...]) -> str:
     others = ", ".join(output.name for output in session.get_outputs())
     name = _output_names(session, model)[0]
     return f"its output {name!r} has shape {['n', *shape[1:]]}, not [n, dims]: set output to one of {others}"
@@ -232,6 +231,6 @@ def _unit(vectors: NDArray[Any], dims: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         raise ModelError(
-            "the encoder answered nan or infinity: its weights, or scale, mean and std, are not what it was made with"
+            "the encoder returned nan or infinity: check its weights, and scale, mean and std in [encoder.model]"
         )
     return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

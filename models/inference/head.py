@@ -1,4 +1,4 @@
-"""A category's head: a small ONNX model that reads an image's embedding and answers with a score."""
+"""The head of a category: a small ONNX model that reads an image's embedding and returns a score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ INPUT = "embedding"
 OUTPUT = "score"
 
 LOWEST_POSITIVE = "lowest_positive"
-"""Where a head's metadata say how low a labelled positive scored that cross-validation held out."""
+"""Key in a head's metadata of the lowest score of a labelled positive in cross-validation."""
 
-# Rows of one run: large enough that the call costs little beside the arithmetic, small enough to pad.
+# Rows of one run: large enough to make the cost of the call negligible, small enough to pad.
 _BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head at work.
+    """A loaded head.
 
-    The ONNX file takes `embedding`, float32 of shape (n, dims), and gives `score`, float32 of shape (n,); its
+    The ONNX file reads `embedding`, float32 of shape (n, dims), and returns `score`, float32 of shape (n,). Its
     metadata_props name the category and the digest of the encoder whose embeddings it was trained on.
 
     Attributes:
-        category: What it scores.
+        category: The category that it scores.
         encoder: Digest of the encoder whose embeddings it reads.
-        dims: Length of such an embedding.
-        digest: Names the file in tables, as `models.inference.onnx_session.digest` does.
-        session: Runs it.
+        dims: Length of an embedding.
+        digest: Identifies the file in tables (`models.inference.onnx_session.digest`).
+        session: The session that runs it.
     """
 
     category: str
@@ -47,7 +47,7 @@ class Head:
     def load(
         cls, model: bytes, encoder: str, dims: int, threads: int = 1, providers: Sequence[str] = onnx_session.CPU
     ) -> "Head":
-        """A head from the bytes of its file, checked against the encoder in use.
+        """Loads a head from the bytes of its file, and checks it against the encoder in use.
 
         Args:
             model: The ONNX file.
@@ -57,12 +57,11 @@ class Head:
             providers: ONNX Runtime execution providers, in order of preference.
 
         Raises:
-            OtherEncoderError: It was trained for another encoder.
-            ModelError: It does not load, or is no head.
+            OtherEncoderError: The head was trained for another encoder.
+            ModelError: The file does not load, or is not a head.
         """
         head = _head(model, threads, providers)
-        found, wanted = (head.encoder, head.dims), (encoder, dims)
-        if found != wanted:
+        if (head.encoder, head.dims) != (encoder, dims):
             raise OtherEncoderError(
                 f"the head of {head.category} was trained on encoder {head.encoder} ({head.dims} dimensions), but "
                 f"{encoder} ({dims} dimensions) is in use: {head._train_again}"
@@ -71,15 +70,15 @@ class Head:
 
     @classmethod
     def open(cls, path: str) -> "Head":
-        """A head from a local file, made once in each process: what a Spark worker calls for each batch.
+        """Loads a head from a local file, once in each process. Spark workers call this for each batch.
 
         Raises:
-            ModelError: There is no such file, or it is no head.
+            ModelError: The file does not exist, or is not a head.
         """
         return _opened(path)
 
     def score(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How much each image looks like the category.
+        """Returns the scores of images for the category.
 
         Args:
             embeddings: float32 of shape (n, dims).
@@ -88,19 +87,19 @@ class Head:
             float32 of shape (n,), in [0, 1].
 
         Raises:
-            ModelError: The embeddings have another length, or a score is not in [0, 1].
+            ModelError: The embeddings have the wrong length, or a score is not in [0, 1].
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dims:
             shape = " x ".join(str(size) for size in embeddings.shape)
             raise ModelError(f"the head of {self.category} reads embeddings of {self.dims}, but got {shape}")
         rows = np.ascontiguousarray(embeddings, dtype=np.float32)
         scores: NDArray[np.float32] = onnx_session.run_in_batches(self.session, rows, [OUTPUT], _BATCH)[0]
-        # Written so that NaN, for which every comparison is false, is refused too.
+        # This form also refuses NaN, for which every comparison is false.
         wrong = ~((scores >= 0) & (scores <= 1))
         if wrong.any():
             found = f"{scores[wrong][0]} for {int(wrong.sum())} of {len(scores)} images"
             raise ModelError(
-                f"the head of {self.category} answers {found}, where a score lies in [0, 1]: {self._train_again}"
+                f"the head of {self.category} returned {found}, not a score in [0, 1]: {self._train_again}"
             )
         return scores
 
@@ -122,7 +121,7 @@ def _head(model: bytes, threads: int, providers: Sequence[str]) -> Head:
     session = onnx_session.start(model, threads, providers)
     faults = _faults(session)
     if faults:
-        raise ModelError(f"the model is no head, it {', and '.join(faults)}: run `winnow train` for its category")
+        raise ModelError(f"the model is not a head: it {', and '.join(faults)}: run `winnow train` for its category")
     metadata = session.get_modelmeta().custom_metadata_map
     dims = int(session.get_inputs()[0].shape[1])
     return Head(metadata["category"], metadata["encoder"], dims, onnx_session.digest(model), session)
@@ -135,9 +134,9 @@ def _faults(session: ort.InferenceSession) -> list[str]:
     fits = len(inputs) == 1 and first.name == INPUT and first.type == "tensor(float)" and len(first.shape) == 2
     if not fits or not isinstance(first.shape[1], int):
         found = ", ".join(f"'{i.name}' {i.type} {i.shape}" for i in inputs)
-        faults.append(f"has the input {found}, where '{INPUT}' tensor(float) [N, dims] is expected")
+        faults.append(f"has the input {found}, not '{INPUT}' tensor(float) [N, dims]")
     if OUTPUT not in outputs:
-        faults.append(f"has the outputs {', '.join(outputs)}, where '{OUTPUT}' is expected")
+        faults.append(f"has the outputs {', '.join(outputs)}, not '{OUTPUT}'")
     missing = [key for key in ("category", "encoder") if key not in session.get_modelmeta().custom_metadata_map]
     if missing:
         faults.append(f"has no {' and no '.join(missing)} in its metadata")

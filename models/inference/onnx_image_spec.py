@@ -1,4 +1,4 @@
-"""How an ONNX model wants its pictures, whatever its shape: what classifiers and encoders of the user's own share."""
+"""Describes the image input of a user's own ONNX model, classifier or encoder, and runs the model."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from models.images.decoding import Fit
 from models.inference.onnx_session import digest, run_in_batches
 
 View = tuple[tuple[int, int], Fit]
-"""Height and width in pixels, and how an image of another aspect comes to them."""
+"""Height and width in pixels, and how an image with another aspect ratio is fitted."""
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
@@ -23,22 +23,22 @@ _NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How an ONNX model wants its input, and which of its outputs is read.
+    """The description of an ONNX model's input, and of the output to read.
 
     Attributes:
         path: The ONNX file.
-        size: Height and width of the input, pixels.
-        fit: How an image of another aspect becomes so small: `squeeze` shows all of it, `crop` its middle.
+        size: Height and width of the input, in pixels.
+        fit: How an image with another aspect ratio is fitted: `squeeze` resizes all of it, `crop` its centre.
         layout: Order of the input's axes.
         channels: Order of the colours.
-        dtype: Type of the input; `uint8` is fed 0 to 255 as it is, floats after scale, mean and std.
+        dtype: Type of the input. `uint8` gets 0 to 255 unchanged, floats after scale, mean and std.
         scale: Factor on the 0 to 255 values, before mean and std.
-        mean: Taken from each channel, in the order of `channels`.
-        std: Then divided by, likewise.
-        output: Name of the output that is read, or its place, counted from 0; None is the first.
+        mean: Subtracted from each channel, in the order of `channels`.
+        std: Divides each channel after that, in the same order.
+        output: Name or position (counted from 0) of the output to read; None is the first.
     """
 
-    # Read by the settings: a misspelt key is a fault there.
+    # The settings contain this class. A misspelt key there is an error.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     path: str
@@ -54,11 +54,11 @@ class ImageInput:
 
     @property
     def view(self) -> View:
-        """What the model sees of an image: models with the same view share their thumbnails."""
+        """The size and fit of its thumbnails. Models with the same view share them."""
         return self.size, self.fit
 
     def digest(self, data: bytes) -> str:
-        """The name by which tables know the model: its file and how it is read, wherever the file lies.
+        """Returns the identifier of the model in tables. It depends on the file and its description, not on the path.
 
         Args:
             data: The ONNX file.
@@ -75,11 +75,11 @@ class ImageInput:
 
 
 def preprocess(pixels: NDArray[np.uint8], model: ImageInput) -> NDArray[Any]:
-    """Thumbnails as a model's input.
+    """Converts thumbnails to a model's input.
 
     Args:
         pixels: RGB, uint8 of shape (n, height, width, 3).
-        model: What the model wants.
+        model: The description of the model.
 
     Returns:
         Array in the model's dtype, of shape (n, 3, height, width) or (n, height, width, 3) by its layout.
@@ -102,14 +102,14 @@ def preprocess(pixels: NDArray[np.uint8], model: ImageInput) -> NDArray[Any]:
 def run(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], model: ImageInput, outputs: Sequence[str], batch: int
 ) -> list[NDArray[Any]]:
-    """What a model answers to thumbnails.
+    """Runs a model on thumbnails.
 
     Args:
-        session: The running model.
+        session: The session of the model.
         pixels: RGB, uint8 of shape (n, height, width, 3) in the model's size.
-        model: What it wants.
+        model: The description of the model.
         outputs: Names of the outputs to return.
-        batch: Rows for each run; a model with a fixed batch overrides it.
+        batch: Rows in each run; a model with a fixed batch overrides it.
 
     Returns:
         One array for each output, with n rows.
@@ -120,45 +120,45 @@ def run(
 
 
 def output_name(session: ort.InferenceSession, model: ImageInput) -> str:
-    """The name of the output that a description means, once `faults` found none."""
+    """Returns the name of the described output. Call `faults` first."""
     if isinstance(model.output, str):
         return model.output
     return str(session.get_outputs()[model.output or 0].name)
 
 
 def faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:
-    """All that does not fit between a description and the file it describes, as parts of a sentence."""
+    """Returns all mismatches between a description and its file, as parts of a sentence."""
     return [*_description_faults(model), *_input_faults(session, model), *_output_faults(session, model)]
 
 
 def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pictures on which a model is tried before work begins: black, white and noise, uint8 of shape (3, *size, 3)."""
+    """Returns test images to check a model: black, white and noise, uint8 of shape (3, *size, 3)."""
     noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     return np.concatenate([np.zeros_like(noise), np.full_like(noise, 255), noise])
 
 
 def try_out(session: ort.InferenceSession, model: ImageInput, outputs: Sequence[str]) -> list[NDArray[Any]]:
-    """What a model answers to `probes`, two in a batch, so that the batch is tried as well.
+    """Runs a model on `probes`, two in a batch, so that batches are tested too.
 
     Raises:
-        ModelError: It does not run.
+        ModelError: The model does not run.
     """
     try:
         return run(session, probes(model.size), model, outputs, batch=2)
     except ModelError as error:
         raise ModelError(f"{model.path}: {error}") from error
     except Exception as error:
-        raise ModelError(f"{model.path} cannot run a picture: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{model.path} failed on a test image: {str(error).splitlines()[0]}") from error
 
 
 def _description_faults(model: ImageInput) -> list[str]:
     found = []
     if min(model.size) < 1:
-        found.append(f"size is {list(model.size)}, and both sides must be 1 pixel at least")
+        found.append(f"size is {list(model.size)}, but both sides must be at least 1 pixel")
     if 0 in model.std or not all(map(math.isfinite, (model.scale, *model.mean, *model.std))):
         found.append("scale, mean and std must be numbers, and std not 0")
     if model.dtype == "uint8" and (set(model.mean) != {0.0} or set(model.std) != {1.0}):
-        found.append("mean and std are for float inputs: with dtype uint8 pixels go in as they are")
+        found.append("mean and std are set, but dtype uint8 uses unchanged pixels")
     return found
 
 
@@ -166,20 +166,20 @@ def _input_faults(session: ort.InferenceSession, model: ImageInput) -> list[str]
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(i.name for i in inputs)
-        return [f"it has {len(inputs)} inputs ({names}), one is expected: export the part that reads images"]
+        return [f"it has {len(inputs)} inputs ({names}), not one: export only the part that reads images"]
     found = []
     if _DTYPES.get(inputs[0].type) != model.dtype:
-        found.append(f"its input is {inputs[0].type}, dtype says {model.dtype}")
+        found.append(f"its input is {inputs[0].type}, but dtype is {model.dtype}")
     height, width = model.size
     wanted = [3, height, width] if model.layout == "NCHW" else [height, width, 3]
     shape: Sequence[Any] = inputs[0].shape
-    # No shape at all is one that the file does not tell: trying it out will show.
+    # An empty shape means that the file does not state it. The test run then shows whether it fits.
     fits = not shape or (
         len(shape) == 4
         and all(not isinstance(have, int) or have == want for have, want in zip(shape[1:], wanted, strict=True))
     )
     if not fits:
-        found.append(f"its input has shape {list(shape)}, size and layout say {['N', *wanted]}")
+        found.append(f"its input has shape {list(shape)}, but size and layout give {['N', *wanted]}")
     return found
 
 
@@ -192,7 +192,5 @@ def _output_faults(session: ort.InferenceSession, model: ImageInput) -> list[str
     if name not in outputs:
         return [f"it has no output {name!r}, only {have}"]
     if outputs[name].type not in _NUMBERS:
-        return [
-            f"its output {name!r} is {outputs[name].type}, not numbers with a fraction: set output to one of {have}"
-        ]
+        return [f"its output {name!r} is {outputs[name].type}, not floating-point: set output to one of {have}"]
     return []

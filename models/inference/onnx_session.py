@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: made once for each process and model, with threads bounded."""
+"""ONNX Runtime sessions: one for each process and model, with a fixed number of threads."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CPU = ("CPUExecutionProvider",)
 
 
 def digest(model: bytes) -> str:
-    """The name by which tables know a model: the first 16 hexadecimal digits of its file's SHA-256.
+    """Returns the identifier of a model in tables: the first 16 hexadecimal digits of its file's SHA-256.
 
     Examples:
         >>> digest(b"")
@@ -26,10 +26,10 @@ def digest(model: bytes) -> str:
 
 
 def read(path: str) -> bytes:
-    """The bytes of a model file of the user's, on the local disk.
+    """Returns the bytes of a user's model file on the local disk.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The file cannot be read.
     """
     try:
         return Path(path).expanduser().read_bytes()
@@ -40,16 +40,16 @@ def read(path: str) -> bytes:
 def start(
     model: bytes | str, threads: int = 1, providers: Sequence[str] = CPU, name: str | None = None
 ) -> ort.InferenceSession:
-    """A session for a model.
+    """Starts a session for a model.
 
     Args:
         model: The ONNX file's bytes, or its local path.
-        threads: Threads inside one operator; Spark runs a worker for each core already.
+        threads: Threads within one operator. Spark already runs a worker for each core.
         providers: ONNX Runtime execution providers, in order of preference.
-        name: What messages call the model.
+        name: Name of the model in messages.
 
     Raises:
-        ModelError: ONNX Runtime cannot load it, or has not one of the providers.
+        ModelError: ONNX Runtime cannot load the model, or lacks one of the providers.
     """
     missing = sorted(set(providers) - set(ort.get_available_providers()))
     if missing:
@@ -59,59 +59,59 @@ def start(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Spinning threads would burn the cores that Spark's own threads need.
+    # Spinning threads would occupy cores that Spark's threads need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(model, options, providers=list(providers))
     except Exception as error:
-        called = name or (model if isinstance(model, str) else f"the model ({len(model)} bytes)")
-        raise ModelError(_why_not(called, str(error).splitlines()[0])) from error
-    # ONNX Runtime says nothing when a provider's libraries or devices are missing, and goes on with the CPU.
+        label = name or (model if isinstance(model, str) else f"the model ({len(model)} bytes)")
+        raise ModelError(_load_error(label, str(error).splitlines()[0])) from error
+    # If a provider's libraries or devices are missing, ONNX Runtime silently uses the CPU.
     lost = [provider for provider in providers if provider not in session.get_providers()]
     if lost:
         raise ModelError(
-            f"{', '.join(lost)} does not start on this machine: see to its libraries and devices, or "
-            "change score.providers"
+            f"{', '.join(lost)} does not start on this machine: check its libraries and devices, or change "
+            "score.providers"
         )
     return session
 
 
-def _why_not(name: str, error: str) -> str:
+def _load_error(name: str, error: str) -> str:
     if "external" in error.lower():
         return (
-            f"{name} keeps its weights in another file: make one file of it, by `onnx.save(onnx.load(...), ...)` or "
-            "by external_data=False when it is exported from torch"
+            f"{name} has its weights in another file: save it as one file with `onnx.save(onnx.load(...), ...)`, or "
+            "export it from torch with external_data=False"
         )
     return f"{name} is not an ONNX model that onnxruntime can load: {error}"
 
 
 @lru_cache(maxsize=32)
 def session_of_file(path: str, threads: int, providers: tuple[str, ...]) -> ort.InferenceSession:
-    """The session for a model file, made once in each process: what a Spark worker calls for each batch."""
+    """Returns the session for a model file, started once in each process. Spark workers call this for each batch."""
     if not Path(path).is_file():
-        raise ModelError(f"model file {path} is not there")
+        raise ModelError(f"model file {path} does not exist")
     return start(path, threads, providers)
 
 
 def run_in_batches(
     session: ort.InferenceSession, inputs: NDArray[Any], outputs: Sequence[str], batch: int
 ) -> list[NDArray[Any]]:
-    """Runs a model over rows in batches of one fixed size, the last one padded.
+    """Runs a model on rows in batches of one fixed size. The last batch is padded.
 
-    The fixed size makes a row's result independent of how many rows came with it: ONNX Runtime picks kernels by shape,
-    and other kernels round otherwise.
+    The fixed size makes a row's result independent of the other rows: ONNX Runtime chooses kernels by shape, and
+    kernels round differently.
 
     Args:
         session: A model with one input whose first axis is the batch.
-        inputs: Rows, in the dtype the model wants.
+        inputs: Rows, in the dtype of the model's input.
         outputs: Names of the outputs to return.
-        batch: Rows for each run.
+        batch: Rows in each run.
 
     Returns:
         One array for each output, with as many rows as `inputs`.
 
     Raises:
-        ModelError: An output has not one row for each row of the input.
+        ModelError: An output does not have one row for each row of the input.
     """
     name = session.get_inputs()[0].name
     parts = []
@@ -123,7 +123,7 @@ def run_in_batches(
             if np.shape(answer)[:1] != (batch,):
                 raise ModelError(
                     f"output {output!r} has shape {np.shape(answer)} for {batch} rows of input: export the model with "
-                    "one answer for each row, or with its batch fixed"
+                    "one result for each row, or with a fixed batch size"
                 )
         parts.append([answer[: len(rows)] for answer in answers])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]

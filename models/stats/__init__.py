@@ -1,1 +1,1 @@
-"""The statistics: thresholds and their bounds, the probe behind the weights, keyword shifts, what to label."""
+"""Statistics: thresholds with bounds, the probe for the weights, keyword shifts, sampling of images to label."""

@@ -1,4 +1,4 @@
-"""Many versions of a classifier at once: logistic regressions that share their rows and differ in which they saw."""
+"""Many versions of a classifier at once: logistic regressions on the same rows with different row weights."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ _LEAST_DECAY = 1e-6
 def fit(
     inputs: NDArray[np.float64], labels: NDArray[np.bool_], weights: NDArray[np.float64], decay: float
 ) -> NDArray[np.float64]:
-    """Ridge logistic regressions on the same rows, one for each set of row weights, by Newton's method.
+    """Fits ridge logistic regressions on the same rows, one for each set of row weights, by Newton's method.
 
     Args:
-        inputs: Standardised, float64 of shape (n, dims).
+        inputs: Standardised features, float64 of shape (n, dims).
         labels: bool of shape (n,).
-        weights: float64 of shape (versions, n), each row adding up to 1; 0 for what a version must not see.
-        decay: Factor of half the squared coefficients in the loss; the intercept is free.
+        weights: float64 of shape (versions, n); each row has the sum 1, and 0 hides an example from a version.
+        decay: Ridge penalty: factor of half the squared coefficients in the loss. The intercept has no penalty.
 
     Returns:
         float64 of shape (versions, dims + 1), the intercept last.
@@ -54,7 +54,7 @@ def fit(
             if not worse.any():
                 break
             size[worse] /= 2
-        # A version that no step improves stands where it can.
+        # A version that no step improves keeps its coefficients.
         size[moved > loss] = 0
         theta, loss = theta - size * step, np.minimum(moved, loss)
         if not size.any():
@@ -75,13 +75,13 @@ def _loss(
 
 
 def stratified_random_folds(labels: NDArray[np.bool_], folds: int, repeat: int, seed: int) -> NDArray[np.int64]:
-    """Deals rows out to folds anew for each repeat, each class for itself, so that every fold has its share of both.
+    """Assigns rows to random folds, separately for each class, so that every fold has its share of both classes.
 
     Args:
         labels: bool of shape (n,).
-        folds: How many.
-        repeat: Which repeat.
-        seed: Of all of them.
+        folds: Number of folds.
+        repeat: Number of the repeat; each repeat has other folds.
+        seed: Seed of all repeats.
 
     Returns:
         Fold of each row, int64 of shape (n,), 0 to folds - 1.
@@ -92,15 +92,15 @@ def stratified_random_folds(labels: NDArray[np.bool_], folds: int, repeat: int, 
         ([0, 1], [0, 1])
     """
     rng = np.random.default_rng([seed, repeat])
-    dealt = np.empty(len(labels), np.int64)
+    fold_of_row = np.empty(len(labels), np.int64)
     for members in (np.flatnonzero(labels), np.flatnonzero(~labels)):
-        # From a random fold on, so that a class with fewer rows than folds is not always held out by the first ones.
-        dealt[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(folds)) % folds
-    return dealt
+        # Starts at a random fold: else a class with fewer rows than folds would always be held out by the first folds.
+        fold_of_row[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(folds)) % folds
+    return fold_of_row
 
 
 def standardised(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Columns with mean 0 and variance 1; a constant column becomes 0.
+    """Scales columns to mean 0 and variance 1; a constant column becomes 0.
 
     Args:
         embeddings: Shape (n, dims).
@@ -116,14 +116,14 @@ def standardised(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def balanced(labels: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Row weights by which both classes count the same; a class that is not seen leaves all to the other.
+    """Returns row weights that give both classes the same total; if only one class is seen, it has all the weight.
 
     Args:
         labels: bool of shape (n,).
-        seen: bool of shape (versions, n).
+        seen: Rows that each version may see, bool of shape (versions, n).
 
     Returns:
-        float64 of shape (versions, n), each row adding up to 1.
+        float64 of shape (versions, n); each row has the sum 1.
 
     Examples:
         >>> balanced(np.array([True, False, False]), np.array([[True, True, True], [True, True, False]]))

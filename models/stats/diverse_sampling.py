@@ -1,4 +1,4 @@
-"""Which of many candidates a person should look at: spread out, and no two of them near-duplicates."""
+"""Selection of diverse images to label, without near-duplicates."""
 
 from collections.abc import Iterable
 
@@ -11,19 +11,19 @@ _ROUNDS = 20
 
 
 def centres(embeddings: NDArray[np.float32], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows in the middle of the groups that k-means finds, largest group first.
+    """Returns the row in the middle of each k-means cluster, the largest cluster first.
 
-    k-means++ starts it, whose centres are drawn by their squared distance from those drawn before: a small group far
-    from all others is likely to get one.
+    k-means++ draws the first centres by their squared distance from those drawn before. So a small cluster far from all
+    others is likely to get a centre.
 
     Args:
         embeddings: float32 of shape (n, dims), n at least `count`.
-        count: Groups.
-        seed: Of the first centres.
+        count: Number of clusters.
+        seed: Seed of the first centres.
 
     Returns:
-        Row nearest to each group's mean, int64 of shape (groups,), and the group's share of the rows, float64 of the
-        same shape. Fewer than `count` where rows are equal.
+        Row nearest to each cluster's mean, int64 of shape (clusters,), and the cluster's share of the rows, float64 of
+        the same shape. There may be fewer than `count` clusters if rows are equal.
 
     Source:
         Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
@@ -33,7 +33,7 @@ def centres(embeddings: NDArray[np.float32], count: int, seed: int) -> tuple[NDA
         >>> rows.tolist(), shares.round(2).tolist()
         ([0, 2], [0.67, 0.33])
     """
-    # More threads would add up the same numbers in another order, and so pick other rows.
+    # More threads would add the numbers in another order, and might select other rows.
     with threadpool_limits(1):
         found = KMeans(count, n_init=1, max_iter=_ROUNDS, random_state=seed).fit(embeddings)
     apart = np.linalg.norm(embeddings - found.cluster_centers_[found.labels_], axis=1)
@@ -44,14 +44,14 @@ def centres(embeddings: NDArray[np.float32], count: int, seed: int) -> tuple[NDA
 
 
 def strata(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Rows in an order whose every prefix is spread over the range of scores, not heaped at its top or bottom.
+    """Orders rows so that the beginning of the order, however long, is spread over the range of scores.
 
-    The range is cut into `count` bins of equal width; the order takes one row of each bin in turn, the highest bin
-    first and within a bin in the order in which the rows came.
+    The range is divided into `count` bins of equal width. The order takes one row of each bin in turn, the highest bin
+    first; within a bin, rows keep their order.
 
     Args:
-        scores: Shape (n,), finite.
-        count: Bins.
+        scores: Finite scores, shape (n,).
+        count: Number of bins.
 
     Returns:
         int64 of shape (n,): a permutation of the rows.
@@ -72,13 +72,13 @@ def strata(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def distinct(hashes: NDArray[np.uint64], order: Iterable[int], count: int, max_distance: int) -> list[int]:
-    """The first rows of an order of which no two are near-duplicates.
+    """Returns the first rows of an order, without near-duplicates of earlier ones.
 
     Args:
         hashes: uint64 of shape (n, 4), 256 bits each.
-        order: Rows, the most wanted first; a row may come more than once.
-        count: How many are wanted.
-        max_distance: Bits of 256 within which two rows are near-duplicates.
+        order: Rows by priority; a row may occur more than once.
+        count: Number of rows to return.
+        max_distance: Largest Hamming distance of near-duplicates, in bits of 256.
 
     Returns:
         At most `count` rows.

@@ -1,4 +1,4 @@
-"""The probe that tells unfiltered from filtered images, and the importance weights it gives.
+"""The probe that distinguishes unfiltered from filtered images, and the importance weights that it gives.
 
 With equal weight on both sides, P(unfiltered | x) / P(filtered | x) is the ratio of their densities at x (Choi et al.,
 "Fair generative modeling via weak supervision", ICML 2020). The probe is linear in the log of this ratio.
@@ -25,28 +25,28 @@ class Probe:
     """A linear probe: log-odds of being unfiltered.
 
     Attributes:
-        coefficients: float64 of shape (features,), for features as they come.
-        intercept: Log-odds where all features are 0.
+        coefficients: float64 of shape (features,), for features that are not standardised.
+        intercept: Log-odds if all features are 0.
     """
 
     coefficients: NDArray[np.float64]
     intercept: float
 
     def log_odds(self, features: NDArray[np.float64] | sparse.csr_matrix) -> NDArray[np.float64]:
-        """Log P(unfiltered | x) - log P(filtered | x), float64 of shape (n,), for features of shape (n, features)."""
+        """Returns log P(unfiltered | x) - log P(filtered | x), float64 of shape (n,), for features (n, features)."""
         return np.asarray(features @ self.coefficients, dtype=np.float64).ravel() + self.intercept
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose predicted probability of being unfiltered lies in [low, high].
+    """Images whose predicted probability of being unfiltered is in [low, high].
 
     Attributes:
         low: Lowest prediction.
         high: Highest prediction.
-        images: How many.
+        images: Number of images.
         predicted: Their mean prediction.
-        observed: The share that is unfiltered, where both sides weigh the same.
+        observed: Share that is unfiltered, with the same total weight on both sides.
     """
 
     low: float
@@ -58,14 +58,14 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class ProbeQuality:
-    """How well the probes do on images that they did not see.
+    """The quality of the probes on images that they were not fitted on.
 
     Attributes:
-        auc: Area under the ROC curve; 0.5 means that filtering left no trace in the features. None where no probe was
+        auc: Area under the ROC curve; 0.5 means that filtering left no trace in the features. None if no probe was
             fitted.
-        calibration_error: Expected calibration error, mean gap between predicted and observed share over the bins;
-            None where no probe was fitted.
-        reliability: The reliability curve, by rising prediction.
+        calibration_error: Expected calibration error: mean difference of predicted and observed share over the bins.
+            None if no probe was fitted.
+        reliability: The reliability curve, by increasing prediction.
     """
 
     auc: float | None
@@ -76,18 +76,18 @@ class ProbeQuality:
 def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regularisation: float) -> Probe:
     """Fits the log of the density ratio, with prior one half and a ridge.
 
-    The loss is the mean of the weights over the filtered side less the mean of their logs over the unfiltered one.
-    Where its gradient vanishes, every feature has the same mean in the weighted filtered data as in the unfiltered
-    data, up to the ridge: the weights undo the shift of every caption word that is a feature. The logistic loss, which
-    estimates the same ratio, has this property only where the two sides hardly differ.
+    The loss is the mean of the weights over the filtered side minus the mean of their logs over the unfiltered side. At
+    its minimum, every feature has the same mean in the weighted filtered data as in the unfiltered data, up to the
+    ridge: the weights correct the shift of every caption word that is a feature. The logistic loss estimates the same
+    ratio, but has this property only if the two sides are almost equal.
 
     Args:
         features: Of shape (n, features).
-        unfiltered: Which side each row is a sample of, shape (n,).
-        regularisation: Ridge on the coefficients of standardised features, in rows; larger is smoother.
+        unfiltered: True for rows of the unfiltered side, shape (n,).
+        regularisation: Ridge on the coefficients of standardised features, in rows; a larger value is smoother.
 
     Raises:
-        ValueError: One of the sides has no row.
+        ValueError: One of the sides has no rows.
 
     Source:
         Zhao, "Covariate balancing propensity score by tailored loss functions", Annals of Statistics 2019; the same
@@ -96,11 +96,11 @@ def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regula
     if unfiltered.all() or not unfiltered.any():
         raise ValueError("both unfiltered and filtered images are needed to fit a probe")
     mean, variance = _mean(features), _variances(features)
-    # A word that every caption holds tells nothing: its coefficient is 0.
+    # A word in every caption carries no information: its coefficient is 0.
     scale = np.divide(1.0, np.sqrt(np.abs(variance)), out=np.zeros_like(variance), where=variance > _LEAST_VARIANCE)
     scaled = sparse.csr_matrix(features @ sparse.diags(scale))
-    # Features are centred within the products, so that they stay sparse: else a word in nearly every caption stands in
-    # for the intercept, and the fit ends far from its least.
+    # Features are centred within the products, so that they stay sparse. Without centring, a word in nearly every
+    # caption acts like the intercept, and the fit ends far from the minimum.
     middle = mean * scale
     filtered_side = scaled[~unfiltered]
     target = _mean(scaled[unfiltered]) - middle
@@ -131,7 +131,7 @@ def _variances(features: sparse.csr_matrix) -> NDArray[np.float64]:
 
 
 def can_cross_fit(unfiltered: NDArray[np.bool_], folds: NDArray[np.int64]) -> bool:
-    """Whether every fold leaves images of both sides to the probe that is fitted without it.
+    """Returns whether the rows outside each fold contain both sides.
 
     Args:
         unfiltered: Side of each row, shape (n,).
@@ -150,7 +150,7 @@ def can_cross_fit(unfiltered: NDArray[np.bool_], folds: NDArray[np.int64]) -> bo
 def cross_fit(
     features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], folds: NDArray[np.int64], regularisation: float
 ) -> tuple[list[Probe], ProbeQuality]:
-    """One probe for each fold, fitted on the others, and their quality on the fold that each did not see.
+    """Fits one probe for each fold on the other folds, and measures each on its own fold.
 
     Args:
         features: Of shape (n, features).
@@ -159,7 +159,7 @@ def cross_fit(
         regularisation: See `fit_probe`.
 
     Returns:
-        The k probes, the i-th for weighing fold i, and their quality.
+        The k probes and their quality; probe i gives the weights of fold i.
     """
     count = int(folds.max()) + 1
     probes = [fit_probe(features[folds != f], unfiltered[folds != f], regularisation) for f in range(count)]
@@ -170,7 +170,7 @@ def cross_fit(
 
 
 def _quality(log_odds: NDArray[np.float64], unfiltered: NDArray[np.bool_]) -> ProbeQuality:
-    """AUC, and calibration over bins of equal numbers: predictions crowd near one half, where equal widths see nothing.
+    """Returns AUC and calibration. Bins have equal numbers of images, because most predictions are near one half.
 
     Source:
         Nguyen and O'Connor, "Posterior calibration and exploratory analysis for NLP models", EMNLP 2015.
@@ -192,7 +192,7 @@ def _quality(log_odds: NDArray[np.float64], unfiltered: NDArray[np.bool_]) -> Pr
 
 
 def effective_sample_size(total: float, total_of_squares: float) -> float:
-    """Kish's effective sample size: how many images of weight 1 the weighted ones are worth.
+    """Returns Kish's effective sample size: the number of equally weighted images with the same precision.
 
     Args:
         total: Sum of the weights.
@@ -208,10 +208,10 @@ def effective_sample_size(total: float, total_of_squares: float) -> float:
 def beyond_reach(
     removed: NDArray[np.float32], kept: NDArray[np.float32], level: float = WITHIN_REACH
 ) -> NDArray[np.bool_]:
-    """Which removed images no kept image resembles, so that no weight can bring them back.
+    """Returns which removed images no kept image resembles, so that no weight can replace them.
 
-    An image is beyond reach where its nearest kept image is farther than that of 95 % of the kept images themselves.
-    So a filter that takes images by chance leaves 5 % of them beyond reach: `beyond_chance` tells what is more.
+    An image is beyond reach if its nearest kept image is farther away than for 95 % of the kept images themselves. So a
+    filter that removes images at random leaves 5 % of them beyond reach; `beyond_chance` estimates the excess.
 
     Args:
         removed: Similarity of each removed image to its nearest kept one, shape (n,).
@@ -219,7 +219,7 @@ def beyond_reach(
         level: Share of kept images that count as within reach.
 
     Returns:
-        Shape (n,); all false where there is nothing to compare with.
+        bool of shape (n,); all false if there are no kept images.
 
     Examples:
         >>> beyond_reach(np.array([0.2, 0.9]), np.array([0.9, 0.8, 0.95])).tolist()
@@ -231,20 +231,20 @@ def beyond_reach(
 
 
 def beyond_chance(share: float, removed: int, kept: int, confidence: float) -> tuple[float, float, float]:
-    """How many more removed images are beyond reach than would be if the filter had taken images by chance.
+    """Estimates how many more removed images are beyond reach than if the filter had removed images at random.
 
     Args:
-        share: Of the sampled removed images, those beyond reach; see `beyond_reach`.
-        removed: How many were sampled.
-        kept: How many kept images were sampled, to say what is near.
-        confidence: Of the interval, in (0, 1).
+        share: Share of the sampled removed images that are beyond reach; see `beyond_reach`.
+        removed: Number of removed images in the sample.
+        kept: Number of kept images in the sample that sets the limit of `beyond_reach`.
+        confidence: Confidence of the interval, in (0, 1).
 
     Returns:
-        The excess over the 5 % of chance, and the ends of its interval; shares of the removed images.
+        The excess over the 5 % of chance, and the ends of its interval, as shares of the removed images.
 
     Source:
         Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 1998,
-        with exact intervals of the two shares: the 5 % are those of a sample too.
+        with exact intervals of the two shares: the 5 % come from a sample too.
 
     Examples:
         >>> [round(end, 3) for end in beyond_chance(0.06, 1000, 1000, 0.95)]

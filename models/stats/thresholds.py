@@ -1,7 +1,7 @@
-"""Where a filter's threshold lies, and how sure one may be of the recall it reaches.
+"""Thresholds of filters, with confidence bounds on their recall.
 
-A filter drops an image when its score is at or above the threshold. Its recall is the share of all positive images that
-it drops. Both are judged on a random sample of labelled images that no model was trained on.
+A filter removes an image if its score is at or above the threshold. Its recall is the share of all positive images that
+it removes. Threshold and recall come from a random sample of labelled images that no model was trained on.
 """
 
 import math
@@ -16,12 +16,12 @@ from models.errors import ModelError
 
 @dataclass(frozen=True)
 class Target:
-    """What a filter must reach.
+    """The target of a filter.
 
     Attributes:
-        recall: Share of the positive images that must be dropped, in (0, 1).
-        confidence: Probability, over the draw of the random sample, with which that must hold, in (0, 1).
-        dropped_negatives: Share of the random negatives that may be dropped beyond what recall asks for, in [0, 1).
+        recall: Share of the positive images that must be removed, in (0, 1).
+        confidence: Probability, over the draw of the random sample, with which the recall must hold, in (0, 1).
+        dropped_negatives: Share of the random negatives that may be removed to exceed the recall, in [0, 1).
     """
 
     recall: float
@@ -31,16 +31,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and what the random labels say of it.
+    """A threshold with its bounds from the random labels.
 
     Attributes:
-        threshold: An image is dropped when its score is at or above it.
+        threshold: An image is removed if its score is at or above it.
         recall_lower: Lower confidence bound on the recall.
-        confidence: Of that bound.
-        positives: Random labels that are positive.
-        negatives: Random labels that are negative.
-        missed: Positives below the threshold.
-        dropped_negatives: Negatives at or above the threshold.
+        confidence: Confidence of the bounds.
+        positives: Number of positive random labels.
+        negatives: Number of negative random labels.
+        missed: Number of positives below the threshold.
+        dropped_negatives: Number of negatives at or above the threshold.
         escaped_upper: Upper confidence bound on the share of all images that are positive and below the threshold.
     """
 
@@ -54,9 +54,9 @@ class Calibration:
     escaped_upper: float
 
     def precision(self) -> tuple[float, float, float]:
-        """Share of the dropped images that are positive: the estimate and its two-sided exact interval.
+        """Returns the share of the removed images that are positive: estimate and two-sided exact interval.
 
-        The threshold was chosen on the same labels, so this is a good guide but, unlike the recall bound, no guarantee.
+        The threshold was chosen on the same labels, so unlike the recall bound this is an estimate without a guarantee.
         """
         found = self.positives - self.missed
         dropped = found + self.dropped_negatives
@@ -65,15 +65,15 @@ class Calibration:
 
 
 def lower_bound(successes: int, trials: int, confidence: float) -> float:
-    """The one-sided exact lower confidence bound on a share.
+    """Returns the one-sided exact lower confidence bound on a share.
 
     Args:
-        successes: Of the trials.
-        trials: Independent draws.
+        successes: Number of successes.
+        trials: Number of independent draws.
         confidence: Probability with which the bound holds, in (0, 1).
 
     Returns:
-        The share p at which `successes` or more would come with probability 1 - confidence; 0 without a success.
+        The share p at which `successes` or more have the probability 1 - confidence; 0 without a success.
 
     Source:
         Clopper and Pearson (1934), "The use of confidence or fiducial limits": Beta quantile 1 - confidence with the
@@ -91,11 +91,11 @@ def lower_bound(successes: int, trials: int, confidence: float) -> float:
 
 
 def upper_bound(successes: int, trials: int, confidence: float) -> float:
-    """The one-sided exact upper confidence bound on a share: the mirror of `lower_bound`.
+    """Returns the one-sided exact upper confidence bound on a share, the counterpart of `lower_bound`.
 
     Args:
-        successes: Of the trials.
-        trials: Independent draws; without any, nothing is known and the bound is 1.
+        successes: Number of successes.
+        trials: Number of independent draws; with 0, the bound is 1.
         confidence: Probability with which the bound holds, in (0, 1).
 
     Examples:
@@ -106,12 +106,12 @@ def upper_bound(successes: int, trials: int, confidence: float) -> float:
 
 
 def interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
-    """The two-sided exact confidence interval of a share.
+    """Returns the two-sided exact confidence interval of a share.
 
     Args:
-        successes: Of the trials.
-        trials: Independent draws; without any the interval is all of [0, 1].
-        confidence: Probability with which the interval holds the share, in (0, 1).
+        successes: Number of successes.
+        trials: Number of independent draws; with 0, the interval is [0, 1].
+        confidence: Probability with which the interval contains the share, in (0, 1).
 
     Source:
         Clopper and Pearson (1934).
@@ -126,11 +126,11 @@ def interval(successes: int, trials: int, confidence: float) -> tuple[float, flo
 
 
 def needed(recall: float, confidence: float) -> int:
-    """The fewest random positives that can show a recall: with that many, none may be missed.
+    """Returns the smallest number of random positives that can prove a recall, if none of them is missed.
 
     Args:
-        recall: Wanted, in (0, 1).
-        confidence: Wanted, in (0, 1).
+        recall: Target recall, in (0, 1).
+        confidence: Target confidence, in (0, 1).
 
     Source:
         Wilks (1941), "Determination of sample sizes for setting tolerance limits": the smallest n with
@@ -141,22 +141,22 @@ def needed(recall: float, confidence: float) -> int:
         (59, 299)
     """
     estimate = max(1, math.ceil(math.log(1 - confidence) / math.log(recall)))
-    # Rounding in the logarithms may be off by one where the power meets the limit exactly.
+    # Rounding of the logarithms can be off by one if the power equals the limit exactly.
     return next(n for n in range(max(1, estimate - 1), estimate + 2) if order(n, recall, confidence) > 0)
 
 
 def order(positives: int, recall: float, confidence: float) -> int:
-    """Which of the sorted positive scores is the threshold: the largest k whose k - 1 misses still show the recall.
+    """Returns the rank of the positive score that is the threshold: the largest k whose k - 1 misses prove the recall.
 
-    It depends on the number of positives and on what is wanted, never on a score: `calibrate` rests on that.
+    It depends on the number of positives and on the target, never on a score. The bound of `calibrate` needs this.
 
     Args:
-        positives: Random positives, n.
-        recall: Wanted, in (0, 1).
-        confidence: Wanted, in (0, 1).
+        positives: Number n of random positives.
+        recall: Target recall, in (0, 1).
+        confidence: Target confidence, in (0, 1).
 
     Returns:
-        k in 1..n, counted from the smallest score, or 0 where n positives are too few even with none missed.
+        k in 1..n, counted from the smallest score; 0 if n positives are too few even without a miss.
 
     Source:
         The Clopper-Pearson bound with m misses is at least r exactly if Binomial(n, 1 - r) is at most m with
@@ -168,31 +168,31 @@ def order(positives: int, recall: float, confidence: float) -> int:
     """
     if positives == 0:
         return 0
-    # The quantile is the first m whose probability reaches 1 - confidence: all below it are allowed.
+    # The quantile is the first m whose probability reaches 1 - confidence: all smaller m are allowed.
     k = int(stats.binom.ppf(1 - confidence, positives, 1 - recall))
     return k + 1 if stats.binom.cdf(k, positives, 1 - recall) <= 1 - confidence else k
 
 
 def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calibration | None:
-    """The threshold that reaches a recall with a confidence, from the scores of random labels.
+    """Returns the threshold that reaches the target recall with the target confidence, from scores of random labels.
 
-    The threshold is the k-th smallest positive score, k from `order`. Choosing it on the labels that also prove it does
-    not spoil the bound: the share of positives below the k-th of n random scores is distributed as Beta(k, n - k + 1)
-    whatever the distribution of scores, so the recall at it is Beta(n - k + 1, k), and that variable's quantile at
-    1 - confidence is the Clopper-Pearson bound with k - 1 misses. With ties the recall is larger still. Taking the
-    sample without replacement from a finite lake also only errs towards caution.
+    The threshold is the k-th smallest positive score, with k from `order`. The bound holds although the same labels
+    choose and prove the threshold. The share of positives below the k-th of n random scores has the distribution
+    Beta(k, n - k + 1) for any distribution of scores. So the recall at the threshold is Beta(n - k + 1, k), and its
+    quantile at 1 - confidence is the Clopper-Pearson bound with k - 1 misses. Ties only make the recall larger. A
+    sample without replacement from a finite lake is also on the safe side.
 
-    Then the threshold may sink, which cannot lower recall, as long as no more than the allowed share of the random
-    negatives is dropped with it. Fewer positives may then be missed than k - 1, but the bound stays the one for
-    k - 1: where it sank to was seen in the data, so a bound for the new count would be one chosen after looking.
+    Then the threshold is lowered, which cannot reduce recall, as long as at most the allowed share of the random
+    negatives is removed in addition. Fewer than k - 1 positives may then be missed, but the bound stays the one for
+    k - 1: the data decided how far the threshold was lowered, so a bound for the new count would not be valid.
 
     Args:
         positive: Scores of the random positives, shape (n,), in [0, 1].
         negative: Scores of the random negatives, shape (m,), in [0, 1].
-        target: What must be reached.
+        target: Target of the filter.
 
     Returns:
-        The calibration; None where there are fewer positives than `needed`.
+        The calibration; None if there are fewer positives than `needed`.
 
     Raises:
         ModelError: A score is not a number.
@@ -226,12 +226,12 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
 
 
 def _escaped(positives: int, negatives: int, k: int, confidence: float) -> float:
-    """Upper bound on the share of all images that are positive and yet kept.
+    """Returns an upper bound on the share of all images that are positive and yet kept.
 
-    It is the product of two bounds, on the share of positives among the images and on the share of positives below the
-    k-th of the random ones. Each fails with half of 1 - confidence: the first is Clopper and Pearson's, the second the
-    one of `calibrate`, which holds for every number of positives and so also when that number is random. By the union
-    bound both hold, and so does their product, with the confidence. A threshold that sank lets still less escape.
+    It is the product of two bounds: on the share of positives among the images, and on the share of positives below the
+    k-th random positive. Each fails with probability (1 - confidence) / 2. The first is that of Clopper and Pearson.
+    The second is that of `calibrate`; it holds for every number of positives, and so also if this number is random. By
+    the union bound, both hold with the confidence, and so does their product. A lowered threshold lets fewer escape.
     """
     each = (1 + confidence) / 2
     missed = 1 - lower_bound(positives - k + 1, positives, each)
@@ -239,10 +239,10 @@ def _escaped(positives: int, negatives: int, k: int, confidence: float) -> float
 
 
 def _lowered(threshold: float, negatives: NDArray[np.float64], share: float) -> float:
-    """The threshold just above the first negative that may not be dropped; `negatives` are sorted."""
+    """Returns the threshold just above the first negative that must not be removed; `negatives` are sorted."""
     below = int(np.searchsorted(negatives, threshold))
     allowed = math.floor(share * len(negatives))
     if below <= allowed:
-        # No negative is left to stop at, and to sink to 0 would drop everything.
+        # No negative stops it, and a threshold of 0 would remove everything.
         return threshold
     return float(np.nextafter(negatives[below - 1 - allowed], math.inf))

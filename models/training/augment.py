@@ -1,7 +1,7 @@
-"""The changes that make a near-duplicate, done to a whole batch of pictures at once, each picture by its own chance.
+"""Augmentations that imitate near-duplicates, applied to a batch of images with random numbers for each image.
 
-A picture goes through geometry, colour, sharpness, grain and overlays. Each step changes only some of the pictures, so
-that a view has two or three changes as a copy in the wild has, and sometimes none.
+The steps are geometry, colour, sharpness, grain and overlays. Each step changes only some of the images, so that a
+view has two or three changes, as real copies have, and sometimes none.
 """
 
 import math
@@ -14,46 +14,46 @@ from torch import Tensor
 from torch.nn import functional
 
 _OVERLAYS = 384
-_MOST_CROPPED = 0.58  # Of a side that is 2 long: 29 %.
+_MOST_CROPPED = 0.58  # 29 % of a side, in coordinates from -1 to 1.
 _LETTERS = "abcdefghiklmnoprstuvwyABCDEHLMNRSTW   .:@0123456789"
 _GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Chance:
-    """Where a batch's random numbers come from.
+    """The source of a batch's random numbers.
 
     Attributes:
-        generator: Advanced by every draw; its device is where the batch lies.
+        generator: The generator, on the device of the batch.
     """
 
     generator: torch.Generator
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Float32 of the shape, evenly from [low, high)."""
+        """Returns float32 of the given shape, uniform in [low, high)."""
         device = self.generator.device
         return torch.rand(shape, generator=self.generator, device=device) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
-        """Float32 of the shape, standard normal."""
+        """Returns float32 of the given shape, standard normal."""
         return torch.randn(shape, generator=self.generator, device=self.generator.device)
 
     def some(self, share: float, count: int) -> Tensor:
-        """Bool of shape (count,), true for about this share."""
+        """Returns bool of shape (count,), true with probability `share`."""
         return self.uniform(0, 1, count) < share
 
     def pick(self, below: int, count: int) -> Tensor:
-        """int64 of shape (count,), each from 0 up to but not including `below`."""
+        """Returns int64 of shape (count,), uniform from 0 to `below` - 1."""
         return torch.randint(below, (count,), generator=self.generator, device=self.generator.device)
 
 
 class Augmenter:
-    """Makes changed views of pictures.
+    """A maker of changed views of images.
 
     Args:
-        side: Width and height of a view, pixels.
-        seed: Of everything random.
-        device: Where the views are made.
+        side: Width and height of a view, in pixels.
+        seed: Seed of all random numbers.
+        device: Device on which the views are made.
     """
 
     def __init__(self, side: int, seed: int, device: torch.device) -> None:
@@ -62,11 +62,11 @@ class Augmenter:
         self._overlays = torch.from_numpy(_draw_overlays(side, seed)).to(device)
 
     def turned(self, images: Tensor, groups: Tensor) -> Tensor:
-        """Pictures mirrored or turned by quarters at random: other pictures, not copies, so before the views are made.
+        """Mirrors images, or turns them by 90°, at random. The results are new images, not copies of the old ones.
 
         Args:
             images: uint8 of shape (n, s, s, 3).
-            groups: int64 of shape (n,), each below n; pictures of one group are turned alike.
+            groups: int64 of shape (n,), each below n; images of one group are changed in the same way.
 
         Returns:
             float32 of shape (n, 3, s, s), 0 to 255.
@@ -79,13 +79,13 @@ class Augmenter:
         return pixels
 
     def view(self, images: Tensor) -> Tensor:
-        """A changed copy of each picture.
+        """Returns a changed copy of each image.
 
         Args:
             images: float32 of shape (n, 3, s, s), 0 to 255.
 
         Returns:
-            float32 of shape (n, 3, side, side), 0 to 255 in whole numbers.
+            float32 of shape (n, 3, side, side), whole numbers from 0 to 255.
         """
         pixels = moved(images, self.side, self.chance)
         pixels = recoloured(pixels, self.chance)
@@ -94,7 +94,7 @@ class Augmenter:
         return self._overlaid(pixels).clamp(0, 255).round()
 
     def _overlaid(self, pixels: Tensor) -> Tensor:
-        """Text, bars and frames laid over some of the pictures."""
+        """Lays text, bars and frames over some of the images."""
         count = len(pixels)
         opacity = self.chance.uniform(0.5, 1.2, count).clamp(max=1) * self.chance.some(0.3, count)
         mask = self._overlays[self.chance.pick(len(self._overlays), count)].float() / 255 * opacity[:, None, None]
@@ -102,11 +102,11 @@ class Augmenter:
 
 
 def moved(images: Tensor, side: int, chance: Chance) -> Tensor:
-    """Crops, borders, shifts and small rotations: the picture seen through another frame, squeezed to `side`.
+    """Applies crops, borders, shifts and small rotations, and resizes to `side`.
 
     Args:
         images: float32 of shape (n, 3, s, s).
-        side: Of the result, pixels.
+        side: Side of the result, in pixels.
         chance: Random numbers.
 
     Returns:
@@ -118,7 +118,7 @@ def moved(images: Tensor, side: int, chance: Chance) -> Tensor:
     width, height = (edges[:, 1] - edges[:, 0]) / 2, (edges[:, 3] - edges[:, 2]) / 2
     x, y = (edges[:, 1] + edges[:, 0]) / 2, (edges[:, 3] + edges[:, 2]) / 2
     rows = (width * turn.cos(), -height * turn.sin(), x, width * turn.sin(), height * turn.cos(), y)
-    # Twice the side and then averaged for some batches: thumbnails are antialiased, other resizers are not.
+    # Some batches are sampled at twice the side and averaged: thumbnails are antialiased, other resizers' results not.
     fine = 2 if bool(chance.some(0.25, 1)) else 1
     theta = torch.stack(rows, dim=1).reshape(count, 2, 3)
     grid = functional.affine_grid(theta, [count, 3, side * fine, side * fine], align_corners=False)
@@ -130,14 +130,14 @@ def moved(images: Tensor, side: int, chance: Chance) -> Tensor:
 
 
 def _frame(chance: Chance, count: int) -> Tensor:
-    """Left, right, top and bottom edge of the frame, where the picture itself reaches from -1 to 1."""
+    """Returns the left, right, top and bottom edge of the frame; the image itself extends from -1 to 1."""
     whole = torch.tensor([-1.0, 1.0, -1.0, 1.0], device=chance.generator.device)
     inwards = torch.tensor([1.0, -1.0, 1.0, -1.0], device=chance.generator.device)
     # A crop of 20 % leaves 0.8 of the side, the removed part split between the two edges at random.
     part = chance.uniform(0, 1, count, 2)
     split = torch.stack([part[:, 0], 1 - part[:, 0], part[:, 1], 1 - part[:, 1]], dim=1)
     total = chance.uniform(0, _MOST_CROPPED, count, 2).repeat_interleave(2, dim=1)
-    # Crops cost an encoder most, so they are most of the changes; some are made smaller, as most in the wild are.
+    # Crops are the hardest change for an encoder, so they are the most frequent. Some are small, as most real ones are.
     smaller = torch.where(chance.some(0.3, count)[:, None], total / _MOST_CROPPED, torch.ones_like(total))
     crop = split * total * smaller
     border = -chance.uniform(0, 0.24, count, 1) * chance.uniform(0.7, 1.0, count, 4)
@@ -148,7 +148,7 @@ def _frame(chance: Chance, count: int) -> Tensor:
 
 
 def recoloured(pixels: Tensor, chance: Chance) -> Tensor:
-    """Brightness, contrast, gamma, saturation, hue and tint.
+    """Changes brightness, contrast, gamma, saturation, hue and tint.
 
     Args:
         pixels: float32 of shape (n, 3, h, w), 0 to 255.
@@ -177,7 +177,7 @@ def recoloured(pixels: Tensor, chance: Chance) -> Tensor:
 
 
 def _hue_turned(pixels: Tensor, turn: Tensor) -> Tensor:
-    """Pictures with all hues turned as HSV turns them, by 0 to 6 sixths of the circle, of shape (n,)."""
+    """Rotates all hues, as in HSV, by `turn` sixths of the circle (0 to 6, shape (n,))."""
     red, green, blue = pixels.unbind(1)
     value, least = pixels.amax(dim=1), pixels.amin(dim=1)
     chroma = value - least
@@ -189,7 +189,7 @@ def _hue_turned(pixels: Tensor, turn: Tensor) -> Tensor:
 
 
 def refocused(pixels: Tensor, chance: Chance) -> Tensor:
-    """Blur and sharpening: towards or away from a blurred copy.
+    """Blurs or sharpens: moves images towards or away from a blurred copy.
 
     Args:
         pixels: float32 of shape (n, 3, h, w), 0 to 255.
@@ -210,8 +210,8 @@ def refocused(pixels: Tensor, chance: Chance) -> Tensor:
 
 
 def _blurred(pixels: Tensor) -> Tensor:
-    """Pixels through the binomial filter 1 4 6 4 1 both ways: a Gaussian of one pixel."""
-    # Sums of shifted pictures: five times as fast on a CPU as a convolution of one channel.
+    """Applies the binomial filter 1 4 6 4 1 along both axes, about a Gaussian of one pixel."""
+    # Sums of shifted images: five times as fast on a CPU as a convolution of one channel.
     for axis in (2, 3):
         pad = (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0)
         wide, length = functional.pad(pixels, pad, mode="replicate"), pixels.shape[axis]
@@ -221,7 +221,7 @@ def _blurred(pixels: Tensor) -> Tensor:
 
 
 def grained(pixels: Tensor, chance: Chance) -> Tensor:
-    """What strong compression leaves: grain, coarse colour and steps of brightness.
+    """Imitates strong compression: grain, coarse colour and steps of brightness.
 
     Args:
         pixels: float32 of shape (n, 3, h, w), 0 to 255; h and w multiples of 4.
@@ -248,14 +248,14 @@ def _coarsely_coloured(pixels: Tensor) -> Tensor:
 
 
 def _colours(chance: Chance, count: int) -> Tensor:
-    """A colour for each picture, often black or white, of shape (n, 3, 1, 1)."""
+    """Returns a colour for each image, often black or white, of shape (n, 3, 1, 1)."""
     plain = (chance.some(0.5, count).float() * 255)[:, None].expand(count, 3)
     colours = torch.where(chance.some(0.5, count)[:, None], plain, chance.uniform(0, 255, count, 3))
     return colours[:, :, None, None]
 
 
 def _draw_overlays(side: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Masks of things laid over a picture, uint8 of shape (k, side, side); 255 covers."""
+    """Returns the masks of overlays, uint8 of shape (k, side, side); 255 is opaque."""
     rng = np.random.default_rng([seed, 7])
     return np.stack([_draw_overlay(rng, side) for _ in range(_OVERLAYS)])
 

@@ -1,4 +1,4 @@
-"""What the encoder is trained to do: bring two views of one picture together, keep all others apart.
+"""The loss of the encoder: it brings two views of one image together and separates all others.
 
 Source: Pizzi et al., "A Self-Supervised Descriptor for Image Copy Detection", CVPR 2022, section 3.
 """
@@ -10,14 +10,14 @@ _SMALLEST_DISTANCE = 1e-4
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float, repeats: Tensor | None = None) -> Tensor:
-    """The normalised temperature-scaled cross-entropy of finding each view's partner among all other views.
+    """Returns the normalised temperature-scaled cross-entropy of finding each view's partner among all other views.
 
     Args:
-        first: float32 of shape (n, d), unit length: one view of each picture.
-        second: The other view, likewise.
+        first: float32 of shape (n, d), unit length: one view of each image.
+        second: The other view, same shape.
         temperature: Divides the cosine similarities.
-        repeats: Bool of shape (n, n), true where two pictures are copies of each other, so that neither counts against
-            the other; the diagonal is ignored.
+        repeats: Bool of shape (n, n), true for copies of the same image, which are not treated as different. The
+            diagonal is ignored.
 
     Returns:
         The mean over all views, a scalar.
@@ -38,13 +38,13 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, repeats: Tensor 
 
 
 def crowding(first: Tensor, second: Tensor, repeats: Tensor | None = None) -> Tensor:
-    """How near each picture's nearest other picture is: minus the logarithm of its distance, averaged.
+    """Returns the average of minus the logarithm of the distance to the nearest other image.
 
-    Lowering it spreads the pictures over the sphere, so that one distance can serve as the threshold everywhere.
+    A lower value spreads the images over the sphere, so that one distance works as the threshold everywhere.
 
     Args:
-        first: float32 of shape (n, d), unit length: one view of each picture.
-        second: The other view, likewise.
+        first: float32 of shape (n, d), unit length: one view of each image.
+        second: The other view, same shape.
         repeats: As in `info_nce`.
 
     Returns:
@@ -68,7 +68,7 @@ def crowding(first: Tensor, second: Tensor, repeats: Tensor | None = None) -> Te
 
 
 def _hidden(count: int, repeats: Tensor | None, device: torch.device) -> Tensor:
-    """Which of the (2n, 2n) pairs of views do not count: each with itself, and those of repeats."""
+    """Returns which of the (2n, 2n) pairs of views are ignored: each view with itself, and the views of repeats."""
     hidden = torch.eye(2 * count, dtype=torch.bool, device=device)
     if repeats is not None:
         others = repeats & ~torch.eye(count, dtype=torch.bool, device=device)

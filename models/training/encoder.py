@@ -1,4 +1,4 @@
-"""Fits the perceptual encoder to pictures, without labels."""
+"""Fits the perceptual encoder to images, without labels."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,10 +18,10 @@ from models.training.measure import COLLISIONS, MeasuredEncoder, Thumbs, measure
 from models.training.network import Floats, Hyperplanes, Network, from_onnx, to_onnx
 
 SIDE = 64
-"""Pixels a side of what the encoder sees."""
+"""Side of the encoder's input, in pixels."""
 
 SOURCE_SIDE = 96
-"""Pixels a side of the pictures it is trained on: more than it sees, so that crops still have detail."""
+"""Side of the training images, in pixels: larger than the encoder's input, so that crops keep detail."""
 
 _HELD_OUT = 0.1
 _HELD_OUT_MOST = 2000
@@ -32,23 +32,21 @@ _REPORTS = 10
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How an encoder is trained.
+    """The parameters of a training.
 
     Attributes:
-        minutes: Time for training and what it needs; the learning rate follows it.
-        batch: Pictures in a batch, of which each gives two views.
-        seed: Of everything random.
+        minutes: Time for the training, including its preparation. The learning rate follows the elapsed time.
+        batch: Images in a batch; each gives two views.
+        seed: Seed of all random numbers.
         dims: Length of an embedding.
-        steps: Batches to train for, whatever time they take; None goes by `minutes`. Only this gives the same weights
-            on every run.
+        steps: Number of batches; None uses `minutes`. Only a number of batches gives the same weights in every run.
         rate: Highest learning rate of AdamW.
-        temperature: Of InfoNCE.
-        crowding: Weight of the term that keeps nearest pictures apart.
-        near: Share of a batch that is groups of pictures which the encoder to start from finds near each other.
-        same_within: Bits within which the hashes of the encoder to start from call two pictures copies, so that they do
-            not count as different, and beyond which they are near and worth telling apart; None where no picture is in
-            the set twice.
-        collisions: Share of the pairs of different pictures that may lie within the fitted encoder's `max_distance`.
+        temperature: Temperature of InfoNCE.
+        crowding: Weight of the term that separates nearest images.
+        near: Share of a batch in groups of images that the start encoder finds near each other.
+        same_within: Largest distance, in bits, at which the start encoder's hashes count as copies; copies do not count
+            as different images. None if the set has no copies.
+        collisions: Share of the pairs of different images that may be within the fitted encoder's `max_distance`.
     """
 
     minutes: float
@@ -65,16 +63,16 @@ class TrainingPlan:
 
 
 Report = Callable[[float, float], None]
-"""Called now and then with the share of the training that is done, 0 to 1, and the loss."""
+"""A callback for the progress: the completed share of the training, 0 to 1, and the loss."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """An encoder that was fitted to pictures.
+    """A fitted encoder.
 
     Attributes:
         model: The ONNX file.
-        measured: What it does on the pictures that were held out.
+        measured: Its measurements on held-out images.
     """
 
     model: bytes
@@ -82,21 +80,21 @@ class Fitted:
 
 
 def fit(thumbs: Thumbs, plan: TrainingPlan, report: Report, start: bytes | None = None) -> Fitted:
-    """An encoder fitted to pictures.
+    """Fits an encoder to images.
 
-    Its `max_distance` is measured on a tenth of the pictures, which it is not trained on, told from each other and from
-    up to 2,000 that it is: the distance at which no more pairs of different pictures collide than may (see
-    `models.training.measure`), or where 99.9 % of the changed copies are found, if that is nearer.
+    Its `max_distance` is measured on a held-out tenth of the images, against each other and up to 2,000 training
+    images. It is the largest distance at which the share of colliding pairs is allowed (see `models.training.measure`),
+    or the distance within which 99.9 % of the changed copies are, if that is smaller.
 
     Args:
         thumbs: uint8 of shape (n, 96, 96, 3), RGB.
-        plan: How to train.
-        report: Told of the progress.
-        start: A fitted encoder whose weights to start from, and by whose hashes copies among the pictures are known.
-            None starts from random weights and takes all as different.
+        plan: The parameters of the training.
+        report: Receives the progress.
+        start: A fitted encoder that gives the initial weights, and whose hashes show which images are copies. None
+            starts from random weights and treats all images as different.
 
     Raises:
-        ModelError: `start` is no encoder that training can start from.
+        ModelError: Training cannot start from `start`.
     """
     schedule = _Schedule(plan)
     training, _ = split(thumbs, plan.seed)
@@ -108,29 +106,29 @@ def fit(thumbs: Thumbs, plan: TrainingPlan, report: Report, start: bytes | None 
     draws = torch.Generator().manual_seed(plan.seed)
     batches = Batches(len(training), plan.batch, plan.near, draws, codes, plan.same_within or 0)
     _train(network, torch.from_numpy(training), batches, plan, schedule, report)
-    # Random hyperplanes: a rotation learned on these pictures (ITQ) gives fewer copies on others.
+    # Random hyperplanes: a rotation learned on these images (ITQ) finds fewer copies among other images.
     centre = _embed(network, training[:_CENTRED_ON]).mean(axis=0)
     planes = Hyperplanes(centre, projection(network.dims))
     properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
     model = to_onnx(network, planes, properties)
-    found = measured(model, thumbs, plan)
-    return Fitted(with_properties(model, {"max_distance": str(found.max_distance)}), found)
+    result = measured(model, thumbs, plan)
+    return Fitted(with_properties(model, {"max_distance": str(result.max_distance)}), result)
 
 
 def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:
-    """The pictures to train on and those held out to measure on, the same for the same seed."""
+    """Returns the training images and the held-out images, the same for the same seed."""
     held_out = min(int(len(thumbs) * _HELD_OUT), _HELD_OUT_MOST)
     order = np.random.default_rng(seed).permutation(len(thumbs))
     return thumbs[order[held_out:]], thumbs[order[:held_out]]
 
 
 def measured(model: bytes, thumbs: Thumbs, plan: TrainingPlan) -> MeasuredEncoder:
-    """What an encoder does on the pictures that `fit` holds out, told from each other and from some it is fitted to.
+    """Measures an encoder on the images that `fit` holds out, against each other and some training images.
 
     Args:
         model: The ONNX file.
         thumbs: As given to `fit`.
-        plan: Likewise.
+        plan: As given to `fit`.
     """
     training, unseen = split(thumbs, plan.seed)
     return measure(
@@ -139,11 +137,11 @@ def measured(model: bytes, thumbs: Thumbs, plan: TrainingPlan) -> MeasuredEncode
 
 
 def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
-    """An ONNX file that says more of itself, or something else, in its `metadata_props`."""
+    """Returns an ONNX file with properties added or replaced in its `metadata_props`."""
     loaded = onnx.load_from_string(model)
-    said = {entry.key: entry.value for entry in loaded.metadata_props} | dict(properties)
+    merged = {entry.key: entry.value for entry in loaded.metadata_props} | dict(properties)
     del loaded.metadata_props[:]
-    helper.set_model_props(loaded, said)
+    helper.set_model_props(loaded, merged)
     return bytes(loaded.SerializeToString())
 
 
@@ -180,7 +178,7 @@ def _loss(views: Tensor, repeats: Tensor, plan: TrainingPlan) -> Tensor:
 
 
 class _Schedule:
-    """How far the training is, by steps or by the clock, and what that means for the learning rate."""
+    """The progress of the training, by steps or by time, and the learning rate."""
 
     def __init__(self, plan: TrainingPlan) -> None:
         self._plan = plan
@@ -189,27 +187,27 @@ class _Schedule:
         self._reports = 0
 
     def done(self) -> float:
-        """The share of the training that is done, 0 to 1."""
+        """Returns the completed share of the training, 0 to 1."""
         if self._plan.steps is not None:
             return self._steps / self._plan.steps
         return (time.monotonic() - self._began) / (60 * self._plan.minutes)
 
     def factor(self, done: float) -> float:
-        """Up in the first steps, then down as half a cosine."""
+        """Returns the factor of the learning rate: it rises in the first steps, then falls as half a cosine."""
         return min(1.0, (self._steps + 1) / _WARM_UP) * 0.5 * (1 + float(np.cos(np.pi * done)))
 
     def step(self) -> None:
         self._steps += 1
 
     def to_report(self, done: float) -> bool:
-        """Whether it is time to say how far it is."""
+        """Returns whether the next progress report is due."""
         due = int(done * _REPORTS) >= self._reports
         self._reports += due
         return due
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Elsewhere half precision is emulated and slower than float32."""
+    """Returns whether the device computes bfloat16 natively. Emulated, it is slower than float32."""
     return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 

@@ -28,7 +28,7 @@ _CHECKED_ROWS = 4096
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled embeddings.
+    """A set of labelled embeddings.
 
     Attributes:
         embeddings: float32 of shape (n, dims).
@@ -39,19 +39,19 @@ class Examples:
     labels: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.bool_]) -> "Examples":
-        """The examples for which `rows`, bool of shape (n,), is true."""
+        """Returns the examples for which `rows`, bool of shape (n,), is true."""
         return Examples(self.embeddings[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a head is for; kept in its metadata.
+    """The inputs of a head, stored in its metadata.
 
     Attributes:
         category: The category that it scores.
         encoder: Digest of the encoder whose embeddings it reads.
-        labels: Digest of the set of labels it was trained on; empty where there is none.
-        date: When the newest of them was given, ISO 8601; empty where that is not known.
+        labels: Digest of the labels that it was trained on; empty if there is none.
+        date: Date of the newest label, ISO 8601; empty if unknown.
     """
 
     category: str
@@ -62,13 +62,13 @@ class Basis:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """How a head is trained.
+    """The parameters of a head's training.
 
     Attributes:
-        hidden: Hidden units; 0 is a logistic regression.
+        hidden: Number of hidden units; 0 is a logistic regression.
         weight_decay: Factor of half the squared weights (of standardised inputs) in the loss.
-        epochs: Most steps of L-BFGS, each a full pass over the examples.
-        seed: Of a hidden layer's first weights.
+        epochs: Maximum number of L-BFGS steps, each a full pass over the examples.
+        seed: Seed of a hidden layer's initial weights.
     """
 
     hidden: int = 0
@@ -79,11 +79,11 @@ class HeadOptions:
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head and how good it is.
+    """A trained head and its metrics.
 
     Attributes:
-        model: The ONNX file; the same examples, options and category give the same bytes.
-        metrics: Cross-validated `auc` and `average_precision`; empty with fewer than two examples of a class.
+        model: The ONNX file. The same examples, options and category give the same bytes.
+        metrics: Cross-validated `auc` and `average_precision`; empty if a class has fewer than two examples.
     """
 
     model: bytes
@@ -92,7 +92,7 @@ class TrainedHead:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One linear layer: weight of shape (out, in), bias of shape (out,), float64."""
+    """A linear layer: weight of shape (out, in), bias of shape (out,), float64."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -104,17 +104,17 @@ _Layers = tuple[_Layer, ...]
 def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead:
     """Trains a head, calibrates its scores and exports it.
 
-    Both classes weigh the same in the loss however many labels they have. Logits of the examples that cross-validation
-    held out show how good the head is and turn its answer into a probability (for classes of equal size) by Platt
-    scaling. Near-duplicates among the examples may sit on both sides of a fold and flatter the metrics.
+    Both classes have the same weight in the loss, whatever their number of labels. The logits of held-out examples in
+    cross-validation give the metrics, and by Platt scaling they turn scores into probabilities (for classes of equal
+    size). Near-duplicates among the examples may be on both sides of a fold and make the metrics too good.
 
     Args:
-        examples: In an order that has nothing to do with what they show, since folds are dealt out by it.
-        basis: What it is for.
-        options: How it is trained.
+        examples: The examples, in an order that does not depend on their content, since it decides their folds.
+        basis: The inputs of the head.
+        options: The parameters of the training.
 
     Raises:
-        ModelError: A class has no example, an embedding is not a number, or the exported model answers otherwise than
+        ModelError: A class has no example, an embedding is not finite, or the exported model returns other scores than
             the trained one.
 
     Source:
@@ -143,15 +143,15 @@ def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead
 
 
 def fit(examples: Examples, options: HeadOptions) -> _Layers:
-    """A head's layers by full-batch L-BFGS in float64, the inputs' standardisation folded into the first.
+    """Fits a head's layers by full-batch L-BFGS in float64. The first layer includes the inputs' standardisation.
 
     Args:
         examples: At least one of each class.
-        options: How it is trained.
+        options: The parameters of the training.
     """
     x = torch.from_numpy(examples.embeddings.astype(np.float64))
     centre, spread = x.mean(0), x.std(0, unbiased=False)
-    # A constant input tells nothing and must not be divided by nearly nothing.
+    # A constant input has no information; dividing it by almost 0 would amplify rounding.
     spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
     standardised, y = (x - centre) / spread, torch.from_numpy(examples.labels.astype(np.float64))
     layers = _first_layers(x.shape[1], options)
@@ -167,10 +167,10 @@ def fit(examples: Examples, options: HeadOptions) -> _Layers:
 
 
 def held_out_logits(examples: Examples, options: HeadOptions) -> NDArray[np.float64] | None:
-    """What models that never saw an example say of it, by stratified cross-validation.
+    """Returns the logits of each example from a model that was not trained on it, by stratified cross-validation.
 
     Returns:
-        Logits, float64 of shape (n,); None with fewer than two examples of a class.
+        Logits, float64 of shape (n,); None if a class has fewer than two examples.
     """
     smaller = int(min(examples.labels.sum(), (~examples.labels).sum()))
     if smaller < 2:
@@ -185,7 +185,7 @@ def held_out_logits(examples: Examples, options: HeadOptions) -> NDArray[np.floa
 
 
 def stratified_folds_in_order(labels: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:
-    """Deals examples out to folds in turn, each class for itself, so that every fold has its share of both.
+    """Assigns the examples of each class to the folds in turn, so that every fold has its share of both classes.
 
     Examples:
         >>> stratified_folds_in_order(np.array([True, False, True, False, False]), 2)
@@ -196,14 +196,14 @@ def stratified_folds_in_order(labels: NDArray[np.bool_], folds: int) -> NDArray[
 
 
 def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept that turn logits into those of calibrated probabilities, both classes weighing the same.
+    """Returns slope and intercept that turn logits into those of calibrated probabilities, for classes of equal weight.
 
-    The targets are Platt's, drawn in from 0 and 1 by the number of examples, so that perfect separation does not ask
-    for an infinite slope. The slope is positive: the order of scores never changes.
+    The targets are Platt's: they differ from 0 and 1 depending on the number of examples, so that perfect separation
+    does not lead to an infinite slope. The slope is positive, so the order of scores does not change.
 
     Args:
-        logits: Of examples that the model did not see, shape (n,).
-        labels: Of the same examples, shape (n,).
+        logits: Logits of examples that the model was not trained on, shape (n,).
+        labels: Labels of the same examples, shape (n,).
 
     Source:
         Platt (1999), section 2.2.
@@ -214,7 +214,7 @@ def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float
     log_slope, intercept = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
 
     def loss() -> torch.Tensor:
-        # Where the held-out order is no better than chance the slope would run to 0 and all scores be equal.
+        # If the held-out order is no better than chance, the slope would go to 0 and make all scores equal.
         return _balanced_loss(log_slope.exp() * z + intercept, target, y) + 1e-3 * log_slope**2
 
     _minimise(loss, [log_slope, intercept], 100)
@@ -233,7 +233,7 @@ def _check(examples: Examples, basis: Basis) -> None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    # Sums split over threads round by how many there are: one thread gives the same bits on every machine size.
+    # The rounding of sums depends on the number of threads. One thread gives the same bits on every machine.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -247,7 +247,7 @@ def _first_layers(dims: int, options: HeadOptions) -> _Layers:
     sizes = (dims, options.hidden, 1) if options.hidden else (dims, 1)
     layers = []
     for inputs, outputs in itertools.pairwise(sizes):
-        # A logistic regression has one optimum, so that it may start at zero.
+        # A logistic regression has a single optimum, so it may start at zero.
         scale = math.sqrt(2 / inputs) if options.hidden else 0.0
         weight = torch.randn((outputs, inputs), generator=generator, dtype=torch.float64) * scale
         layers.append(_Layer(weight.requires_grad_(), torch.zeros(outputs, dtype=torch.float64, requires_grad=True)))
@@ -293,7 +293,7 @@ def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
 
 
 def _metadata(labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float]) -> dict[str, str]:
-    # The date is that of the labels, not of the training: the same labels must give the same bytes and the same digest.
+    # The date of the labels, not of the training: the same labels must give the same bytes and the same digest.
     counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
     return {
         "category": basis.category,

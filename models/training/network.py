@@ -1,4 +1,4 @@
-"""The encoder's network, and its way to ONNX and back."""
+"""The encoder's network, its export to ONNX and its import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ Floats = NDArray[np.float32]
 CHANNELS = (24, 40, 80, 112, 160, 224)
 STRIDES = (2, 1, 2, 1, 2, 2)
 _QUIET = 12.0
-"""Grey levels of contrast below which a picture is not stretched further: else its grain would become its content."""
+"""Grey levels added to the contrast before the division. Otherwise noise of flat images would be amplified."""
 
 
 class Network(nn.Module):
-    """Six 3×3 convolutions, a residual block on the last grid, the grid flattened, one linear layer to a unit vector.
+    """A network of six 3×3 convolutions, a residual block on the last grid, and one linear layer to a unit vector.
 
-    The grid is flattened and not averaged, since a copy has its things in the same places. A crop moves them by up to
-    one cell of it: the residual block, two more 3×3 convolutions, lets each cell know of its neighbours. Brightness and
-    contrast of the whole picture are taken out first.
+    The grid is flattened, not averaged, since a copy has its objects in the same places. A crop moves them by up to one
+    cell, so the residual block, two more 3×3 convolutions, mixes neighbouring cells. Brightness and contrast of the
+    whole image are normalised first.
 
     Args:
-        side: Width and height of the pictures, pixels; a multiple of 16.
+        side: Width and height of the images, in pixels; a multiple of 16.
         dims: Length of the embedding.
     """
 
@@ -46,11 +46,11 @@ class Network(nn.Module):
         for layer in (*self.convolutions, *self.residual):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        # At first the block adds nothing, as in Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+        # The block initially adds nothing, as in Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
         nn.init.zeros_(self.residual[1].weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The embedding of pictures.
+        """Returns the embeddings of images.
 
         Args:
             pixels: float32 of shape (n, 3, side, side), 0 to 255.
@@ -71,10 +71,10 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Hyperplanes:
-    """How an embedding becomes bits: which side of each hyperplane it lies on.
+    """The hyperplanes that turn an embedding into bits: each bit is a side of a hyperplane.
 
     Attributes:
-        centre: float32 of shape (d,): the mean embedding, so that about half of the pictures lie on either side.
+        centre: float32 of shape (d,): the mean embedding, so that about half of the images are on either side.
         directions: float32 of shape (d, 256).
     """
 
@@ -83,15 +83,14 @@ class Hyperplanes:
 
 
 def to_onnx(network: Network, planes: Hyperplanes, properties: Mapping[str, str]) -> bytes:
-    """The network as an ONNX file that takes bytes of pictures and gives embeddings and hashes.
+    """Exports the network to an ONNX file that reads images and returns embeddings and hashes.
 
-    Weights are stored with half precision, which halves the file and changes an embedding by less than a JPEG's
-    rounding does.
+    Weights have half precision. This halves the file and changes an embedding less than the rounding of a JPEG.
 
     Args:
-        network: Trained.
-        planes: For the output `hash`.
-        properties: What the file says of itself, as `metadata_props`.
+        network: The trained network.
+        planes: The hyperplanes of the output `hash`.
+        properties: The `metadata_props` of the file.
 
     Returns:
         The file: input `image` uint8 (n, side, side, 3) RGB; outputs `embedding` float32 (n, d) of unit length and
@@ -117,31 +116,31 @@ def to_onnx(network: Network, planes: Hyperplanes, properties: Mapping[str, str]
 
 
 def from_onnx(model: bytes) -> Network:
-    """The network that `to_onnx` wrote, to train it further.
+    """Loads the network from a file that `to_onnx` wrote, for further training.
 
-    A file without a residual block, as the shipped one is, gets one that adds nothing yet.
+    A file without a residual block, such as the shipped one, gets a block that initially adds nothing.
 
     Args:
         model: The ONNX file.
 
     Raises:
-        ModelError: The file holds another network.
+        ModelError: The file contains another network.
     """
-    kept = onnx.load_from_string(model).graph.initializer
-    stored = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in kept}
+    tensors = onnx.load_from_string(model).graph.initializer
+    stored = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors}
     try:
         dims, features = stored["linear.weight"].shape
         network = Network(side=16 * round((features / CHANNELS[-1]) ** 0.5), dims=dims)
-        given = network.state_dict()
-        wanted = [name for name in given if name in stored or not name.startswith("residual.")]
-        network.load_state_dict({**given, **{name: torch.from_numpy(stored[name]) for name in wanted}})
+        initial = network.state_dict()
+        names = [name for name in initial if name in stored or not name.startswith("residual.")]
+        network.load_state_dict({**initial, **{name: torch.from_numpy(stored[name]) for name in names}})
     except (KeyError, RuntimeError, ValueError) as error:
         raise ModelError("this encoder was not written by fit-encoder, so training cannot start from it") from error
     return network
 
 
 def _weights(network: Network) -> tuple[dict[str, Floats], dict[str, Floats | np.float32]]:
-    """The network's parameters: the large ones, and the biases, which are too small to be worth rounding."""
+    """Returns the network's parameters: the weights to round, and the biases, which are too few to round."""
     state = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     half = {name: value for name, value in state.items() if name.endswith("weight")}
     return half, {name: value for name, value in state.items() if name.endswith("bias")}

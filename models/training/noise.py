@@ -1,7 +1,7 @@
-"""Pictures of nothing: shapes, textures and text by chance, which teach an encoder to tell pictures apart.
+"""Draws random pictures of shapes, textures and text, on which an encoder learns to distinguish images.
 
-Representations learned from such pictures carry over to photographs nearly as well as those learned from photographs,
-so the shipped encoder needs nobody's images.
+Representations learned from such pictures work on photographs nearly as well as those learned from photographs, so the
+shipped encoder needs no real images.
 
 Source: Baradad Jurjo et al., "Learning to see by looking at noise", NeurIPS 2021: dead leaves and 1/f spectra.
 """
@@ -20,12 +20,12 @@ _LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLU0123456789&?!%"
 
 
 def picture(seed: int, index: int, side: int) -> NDArray[np.uint8]:
-    """One picture.
+    """Draws one picture.
 
     Args:
-        seed: Of the whole set.
-        index: Which picture of the set.
-        side: Width and height, pixels.
+        seed: Seed of the whole set.
+        index: Index of the picture in the set.
+        side: Width and height, in pixels.
 
     Returns:
         uint8 of shape (side, side, 3), RGB; the same for the same arguments.
@@ -47,12 +47,12 @@ def picture(seed: int, index: int, side: int) -> NDArray[np.uint8]:
 
 
 def pictures(seed: int, count: int, side: int) -> NDArray[np.uint8]:
-    """The first pictures of a set, as `picture` draws them.
+    """Draws the first pictures of a set.
 
     Args:
-        seed: Of the set.
-        count: How many.
-        side: Width and height, pixels.
+        seed: Seed of the set.
+        count: Number of pictures.
+        side: Width and height, in pixels.
 
     Returns:
         uint8 of shape (count, side, side, 3).
@@ -66,7 +66,7 @@ def _composition(rng: Rng) -> Image.Image:
 
 
 def _leaves(rng: Rng) -> Image.Image:
-    """Dead leaves: things over things, sizes by a power law."""
+    """Draws "dead leaves": shapes over shapes, with sizes from a power law."""
     palette = _palette(rng)
     image = _texture(rng) if rng.random() < 0.5 else Image.new("RGB", (_CANVAS, _CANVAS), _colour(rng, palette))
     smallest = rng.uniform(0.02, 0.1)
@@ -77,7 +77,7 @@ def _leaves(rng: Rng) -> Image.Image:
 
 
 def _graphic(rng: Rng) -> Image.Image:
-    """A few large shapes on a plain or shaded ground, as drawings and logos have."""
+    """Draws a few large shapes on a plain or shaded background, like a drawing or logo."""
     palette = _palette(rng)
     image = Image.new("RGB", (_CANVAS, _CANVAS), "white" if rng.random() < 0.3 else _colour(rng, palette))
     if rng.random() < 0.4:
@@ -88,7 +88,7 @@ def _graphic(rng: Rng) -> Image.Image:
 
 
 def _scene(rng: Rng) -> Image.Image:
-    """A ground, something above it and some things in front, as most photographs have."""
+    """Draws a ground, a background above it and some objects in front, like most photographs."""
     palette = _palette(rng)
     image = _shade(rng, palette) if rng.random() < 0.6 else _texture(rng)
     edge = rng.uniform(0.25, 0.8) + np.cumsum(rng.normal(0, rng.choice([0.002, 0.02, 0.05]), 17))
@@ -102,7 +102,7 @@ def _scene(rng: Rng) -> Image.Image:
 
 
 def _texture(rng: Rng) -> Image.Image:
-    """Noise whose power falls with frequency, as it does in nature, coloured along a palette or freely."""
+    """Draws noise whose power falls with frequency, as in nature, coloured by a palette or at random."""
     steepness = rng.uniform(0.9, 2.3)
     free = rng.random() < 0.4
     fields = np.stack([_field(rng, steepness) for _ in range(3 if free else 1)], axis=-1)
@@ -126,7 +126,7 @@ def _field(rng: Rng, steepness: float) -> NDArray[np.float64]:
 
 
 def _pattern(rng: Rng) -> Image.Image:
-    """Stripes, checks, rings or dots."""
+    """Draws stripes, checks, rings or dots."""
     y, x = np.mgrid[0 : 1 : _CANVAS * 1j, 0 : 1 : _CANVAS * 1j]
     angle, rate = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(2), np.log(14)))
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -148,7 +148,7 @@ def _pattern(rng: Rng) -> Image.Image:
 
 
 def _page(rng: Rng) -> Image.Image:
-    """Lines of text, perhaps with a picture or two."""
+    """Draws lines of text, with up to two shapes."""
     palette = _palette(rng)
     dark = rng.random() < 0.25
     image = Image.new("RGB", (_CANVAS, _CANVAS), _colour(rng, palette) if dark else (250, 250, 248))
@@ -164,7 +164,7 @@ def _page(rng: Rng) -> Image.Image:
 
 
 def _shade(rng: Rng, palette: Sequence[Colour]) -> Image.Image:
-    """A smooth change from one colour to another."""
+    """Draws a smooth gradient between two colours."""
     y, x = np.mgrid[0 : 1 : _CANVAS * 1j, 0 : 1 : _CANVAS * 1j]
     angle = rng.choice([np.pi / 2, rng.uniform(0, 2 * np.pi)])
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + 0.5
@@ -175,7 +175,7 @@ def _shade(rng: Rng, palette: Sequence[Colour]) -> Image.Image:
 
 
 def _place(rng: Rng, image: Image.Image, palette: Sequence[Colour], size: float) -> None:
-    """Puts one thing on the picture; `size` is its radius as a share of the picture's side."""
+    """Draws one object on the picture; `size` is its radius as a share of the picture's side."""
     centre, radius = rng.uniform(-0.05, 1.05, 2) * _CANVAS, max(size * _CANVAS, 1.5)
     colour = _colour(rng, palette)
     if rng.random() < 0.12:
@@ -196,7 +196,7 @@ def _place(rng: Rng, image: Image.Image, palette: Sequence[Colour], size: float)
 
 
 def _outline(rng: Rng, centre: NDArray[np.float64], radius: float) -> list[tuple[float, float]]:
-    """A polygon, ellipse, bar or smooth blob, at any angle and aspect."""
+    """Returns the outline of a polygon, ellipse, bar or smooth blob, at any angle and aspect ratio."""
     kind = rng.random()
     if kind < 0.3:
         corners = int(rng.integers(3, 8))
@@ -217,7 +217,7 @@ def _outline(rng: Rng, centre: NDArray[np.float64], radius: float) -> list[tuple
 
 
 def _blend(rng: Rng, below: Image.Image, above: Image.Image) -> Image.Image:
-    """Two pictures in one: side by side along a soft or hard edge, or the one through the other."""
+    """Blends two pictures, along a soft or hard edge or transparently."""
     if rng.random() < 0.4:
         return Image.blend(below, above, float(rng.uniform(0.2, 0.8)))
     height = _field(rng, rng.uniform(1.5, 3.0)) + rng.normal(0, 0.5)
@@ -226,7 +226,7 @@ def _blend(rng: Rng, below: Image.Image, above: Image.Image) -> Image.Image:
 
 
 def _lit(rng: Rng, image: Image.Image) -> Image.Image:
-    """Light from one side, less contrast, grain."""
+    """Adds light from one side, lower contrast and grain."""
     light = 1 + 0.25 * _field(rng, 3.0)[..., None] * rng.random()
     pixels = np.asarray(image, dtype=np.float64) * light
     pixels = pixels + rng.normal(0, rng.choice([0, 3, 10]), pixels.shape)
@@ -235,7 +235,7 @@ def _lit(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def _palette(rng: Rng) -> list[Colour]:
-    """A few colours that go together more or less: muted or bright, of near hues or of any."""
+    """Returns a few colours: muted or bright, with similar or arbitrary hues."""
     count = int(rng.integers(2, 8))
     hue = rng.uniform(0, 1) + rng.normal(0, rng.choice([0.05, 0.15, 1.0]), count)
     saturation = np.clip(rng.uniform(0, 1) + rng.normal(0, 0.2, count), 0, 1)

@@ -1,4 +1,4 @@
-"""Trains the encoder that ships with Winnow, on drawn pictures only.
+"""Trains the encoder that ships with Winnow, on generated pictures only.
 
 winnow generate DIR --count 20000 --seed 1000
 python -m models.training.ship --pictures DIR --out models/encoder.onnx
@@ -20,10 +20,10 @@ _NOISE_SEED = 100
 
 
 def drawings(folder: Path) -> Thumbs:
-    """The different drawings of a generated picture set.
+    """Returns the distinct drawings of a generated picture set.
 
     Args:
-        folder: What `winnow generate` wrote.
+        folder: The folder that `winnow generate` wrote.
 
     Returns:
         uint8 of shape (n, 96, 96, 3), in the order of their names.
@@ -32,15 +32,16 @@ def drawings(folder: Path) -> Thumbs:
 
 
 def originals(folder: Path) -> list[Path]:
-    """Files of a generated picture set without the copies planted among them and with one of each set of siblings.
+    """Returns the files of a generated picture set, without planted copies and with one of each group of siblings.
 
-    Siblings differ in one detail. Whether they are the same is a matter of taste, so nothing is learned from them.
+    Siblings differ in one detail. Whether they count as the same image is a matter of taste, so the encoder does not
+    train on them.
 
     Args:
-        folder: What `winnow generate` wrote.
+        folder: The folder that `winnow generate` wrote.
 
     Returns:
-        In the order of their names.
+        The files, in the order of their names.
     """
     truth = pq.read_table(folder / "truth.parquet", columns=["file_name", "original", "sibling_group"])
     drawn = truth.filter(pc.is_null(truth["original"])).sort_by("file_name").to_pylist()
@@ -51,7 +52,7 @@ def originals(folder: Path) -> list[Path]:
 
 
 def thumbnail(data: bytes) -> Thumbs:
-    """What training sees of an image file, uint8 of shape (96, 96, 3)."""
+    """Returns an image file as training reads it, uint8 of shape (96, 96, 3)."""
     return decoding.thumbnail(decoding.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
 
 
@@ -59,8 +60,10 @@ def main() -> None:
     """Reads the command line, trains and writes the model."""
     parser = argparse.ArgumentParser(description="Train the encoder that ships with Winnow.")
     parser.add_argument("--pictures", type=Path, required=True, help="folder written by `winnow generate`")
-    parser.add_argument("--noise", type=int, default=20000, help="pictures of shapes and textures beside them")
-    parser.add_argument("--steps", type=int, default=3500, help="training batches")
+    parser.add_argument(
+        "--noise", type=int, default=20000, help="number of additional pictures of random shapes and textures"
+    )
+    parser.add_argument("--steps", type=int, default=3500, help="number of training batches")
     parser.add_argument("--batch", type=int, default=256, help="pictures in a batch")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
-"""`make bench`: the benchmarks that need no data of the user's; each prints a table for docs/benchmarks.md.
+"""`make bench`: runs the benchmarks that need no user data; each prints a table for docs/benchmarks.md.
 
-`tests.bench.score`, `.copies` and `.fitting` need pictures: give them `--images FOLDER_OR_TAR...`.
+`tests.bench.score`, `.copies` and `.fitting` need images: run them with `--images FOLDER_OR_TAR...`.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ RUNS = (
 
 
 def main() -> None:
-    """Runs each in a process of its own, so that none inherits another's memory or session."""
+    """Runs each benchmark in its own process, so that they share no memory or session."""
     for run in RUNS:
         print(f"\n$ python -m {' '.join(run)}", flush=True)
         subprocess.run([sys.executable, "-m", *run], check=True)

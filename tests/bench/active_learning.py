@@ -1,10 +1,10 @@
-"""The labelling loop against random labelling, by a simulated labeller, in several worlds.
+"""Compares active labelling with random labelling, with a simulated labeller, on several simulated data sets (worlds).
 
-Embeddings of 64 dimensions stand for pictures: 20,000 of them, in 40 groups. A category at 3 % has four modes, each
-beside one of the groups; one mode has 20 pictures (0.1 %) and is unlike the other three. Or, with --pictures, 20,000
-pictures are drawn and scored; the category is fireworks and slime together: 3.2 %, eight modes, one of them (rockets)
-of 20 pictures. `label next`, `train`, `score` and `calibrate` are the commands themselves, over a lake for each world
-and strategy, two at a time.
+Each world has 20,000 embeddings of 64 dimensions in 40 groups, in place of images. A category at 3 % has four modes,
+each near one of the groups. One mode has 20 images (0.1 %) and is different from the other three. With --pictures,
+20,000 pictures are drawn and scored; the category is fireworks and slime together: 3.2 %, eight modes, one of them
+(rockets) with 20 pictures. The benchmark runs the commands `label next`, `train`, `score` and `calibrate` on a lake
+for each world and strategy, two at the same time.
 
 python -m tests.bench.active_learning [--seeds 0 1 2] [--errors 0.02] [--pictures DIR] [--plot docs/active_learning.png]
 """
@@ -67,7 +67,7 @@ TICKS = (200, 500, 1000, 2000, 5000)
 
 @dataclass(frozen=True)
 class World:
-    """Pictures and their truth: embeddings, hashes, whether of the category, and of which mode (or -1)."""
+    """Images with their truth: embeddings, hashes, whether in the category, and in which mode (or -1)."""
 
     ids: NDArray[np.str_]
     embeddings: NDArray[np.float32]
@@ -78,7 +78,7 @@ class World:
 
 @dataclass(frozen=True)
 class Point:
-    """What a number of labels came to."""
+    """The result at a number of labels."""
 
     labels: int
     positives: int
@@ -89,7 +89,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Course:
-    """What a strategy came to in one world.
+    """The results of a strategy in one world.
 
     Attributes:
         points: After each round.
@@ -100,13 +100,13 @@ class Course:
     closing: Mapping[str, str]
 
     def labels_until(self, enough: Callable[[Point], bool]) -> float:
-        """Labels spent when it was enough for the first time; infinite if it never was."""
+        """Returns the number of labels at which the target was first reached; infinite if it never was."""
         return next((point.labels for point in self.points if enough(point)), math.inf)
 
 
 @dataclass
 class Labeller:
-    """Answers for one category, and remembers what was asked."""
+    """A simulated labeller for one category, which records its labels."""
 
     job: Job
     world: World
@@ -127,7 +127,7 @@ class Labeller:
 
     def pick(self, strategy: str, count: int) -> None:
         picked = label_next.run(self.job, PickRequest(self.category, strategy, count))
-        # Ids are sorted.
+        # The ids are sorted.
         self.answer(np.searchsorted(self.world.ids, [pick.image_id for pick in picked.picks]).tolist(), strategy)
 
     def trained(self) -> Point:
@@ -143,7 +143,7 @@ class Labeller:
 
 
 def drawn(seed: int = 0) -> World:
-    """Groups and modes around random directions, in random order."""
+    """Returns groups and modes around random directions, in random order."""
     rng = np.random.default_rng(seed)
     groups = _unit(rng.normal(size=(GROUPS, DIMS)))
     away = _unit(rng.normal(size=(len(MODES), DIMS)))
@@ -160,7 +160,7 @@ def drawn(seed: int = 0) -> World:
 
 
 def quality(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """Precision where recall is 99 %, and recall where precision is 50 %, over all pictures."""
+    """Returns the precision at 99 % recall, and the recall at 50 % precision, over all images."""
     found = np.cumsum(truth[np.argsort(-scores, kind="stable")])
     recall, precision = found / truth.sum(), found / np.arange(1, len(truth) + 1)
     half = np.flatnonzero(precision >= 0.5)
@@ -184,7 +184,7 @@ def fill(lake: Lake, world: World, folder: Path) -> None:
 
 
 def pictured(job: Job, folder: str) -> World:
-    """Generated pictures, drawn, ingested and scored: fireworks and slime at 3.2 %, rockets among them at 0.1 %."""
+    """Draws, ingests and scores generated pictures: 3.2 % fireworks and slime, of which 0.1 % rockets."""
     generate.run(folder, PICTURES, 0, job.progress)
     ingest.run(job, [folder], None)
     score.run(job)
@@ -203,7 +203,7 @@ def pictured(job: Job, folder: str) -> World:
 
 
 def curve(labeller: Labeller, seed: int) -> Iterator[Point]:
-    """What each round comes to."""
+    """Yields the result of each round."""
     if labeller.category == "random":
         order = np.random.default_rng(seed + 1).permutation(PICTURES).tolist()
         for count in RANDOM:
@@ -221,7 +221,7 @@ def curve(labeller: Labeller, seed: int) -> Iterator[Point]:
 
 
 def calibrated(labeller: Labeller) -> dict[str, str]:
-    """What `calibrate` says of the filter, and what is true."""
+    """Returns the bounds from `calibrate`, and the true values."""
     job, world = labeller.job, labeller.world
     score.run(job)
     said = calibrate.run(job)
@@ -237,14 +237,14 @@ def calibrated(labeller: Labeller) -> dict[str, str]:
 
 
 def course(lake: Lake, name: str, world: World, seed: int, errors: float) -> Course:
-    """One strategy in one world."""
+    """Runs one strategy in one world."""
     overrides = [f'categories.{name}={{definition="simulated"}}', f"seed={seed}"]
     job = Job(lake, config.load(overrides=overrides), Progress())
     with tempfile.TemporaryDirectory() as scratch:
         fill(lake, world, Path(scratch))
     labeller = Labeller(job, world, name, SimulatedLabeller(errors, seed))
     if name == "loop":
-        # First, so that it is a sample of all pictures.
+        # First, so that it is a sample of all images.
         labeller.pick("random", CALIBRATION)
     points = tuple(curve(labeller, seed))
     told = [f"{point.labels}: {point.precision:.3f} {point.recall:.4f} {point.rare}" for point in points]
@@ -253,7 +253,7 @@ def course(lake: Lake, name: str, world: World, seed: int, errors: float) -> Cou
 
 
 def by_round(courses: Sequence[Course]) -> list[Point]:
-    """Medians over the worlds, round by round, as far as all of them went."""
+    """Returns the medians over the worlds for each round that all of them reached."""
     rounds = zip(*(course.points for course in courses), strict=False)
     names = ("labels", "positives", "rare", "precision", "recall")
     return [Point(*(median(getattr(point, name) for point in points) for name in names)) for points in rounds]
@@ -287,7 +287,7 @@ def _labels(count: float) -> str:
 
 
 def plot(courses: Mapping[str, list[Course]], file: str) -> None:
-    """Three panels by labels spent: each world thin, their median thick."""
+    """Draws three panels by number of labels: each world as a thin line, the median as a thick line."""
     _, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     for name, some in courses.items():
         for points, style in [
@@ -320,8 +320,10 @@ def main() -> None:
     parser.add_argument("--plot", default="docs/active_learning.png")
     parser.add_argument("--only", nargs="*", default=["random", *ROUNDS])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--pictures", metavar="DIR", help="draw pictures there and use them, in place of embeddings")
-    parser.add_argument("--errors", type=float, default=0.0, help="share of the labels that are wrong")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="draw pictures in this folder and use them instead of embeddings"
+    )
+    parser.add_argument("--errors", type=float, default=0.0, help="fraction of labels to flip")
     options = parser.parse_args()
     started = time.monotonic()
     machine = ['spark.master="local[2]"', "spark.shuffle_partitions=2", "spark.driver_memory=2g"]

@@ -1,8 +1,8 @@
-"""What tells copies from pictures that only look alike: the conditions that decision 0010 chose among. Needs no Spark.
+"""Compares conditions that separate copies from similar images, for decision 0010. Needs no Spark.
 
 python -m tests.bench.alignment --pictures DIR --others DIR... [--copies 1000] [--encoder FILE.onnx]
 
-DIR are folders written by `winnow generate`; copies are pictures of the first, changed as in tests.bench.regurgitation.
+DIR are folders written by `winnow generate`. Copies are changed pictures of the first, as in tests.bench.regurgitation.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LIKENESSES = (0.7, 0.8, 0.85, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class Signals:
-    """Hashes as uint64 of shape (n, 4), embeddings, PDQ hashes and qualities, and thumbnails to lay over each other."""
+    """Hashes as uint64 of shape (n, 4), embeddings, PDQ hashes and qualities, and thumbnails to align."""
 
     hashes: NDArray[np.uint64]
     embeddings: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Signals:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Of each picture the nearest of the pool: its number, both distances, cosine, and likeness of the candidates."""
+    """The nearest image of the pool for each image: its number, both distances, cosine, likeness of candidates."""
 
     picture: NDArray[np.int64]
     distance: NDArray[np.int64]
@@ -52,7 +52,7 @@ class Pairs:
 
 
 def signals(files: list[bytes], own: Encoder) -> Signals:
-    """What the scoring pass makes of image files."""
+    """Returns the signals that the scoring pass computes for image files."""
     seen, pdq = [], []
     for data in files:
         image = decoding.decode(data, PDQ_SIDE)
@@ -65,7 +65,7 @@ def signals(files: list[bytes], own: Encoder) -> Signals:
 
 
 def planted(folder: Path, count: int, seed: int) -> list[bytes]:
-    """Changed copies of pictures drawn from a folder, each change as often as the others."""
+    """Returns changed copies of random images of a folder, each change equally often."""
     files = pictures(folder)
     chosen = np.random.default_rng(seed).choice(len(files), count, replace=False)
     copies = []
@@ -78,7 +78,7 @@ def planted(folder: Path, count: int, seed: int) -> list[bytes]:
 
 
 def nearest(asked: Signals, pool: Signals, max_distance: int) -> Pairs:
-    """The pairs that `regurgitation` judges: the nearest by hash and by embedding, none of them too plain."""
+    """Returns the pairs that `regurgitation` compares: the nearest by hash and by embedding, without plain images."""
     found: list[tuple[int, int, float, int, float]] = []
     for i in np.flatnonzero(asked.quality >= EMBEDDING_QUALITY):
         apart, cosine = distances(asked.hashes[i], pool.hashes), pool.embeddings @ asked.embeddings[i]
@@ -92,7 +92,7 @@ def nearest(asked: Signals, pool: Signals, max_distance: int) -> Pairs:
 
 
 def conditions(max_distance: int) -> dict[str, Callable[[Pairs], NDArray[np.bool_]]]:
-    """The conditions by name."""
+    """Returns the conditions, by name."""
     cosine = math.cos(math.pi * max_distance / HASH_BITS)
     half = max_distance // 2
     found: dict[str, Callable[[Pairs], NDArray[np.bool_]]] = {

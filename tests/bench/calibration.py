@@ -1,4 +1,4 @@
-"""Simulated calibrations on known truth: how often the stated bounds hold.
+"""Simulates calibrations with known truth and counts how often the stated bounds hold.
 
 python -m tests.bench.calibration [--runs 500]
 """
@@ -22,7 +22,7 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Truth:
-    """How positives are scored: `draw` gives n scores, `below` the share of positives under a threshold."""
+    """The score distribution of positives: `draw` returns n scores, `below` the share below a threshold."""
 
     name: str
     draw: Callable[[np.random.Generator, int], NDArray[np.float64]]
@@ -49,7 +49,7 @@ TRUTHS = (
 
 
 def simulated(truth: Truth, recall: float, share: float, runs: int) -> str:
-    """One row of the table: random samples of which a share is positive, each calibrated by itself."""
+    """Returns one row of the table: random samples with a share of positives, each calibrated separately."""
     rng, held, escapes, recalls = np.random.default_rng(11), 0, 0, []
     target = Target(recall, CONFIDENCE, 0.002)
     for _ in range(runs):

@@ -1,9 +1,9 @@
-"""Recall of the clusters' union against an exhaustive search, for one clustering, two, … and for more centroids each.
+"""Measures the recall of the union of clusterings, for one clustering, two, …, and for more centroids in each.
 
 python -m tests.bench.clusters --lake LAKE [--clusterings 5] [--sample 5000] [--set dedup.hash=pdq]
 
-The lake is one that has been scored; its duplicates are found anew, again and again, and in the end are those of the
-last search. Recall is of the pairs of the sampled hashes with all others; the clusterings of one row are united.
+The lake must be scored. The benchmark runs `dedup` several times, and the lake keeps the result of the last run. Recall
+is measured on the pairs of the sampled hashes with all others. A row shows the union of its clusterings.
 """
 
 import argparse
@@ -26,13 +26,13 @@ HEADER = """\
 
 
 def searched(lake: Lake, overrides: Sequence[str]) -> list[Row]:
-    """The rows of dedup_quality that a search leaves, the whole last."""
+    """Runs a search and returns its rows of dedup_quality, the whole search last."""
     dedup.run(Job(lake, config.load(overrides=overrides), Progress()))
     return lake.read(tables.DEDUP_QUALITY).orderBy("whole", "clusterings").collect()
 
 
 def line(row: Row, nearest: int | None) -> str:
-    """One row of the table."""
+    """Returns one row of the table."""
     found = f"{row.recall:.4f} [{row.recall_low:.4f}, {row.recall_high:.4f}] of {row.exhaustive_pairs:,}"
     cells = (row.method, row.clusterings or "–", nearest or "–", row.clusters or "–", found, f"{row.compared:,}")
     return f"| {' | '.join(str(cell) for cell in cells)} |"

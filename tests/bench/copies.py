@@ -1,9 +1,9 @@
-"""Which copies of real pictures are found: by change, for PDQ, pHash and an encoder.
+"""Measures which copies of real images PDQ, pHash and an encoder find, by change.
 
     python tests/bench/copies.py --images FOLDER_OR_TAR... [--encoder FILE.onnx] [--limit 200]
 
-Every picture is changed in each of the ways below. A copy is found when its hash lies within a distance of its
-original's hash: the method's own threshold, and the one at which one in a million pairs of different pictures meet.
+Every image is changed in each of the ways below. A copy is found if its hash is within a distance of its original's
+hash: the method's own threshold, or the distance at which one in a million pairs of different images collide.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Bits = NDArray[np.uint8]
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 PHASH_DISTANCE = 10
-"""imagededup's and fastdup's usual threshold for the 64 bits of pHash."""
+"""The usual threshold of imagededup and fastdup for the 64 bits of pHash."""
 
 
 def _recoded(quality: int) -> Change:
@@ -130,11 +130,11 @@ CHANGES: dict[str, Change] = {
     "sharpen": _filtered(ImageFilter.UnsharpMask(2, 200, 2)),
     "noise 12": _noisy,
     "rotate 2°": _rotated,
-    # Other pictures, not copies: these should not be found.
+    # These results are different images, not copies. They should not be found.
     "mirrored": lambda image, rng: ImageOps.mirror(image),
     "rotate 90°": lambda image, rng: image.transpose(Image.Transpose.ROTATE_90),
 }
-# Copies in the wild have seen more than one change; these stand for the pairs of them.
+# Real copies often have more than one change; these are examples of two.
 GEOMETRY = ("crop 5 %", "crop 10 %", "shift 4 %", "border 4 %", "border 8 %", "rotate 2°", "resize 0.4")
 TOUCH = ("JPEG quality 20", "text", "brightness −30 %", "contrast +40 %", "hue +28°", "grey", "blur 2 px", "noise 12")
 
@@ -160,7 +160,7 @@ class Method:
 
 
 def methods(model: bytes) -> list[Method]:
-    """PDQ, pHash and the encoder."""
+    """Returns PDQ, pHash and the encoder."""
     own = encoder.Encoder.load(model)
 
     def embed(pictures: list[Image.Image]) -> Bits:
@@ -181,13 +181,13 @@ def methods(model: bytes) -> list[Method]:
 
 
 def different_pairs(bits: Bits) -> NDArray[np.float32]:
-    """The distances of all pairs, of shape (n (n - 1) / 2,)."""
+    """Returns the distances of all pairs, of shape (n (n - 1) / 2,)."""
     signs = bits.astype(np.float32) * 2 - 1
     return ((bits.shape[1] - signs @ signs.T) / 2)[np.triu_indices(len(bits), 1)]
 
 
 def distances(methods: list[Method], pictures: list[Image.Image]) -> Iterator[tuple[str, list[NDArray[np.int64]]]]:
-    """For each change, each method's distance of every copy from its original."""
+    """Returns, for each change and method, the distance of every copy from its original."""
     originals = [method.bits(pictures) for method in methods]
     for name, change in [*CHANGES.items(), ("two changes", _twice)]:
         copies = [change(picture, np.random.default_rng([7, i])) for i, picture in enumerate(pictures)]
@@ -196,7 +196,7 @@ def distances(methods: list[Method], pictures: list[Image.Image]) -> Iterator[tu
 
 
 def load(places: list[Path], limit: int | None) -> list[Image.Image]:
-    """Pictures of folders and tar files, in the order of their names; of a generated set, the originals."""
+    """Returns the images of folders and tar files, in the order of their names; of a generated set, the originals."""
     found = itertools.chain.from_iterable(files(place) for place in places)
     return [decoding.decode(data, 512) for data in itertools.islice(found, limit)]
 
@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recall of copies by change.")
     parser.add_argument("--images", nargs="+", type=Path, required=True, help="folders or tar files")
     parser.add_argument("--encoder", type=Path, help="ONNX file; the shipped one without it")
-    parser.add_argument("--limit", type=int, help="so many pictures only")
+    parser.add_argument("--limit", type=int, help="maximum number of images")
     arguments = parser.parse_args()
     model = arguments.encoder.read_bytes() if arguments.encoder else encoder.shipped()
     pictures = load(arguments.images, arguments.limit)

@@ -1,4 +1,4 @@
-"""`dedup` against faiss's exhaustive search, over the same planted hashes, Delta to Delta, on the same two cores.
+"""Compares `dedup` with faiss's exhaustive search on the same planted hashes, Delta to Delta, on two cores.
 
 python -m tests.bench.dedup [--rows 1000000] [--distance 31] [--skew] [--no-faiss] [--queries 50000] [--set dedup.method=clusters]
 """
@@ -32,12 +32,12 @@ from udfs.hashes.hamming import distances, words
 CORES = 2
 DUPLICATES = 0.25
 HEADER = """\
-| rows | distance | dedup, s | peak GB | bands | compared | recall it says | faiss, s | faiss / dedup | recall |
+| rows | distance | dedup, s | peak GB | bands | compared | measured recall | faiss, s | faiss / dedup | recall |
 |---:|---:|---:|---:|---|---:|---:|---:|---:|---:|"""
 
 
 def planted(rows: int, distance: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Random hashes, a quarter of them copies of others at 0 to `distance` bits, in groups whose sizes follow a power law.
+    """Returns random hashes, a quarter of them copies at 0 to `distance` bits, with a power law of group sizes.
 
     Returns:
         uint8 of shape (rows, 32).
@@ -56,7 +56,7 @@ def planted(rows: int, distance: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def skewed(rows: int, distance: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Three tenths one and the same hash, three tenths near-identical placeholders, the rest as `planted`."""
+    """Returns hashes of which 30 % are equal and 30 % are near-copies of a placeholder; the rest are as `planted`."""
     generator = np.random.default_rng(seed + 1)
     share = 3 * rows // 10
     popular, placeholder = generator.integers(0, 256, (2, 1, 32), dtype=np.uint8)
@@ -70,7 +70,7 @@ def skewed(rows: int, distance: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def fill(lake: Lake, hashes: NDArray[np.uint8], encoder: str, folder: Path) -> None:
-    """Writes the tables that dedup reads."""
+    """Writes the tables that `dedup` reads."""
     ids = pa.array([f"{place:016x}" * 2 for place in range(len(hashes))])
     cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(hashes), [None, pa.py_buffer(hashes)])
     pq.write_table(pa.table({"image_id": ids, "pdq": cells.cast(pa.binary())}), folder / "hashes.parquet")
@@ -90,7 +90,7 @@ def fill(lake: Lake, hashes: NDArray[np.uint8], encoder: str, folder: Path) -> N
 
 
 class PeakMemory(threading.Thread):
-    """The most memory that this process and its children held together, GB."""
+    """The peak memory of this process and its children together, in GB."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -116,9 +116,9 @@ class PeakMemory(threading.Thread):
 
 
 def exhaustive(hashes: NDArray[np.uint8], distance: int, queries: int | None = None) -> tuple[float, NDArray[np.int64]]:
-    """Seconds that faiss searches, and the pairs it finds, each as one number: first · rows + second.
+    """Returns the seconds of faiss's search, and the pairs it finds, each as one number: first · rows + second.
 
-    With fewer queries than rows, only the first rows are compared with all, and the seconds are reckoned up to all.
+    With fewer queries than rows, only the first rows are compared with all, and the time is extrapolated.
     """
     queries = queries or len(hashes)
     faiss.omp_set_num_threads(CORES)
@@ -136,7 +136,7 @@ def exhaustive(hashes: NDArray[np.uint8], distance: int, queries: int | None = N
 
 
 def recall_of(rows: pd.DataFrame, hashes: NDArray[np.uint8], pairs: NDArray[np.int64], distance: int) -> float:
-    """Share of the exhaustive pairs that are found, after none of those found is farther apart than it may be."""
+    """Checks the distances of the found pairs, and returns the share of the exhaustive pairs that are found."""
     a, b = (np.array([int(name[:16], 16) for name in rows[end]], dtype=np.int64) for end in ("a_id", "b_id"))
     apart = distances(words(hashes[a]), words(hashes[b]))
     assert (apart <= distance).all(), f"{(apart > distance).sum()} pairs are farther apart than {distance} bits"
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--distance", type=int, default=31)
     parser.add_argument("--skew", action="store_true", help="one hash in 30 %% of the rows, near-copies in 30 %%")
     parser.add_argument("--no-faiss", action="store_true")
-    parser.add_argument("--queries", type=int, help="rows that faiss compares with all; its seconds are reckoned up")
+    parser.add_argument("--queries", type=int, help="rows that faiss compares with all; its time is extrapolated")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     hashes = (skewed if options.skew else planted)(options.rows, options.distance)
@@ -164,7 +164,7 @@ def main() -> None:
         started = time.perf_counter()
         summary = dedup.run(job)
         seconds, peak = time.perf_counter() - started, memory.stop()
-        # Only for the comparison: near-copies in the hundred thousands make more pairs than fit here.
+        # Only for the comparison: hundreds of thousands of near-copies make more pairs than fit into memory.
         rows = None if options.no_faiss else job.lake.read(tables.PAIRS).select("a_id", "b_id").toPandas()
         quality = duplicates.whole_search(job.lake.read(tables.DEDUP_QUALITY)).collect()[0]
         job.lake.spark.stop()

@@ -1,12 +1,12 @@
-"""The searches that people use, on the same planted hashes: time, memory, recall, candidate pairs.
+"""Compares common search methods on the same planted hashes: time, memory, recall, candidate pairs.
 
 python -m tests.bench.dedup_peers [--rows 100000] [--distance 31] [--only datasketch]
 
-Each runs in a process of its own, so that its memory is its own. `dedup` itself: `python -m tests.bench.dedup`.
+Each method runs in its own process, to measure its memory. For `dedup`, run `python -m tests.bench.dedup`.
 
-imagededup is no dependency (it brings torchvision). Where its package is installed, its own Cython search runs, which
-knows 64 bits: it looks at the first 64 of a hash, at a distance that loses few pairs, and what it finds is verified.
-Without it, the same loop is stated anew in Python over all 256 bits, which is faster.
+imagededup is not a dependency (it needs torchvision). If it is installed, its Cython search runs. This supports 64
+bits, so it compares the first 64 of a hash, at a distance that misses few pairs, and its candidates are verified.
+Without it, the same loop runs in Python on all 256 bits, which is faster.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from udfs.hashes.hamming import distances, words
 from udfs.hashes.minhash import jaccard
 
 Pairs = tuple[NDArray[np.int64], int | None]
-"""Pairs found, each as first · rows + second, and the candidates that were looked at, where that can be known."""
+"""Pairs found, each as first · rows + second, and the number of compared candidates, if it is known."""
 
 
 def faiss_flat(hashes: NDArray[np.uint8], distance: int) -> Pairs:
@@ -41,7 +41,7 @@ def faiss_flat(hashes: NDArray[np.uint8], distance: int) -> Pairs:
 
 
 def faiss_multihash(hashes: NDArray[np.uint8], distance: int) -> Pairs:
-    """Sixteen tables of 16 bits: a pair within 31 bits shares one of them in all but a bit (radius 1)."""
+    """Searches with sixteen tables of 16 bits: a pair within 31 bits differs in at most one bit in one of them."""
     faiss.omp_set_num_threads(CORES)
     index = faiss.IndexBinaryMultiHash(256, 16, 16)
     index.nflip = 1
@@ -54,7 +54,7 @@ def faiss_multihash(hashes: NDArray[np.uint8], distance: int) -> Pairs:
 
 
 def datasketch(hashes: NDArray[np.uint8], distance: int) -> Pairs:
-    """As its documentation shows: 128 permutations, the threshold at the Jaccard similarity of the distance."""
+    """Searches as in its documentation: 128 permutations, the threshold at the Jaccard similarity of the distance."""
     index = MinHashLSH(threshold=float(jaccard(np.array(distance))), num_perm=128)
     bits = np.unpackbits(hashes, axis=1)
     names = [[str(place).encode() for place in np.flatnonzero(row)] for row in bits]
@@ -67,7 +67,7 @@ def datasketch(hashes: NDArray[np.uint8], distance: int) -> Pairs:
 
 
 def spark_mllib(hashes: NDArray[np.uint8], distance: int) -> Pairs:
-    """MLlib's MinHashLSH, eight tables of one hash each: it has no bands."""
+    """Searches with MLlib's MinHashLSH, with eight tables of one hash each, since it has no bands."""
     spark = get_session(config.load(overrides=[f'spark.master="local[{CORES}]"']).spark)
     bits = np.unpackbits(hashes, axis=1)
     rows = [
@@ -82,17 +82,17 @@ def spark_mllib(hashes: NDArray[np.uint8], distance: int) -> Pairs:
 
 
 def imagededup(hashes: NDArray[np.uint8], distance: int) -> Pairs:
-    """Every hash asked of all hashes, as `imagededup.handlers.search.BruteForceCython` does it."""
+    """Compares every hash with all hashes, as `imagededup.handlers.search.BruteForceCython` does."""
     try:
         query = importlib.import_module("brute_force_cython_ext").query
     except ImportError:
         return _imagededup_restated(hashes, distance)
     names = {str(place): row[:8].tobytes().hex() for place, row in enumerate(hashes)}
-    # A quarter of the bits that differ, and 2.6 standard deviations more.
+    # A quarter of the differing bits, plus 2.6 standard deviations.
     within = int(np.ceil(distance / 4 + 2.6 * np.sqrt(distance * 3 / 16)))
     candidates = []
     for name, own in names.items():
-        # It makes both lists anew for each query.
+        # It creates both lists again for each query.
         files = [file.encode("utf-8") for file in names]
         values = [int(value, 16) for value in names.values()]
         matches = query(files, values, int(own, 16), within)
@@ -126,7 +126,7 @@ PEERS: dict[str, Callable[[NDArray[np.uint8], int], Pairs]] = {
 
 
 def measured(name: str, rows: int, distance: int, answers: "multiprocessing.Queue[str]") -> None:
-    """Runs one peer and puts its row of the table."""
+    """Runs one method and sends its row of the table."""
     hashes = planted(rows, distance)
     before, memory = psutil.Process().memory_info().rss / 2**30, PeakMemory()
     memory.start()
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--distance", type=int, default=31)
     parser.add_argument("--only", choices=PEERS, nargs="+", default=list(PEERS))
-    parser.add_argument("--limit", type=float, default=600, help="seconds before a peer is given up")
+    parser.add_argument("--limit", type=float, default=600, help="time limit of a method, in seconds")
     options = parser.parse_args()
     print("| search | rows | s | GB more | recall | candidates |\n|---|---:|---:|---:|---:|---:|", flush=True)
     for name in options.only:

@@ -1,4 +1,4 @@
-"""How far apart an encoder puts copies, siblings and different drawings of a generated picture set.
+"""Measures an encoder's distances of copies, siblings and different drawings in a generated picture set.
 
 python -m tests.bench.drawings --pictures DIR [--encoder FILE.onnx]
 """
@@ -24,7 +24,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Histograms:
-    """Numbers of pairs by distance, 0 to 256 bits; `copies` are those with their originals."""
+    """Numbers of pairs by distance, 0 to 256 bits; `copies` are pairs of a copy and its original."""
 
     copies: NDArray[np.int64]
     groups: NDArray[np.int64]
@@ -33,12 +33,12 @@ class Histograms:
 
 
 def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
-    """What the scoring pass shows the encoder."""
+    """Returns the encoder's input from the scoring pass."""
     return decoding.thumbnail(decoding.decode(path.read_bytes(), PDQ_SIDE), (size, size))
 
 
 def hashes(files: list[Path], own: Encoder) -> NDArray[np.uint64]:
-    """uint64 of shape (n, 4)."""
+    """Returns hashes as uint64 of shape (n, 4)."""
     with ProcessPoolExecutor() as pool:
         thumbs = np.stack(list(pool.map(thumbnail, files, [own.size[0]] * len(files), chunksize=64)))
     return words(own.encode(thumbs)[1])

@@ -1,7 +1,9 @@
-"""How long the label page takes from a key to the next picture, in a real browser: `python -m tests.bench.label_page`.
+"""Measures the time from a key press to the next image on the label page, in a real browser.
 
-A lake of 420 pictures as large as photographs from a telephone, the whole command with Spark behind it, headless
-Chromium; measured by the page itself from the key event to the first moment after the next picture was painted.
+The lake has 420 images of the size of phone photographs. The whole command runs, with Spark, in headless Chromium. The
+page itself measures the time from the key event to the first moment after the next image is painted.
+
+python -m tests.bench.label_page
 """
 
 import argparse
@@ -32,7 +34,7 @@ FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run", "--dis
 
 
 def picture(number: int) -> bytes:
-    """A JPEG of some 300 kB: blurred noise on two scales."""
+    """Returns a JPEG of about 300 kB: blurred noise on two scales."""
     noise = np.random.default_rng(number)
     coarse = Image.fromarray(noise.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
     fine = Image.fromarray(noise.integers(0, 256, (SIZE[1] // 4, SIZE[0] // 4, 3), dtype=np.uint8)).resize(SIZE)
@@ -42,7 +44,7 @@ def picture(number: int) -> bytes:
 
 
 def write_lake(lake: Lake) -> int:
-    """Pictures and a queue of all of them; returns the mean size of a file in bytes."""
+    """Writes images and a queue of all of them; returns the mean size of a file in bytes."""
     now, different = datetime.now(UTC), [picture(n) for n in range(24)]
     images = [
         {"image_id": f"{n:032x}", "key": f"k{n}", "caption": f"caption {n}", "image": different[n % 24],
@@ -57,27 +59,27 @@ def write_lake(lake: Lake) -> int:
 
 
 def decide(tab: Any, decisions: int, pause: float) -> list[float]:
-    """Milliseconds of so many decisions, a pause in seconds before each."""
-    before = tab.evaluate("performance.getEntriesByName('next picture').length")
+    """Returns the times of decisions in milliseconds, with a pause in seconds before each."""
+    before = tab.evaluate("performance.getEntriesByName('next image').length")
     for number in range(decisions):
         time.sleep(pause)
-        tab.wait_for_selector("#picture canvas")
+        tab.wait_for_selector("#image canvas")
         tab.keyboard.press("yn"[number % 2])
     time.sleep(0.5)
-    times = tab.evaluate("performance.getEntriesByName('next picture').map(e => e.duration)")[before:]
+    times = tab.evaluate("performance.getEntriesByName('next image').map(e => e.duration)")[before:]
     assert len(times) == decisions
     return [float(one) for one in times]
 
 
 def measure(address: str, decisions: int) -> list[tuple[str, list[float]]]:
-    """Times of decisions with the pictures blurred and clear."""
+    """Returns the times of decisions with blurred and with clear images."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         tab = browser.new_page(viewport={"width": 1280, "height": 860})
         tab.goto(f"{address}&name=bench")
-        tab.wait_for_selector("#picture canvas")
+        tab.wait_for_selector("#image canvas")
         time.sleep(2)
         blurred = decide(tab, decisions, 0.1)
         tab.keyboard.press("b")
@@ -113,7 +115,7 @@ def main() -> None:
         stored = lake.read(tables.LABELS).count()
     spark.stop()
     print(f"\n{COUNT} pictures of {SIZE[0]} x {SIZE[1]}, {size / 1000:.0f} kB; page open after {opened[0]:.1f} s")
-    print(f"{summary['decisions kept']} decisions kept, {stored} labels in the table\n")
+    print(f"{summary['decisions saved']} decisions saved, {stored} labels in the table\n")
     print("| view | decisions | median, ms | 95th percentile, ms | longest, ms |\n|---|---:|---:|---:|---:|")
     for name, times in results:
         median, late = np.percentile(times, [50, 95])

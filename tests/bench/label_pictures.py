@@ -1,7 +1,9 @@
-"""What it costs to fetch a few pictures for the label page from a large table: `python -m tests.bench.label_pictures`.
+"""Measures the cost of fetching a few images for the label page from a large table.
 
-The table is written as `ingest` writes it, once with and once without a Bloom filter of the ids in each row group.
-Beside the seconds stand the bytes that the JVM read, which are what grows with pictures that are asked for one by one.
+The table is written as `ingest` writes it, once with and once without a Bloom filter of the ids in each row group. The
+table shows the seconds and the bytes that the JVM read, which grow with the number of fetched images.
+
+python -m tests.bench.label_pictures
 """
 
 import argparse
@@ -14,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs.commands.label.page.pictures import PagePictures
+from jobs.commands.label.page.images import PageImages
 from jobs.lake import image_files, tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
@@ -25,7 +27,7 @@ SIDE = 1400
 
 
 def picture(number: int) -> bytes:
-    """A JPEG of some 100 kB."""
+    """Returns a JPEG of about 100 kB."""
     noise = np.random.default_rng(number).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((640, 480)).save(buffer, "JPEG", quality=85)
@@ -33,7 +35,7 @@ def picture(number: int) -> bytes:
 
 
 def fill(lake: Lake, settings: config.Settings, count: int, bloom: bool) -> None:
-    """The table images, of 24 different pictures."""
+    """Returns the table images, with 24 distinct images."""
     pictures = lake.spark.createDataFrame([(n, picture(n)) for n in range(24)], "number long, image binary")
     rows = lake.spark.range(0, count, 1, 8).withColumn("number", F.col("id") % 24).join(F.broadcast(pictures), "number")
     made = {"image_id": "substr(sha2(cast(id as string), 256), 1, 32)", "key": "cast(id as string)", "image": "image"}
@@ -45,16 +47,16 @@ def fill(lake: Lake, settings: config.Settings, count: int, bloom: bool) -> None
 
 
 def bytes_read(pid: int) -> int:
-    """By a process since it began, from the disk or its cache."""
+    """Returns the bytes that a process has read from the disk or its cache."""
     return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
 def fetch(lake: Lake, ids: list[str], pid: int) -> tuple[float, float]:
-    """Seconds and megabytes that some pictures take, once it is known where they lie."""
-    pictures = PagePictures(lake, SIDE)
-    assert not pictures.locate(ids)
+    """Returns the seconds and megabytes to fetch some images whose files are known."""
+    images = PageImages(lake, SIDE)
+    assert not images.locate(ids)
     before, started = bytes_read(pid), time.monotonic()
-    assert not pictures.fetch(ids)
+    assert not images.fetch(ids)
     return time.monotonic() - started, (bytes_read(pid) - before) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Exact search, Parquet to Parquet, against faiss's exhaustive search and a bare matrix product on the same two cores.
+"""Compares exact search, Parquet to Parquet, with faiss's exhaustive search and a bare matrix product, on two cores.
 
 python -m tests.bench.nearest [--rows 1000000] [--queries 1000] [--dims 64] [--hash] [--no-peers]
 """
@@ -29,7 +29,7 @@ HEADER = """\
 
 
 def signals(count: int, dims: int, seed: int) -> NDArray[np.float32]:
-    """Random unit vectors."""
+    """Returns random unit vectors."""
     vectors = np.random.default_rng(seed).standard_normal((count, dims), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
@@ -40,7 +40,7 @@ def hashes(count: int, seed: int) -> NDArray[np.uint8]:
 
 
 def write_pool(pool: NDArray, folder: Path) -> None:
-    """The pool as Parquet files of image_id and embedding or hash."""
+    """Writes the pool as Parquet files with image_id and embedding or hash."""
     for begin in range(0, len(pool), FILE_ROWS):
         rows = pool[begin : begin + FILE_ROWS]
         ids = pa.array([f"{number:032x}" for number in range(begin, begin + len(rows))])
@@ -54,7 +54,7 @@ def write_pool(pool: NDArray, folder: Path) -> None:
 
 
 def flat(pool: NDArray, queries: NDArray) -> tuple[float, NDArray]:
-    """Seconds that faiss takes, and the neighbours it finds."""
+    """Returns the seconds of faiss, and the neighbours it finds."""
     faiss.omp_set_num_threads(CORES)
     index = faiss.IndexBinaryFlat(256) if pool.dtype == np.uint8 else faiss.IndexFlatIP(pool.shape[1])
     index.add(pool)
@@ -64,7 +64,7 @@ def flat(pool: NDArray, queries: NDArray) -> tuple[float, NDArray]:
 
 
 def product(pool: NDArray, queries: NDArray) -> float:
-    """Seconds of the bare matrix product, block by block, nothing selected; hashes as ±1."""
+    """Returns the seconds of the bare matrix product, block by block, without selection; hashes as ±1."""
     pool, queries = (bit_vectors(x) if x.dtype == np.uint8 else x for x in (pool, queries))
     out = np.empty((512, 8192), dtype=np.float32)
     with threadpool_limits(CORES):
@@ -78,7 +78,7 @@ def product(pool: NDArray, queries: NDArray) -> float:
 
 
 def searched(folder: str, queries: NDArray) -> tuple[float, float, float, NDArray]:
-    """Seconds of the search and of reading alone, peak GB, and the neighbours: one row for each query."""
+    """Returns the seconds of the search and of reading alone, peak GB, and the neighbours of each query."""
     spark = get_session(config.load(overrides=[f'spark.master="local[{CORES}]"']).spark)
     search = nearest.nearest_by_hash if queries.dtype == np.uint8 else nearest.nearest_by_embedding
     spark.range(10).mapInArrow(lambda batches: batches, "id long").count()

@@ -1,4 +1,4 @@
-"""One round of `label next --strategy recall` over a large pool: cross-validation, search and choice, over a lake.
+"""Measures one round of `label next --strategy recall` on a large lake: cross-validation, search and choice.
 
 python -m tests.bench.recall_round [--rows 1000000]
 """
@@ -41,7 +41,7 @@ HEADER = """\
 
 
 def fill(lake: Lake, rows: int, folder: Path) -> None:
-    """Random embeddings, and labels that no plane tells apart, so that more than a thousand positives are missed."""
+    """Writes random embeddings with labels that no plane separates, so that over a thousand positives are missed."""
     rng = np.random.default_rng(0)
     ids = [f"{row:032x}" for row in range(rows)]
     with pq.ParquetWriter(folder / "signals.parquet", _schema()) as writer:

@@ -1,10 +1,10 @@
-"""Planted copies among generated images, searched in a lake: how many are found, how many others are called copies.
+"""Searches a lake for planted copies among generated images: counts copies found and false positives.
 
 python -m tests.bench.regurgitation [--images 10000] [--generated 2000] [--copies 200] [--seed 0]
 
-The lake is drawn by `winnow generate` and so are the others, from another seed; copies are pictures of the lake, each
-changed in one way. A quarter of the lake are copies of each other, so that a copy is found with any picture of its
-original's group.
+`winnow generate` draws the lake, and the other pictures from another seed. Copies are pictures of the lake with one
+change each. A quarter of the lake are copies of each other, so a copy counts as found with any picture of the group of
+its original.
 """
 
 import argparse
@@ -60,12 +60,12 @@ CHANGES: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The picture files below a folder, in order."""
+    """Returns the picture files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png", ".webp"))
 
 
 def plant(originals: list[Path], folder: Path, count: int) -> None:
-    """Changed copies of originals spread over the list; each name says the change and the original."""
+    """Writes changed copies of originals across the list; each name gives the change and the original."""
     folder.mkdir()
     for number in range(count):
         path = originals[number * len(originals) // count]
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--generated", type=int, default=2_000)
     parser.add_argument("--copies", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="of the lake; the others are drawn with the next")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the lake; the other images use the next seed")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--save", help="folder to copy the contact sheet and the table into")
     options = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def report_by_condition(rows: pd.DataFrame, planted: pd.DataFrame, max_distance: int) -> None:
-    """How many copies other conditions would find, and how many others they would call copies."""
+    """Prints how many copies other conditions would find, and their false positives."""
     others = rows[~rows.generated_source.str.endswith("copies")]
     own = planted[planted.own]
     total = (planted.generated_key.nunique(), others.generated_key.nunique())

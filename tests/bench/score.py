@@ -1,4 +1,4 @@
-"""`score` against a bare Python loop over the same Parquet bytes: same decoding, hash, session and processes.
+"""Compares `score` with a bare Python loop on the same Parquet bytes: same decoding, hash, session and processes.
 
 python -m tests.bench.score --images FOLDER_OR_TAR... [--repeat 8] [--rounds 3] [--set spark.conf.KEY=VALUE]
 """
@@ -31,7 +31,7 @@ BATCH = 32
 
 
 def bare_loop(pieces: list[tuple[str, int]]) -> int:
-    """Decodes, hashes and embeds the images of some row groups; the number of images."""
+    """Decodes, hashes and embeds the images of some row groups; returns their number."""
     model, done = Encoder.load(encoder.shipped(), batch=BATCH), 0
     size = model.size
     for path, group in pieces:
@@ -48,13 +48,13 @@ def bare_loop(pieces: list[tuple[str, int]]) -> int:
 
 
 def row_groups(lake: str) -> list[tuple[str, int]]:
-    """Every row group of the table images."""
+    """Returns all row groups of the table images."""
     files = sorted(str(path) for path in Path(lake, "images").rglob("*.parquet"))
     return [(file, group) for file in files for group in range(pq.ParquetFile(file).num_row_groups)]
 
 
 def bare_rate(lake: str) -> float:
-    """Images a second of the bare loop, its processes started before the clock."""
+    """Returns the images per second of the bare loop, without the start of its processes."""
     pieces = row_groups(lake)
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(bare_loop, [[], []]))
@@ -64,7 +64,7 @@ def bare_rate(lake: str) -> float:
 
 
 def spark_rate(job: Job) -> float:
-    """Images a second of the whole command, with nothing scored before."""
+    """Returns the images per second of the whole command, on an unscored lake."""
     for table in (tables.SIGNALS, tables.SCORES):
         job.lake.drop(table)
     started = time.perf_counter()
@@ -73,7 +73,7 @@ def spark_rate(job: Job) -> float:
 
 
 def repeated(job: Job, sources: list[str], repeat: int, folder: Path) -> None:
-    """Fills the lake with the sources' images, several times over under other captions."""
+    """Fills the lake with the images of the sources, several times with different captions."""
     ingest.run(job, sources)
     rows = job.lake.read(tables.IMAGES).select("key", "image").toPandas()
     job.lake.drop(tables.IMAGES)

@@ -1,9 +1,9 @@
-"""Cuts many small pictures out of large ones, to fit an encoder to: a set of small photographs where there is none.
+"""Cuts many small images out of large ones, to make a set of small photographs for fitting an encoder.
 
     python -m tests.bench.squares --images FOLDER_OR_TAR... --out DIR --count 60000
 
-Grids of four cell sizes are laid over each picture. Squares of one grid do not overlap, and a square of the next grid
-holds less than two fifths of one of a coarser grid: no two are copies of each other, as if they came from two pictures.
+Each image is cut by grids of four cell sizes. Squares of one grid do not overlap, and a square of a finer grid holds
+less than two fifths of one of a coarser grid. So no two squares are copies of each other.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from tests.bench.copies import load
 
 SIDE = 64
 CELLS = (166, 104, 64, 40)
-"""Pixels a side, the largest first: they are the fewest, and the most like whole photographs."""
+"""Sides of the squares in pixels, the largest first: they are the fewest, and most similar to whole photographs."""
 
 _PER_SHARD = 10_000
 
 
 def squares(pictures: list[Image.Image], count: int, seed: int = 0) -> Iterator[Image.Image]:
-    """At most `count` squares of `SIDE` pixels, the large ones before any smaller one, in random order."""
+    """Returns at most `count` squares of `SIDE` pixels, in random order; larger squares are used first."""
     rng = np.random.default_rng(seed)
     chosen: list[tuple[int, int, int, int]] = []
     for cell in CELLS:
@@ -38,7 +38,7 @@ def squares(pictures: list[Image.Image], count: int, seed: int = 0) -> Iterator[
 
 
 def _corners(picture: Image.Image, cell: int) -> Iterator[tuple[int, int]]:
-    """The upper left corners of a grid's cells, spread over the whole picture."""
+    """Returns the upper left corners of a grid's cells, spread over the whole image."""
     across, down = picture.width // cell, picture.height // cell
     for column, row in itertools.product(range(across), range(down)):
         yield picture.width * column // across, picture.height * row // down

@@ -1,9 +1,9 @@
-"""What `dedup.strict` tells apart and what it loses: sibling pairs and copies of generated pictures, by change.
+"""Measures which sibling pairs `dedup.strict` separates, and which copies it misses, on generated pictures.
 
 python -m jobs generate DIR --count 10000 --seed 6 && python -m tests.bench.strict --pictures DIR [--limit 300]
 
-Siblings are drawings that differ in one detail: clocks at another time, signs with another number. A copy is found when
-its hash lies within the encoder's distance and, if strict, when its thumbnail shows the same as its original's.
+Siblings are drawings that differ in one detail: clocks at another time, signs with another number. A copy is found if
+its hash is within the encoder's distance of its original's and, in strict mode, if their thumbnails match.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures, by key, and what makes them one."""
+    """Two pictures, by key, and their kind of pair."""
 
     a: str
     b: str
@@ -39,14 +39,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a picture is compared by."""
+    """The signals of a picture for the comparison."""
 
     hash: NDArray[np.uint8]
     thumbnail: NDArray[np.uint8]
 
 
 def siblings(truth: Sequence[Mapping[str, Any]]) -> Iterator[Pair]:
-    """Every two drawings of one set of siblings."""
+    """Returns all pairs of drawings within a group of siblings."""
     sets = defaultdict(list)
     for row in truth:
         if row["sibling_group"] and not row["original"]:
@@ -57,7 +57,7 @@ def siblings(truth: Sequence[Mapping[str, Any]]) -> Iterator[Pair]:
 
 
 def copies(truth: Sequence[Mapping[str, Any]], limit: int) -> Iterator[Pair]:
-    """Copies with their originals, at most so many of each change; two changes at once stand together."""
+    """Returns copies with their originals, at most `limit` for each change; copies with two changes are one kind."""
     seen: dict[str, int] = defaultdict(int)
     for row in truth:
         if row["original"]:
@@ -68,7 +68,7 @@ def copies(truth: Sequence[Mapping[str, Any]], limit: int) -> Iterator[Pair]:
 
 
 def look(model: Encoder, files: Mapping[str, Path], keys: Sequence[str]) -> dict[str, Seen]:
-    """What the scoring pass keeps of pictures."""
+    """Returns the signals that the scoring pass stores for pictures."""
     made = {}
     for begin in range(0, len(keys), BATCH):
         some = keys[begin : begin + BATCH]
@@ -85,7 +85,7 @@ def look(model: Encoder, files: Mapping[str, Path], keys: Sequence[str]) -> dict
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=Path, required=True, help="a folder that `generate` made")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder written by `winnow generate`")
     parser.add_argument("--limit", type=int, default=300, help="copies of each change")
     options = parser.parse_args()
     truth = pq.read_table(options.pictures / "truth.parquet").to_pylist()
@@ -103,14 +103,14 @@ def main() -> None:
     assert model.max_distance is not None
     near = apart <= model.max_distance
     report([pair.kind for pair in pairs], near, difference)
-    told = np.array([pair.kind.startswith("siblings") for pair in pairs]) & near
-    print(f"\nsibling pairs within {model.max_distance} bits told apart: {(difference[told] > ALIKE).mean():.4f}")
-    print(f"the cut at which 95 % are: {np.quantile(difference[told], 0.05):.3f} (set: {ALIKE})")
+    is_sibling = np.array([pair.kind.startswith("siblings") for pair in pairs]) & near
+    print(f"\nsibling pairs within {model.max_distance} bits separated: {(difference[is_sibling] > ALIKE).mean():.4f}")
+    print(f"the limit that separates 95 %: {np.quantile(difference[is_sibling], 0.05):.3f} (current: {ALIKE})")
     print(f"{milliseconds:.1f} ms of one core for each pair, with a registration for all of them")
 
 
 def report(kinds: Sequence[str], near: NDArray[np.bool_], difference: NDArray[np.float32]) -> None:
-    """Prints the shares called the same by kind, siblings first."""
+    """Prints the share of pairs that count as the same image, by kind, siblings first."""
     print("| pairs | number | strict off | strict on |\n|---|---:|---:|---:|")
     for kind in sorted(set(kinds), key=lambda name: (not name.startswith("siblings"), name)):
         own = np.array([name == kind for name in kinds])

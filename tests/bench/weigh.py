@@ -1,7 +1,7 @@
-"""`weigh` and `audit`: a planted bias on a held-out half, and both commands over many rows.
+"""Measures `weigh` and `audit`: the correction of a planted bias on a held-out half, and the speed on many rows.
 
 python -m tests.bench.weigh                  the planted bias, in numpy
-python -m tests.bench.weigh --rows 500000    the commands over synthetic captions and embeddings, without pictures
+python -m tests.bench.weigh --rows 500000    the commands on synthetic captions and embeddings, without images
 """
 
 import argparse
@@ -42,7 +42,7 @@ HEADER = "| rows | command | seconds | of 5 min | peak GB |\n|---:|---|---:|---:
 
 @dataclass(frozen=True)
 class Planted:
-    """Captioned embeddings and a filter that saw neither.
+    """Captioned embeddings, and a filter that depends on neither.
 
     Attributes:
         words: Captions with each word, bool of shape (n, 3 + others); first WHO, then OTHERS.
@@ -56,7 +56,7 @@ class Planted:
 
 
 def planted(count: int, carried: bool, seed: int) -> Planted:
-    """A removal rule by a hidden mark that women bear more often than men, and men than trees.
+    """Returns a removal rule by a hidden mark, which women have more often than men, and men more often than trees.
 
     Args:
         count: Images.
@@ -73,7 +73,7 @@ def planted(count: int, carried: bool, seed: int) -> Planted:
 
 
 def held_out_weights(data: Planted) -> NDArray[np.float64]:
-    """Weights of the second half, by a probe fitted to the embeddings of the first; 0 where not kept."""
+    """Returns weights of the second half from a probe fitted to the first half; 0 for images that are not kept."""
     half = len(data.kept) // 2
     seen, kept = data.embeddings[:half], data.kept[:half]
     features = sparse.csr_matrix(np.concatenate([seen, seen[kept]]))
@@ -82,7 +82,7 @@ def held_out_weights(data: Planted) -> NDArray[np.float64]:
 
 
 def audited(data: Planted, weights: NDArray[np.float64]) -> list[KeywordShiftRow]:
-    """Rows of keyword_shift of the second half, most frequent first."""
+    """Returns the rows of keyword_shift for the second half, most frequent first."""
     half = len(data.kept) // 2
     words, kept = data.words[half:], data.kept[half:]
     ids = np.random.default_rng(7).integers(0, 2**63, len(kept), dtype=np.uint64)
@@ -97,7 +97,7 @@ def audited(data: Planted, weights: NDArray[np.float64]) -> list[KeywordShiftRow
 
 
 def fill(lake: Lake, count: int, encoder: str, folder: Path) -> None:
-    """Tables that weigh and audit read: captions of some ten words, small embeddings, no pictures."""
+    """Writes the tables that `weigh` and `audit` read: captions of about ten words, small embeddings, no images."""
     import pyarrow.parquet as pq
 
     for begin in range(0, count, 100_000):
@@ -144,7 +144,7 @@ def measured(count: int) -> None:
 def main() -> None:
     """Prints rows of the tables in docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, help="run the commands over so many rows")
+    parser.add_argument("--rows", type=int, help="number of rows for the speed measurement")
     options = parser.parse_args()
     if options.rows:
         measured(options.rows)

@@ -1,4 +1,4 @@
-"""Lakes of made-up hashes for the tests of `dedup`, and a plain implementation to compare it with."""
+"""Lakes of random hashes for the tests of `dedup`, and a plain implementation to compare with."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ LIMIT = 31
 
 @dataclass(frozen=True)
 class Picture:
-    """A row of signals with what dedup reads of images and verdicts."""
+    """A row of signals with the fields that `dedup` reads from images and verdicts."""
 
     number: int
     hash: bytes
@@ -68,7 +68,7 @@ def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple
 
 
 def plain_greedy(pictures: list[Picture]) -> set[str]:
-    """Best first; an image goes if it is within the limit of one kept before."""
+    """Returns the images that a greedy pass, best first, removes: those within the limit of an image kept before."""
     ranked = sorted(pictures, key=lambda p: (not p.passed, -p.width * 100, -len(p.caption), p.image_id))
     bits = words(np.stack([np.frombuffer(p.hash, np.uint8) for p in ranked]))
     kept: list[int] = []
@@ -82,7 +82,7 @@ def plain_greedy(pictures: list[Picture]) -> set[str]:
 
 
 def mixture() -> list[Picture]:
-    """Groups of near-copies, exact repeats, chains and loners, with ranks that cross."""
+    """Returns groups of near-copies, exact repeats, chains and single images, with mixed ranks."""
     generator = np.random.default_rng(5)
     rows: list[bytes] = []
     for group, base in enumerate(hashes(60, seed=1)):
@@ -104,15 +104,15 @@ def job_of(lake: Lake, *overrides: str) -> Job:
     return Job(lake, config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999", *overrides]), Progress())
 
 
-def in_two_goes(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
-    """Half of the pictures first, then all."""
+def in_two_runs(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
+    """Deduplicates half of the images, then all."""
     run(lake, pictures[::2], *overrides)
     dedup.run(grown(lake, pictures[1::2], *overrides))
     return removed(lake)
 
 
 def grown(lake: Lake, pictures: list[Picture], *overrides: str) -> Job:
-    """A job on a lake to which pictures were added."""
+    """Adds images to a lake and returns a job on it."""
     job = job_of(lake, *overrides)
     rest = Lake(lake.spark, f"{lake.uri}/rest")
     fill(rest, pictures, current_encoder(job).digest)

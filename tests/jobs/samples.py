@@ -1,4 +1,4 @@
-"""Pictures and captions written in each format that ingest reads."""
+"""Images and captions, written in each format that `ingest` reads."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def write_tars(folder: Path, rows: Iterable[Picture], shards: int) -> Path:
 
 
 def write_folder(folder: Path, rows: Iterable[Picture]) -> Path:
-    """Pictures with metadata.jsonl, the caption left out where there is none."""
+    """Writes images with metadata.jsonl, without the caption if an image has none."""
     lines = []
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:

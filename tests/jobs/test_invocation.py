@@ -11,13 +11,13 @@ from rich.console import Group
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.invocation import Found, Invocation, command_with_job, command_without_job
+from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job
 from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
 ROOT = Path(__file__).parents[2]
 
-# Commands without `--lake` in their help: they make no lake, read two, or name the lake's folder by an argument.
+# Commands without `--lake` in their help: they need no lake, read two, or take the lake's folder as an argument.
 WITHOUT_LAKE = {"generate", "compare", "demo"}
 
 
@@ -33,7 +33,7 @@ COMMANDS = dict(commands_of(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_takes_the_options_that_all_share(name: str) -> None:
+def test_every_command_takes_the_common_options(name: str) -> None:
     options = {option: it for it in COMMANDS[name].params if it.param_type_name == "option" for option in it.opts}
     assert {"--conf", "--set", "--debug"} <= set(options)
     if name in WITHOUT_LAKE:
@@ -63,7 +63,7 @@ OPTIONS = ["--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "s
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Invocation]:
-    """Every invocation that was opened; its job is a word."""
+    """Records every opened invocation; a string stands in for its job."""
     seen: list[Invocation] = []
 
     @contextmanager
@@ -76,11 +76,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Invocation]:
 
 
 def shown(found: Any, words: list[str]) -> tuple[Any, list[Any]]:
-    """What a command `few CATEGORY [--many N]` shows that returns a value or raises it, and what it was given."""
+    """Runs a command `few CATEGORY [--many N]` that returns or raises a value; gives its output and its arguments."""
     group, given = typer.Typer(), []
 
     @command_with_job(group, "some few", title="few {category}")
-    def few(job: Any, category: Category, many: int = 2) -> Found:
+    def few(job: Any, category: Category, many: int = 2) -> CommandOutput:
         given.extend([job, category, many])
         if isinstance(found, BaseException):
             raise found
@@ -89,7 +89,7 @@ def shown(found: Any, words: list[str]) -> tuple[Any, list[Any]]:
     return CliRunner().invoke(group, words), given
 
 
-def test_a_function_gets_the_job_of_the_options_and_its_own_parameters(opened: list[Invocation]) -> None:
+def test_a_function_gets_the_job_and_its_own_parameters(opened: list[Invocation]) -> None:
     said, given = shown({"images": 1234, "share": 0.5}, ["cars", *OPTIONS, "--many", "3"])
     assert given == ["the job", "cars", 3]
     assert opened == [Invocation("some few", "here", [Path("a.toml"), Path("b.toml")], ["seed=1"])]
@@ -100,14 +100,14 @@ def test_a_function_gets_the_job_of_the_options_and_its_own_parameters(opened: l
     ]
 
 
-def test_text_is_printed_as_it_is_and_other_things_as_they_show_themselves(opened: list[Invocation]) -> None:
+def test_text_is_printed_unchanged_and_other_results_are_rendered(opened: list[Invocation]) -> None:
     text = "[red]" + "x" * 300 + "\n\nlast"
     assert shown(text, ["cars", *OPTIONS])[0].stdout == text
     assert shown("", ["cars", *OPTIONS])[0].stdout == ""
     assert shown(Group("one", "two"), ["cars", *OPTIONS])[0].stdout == "one\ntwo\n"
 
 
-def test_an_error_is_one_line_unless_the_traceback_is_asked_for(opened: list[Invocation]) -> None:
+def test_an_error_is_one_line_without_debug(opened: list[Invocation]) -> None:
     error = WinnowError("[b] no such category")
     plain, debug = (shown(error, ["cars", *OPTIONS, *more])[0] for more in ([], ["--debug"]))
     assert (plain.exit_code, plain.stderr, plain.stdout) == (1, "error: [b] no such category\n", "")
@@ -120,7 +120,7 @@ def test_a_command_without_a_job_opens_what_it_needs(opened: list[Invocation]) -
     group, given = typer.Typer(), []
 
     @command_without_job(group, "many")
-    def many(invocation: Invocation, category: Category) -> Found:
+    def many(invocation: Invocation, category: Category) -> CommandOutput:
         given.extend([invocation, category])
         return {}
 
@@ -128,6 +128,6 @@ def test_a_command_without_a_job_opens_what_it_needs(opened: list[Invocation]) -
     assert given == [Invocation("many", "unused", None, None), "cars"] and opened == []
 
 
-def test_the_version_is_said_without_a_session() -> None:
+def test_the_version_needs_no_session() -> None:
     answer = CliRunner().invoke(app, ["--version"])
     assert (answer.exit_code, answer.output.split()) == (0, ["winnow", VERSION])

@@ -1,4 +1,4 @@
-"""The kernels as a user's own Spark code calls them: on columns with nulls and broken images, and in SQL."""
+"""The kernels in a user's own Spark code: on columns with nulls and broken images, and in SQL."""
 
 import io
 import re
@@ -52,7 +52,7 @@ def by_id(frame) -> dict:
     return rows
 
 
-def test_pdq_is_the_kernels_and_null_where_nothing_decodes(pictures):
+def test_pdq_equals_the_kernel_and_is_null_for_broken_images(pictures):
     found = by_id(pictures.select("image_id", pdq("image")))
     for name in ("copy", "good", "other"):
         image = decoding.decode(ROWS[name], 256)
@@ -61,7 +61,7 @@ def test_pdq_is_the_kernels_and_null_where_nothing_decodes(pictures):
         assert found[name].hash is None and found[name].quality is None
 
 
-def test_hamming_counts_bits_and_is_null_where_either_is(spark):
+def test_hamming_counts_bits_and_is_null_if_either_is_null(spark):
     zeros, ones, low = bytes(HASH_BYTES), b"\xff" * HASH_BYTES, bytes(HASH_BYTES - 1) + b"\x05"
     rows = [(zeros, zeros, 0), (zeros, ones, 256), (low, zeros, 2), (None, ones, None), (low, None, None)]
     frame = spark.createDataFrame(rows, "a binary, b binary, expected int")
@@ -70,7 +70,7 @@ def test_hamming_counts_bits_and_is_null_where_either_is(spark):
     assert nothing.collect() == []
 
 
-def test_minhash_bands_are_the_kernels_and_null_for_null(spark):
+def test_minhash_bands_equal_the_kernel_and_are_null_for_null(spark):
     hashes = np.random.default_rng(0).integers(0, 256, (3, HASH_BYTES), dtype=np.uint8)
     rows = [(n, h.tobytes()) for n, h in enumerate(hashes)] + [(3, None)]
     frame = spark.createDataFrame(rows, "n int, hash binary").repartition(2, "n")
@@ -80,17 +80,17 @@ def test_minhash_bands_are_the_kernels_and_null_for_null(spark):
     assert found == {0: expected[0].tolist(), 1: expected[1].tolist(), 2: expected[2].tolist(), 3: None}
 
 
-def test_classify_scores_images_and_is_null_where_nothing_decodes(pictures, tmp_path):
+def test_classify_scores_images_and_is_null_for_broken_images(pictures, tmp_path):
     model = ImageModel(str(brightness_model(tmp_path, size=16)), (16, 16))
     found = by_id(pictures.select("image_id", classify(model, batch=2)("image")))
     for name in ("copy", "good", "other"):
-        # As the scoring pass decodes: a model's small input does not make it look at less.
+        # The scoring pass also decodes at 256 pixels, even if the model's input is smaller.
         thumbnail = decoding.thumbnail(decoding.decode(ROWS[name], 256), (16, 16))
         assert found[name] == pytest.approx(thumbnail.mean() / 255, abs=1e-5)
     assert found["text"] is found["cut"] is found["none"] is None
 
 
-def test_two_models_of_one_name_are_not_mistaken_for_each_other(pictures, tmp_path):
+def test_two_models_with_the_same_file_name_do_not_clash(pictures, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     bright = ImageModel(str(brightness_model(tmp_path / "a")), (8, 8))
@@ -102,23 +102,23 @@ def test_two_models_of_one_name_are_not_mistaken_for_each_other(pictures, tmp_pa
     assert first + second == pytest.approx(1, abs=0.03)
 
 
-def test_classify_refuses_a_model_that_does_not_fit_before_any_row_is_read(spark, tmp_path):
-    with pytest.raises(ModelError, match="size and layout say"):
+def test_classify_refuses_a_wrong_model_before_reading_rows(spark, tmp_path):
+    with pytest.raises(ModelError, match="size and layout give"):
         classify(ImageModel(str(brightness_model(tmp_path)), (9, 9)))
 
 
-def test_classify_with_a_path_is_a_head_on_embeddings(spark, tmp_path):
+def test_classify_with_a_path_expects_a_head(spark, tmp_path):
     path = tmp_path / "wrong.onnx"
     path.write_bytes(brightness_model(tmp_path).read_bytes())
     with pytest.raises(ModelError):
         classify(str(path))
 
 
-def test_what_the_readme_shows_works(spark, pictures, lake, tmp_path):
+def test_the_code_of_the_readme_works(spark, pictures, lake, tmp_path):
     snippet = next(
         code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code
     )
-    # The lake's columns that the snippet does not ask for are null.
+    # Columns that the snippet does not use are null.
     images = pictures.withColumns({f.name: F.lit(None) for f in tables.IMAGES.schema if f.name not in pictures.columns})
     lake.replace(tables.IMAGES, images, Recipe("ingest"))
     lake.replace(tables.SOURCES, spark.createDataFrame([], tables.SOURCES.schema), Recipe("ingest"))
@@ -133,7 +133,7 @@ def test_what_the_readme_shows_works(spark, pictures, lake, tmp_path):
     assert scores["good"] == pytest.approx(PIXELS.mean() / 255, abs=0.01) and scores["text"] is None
     bands = by_id(shown["bands"].select("image_id", "keys"))
     assert len(bands["good"]) == 16 and bands["none"] is None
-    # Each near pair comes once, as when all pairs are compared.
+    # Each near pair appears once, as if all pairs were compared.
     hashed = shown["hashed"].select("image_id", "pdq.hash")
     a, b = hashed.alias("a"), hashed.alias("b")
     near = (F.col("a.image_id") < F.col("b.image_id")) & (hamming("a.hash", "b.hash") <= 31)
@@ -149,7 +149,7 @@ def test_what_the_readme_shows_works(spark, pictures, lake, tmp_path):
 
 
 def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
-    """Keys of one band must not meet keys of another, and a pair must not come once for each band that it shares."""
+    """Keys of different bands must not match, and a pair must not appear once for each common band."""
     generator = np.random.default_rng(0)
     base = generator.integers(0, 256, (40, HASH_BYTES), dtype=np.uint8)
     copies = base.copy()
@@ -173,7 +173,7 @@ def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
     spark.catalog.dropTempView("keys")
 
 
-def test_a_column_of_hashes_of_another_length_is_refused(spark):
+def test_hashes_of_another_length_are_refused(spark):
     frame = spark.createDataFrame([(b"short", bytes(HASH_BYTES))], "a binary, b binary")
     with pytest.raises(Exception, match="every hash must have 32 bytes"):
         frame.select(hamming("a", "b")).collect()

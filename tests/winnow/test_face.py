@@ -1,4 +1,4 @@
-"""The package `winnow`: its names, what its import costs, and its version wherever the code lies."""
+"""The package `winnow`: its names, the cost of its import, and its version."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from jobs.lake import marker
 ROOT = Path(__file__).parents[2]
 
 
-def run_elsewhere(code: str, folder: Path, path: Path) -> str:
-    """What a new process prints that finds Winnow only under a path, and is started in another folder."""
+def run_in_new_process(code: str, folder: Path, path: Path) -> str:
+    """Runs code in a new process and another folder, with Winnow only at `path`; returns what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(path)}
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
@@ -36,7 +36,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield file
 
 
-def test_each_public_name_is_there_and_documented() -> None:
+def test_each_public_name_exists_and_is_documented() -> None:
     table = [line.split("`")[1] for line in (winnow.__doc__ or "").splitlines() if line.startswith("| `")]
 
     assert sorted(table) == sorted(winnow.__all__) and len(set(table)) == len(table)
@@ -52,10 +52,10 @@ def test_the_import_starts_no_session_and_needs_no_torch(tmp_path: Path) -> None
         " SparkContext._gateway is None]))"
     )
 
-    assert json.loads(run_elsewhere(code, tmp_path, ROOT)) == [False, False, True, True]
+    assert json.loads(run_in_new_process(code, tmp_path, ROOT)) == [False, False, True, True]
 
 
-def test_the_zip_knows_its_version_and_says_that_its_packages_are_typed(archive: Path, tmp_path: Path) -> None:
+def test_the_zip_has_the_version_and_marks_its_packages_as_typed(archive: Path, tmp_path: Path) -> None:
     code = (
         "import importlib.metadata as metadata, json\n"
         "def missing(name): raise metadata.PackageNotFoundError(name)\n"
@@ -69,7 +69,7 @@ def test_the_zip_knows_its_version_and_says_that_its_packages_are_typed(archive:
         " origin.software()['winnow'], origin.software()['numpy'], dict(report._software())['winnow']]))"
     )
 
-    file, *versions = json.loads(run_elsewhere(code, tmp_path, archive))
+    file, *versions = json.loads(run_in_new_process(code, tmp_path, archive))
 
     assert file.startswith(str(archive))
     assert versions == [winnow.__version__] * 3 + ["unknown", winnow.__version__]
@@ -77,7 +77,7 @@ def test_the_zip_knows_its_version_and_says_that_its_packages_are_typed(archive:
         assert {f"{room}/py.typed" for room in ("jobs", "models", "udfs", "winnow")} <= set(members.namelist())
 
 
-def test_all_that_tells_the_version_tells_the_same_one() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
     assert "version" in settings["project"]["dynamic"] and "version" not in settings["project"]

@@ -1,1 +1,1 @@
-"""Small kernels on arrays that the other rooms share."""
+"""Small kernels on arrays that the other packages share."""

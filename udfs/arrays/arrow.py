@@ -1,4 +1,4 @@
-"""Arrow columns of fixed-width cells as numpy arrays and back, without a Python object for each row."""
+"""Converts Arrow columns to numpy arrays and back, without a Python object for each row."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def joined_bytes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
-    """The cells of a binary column one after the other.
+    """Concatenates the cells of a binary column.
 
     Args:
         column: Binary cells, none null.
 
     Returns:
-        uint8 of shape (total bytes,); reshape it where all cells have one width.
+        uint8 of shape (total bytes,); reshape it if all cells have the same width.
 
     Examples:
         >>> joined_bytes(pa.array([b"ab", b"c"])).tobytes()
@@ -31,7 +31,7 @@ def joined_bytes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
 
 
 def cells(rows: NDArray[np.uint8]) -> pa.Array:
-    """Rows of bytes as a binary column.
+    """Converts rows of bytes to a binary column.
 
     Args:
         rows: uint8 of shape (n, width).
@@ -46,7 +46,7 @@ def cells(rows: NDArray[np.uint8]) -> pa.Array:
 
 
 def lists(rows: NDArray[np.float32]) -> pa.Array:
-    """Rows of numbers as a list column.
+    """Converts rows of numbers to a list column.
 
     Args:
         rows: float32 of shape (n, width).
@@ -60,10 +60,10 @@ def lists(rows: NDArray[np.float32]) -> pa.Array:
 
 
 def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
-    """A list column as a matrix.
+    """Converts a list column to a matrix.
 
     Args:
-        column: Lists of numbers, all of one length, none null.
+        column: Lists of numbers, all with the same length, none null.
 
     Returns:
         float32 of shape (n, length); (0, 0) for no rows.

@@ -1,4 +1,4 @@
-"""Rows numbered in the order they are sorted in."""
+"""Numbers sorted rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class RowIndexer:
-    """Numbers the rows of sorted partitions: the function for `DataFrame.mapInArrow`.
+    """A numbering of the rows of sorted partitions: the function for `DataFrame.mapInArrow`.
 
     Attributes:
-        offsets: Rows in all partitions before each, by the partition's number in the column `part`.
-        name: Column of the number, in the place of `part`.
+        offsets: For each partition, the number of rows in all partitions before it; the column `part` has its number.
+        name: Name of the column of the new number, which replaces `part`.
     """
 
     offsets: Mapping[int, int]
     name: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches with a column `part`, of one partition in its order.
+        """Numbers the rows of Arrow batches with a column `part`, which are one sorted partition.
 
         Examples:
             >>> batch = pa.record_batch({"part": [1, 1], "x": ["a", "b"]})

@@ -1,11 +1,11 @@
-"""Numbers that look random, from numbers that do not: for samples that depend on nothing but the rows."""
+"""Hashes integers to pseudorandom integers, for samples that depend only on the rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Two steps of SplitMix64's finisher: neighbouring values give unrelated numbers.
+    """Applies two rounds of SplitMix64's finalizer: neighbouring values give unrelated numbers.
 
     Args:
         values: uint64 of any shape.

@@ -1,1 +1,1 @@
-"""Perceptual hashes, their Hamming distance and their MinHash signatures."""
+"""Perceptual hashes, their Hamming distances and their MinHash signatures."""

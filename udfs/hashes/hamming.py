@@ -1,4 +1,4 @@
-"""Hamming distance between packed binary hashes."""
+"""Computes Hamming distances between packed binary hashes."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ HASH_WORDS = HASH_BYTES // 8
 
 
 def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
-    """A column of 32-byte hashes as one array.
+    """Converts a pandas column of 32-byte hashes to an array.
 
     Args:
         column: n hashes, none null, each of 32 bytes.
@@ -24,7 +24,7 @@ def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
         uint8 of shape (n, 32).
 
     Raises:
-        ValueError: A hash is not of 32 bytes.
+        ValueError: A hash does not have 32 bytes.
     """
     joined = b"".join(column)
     if len(joined) != HASH_BYTES * len(column):
@@ -33,7 +33,7 @@ def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
 
 
 def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
-    """An Arrow column of 32-byte hashes as one array.
+    """Converts an Arrow column of 32-byte hashes to an array.
 
     Args:
         column: n hashes, none null, each of 32 bytes.
@@ -42,7 +42,7 @@ def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
         uint8 of shape (n, 32).
 
     Raises:
-        ValueError: A hash is not of 32 bytes.
+        ValueError: A hash does not have 32 bytes.
 
     Examples:
         >>> hashes_of(pa.array([bytes(32), bytes(32)])).shape
@@ -55,7 +55,7 @@ def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
 
 
 def words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hashes as 64-bit words, which XOR and count bits eight times as fast as bytes.
+    """Converts hashes to 64-bit words, whose XOR and bit counts are eight times as fast as those of bytes.
 
     Args:
         hashes: uint8 of shape (n, 32).
@@ -67,7 +67,7 @@ def words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Bits in which hashes differ, row by row (shapes broadcast).
+    """Returns the number of bits in which hashes differ, row by row (shapes broadcast).
 
     Args:
         a: uint64 of shape (..., 4).
@@ -86,7 +86,7 @@ def distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint16
 
 @pandas_udf(IntegerType())
 def hamming(a: pd.Series, b: pd.Series) -> pd.Series:
-    """Hamming distance of two binary columns of 32 bytes each, in bits; null where either is null."""
+    """Returns the Hamming distance of two binary columns of 32 bytes each, in bits; null if either is null."""
     both = a.notna() & b.notna()
     result = pd.Series(pd.array([None] * len(a), dtype="Int32"), index=a.index)
     result[both] = distances(words(unpack(a[both])), words(unpack(b[both])))
@@ -94,7 +94,7 @@ def hamming(a: pd.Series, b: pd.Series) -> pd.Series:
 
 
 def bit_vectors(hashes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hashes as points whose squared distance is four times their Hamming distance.
+    """Converts hashes to vectors whose squared distance is four times their Hamming distance.
 
     Args:
         hashes: uint8 of shape (n, 32).

@@ -1,9 +1,9 @@
-"""MinHash over the set bits of 256-bit hashes, and the arithmetic of its bands.
+"""Computes MinHash signatures of 256-bit hashes, and chooses the number of bands and rows.
 
-A hash is taken as the set of its set bits. Under a random permutation of the 256 positions, two sets have the same
-first set bit with the probability of their Jaccard similarity (Broder 1997). A *band* is `rows` such values taken
-together; two hashes are a candidate pair if any of `bands` bands agrees (Leskovec, Rajaraman, Ullman, "Mining of
-Massive Datasets", chapter 3).
+A hash is treated as the set of its set bits. Under a random permutation of the 256 positions, the probability that two
+sets have the same first set bit is their Jaccard similarity (Broder 1997). A *band* combines `rows` such values. Two
+hashes are a candidate pair if at least one of `bands` bands is equal (Leskovec, Rajaraman, Ullman, "Mining of Massive
+Datasets", chapter 3).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from udfs.hashes.hamming import HASH_BITS, unpack
 MAX_BANDS = 1000
 MAX_ROWS = 24
 
-# Hashes that are signed together: the bit planes of all permutations then fit a core's cache.
+# Hashes in one block. The bit planes of all permutations of a block fit a core's cache.
 _BLOCK = 4096
 
 # Relative costs, measured: one band of one hash (its share of signature, shuffle and sort), a row of that band, and one
@@ -31,12 +31,12 @@ _BAND_COST, _ROW_COST, _PAIR_COST = 1.0, 0.012, 0.012
 
 @dataclass(frozen=True)
 class Bands:
-    """How many bands of how many rows.
+    """The number of bands and of rows in a band.
 
     Attributes:
-        bands: Bands; more find more.
-        rows: MinHash values in a band; more make fewer false candidates.
-        seed: Of the permutations.
+        bands: Bands; more bands find more pairs.
+        rows: MinHash values in a band; more rows make fewer false candidates.
+        seed: Seed of the permutations.
     """
 
     bands: int
@@ -44,10 +44,11 @@ class Bands:
     seed: int = 0
 
     def recall(self, max_distance: int) -> float:
-        """Share of pairs found, when pairs grow more frequent with their distance, from 0 to `max_distance` bits.
+        """Returns the expected share of pairs found, if pairs are more frequent at larger distances.
 
-        So it is among the copies of one picture: each lies a little from the original, and two of them farther from
-        each other. Were the distances spread evenly, the recall would be higher than this.
+        The distances are from 0 to `max_distance` bits. The copies of one image are such pairs: each is near the
+        original, and two of them are farther from each other. If the distances were uniform, the recall would be
+        higher.
 
         Source: 1 - (1 - J^rows)^bands, the S-curve of banding.
 
@@ -59,12 +60,12 @@ class Bands:
         return float(np.average(self.found(distance), weights=distance + 1.0))
 
     def found(self, distance: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Probability that a pair at a distance (bits) becomes a candidate."""
+        """Returns the probability that a pair at a distance (in bits) becomes a candidate."""
         return 1.0 - (1.0 - jaccard(distance) ** self.rows) ** self.bands
 
 
 def jaccard(distance: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Jaccard similarity of the set bits of two hashes that differ in `distance` bits, when half of the bits are set.
+    """Returns the Jaccard similarity of two hashes that differ in `distance` bits, if half of their bits are set.
 
     Both sets have 128 elements, of which 128 - d/2 are shared.
 
@@ -77,20 +78,20 @@ def jaccard(distance: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def choose_bands(hashes: int, max_distance: int, recall: float, seed: int = 0) -> Bands:
-    """The cheapest bands that reach a recall.
+    """Returns the cheapest bands that reach a recall.
 
-    datasketch's optimiser weighs false positives against false negatives alone; what costs here is the shuffle of one
-    row for each band and the verification of chance collisions, which grow with the square of the data. So for each
-    number of rows the fewest bands that reach the recall are found, and the cheapest of these is taken.
+    datasketch's optimiser weighs only false positives against false negatives. Here the costs are the shuffle of one
+    row for each band, and the verification of random collisions, which grow with the square of the data. So this finds,
+    for each number of rows, the fewest bands that reach the recall, and returns the cheapest of these.
 
     Args:
-        hashes: Distinct hashes to be compared.
-        max_distance: Bits of 256 within which a pair counts.
-        recall: Wanted share of such pairs, between 0 and 1; see `Bands.recall`.
-        seed: Of the permutations.
+        hashes: Number of distinct hashes.
+        max_distance: Largest distance of a pair, in bits of 256.
+        recall: Target share of such pairs, between 0 and 1; see `Bands.recall`.
+        seed: Seed of the permutations.
 
     Returns:
-        The cheapest; where none within `MAX_BANDS` reaches the recall, the one that comes nearest.
+        The cheapest bands. If none within `MAX_BANDS` reaches the recall, those with the highest recall.
 
     Examples:
         >>> choose_bands(5_000, 31, 0.99).recall(31) >= 0.99
@@ -115,9 +116,9 @@ def _fewest_bands(rows: int, max_distance: int, recall: float, seed: int) -> Ban
 
 
 def _cost(option: Bands, hashes: int) -> float:
-    """Cost for each hash: its bands, and half of the other hashes that collide with it by chance."""
-    # Unlike pairs lie around 128 bits apart; the spread (8 bits for independent bits, more for real pictures) makes
-    # chance collisions of long bands likelier than the mean distance says.
+    """Returns the cost of each hash: its bands, and half of the other hashes that collide with it by chance."""
+    # Different images are about 128 bits apart. The spread (8 bits for independent bits, more for real images) makes
+    # random collisions of long bands more likely than the mean distance suggests.
     spread = np.arange(64, 193)
     weights = np.exp(-0.5 * ((spread - 128) / 14.0) ** 2)
     by_chance = float(np.average(jaccard(spread) ** option.rows, weights=weights))
@@ -131,15 +132,15 @@ def _permutations(count: int, seed: int) -> NDArray[np.intp]:
 
 
 def signatures(hashes: NDArray[np.uint8], count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """MinHash signatures: for each permutation, the place of the first set bit.
+    """Returns MinHash signatures: for each permutation, the position of the first set bit.
 
     Args:
         hashes: uint8 of shape (n, 32).
-        count: Permutations.
-        seed: Of the permutations.
+        count: Number of permutations.
+        seed: Seed of the permutations.
 
     Returns:
-        uint8 of shape (n, count); a hash without a set bit has 0 everywhere.
+        uint8 of shape (n, count); 0 everywhere for a hash without set bits.
 
     Examples:
         >>> signatures(np.full((1, 32), 255, np.uint8), 3)
@@ -153,17 +154,17 @@ def signatures(hashes: NDArray[np.uint8], count: int, seed: int = 0) -> NDArray[
 
 
 def _bit_planes(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Bit by bit instead of hash by hash: shape (256, words), so that one operation on a word treats 64 hashes."""
+    """Transposes hashes to shape (256, words), so that one operation on a word processes 64 hashes."""
     bits = np.zeros((HASH_BITS, -(-len(hashes) // 64) * 64), dtype=np.uint8)
     bits[:, : len(hashes)] = np.unpackbits(hashes, axis=1).T
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
 
 
 def _first_set_bits(planes: NDArray[np.uint64], permutations: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """The first place in each permuted order at which each hash has a set bit, shape (permutations, hashes).
+    """Returns the first position in each permuted order at which each hash has a set bit: (permutations, hashes).
 
-    All hashes walk the places together: those that meet their first set bit take the place's number, written into
-    eight bit planes, and drop out. Half of the bits are set, so after some twenty places nobody is left.
+    All hashes are processed position by position. A hash at its first set bit stores the position, in eight bit planes,
+    and is done. Half of the bits are set, so after about twenty positions all hashes are done.
     """
     waiting = np.full((len(permutations), planes.shape[1]), ~np.uint64(0))
     numbers = [np.zeros_like(waiting) for _ in range(8)]
@@ -189,16 +190,17 @@ def _key_tables(count: int, seed: int) -> NDArray[np.uint64]:
 
 
 def band_keys(hashes: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint64]:
-    """One 64-bit key for each band: equal keys make a candidate pair.
+    """Returns a 64-bit key for each band. Two hashes with an equal key are a candidate pair.
 
-    A band's values are hashed by tables of random words, one for each permutation (Zobrist 1970; tabulation hashing).
+    The values of a band are hashed by tables of random words, one for each permutation (Zobrist 1970; tabulation
+    hashing).
 
     Args:
         hashes: uint8 of shape (n, 32).
         bands: Bands and rows.
 
     Returns:
-        uint64 of shape (n, bands); keys of different bands differ.
+        uint64 of shape (n, bands). Keys of different bands differ.
     """
     count = bands.bands * bands.rows
     permutations, tables = _permutations(count, bands.seed), _key_tables(count, bands.seed)
@@ -212,15 +214,15 @@ def band_keys(hashes: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint64]:
 
 
 def minhash_bands(column: Column, bands: int, rows: int, seed: int = 0) -> Column:
-    """The band keys of a column of 32-byte hashes, as array<bigint>; null where the hash is null.
+    """Returns the band keys of a column of 32-byte hashes, as array<bigint>; null if the hash is null.
 
-    Explode it and group by it to find candidate pairs.
+    To find candidate pairs, explode the column and group by it.
 
     Args:
         column: Binary column.
-        bands: Bands.
+        bands: Number of bands.
         rows: MinHash values in each band.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
     """
     parameters = Bands(bands, rows, seed)
 

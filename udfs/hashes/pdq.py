@@ -1,4 +1,4 @@
-"""PDQ, the perceptual hash that needs no training.
+"""Computes PDQ, a perceptual hash that needs no training.
 
 Source: Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ image-hashing algorithm", 2019.
 """
@@ -13,17 +13,17 @@ from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 from models.images import decoding
 
 PDQ_SIDE = 256
-"""Pixels a side of the picture that is hashed: PDQ itself reduces it to 64, so that more only costs time."""
+"""Side of the image that is hashed, in pixels. PDQ reduces it to 64, so a larger one would only cost time."""
 
 PDQ_DISTANCE = 31
-"""Bits of 256 within which PDQ calls two pictures the same, as its authors recommend."""
+"""Largest PDQ distance of near-duplicates, in bits of 256, as recommended by its authors."""
 
 
 def pdq_of(image: Image.Image) -> tuple[bytes, int]:
-    """The PDQ hash of a picture and its quality.
+    """Returns the PDQ hash of an image and its quality.
 
     Args:
-        image: 8-bit RGB of any size; its aspect does not count.
+        image: 8-bit RGB of any size and aspect ratio.
 
     Returns:
         The 256 bits as 32 bytes, and the quality: 0 (plain) to 100 (detailed).
@@ -38,9 +38,9 @@ def pdq_of(image: Image.Image) -> tuple[bytes, int]:
 
 @pandas_udf(StructType([StructField("hash", BinaryType()), StructField("quality", IntegerType())]))
 def pdq(image: pd.Series) -> pd.DataFrame:
-    """PDQ of a column of encoded images: a struct of `hash` (32 bytes) and `quality`.
+    """Returns the PDQ of a column of encoded images: a struct of `hash` (32 bytes) and `quality`.
 
-    Both are null where an image does not decode or has more than `images.MAX_MEGAPIXELS`.
+    Both are null if an image cannot be decoded or has more than `decoding.MAX_MEGAPIXELS`.
     """
     rows = [_pdq_or_none(data) for data in image]
     return pd.DataFrame(rows, columns=["hash", "quality"]).astype({"quality": "Int32"})

@@ -1,1 +1,1 @@
-"""Two images laid over each other: are they the same?"""
+"""Aligns two images and compares them."""

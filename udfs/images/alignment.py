@@ -1,8 +1,8 @@
-"""How alike two pictures are once one is laid over the other: what tells a copy from what only looks like it.
+"""Measures how similar two images are after alignment, to distinguish copies from images with a similar layout.
 
-A perceptual hash says that two pictures have the same layout. Pictures of one kind (fireworks over a meadow, say) have
-it without being copies. Laid over each other, a copy agrees with its original window by window, however it was cropped,
-framed or recoloured; another picture does not.
+A perceptual hash shows that two images have the same layout. Images of one kind (such as fireworks over a meadow) may
+have the same layout without being copies. After alignment, a copy agrees with its original window by window, even if it
+was cropped, framed or recoloured. A different image does not.
 """
 
 from collections.abc import Iterator
@@ -17,47 +17,47 @@ from pyspark.sql.types import BinaryType, FloatType
 from models.images import decoding
 
 SIDE = 96
-"""Pixels a side of the pictures that are compared, squeezed whatever their aspect."""
+"""Side of the images that are compared, in pixels, whatever their aspect ratio."""
 
-_SEARCHED, _COMPARED = 32, 48  # pixels a side: to find how one lies over the other, and to compare them
-_BEYOND = 0.25  # how far the frame may reach beyond the original, as a copy with a border does
-_LEAST = 0.6  # of each side, and of the frame, that both must show
+_SEARCHED, _COMPARED = 32, 48  # side in pixels: for the alignment, and for the comparison
+_BEYOND = 0.25  # how far the frame may extend beyond the original, as for a copy with a border
+_LEAST = 0.6  # share of each side, and of the frame, that both images must show
 _SIZES = (0.0, 0.025, 0.05, 0.1, -0.025, -0.05, -0.1)
 _SHIFT = 0.05
-_TRIED = 2  # starts that are improved
+_TRIED = 2  # number of starts to improve
 _FIRST_STEP, _LAST_STEP = 0.04, 0.004
 _WINDOW = 8
-_NOISE = 20.0  # variance of grey levels (0 to 255) that encoding leaves
+_NOISE = 20.0  # variance of grey levels (0 to 255) due to compression
 _MOVES = np.array([(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 1, 0), (0, 1, 0, 1)], np.float64)
-_COLOURLESS = 6.0  # mean spread of the three colours below which a picture is grey
+_COLOURLESS = 6.0  # mean spread of the three colours below which an image is grey
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Box = NDArray[np.float64]  # left, top, right, bottom in pixels of the original; beyond it where the frame is
+Box = NDArray[np.float64]  # left, top, right, bottom in pixels of the original; may extend beyond it
 
 
 def thumbnail(image: bytes) -> Pixels:
-    """A picture as it is compared: uint8 of shape (96, 96, 3).
+    """Returns an image for the comparison: uint8 of shape (96, 96, 3).
 
     Raises:
-        ImageFault: It cannot be decoded.
+        ImageFault: The image cannot be decoded.
     """
     return decoding.thumbnail(decoding.decode(image, SIDE), (SIDE, SIDE))
 
 
 def likeness(original: Pixels, generated: Pixels) -> float:
-    """How alike two pictures are once laid over each other.
+    """Returns how similar two images are after alignment.
 
-    The frame of the one is moved and stretched over the other until their grey levels agree best. Then each colour is
-    given the same contrast in both, and the structural similarity of windows of 8 × 8 pixels (of 48 × 48) is averaged,
-    the lively ones counting more. Where either is grey, only grey levels are compared.
+    The generated image is shifted and scaled over the original until their grey levels agree best. Then the contrast of
+    each colour is equalised, and the structural similarity of windows of 8 × 8 pixels (of 48 × 48) is averaged. Windows
+    with more contrast have more weight. If either image is grey, only grey levels are compared.
 
     Args:
         original: uint8 of shape (96, 96, 3).
-        generated: Likewise.
+        generated: uint8 of shape (96, 96, 3).
 
     Returns:
-        1 for the same picture, near 0 for pictures that have nothing in common; may be negative.
+        1 for the same image, near 0 for unrelated images; it may be negative.
 
     Source:
         Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004, the
@@ -70,11 +70,11 @@ def likeness(original: Pixels, generated: Pixels) -> float:
         >>> likeness(picture, cropped) > 0.9, likeness(picture, np.ascontiguousarray(picture[::-1])) < 0.5
         (True, True)
     """
-    laid = _Laid(original)
+    padded = _Original(original)
     frame = Image.fromarray(generated)
-    box = _best(laid, _pixels(frame.convert("L"), _SEARCHED))
+    box = _best_box(padded, _pixels(frame.convert("L"), _SEARCHED))
     rows, columns = _overlap(box, _COMPARED)
-    a, b = laid.seen(box, _COMPARED)[rows, columns], _pixels(frame, _COMPARED)[rows, columns]
+    a, b = padded.crop(box, _COMPARED)[rows, columns], _pixels(frame, _COMPARED)[rows, columns]
     if min(np.ptp(a, axis=2).mean(), np.ptp(b, axis=2).mean()) < _COLOURLESS:
         a, b = a.mean(axis=2, keepdims=True), b.mean(axis=2, keepdims=True)
     return _structure(a, b)
@@ -82,21 +82,21 @@ def likeness(original: Pixels, generated: Pixels) -> float:
 
 @pandas_udf(BinaryType())
 def thumbnails(image: pd.Series) -> pd.Series:
-    """`thumbnail` of a column of encoded images, as bytes; null where one cannot be decoded."""
+    """Returns `thumbnail` of a column of encoded images, as bytes; null if an image cannot be decoded."""
     return image.map(_thumbnail_or_none)
 
 
 @pandas_udf(FloatType())
 def likenesses(original: pd.Series, generated: pd.Series) -> pd.Series:
-    """`likeness` of two columns of `thumbnails`; null where either is."""
+    """Returns `likeness` of two columns of `thumbnails`; null if either is null."""
     pairs = zip(original, generated, strict=True)
     return pd.Series(
         [None if a is None or b is None else likeness(_shaped(a), _shaped(b)) for a, b in pairs], dtype=float
     )
 
 
-class _Laid:
-    """An original with room around it, of which any box can be seen."""
+class _Original:
+    """An original with a margin, from which any box can be cut."""
 
     def __init__(self, original: Pixels) -> None:
         room = int(_BEYOND * SIDE)
@@ -105,12 +105,12 @@ class _Laid:
         self._colours = Image.fromarray(padded)
         self._grey = self._colours.convert("L")
 
-    def seen(self, box: Box, side: int) -> Floats:
-        """The colours within a box, of shape (side, side, 3)."""
+    def crop(self, box: Box, side: int) -> Floats:
+        """Returns the colours within a box, of shape (side, side, 3)."""
         return _pixels(self._colours, side, self._within(box))
 
     def agreement(self, box: Box, grey: Floats) -> float:
-        """Correlation with grey levels laid over a box; -1 where too little of it would be compared."""
+        """Returns the correlation of a box with grey levels; -1 if too little of it would be compared."""
         beyond = _BEYOND * SIDE
         if box.min() < -beyond or box.max() > SIDE + beyond or (box[2:] - box[:2]).min() < _LEAST * SIDE:
             return -1.0
@@ -127,24 +127,24 @@ class _Laid:
         return float(left), float(top), float(right), float(bottom)
 
 
-def _best(laid: _Laid, grey: Floats) -> Box:
-    """The box of the original over which grey levels agree best: the best of a few starts, improved step by step."""
-    starts = sorted(_starts(), key=lambda box: laid.agreement(box, grey))[-_TRIED:]
-    return max((_improved(laid, grey, box) for box in starts), key=lambda found: found[0])[1]
+def _best_box(original: _Original, grey: Floats) -> Box:
+    """Returns the box of the original that agrees best with grey levels: the best of a few improved starts."""
+    starts = sorted(_starts(), key=lambda box: original.agreement(box, grey))[-_TRIED:]
+    return max((_improve(original, grey, box) for box in starts), key=lambda result: result[0])[1]
 
 
-def _improved(laid: _Laid, grey: Floats, box: Box) -> tuple[float, Box]:
-    """How well grey levels agree once no small move of the box helps, and that box."""
-    agreed = laid.agreement(box, grey)
+def _improve(original: _Original, grey: Floats, box: Box) -> tuple[float, Box]:
+    """Moves a box until no small move improves the agreement; returns the agreement and the box."""
+    best = original.agreement(box, grey)
     step = _FIRST_STEP * SIDE
     while step >= _LAST_STEP * SIDE:
         moved = False
         for move in (sign * step * move for move in _MOVES for sign in (1, -1)):
-            found = laid.agreement(box + move, grey)
-            if found > agreed + 1e-5:
-                box, agreed, moved = box + move, found, True
+            agreement = original.agreement(box + move, grey)
+            if agreement > best + 1e-5:
+                box, best, moved = box + move, agreement, True
         step = step if moved else step / 2
-    return agreed, box
+    return best, box
 
 
 def _starts() -> Iterator[Box]:
@@ -157,7 +157,7 @@ def _starts() -> Iterator[Box]:
 
 
 def _overlap(box: Box, side: int) -> tuple[slice, slice]:
-    """Rows and columns, of `side` across a box, that lie within the original."""
+    """Returns the rows and columns, of `side` in a box, that are within the original."""
     middles = (np.arange(side) + 0.5) / side
     slices = []
     for low, high in ((box[1], box[3]), (box[0], box[2])):
@@ -172,21 +172,21 @@ def _pixels(image: Image.Image, side: int, box: tuple[float, float, float, float
 
 
 def _structure(a: Floats, b: Floats) -> float:
-    """Mean structural similarity of windows of two pictures of shape (height, width, colours)."""
+    """Returns the mean structural similarity of the windows of two images of shape (height, width, colours)."""
     gain = (a.std(axis=(0, 1)) + 1.0) / (b.std(axis=(0, 1)) + 1.0)
     x, y = _windows(a), _windows(b * gain)
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    of_x, of_y, both = (x * x).mean(axis=1), (y * y).mean(axis=1), (x * y).mean(axis=1)
-    similarity = (2.0 * both + _NOISE) / (of_x + of_y + _NOISE)
-    return float(np.average(similarity, weights=np.sqrt(of_x) + np.sqrt(of_y) + 1e-3))
+    variance_x, variance_y, covariance = (x * x).mean(axis=1), (y * y).mean(axis=1), (x * y).mean(axis=1)
+    similarity = (2.0 * covariance + _NOISE) / (variance_x + variance_y + _NOISE)
+    return float(np.average(similarity, weights=np.sqrt(variance_x) + np.sqrt(variance_y) + 1e-3))
 
 
-def _windows(picture: Floats) -> Floats:
-    """Windows of one colour each, of shape (n, 64); what is left over at the edge is left out."""
-    rows, columns = picture.shape[0] // _WINDOW, picture.shape[1] // _WINDOW
-    whole = picture[: rows * _WINDOW, : columns * _WINDOW]
-    parted = whole.reshape(rows, _WINDOW, columns, _WINDOW, -1).transpose(0, 2, 4, 1, 3)
-    return parted.reshape(-1, _WINDOW * _WINDOW)
+def _windows(image: Floats) -> Floats:
+    """Returns windows of one colour each, of shape (n, 64); incomplete windows at the edge are dropped."""
+    rows, columns = image.shape[0] // _WINDOW, image.shape[1] // _WINDOW
+    whole = image[: rows * _WINDOW, : columns * _WINDOW]
+    windows = whole.reshape(rows, _WINDOW, columns, _WINDOW, -1).transpose(0, 2, 4, 1, 3)
+    return windows.reshape(-1, _WINDOW * _WINDOW)
 
 
 def _thumbnail_or_none(image: bytes | None) -> bytes | None:

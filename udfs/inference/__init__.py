@@ -1,1 +1,1 @@
-"""ONNX models run on columns of images and embeddings."""
+"""Runs ONNX models on columns of images and embeddings."""

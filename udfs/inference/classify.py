@@ -1,4 +1,4 @@
-"""Classifiers as pandas UDFs, for images and for stored embeddings."""
+"""pandas UDFs of classifiers, for images and for stored embeddings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,21 +22,21 @@ ScoreUdf = Callable[[Column], Column]
 
 
 def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> ScoreUdf:
-    """A pandas UDF that scores a column with an ONNX classifier.
+    """Returns a pandas UDF that scores a column with an ONNX classifier.
 
-    The model is read, checked and shipped to the workers at once, so that a wrong one fails here and not in a task.
+    This reads, checks and distributes the model immediately, so that a wrong model fails here and not in a task.
 
     Args:
-        model: An image classifier, described; or the path of a head that reads embeddings.
+        model: The description of an image classifier, or the path of a head that reads embeddings.
         batch: Rows in one inference.
         threads: ONNX Runtime threads for each worker.
 
     Returns:
         A function from a column (binary images, or array<float> embeddings for a head) to a float column in [0, 1];
-        null where an image is null, cannot be decoded or has more than `images.MAX_MEGAPIXELS`.
+        null if an image is null, cannot be decoded or has more than `decoding.MAX_MEGAPIXELS`.
 
     Raises:
-        ModelError: The file is not the model that was described.
+        ModelError: The file does not fit its description.
 
     Examples:
         `lake.read(IMAGES).select("image_id", classify(ImageModel("nsfw.onnx", (224, 224)))("image").alias("score"))`
@@ -51,7 +51,7 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
 
 
 def head_scores(file: str) -> ScoreUdf:
-    """A pandas UDF from embeddings to scores, by a head that `SparkContext.addFile` shipped under this name."""
+    """Returns a pandas UDF from embeddings to scores, for a head that `distribute_model` distributed as `file`."""
 
     @pandas_udf(FloatType())
     def score(embeddings: Iterator[pd.Series]) -> Iterator[pd.Series]:
@@ -81,7 +81,7 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
 
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
     try:
-        # Decoded as the scoring pass does, so that both give the same score.
+        # Decode as the scoring pass does, so that both give the same score.
         image = decoding.decode(bytes(data or b""), max(PDQ_SIDE, *model.size), decoding.MAX_MEGAPIXELS)
         return decoding.thumbnail(image, *model.view)
     except decoding.ImageFault:

@@ -1,4 +1,4 @@
-"""Model files distributed to the workers, under the name of their digest: two files of one name do not meet."""
+"""Distributes model files to the workers. The file name is the digest, so files with the same name do not clash."""
 
 import tempfile
 from functools import cache
@@ -22,7 +22,7 @@ def distribute_model(spark: SparkSession, model: bytes) -> str:
         model: The ONNX file's bytes.
 
     Returns:
-        The name under which `SparkFiles.get` finds it there.
+        The file name for `SparkFiles.get` on the workers.
     """
     path = Path(_folder().name) / f"{digest(model)}.onnx"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The scoring pass: a single decode of each image feeds PDQ, the encoder and every image classifier."""
+"""The scoring pass: decodes each image once for PDQ, the encoder and all image classifiers."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,10 +37,10 @@ _ARROW = pa.schema(
     ]
 )
 SCORED = from_arrow_schema(_ARROW)
-"""What the pass returns for each image: signals and scores, or a reason and its detail."""
+"""The results for each image: signals and scores, or the reason of a failure with its detail."""
 
 
-# Inferences between two results: enough that building columns costs little, few enough that pixels take some MB.
+# Inferences for each result batch: enough to make building columns cheap, few enough that pixels take only some MB.
 _RUNS = 4
 
 _GREY: View = ((decoding.GREY_SIDE, decoding.GREY_SIDE), "squeeze")
@@ -48,11 +48,11 @@ _GREY: View = ((decoding.GREY_SIDE, decoding.GREY_SIDE), "squeeze")
 
 @dataclass(frozen=True)
 class Scoring:
-    """What the pass runs; model files are named as `SparkContext.addFile` shipped them.
+    """The models of the pass. Their paths are the file names that `distribute_model` returned.
 
     Attributes:
-        encoder: Name of the perceptual encoder's file, or its description, the path being that name.
-        classifiers: For each image classifier its description, the path being its shipped file's name.
+        encoder: File name of the perceptual encoder, or its description.
+        classifiers: Descriptions of the image classifiers.
         batch: Images in one inference.
         threads: ONNX Runtime threads.
         providers: ONNX Runtime execution providers.
@@ -66,25 +66,25 @@ class Scoring:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
-        encoder = Encoder.open(self._encoder_here(), self.threads, self.providers, self.batch)
+        encoder = Encoder.open(self._local_encoder(), self.threads, self.providers, self.batch)
         views = sorted({encoder.input.view, _GREY, *(model.view for model in self.classifiers)})
-        seen = (
+        rows = (
             (image_id.as_py(), _read(data, views))
             for batch in batches
             for image_id, data in zip(batch.column("image_id"), batch.column("image"), strict=True)
         )
-        # Models run on full batches: of the pictures of a task, whatever Arrow's batches hold of them.
-        while some := list(islice(seen, _RUNS * self.batch)):
+        # Models run on full batches of images, whatever the size of Arrow's batches.
+        while some := list(islice(rows, _RUNS * self.batch)):
             yield from self._score(encoder, views, some)
 
     def _score(
-        self, encoder: Encoder, views: Sequence[View], seen: Sequence[tuple[str, "_Picture | decoding.ImageFault"]]
+        self, encoder: Encoder, views: Sequence[View], rows: Sequence[tuple[str, "_Decoded | decoding.ImageFault"]]
     ) -> Iterator[pa.RecordBatch]:
-        ids, pictures = pa.array([image_id for image_id, _ in seen], pa.string()), [picture for _, picture in seen]
-        good = [picture for picture in pictures if isinstance(picture, _Picture)]
+        ids, images = pa.array([image_id for image_id, _ in rows], pa.string()), [image for _, image in rows]
+        good = [image for image in images if isinstance(image, _Decoded)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view[0]) for view in views}
         embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])
-        is_good = pa.array([isinstance(picture, _Picture) for picture in pictures])
+        is_good = pa.array([isinstance(image, _Decoded) for image in images])
         signals = {
             "encoder": pa.array([encoder.digest] * len(good)),
             "embedding": lists(embeddings),
@@ -93,18 +93,18 @@ class Scoring:
             "scores": lists(self._classify(thumbnails)),
         }
         yield _succeeded(ids.filter(is_good), good, signals)
-        if len(good) < len(pictures):
-            faults = [picture for picture in pictures if isinstance(picture, decoding.ImageFault)]
+        if len(good) < len(images):
+            faults = [image for image in images if isinstance(image, decoding.ImageFault)]
             yield _failed(ids.filter(pc.invert(is_good)), faults)
 
-    def _encoder_here(self) -> str | ImageInput:
-        """The encoder with its file's path on this worker."""
+    def _local_encoder(self) -> str | ImageInput:
+        """Returns the encoder with its file's path on this worker."""
         if isinstance(self.encoder, str):
             return str(SparkFiles.get(self.encoder))
         return replace(self.encoder, path=SparkFiles.get(self.encoder.path))
 
     def _classify(self, thumbnails: Mapping[View, NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Scores of shape (n, classifiers); classifiers that read one inference share it."""
+        """Returns scores of shape (n, classifiers). Classifiers with the same inference share it."""
         scores = np.zeros((len(next(iter(thumbnails.values()))), len(self.classifiers)), np.float32)
         for inference in dict.fromkeys(model.inference for model in self.classifiers):
             places = [place for place, model in enumerate(self.classifiers) if model.inference == inference]
@@ -115,15 +115,15 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Decoded:
     pdq: bytes
     quality: int
     content: str
     thumbnails: Mapping[View, NDArray[np.uint8]]
 
 
-def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Picture | decoding.ImageFault:
-    """Everything that one decode yields, or the reason why it failed."""
+def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Decoded | decoding.ImageFault:
+    """Returns the results of one decode, or the reason why it failed."""
     data = cell.as_py() or b""
     try:
         image = decoding.decode(data, PDQ_SIDE)
@@ -131,13 +131,13 @@ def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Picture | decoding.I
         thumbnails = {view: decoding.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
     except decoding.ImageFault as fault:
         return fault
-    return _Picture(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)
+    return _Decoded(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)
 
 
 def _at_least(image: Image.Image, data: bytes, size: tuple[int, int]) -> Image.Image:
-    """The image, decoded again only where its reduced decoding is smaller than a large model wants it.
+    """Returns the image, decoded again if its reduced decoding is smaller than a model's input.
 
-    What is seen at one size never depends on the other sizes, so that signals do not depend on which classifiers run.
+    The thumbnail of one size never depends on the other sizes, so signals do not depend on which classifiers run.
     """
     height, width = size
     enough = min(image.size) >= max(height, width) or max(height, width) <= PDQ_SIDE
@@ -148,13 +148,13 @@ def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np
     return np.stack(pixels) if pixels else np.zeros((0, *size, 3), dtype=np.uint8)
 
 
-def _succeeded(ids: pa.Array, pictures: list[_Picture], signals: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    seen = {
-        "pdq": pa.array([picture.pdq for picture in pictures], pa.binary()),
-        "pdq_quality": pa.array([picture.quality for picture in pictures], pa.int32()),
-        "content": pa.array([picture.content for picture in pictures], pa.string()),
+def _succeeded(ids: pa.Array, images: list[_Decoded], signals: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    decoded = {
+        "pdq": pa.array([image.pdq for image in images], pa.binary()),
+        "pdq_quality": pa.array([image.quality for image in images], pa.int32()),
+        "content": pa.array([image.content for image in images], pa.string()),
     }
-    return _batch({"image_id": ids, **seen, **signals})
+    return _batch({"image_id": ids, **decoded, **signals})
 
 
 def _failed(ids: pa.Array, faults: list[decoding.ImageFault]) -> pa.RecordBatch:
@@ -163,7 +163,7 @@ def _failed(ids: pa.Array, faults: list[decoding.ImageFault]) -> pa.RecordBatch:
 
 
 def _batch(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """Rows of `SCORED` that hold the given columns, all others null: built by column, since objects cost time."""
+    """Returns rows of `SCORED` with the given columns; the others are null. Columns are faster than row objects."""
     count = len(columns["image_id"])
-    held = [columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in _ARROW]
-    return pa.RecordBatch.from_arrays(held, schema=_ARROW)
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in _ARROW]
+    return pa.RecordBatch.from_arrays(arrays, schema=_ARROW)

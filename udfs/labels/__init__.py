@@ -1,1 +1,1 @@
-"""Labels in numbers: cross-validation, simulated answers."""
+"""Cross-validation on labels, and simulated answers."""

@@ -1,4 +1,4 @@
-"""Many-fold cross-validation as one Spark job: each task fits its share of the versions of a classifier."""
+"""Repeated cross-validation as one Spark job: each task fits some of the versions of a classifier."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from pyspark.sql import types as T
 from models.stats import batched_logistic
 
 HELD_OUT = T.StructType([T.StructField("example", T.IntegerType()), T.StructField("logit", T.DoubleType())])
-"""What a version says of an example that it never saw."""
+"""The logit of an example by a version that did not see it."""
 
-# Versions fitted together: their weights and curvatures are a few arrays of this many rows.
+# Versions fitted together; their weights and curvatures are arrays with this many rows.
 _TOGETHER = 10
 
 
@@ -22,11 +22,11 @@ class CrossValidation:
     """Versions of a classifier, numbered repeat by repeat and fold by fold.
 
     Attributes:
-        embeddings: Of the labelled images, float32 of shape (n, dims).
+        embeddings: Embeddings of the labelled images, float32 of shape (n, dims).
         labels: bool of shape (n,).
-        folds: Versions of one repeat; each is fitted on all folds but one.
-        decay: Ridge; see `models.stats.batched_logistic.fit`.
-        seed: Of the folds.
+        folds: Number of versions of one repeat; each is fitted on all folds but one.
+        decay: Ridge penalty; see `models.stats.batched_logistic.fit`.
+        seed: Seed of the folds.
     """
 
     embeddings: NDArray[np.float32]
@@ -36,7 +36,7 @@ class CrossValidation:
     seed: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (id long) to `HELD_OUT` rows: the function for `DataFrame.mapInArrow`."""
+        """Maps Arrow batches of (id long) to `HELD_OUT` rows; use it with `DataFrame.mapInArrow`."""
         inputs = batched_logistic.standardised(self.embeddings)
         for batch in batches:
             numbers = batch.column("id").to_numpy()

@@ -1,4 +1,4 @@
-"""A labeller who knows the truth and errs as often as is wanted: for demos, tests and benchmarks."""
+"""A simulated labeller that knows the truth and makes errors at a given rate, for demos, tests and benchmarks."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from pyspark.sql.functions import pandas_udf
 
 @dataclass(frozen=True)
 class SimulatedLabeller:
-    """Answers from the truth, some of them wrong.
+    """A labeller that answers from the truth, with some errors.
 
-    Which answers are wrong depends on the labeller, the category and the picture alone: asked again, the same person
-    errs again, and another one (another name) errs elsewhere.
+    The errors depend only on the labeller, the category and the image. So the same labeller always makes the same
+    errors, and a labeller with another name makes different ones.
 
     Attributes:
-        errors: Share of the answers that are wrong, whatever is true, 0 to 1.
-        seed: Another seed, other errors.
-        name: Who labels.
+        errors: Share of wrong answers, 0 to 1; the same for positive and negative images.
+        seed: Seed of the errors.
+        name: Name of the labeller.
     """
 
     errors: float = 0.0
@@ -29,12 +29,12 @@ class SimulatedLabeller:
     name: str = "simulated"
 
     def answers(self, keys: Sequence[str], truth: NDArray[np.bool_], category: str) -> NDArray[np.bool_]:
-        """What is answered for some pictures.
+        """Returns the answers for some images.
 
         Args:
-            keys: The n pictures' names.
-            truth: Whether each is of the category, bool of shape (n,).
-            category: Which category.
+            keys: Keys of the n images.
+            truth: Whether each image is of the category, bool of shape (n,).
+            category: Name of the category.
 
         Returns:
             bool of shape (n,).
@@ -52,7 +52,7 @@ class SimulatedLabeller:
 
 
 def simulated_answers(labeller: SimulatedLabeller, category: str) -> Callable[[Column, Column], Column]:
-    """A pandas UDF from keys and the truth (boolean) to a labeller's answers (boolean)."""
+    """Returns a pandas UDF from keys and the truth (boolean) to a labeller's answers (boolean)."""
 
     @pandas_udf("boolean")
     def answer(keys: pd.Series, truth: pd.Series) -> pd.Series:

@@ -1,1 +1,1 @@
-"""Pairs and neighbours among hashes and embeddings."""
+"""Finds pairs and neighbours among hashes and embeddings."""

@@ -1,4 +1,4 @@
-"""Hashes assigned to the centroids of several clusterings, packed for the shuffle that brings a cluster together."""
+"""Assigns hashes to the centroids of several clusterings, and packs them for the shuffle by cluster."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from udfs.hashes.hamming import bit_vectors, unpack
 from udfs.search.lsh import packed_rows
 from udfs.search.matching import entries_of_rows
 
-# Distances between vectors and centroids that are held at once, 8 bytes each.
+# Number of distances between vectors and centroids in memory at the same time, 8 bytes each.
 _BLOCK = 1 << 22
 
 
 @pandas_udf(ArrayType(FloatType()))
 def hash_bits(hashes: pd.Series) -> pd.Series:
-    """The bits of 32-byte hashes as 256 numbers, -1 or 1."""
+    """Returns the bits of 32-byte hashes as 256 numbers, -1 or 1."""
     return pd.Series(list(bit_vectors(unpack(hashes))), index=hashes.index)
 
 
 def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """The nearest centroids of each vector, in no particular order.
+    """Returns the nearest centroids of each vector, in no particular order.
 
     Args:
         vectors: float32 of shape (n, d).
         centroids: float32 of shape (k, d).
-        count: How many, at most k.
+        count: Number of centroids for each vector, at most k.
 
     Returns:
-        Places of centroids, of shape (n, count).
+        Indices of centroids, of shape (n, count).
 
     Examples:
         >>> line = np.arange(3, dtype=np.float32)[:, None]
         >>> nearest_centroids(np.array([[1.9]], np.float32), line, 1)
         array([[2]])
     """
-    # |v - c|² but for |v|², which is the same for all centroids. In double precision: a product of single precision
-    # rounds otherwise at other places of a batch, and a vector half way between two centroids would change sides. Bits
-    # as ±1 times float32 add up in it without any rounding.
+    # |v - c|² without |v|², which is the same for all centroids. In single precision, rounding depends on the position
+    # in the batch, and a vector half way between two centroids could change its cluster. In double precision, sums of
+    # ±1 times float32 are exact.
     centroids = centroids.astype(np.float64)
     apart = (centroids**2).sum(axis=1) - 2 * (vectors.astype(np.float64) @ centroids.T)
     if count == 1:
@@ -53,12 +53,12 @@ def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float3
 
 @dataclass(frozen=True)
 class Assigning:
-    """The map half: hashes to packed shuffle rows, an entry for each centroid that they are near.
+    """The map side of the search by clusters: hashes to packed shuffle rows, with an entry for each near centroid.
 
     Attributes:
         centroids: float32 of shape (clusterings, k, d).
-        nearest: Centroids of each clustering that a hash goes to.
-        buckets: Number of shuffle buckets; the entries of one cluster share one.
+        nearest: Number of centroids of each clustering to which a hash is assigned.
+        buckets: Number of shuffle buckets; the entries of one cluster are in one bucket.
     """
 
     centroids: NDArray[np.float32]
@@ -74,7 +74,7 @@ class Assigning:
                 yield packed_rows(keys, keys % np.uint32(self.buckets), entries)
 
     def keys(self, vectors: NDArray[np.float32]) -> NDArray[np.uint32]:
-        """A number for each cluster that a vector belongs to.
+        """Returns the number of each cluster of a vector.
 
         Args:
             vectors: float32 of shape (n, d).

@@ -1,8 +1,8 @@
-"""Candidate pairs by MinHash bands, verified: the two vectorised halves around one shuffle.
+"""Finds and verifies candidate pairs by MinHash bands: the map and reduce sides of one shuffle.
 
-The map half turns a batch of hashes into one packed row for each shuffle bucket, so that the shuffle moves a few large
-rows rather than one small row for each band of each hash. The reduce half sorts a bucket's entries by band key and
-compares those that share one. Both are numpy throughout.
+The map side packs a batch of hashes into one row for each shuffle bucket, so that the shuffle moves a few large rows
+instead of one small row for each band of each hash. The reduce side sorts the entries of a bucket by band key and
+compares those with the same key. Both use only numpy.
 """
 
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ PACKED = T.StructType(
         T.StructField("entries", T.BinaryType()),
     ]
 )
-"""A batch's share of a shuffle bucket: n band keys of 4 bytes, and n entries of 40 bytes (`udfs.search.matching`)."""
+"""A batch's entries for one shuffle bucket: n band keys of 4 bytes, n entries of 40 bytes (`udfs.search.matching`)."""
 
 _LEADERS = 16
-# The finalizer of MurmurHash3, on as many bits as a sort key has left.
+# The finalizer of MurmurHash3, on the bits that remain in a sort key.
 _SCRAMBLED_BITS = 31
 _SCRAMBLING = ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
-# Pairs that all crowded runs may make: in a small lake every one, beyond that some for each hash.
+# Pairs that all crowded runs may make: a fixed number in a small lake, else a number for each hash.
 _CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH = 4_000_000, 4
 _FEWEST_BUCKETS, _ENTRIES_PER_BUCKET = 8, 1_000_000
 _SPLIT_ROWS = 4
@@ -50,7 +50,7 @@ _MAX_SPLITS = 8
 
 @dataclass(frozen=True)
 class Packing:
-    """The map half: hashes to packed shuffle rows.
+    """The map side: hashes to packed shuffle rows.
 
     Attributes:
         bands: Bands and rows.
@@ -68,17 +68,17 @@ class Packing:
 
     def _pack(self, entries: NDArray[np.uint64]) -> pa.RecordBatch:
         keys = band_keys(np.ascontiguousarray(entries[:, :HASH_WORDS]).view(np.uint8), self.bands)
-        # The upper half of a key says the bucket, the lower half tells the keys of a bucket apart.
+        # The upper half of a key gives the bucket. The lower half distinguishes the keys of a bucket.
         bucket = (keys >> np.uint64(32)) % np.uint64(self.buckets)
         return packed_rows(keys.astype(np.uint32), bucket.astype(np.uint32), entries)
 
 
 def packed_rows(keys: NDArray[np.uint32], buckets: NDArray[np.uint32], entries: NDArray[np.uint64]) -> pa.RecordBatch:
-    """A batch's entries, one packed row for each shuffle bucket.
+    """Packs a batch's entries into one row for each shuffle bucket.
 
     Args:
-        keys: uint32 of shape (n, m): each entry goes to m keys.
-        buckets: The bucket of each key, likewise.
+        keys: uint32 of shape (n, m): the m keys of each entry.
+        buckets: The bucket of each key, same shape.
         entries: uint64 of shape (n, 5), as `udfs.search.matching.packed_entries` makes them.
 
     Returns:
@@ -100,15 +100,15 @@ def packed_rows(keys: NDArray[np.uint32], buckets: NDArray[np.uint32], entries: 
 
 @dataclass(frozen=True)
 class Matching:
-    """The reduce half: one shuffle bucket to verified pairs.
+    """The reduce side: one shuffle bucket to verified pairs.
 
     Attributes:
-        max_distance: Bits within which a pair counts.
-        max_bucket: Hashes under one band key that are all compared with each other; see `_large`.
-        crowd_pairs: Pairs that crowded runs of a bucket may make: those with more of them for each entry than a short
-            run can have; see `_settled`.
-        seed: Of the permutations that split larger ones.
-        clusters: Where keys are clusters, how many each clustering has: those of clustering i begin at i · clusters.
+        max_distance: Largest distance of a pair, in bits.
+        max_bucket: Largest number of hashes under one band key that are all compared with each other; see `_large`.
+        crowd_pairs: Pairs that crowded runs of a bucket may make. A run is crowded if it makes more pairs for each
+            entry than a short run can; see `_crowded`.
+        seed: Seed of the permutations that split larger runs.
+        clusters: If keys are clusters: clusters in each clustering. The keys of clustering i begin at i · clusters.
     """
 
     max_distance: int
@@ -118,7 +118,7 @@ class Matching:
     clusters: int | None = None
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
-        """Pairs of a bucket (`PACKED`), as `FOUND`: the function for `DataFrame.groupBy("bucket").applyInArrow`."""
+        """Returns the pairs of a bucket (`PACKED`) as `FOUND`: the function for `groupBy("bucket").applyInArrow`."""
         keys = joined_bytes(bucket.column("keys")).view(np.uint32)
         packed = joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS)
         if self.clusters is None:
@@ -131,14 +131,14 @@ class Matching:
         return pa.concat_tables(parts)
 
     def match(self, keys: NDArray[np.uint32], entries: Entries, depth: int = 0) -> FoundPairs:
-        """Verified pairs among entries that share a key.
+        """Returns the verified pairs among entries with the same key.
 
         Args:
             keys: uint32 of shape (n,).
-            entries: The n entries they belong to.
-            depth: How often the bucket has been split.
+            entries: The n entries of the keys.
+            depth: Number of splits so far.
         """
-        # By key, within a key those not known first, and then as if by chance: neighbours are a sample of all pairs.
+        # Sort by key, then new hashes before known ones, then in pseudorandom order: neighbours are a sample of pairs.
         known = entries.known.astype(np.uint64) << np.uint64(_SCRAMBLED_BITS)
         order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | murmur_finalizer(entries.ranks))
         keys, entries = keys[order], entries.take(order)
@@ -147,36 +147,37 @@ class Matching:
         sizes = ends - starts
         large, crowded = sizes > self.max_bucket, np.zeros(len(sizes), np.bool_)
         long = np.flatnonzero((sizes > SHORT_RUN) & ~large)
-        pairs = guessed_pairs(entries, starts[long], ends[long], self.max_distance)
+        pairs = estimated_pairs(entries, starts[long], ends[long], self.max_distance)
         dense = pairs > sizes[long] * SHORT_RUN // 2
         crowded[long[dense][~affordable(pairs[dense], self.crowd_pairs)]] = True
         plain = ~large & ~crowded
         parts = [compare_runs(entries, starts[plain], ends[plain], self.max_distance)]
         for start, end in zip(starts[~plain], ends[~plain], strict=True):
             run = entries.take(np.arange(start, end))
-            parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._settled(run, depth))
+            parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._crowded(run, depth))
         return FoundPairs.union(parts)
 
-    def _settled(self, run: Entries, depth: int) -> FoundPairs:
-        """A crowded run, whose pairs are more than the task has room for.
+    def _crowded(self, run: Entries, depth: int) -> FoundPairs:
+        """Matches a crowded run, which would make more pairs than the task may hold.
 
-        Near-copies of one picture fall under very many keys, and each pair of them would be found again and again. So
-        those that match the best of a crowd are settled by it, crowd by crowd, and the rest is matched by itself.
+        Near-copies of one image have very many keys in common, so each pair of them would be found again and again.
+        Therefore hashes that match the representative of a set of near-copies are resolved against it, set by set. Then
+        the rest is matched.
         """
         rest, parts = run, []
         while len(members := near_next(rest, np.arange(len(rest) - 1), self.max_distance)) > SHORT_RUN:
-            settled = settle(rest, int(members[0]), self.max_distance)
-            parts.append(settled.found)
-            rest = settled.rest
+            resolved = resolve(rest, int(members[0]), self.max_distance)
+            parts.append(resolved.found)
+            rest = resolved.rest
         return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
 
     def _large(self, run: Entries, depth: int) -> FoundPairs:
-        """A bucket too large for all pairs: a popular picture's near-copies, or pictures that are all alike.
+        """Matches a run too large for all pairs: near-copies of a popular image, or many similar images.
 
-        The best of a crowd (of all, where neighbours show none) is compared with all others, and those within the
-        threshold are settled by that pair: they lose to it whatever else they match. This repeats with the rest; what
-        then remains is split by further MinHash rows. Both are linear in the bucket. What stays too large after all
-        splits is left out and counted.
+        The representative of a set of near-copies (the best of all, if neighbours show no set) is compared with all
+        others. Those within the threshold are resolved against it: they lose to it, whatever else they match. This
+        repeats with the rest. What then remains is split by further MinHash rows. Both are linear in the size of the
+        run. Pairs of runs that are still too large after all splits are skipped and counted.
         """
         rest, parts = run, []
         for _ in range(_LEADERS):
@@ -184,26 +185,26 @@ class Matching:
                 break
             members = near_next(rest, np.arange(len(rest) - 1), self.max_distance)
             leader = members[0] if len(members) else rest.ranks.argmin()
-            settled = settle(rest, int(leader), self.max_distance)
-            parts.append(settled.found)
-            rest = settled.rest
+            resolved = resolve(rest, int(leader), self.max_distance)
+            parts.append(resolved.found)
+            rest = resolved.rest
         if len(rest) <= self.max_bucket:
             return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
         return FoundPairs.union([*parts, self._split(rest, depth)])
 
     def _split(self, run: Entries, depth: int) -> FoundPairs:
-        """Pairs that agree in further MinHash rows; all others are counted."""
+        """Matches pairs that agree in further MinHash rows; the others are counted as skipped."""
         if depth >= _MAX_SPLITS:
-            return FoundPairs.nothing(skipped=len(run) * (len(run) - 1) // 2)
+            return FoundPairs.empty(skipped=len(run) * (len(run) - 1) // 2)
         rows = Bands(1, _SPLIT_ROWS, seed=self.seed + 1 + depth)
         keys = band_keys(run.hashes(), rows)[:, 0].astype(np.uint32)
         _, sizes = np.unique(keys, return_counts=True)
         apart = (len(run) ** 2 - int((sizes**2).sum())) // 2
-        return FoundPairs.union([FoundPairs.nothing(skipped=apart), self.match(keys, run, depth + 1)])
+        return FoundPairs.union([FoundPairs.empty(skipped=apart), self.match(keys, run, depth + 1)])
 
 
 def buckets_for(entries: int) -> int:
-    """Shuffle buckets among which entries are spread, so that no task holds many more than a million of 44 bytes.
+    """Returns the number of shuffle buckets, so that a task holds about a million entries of 44 bytes at most.
 
     Examples:
         >>> buckets_for(1000), buckets_for(10_000_001)
@@ -213,13 +214,13 @@ def buckets_for(entries: int) -> int:
 
 
 def room_for_crowds(hashes: int, buckets: int) -> int:
-    """Pairs that crowded runs of one bucket may make, so that all pairs stay proportional to the hashes.
+    """Returns the pairs that crowded runs of one bucket may make, so that all pairs stay proportional to the hashes.
 
-    A run that is split, or that its best have settled, is matched again in parts, each of which has this room anew.
+    After a run is split or partly resolved, its parts are matched again, and each part may make this number of pairs.
 
     Args:
-        hashes: Distinct hashes that are compared.
-        buckets: Shuffle buckets among which their entries are spread.
+        hashes: Number of distinct hashes.
+        buckets: Number of shuffle buckets.
 
     Examples:
         >>> room_for_crowds(10_000, 8), room_for_crowds(10_000_000, 1000)
@@ -229,7 +230,7 @@ def room_for_crowds(hashes: int, buckets: int) -> int:
 
 
 def murmur_finalizer(ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Numbers of 31 bits, in whose order ranks lie as if by chance; each its own for ranks below 2^31.
+    """Returns pseudorandom 31-bit numbers for ranks, to sort them in random order; distinct for ranks below 2^31.
 
     Examples:
         >>> np.argsort(murmur_finalizer(np.arange(100, 108)))
@@ -244,31 +245,31 @@ def murmur_finalizer(ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def near_next(entries: Entries, places: Indices, max_distance: int) -> Indices:
-    """Those of the places whose entry is near the one after it.
+    """Returns those places whose entry is near the next entry.
 
-    Where order is chance these are members of crowds: of each, as many as the square of its size says.
+    In random order, these are members of sets of near-copies. Their number grows with the square of a set's size.
     """
     return places[entry_distances(entries, places, places + 1) <= max_distance]
 
 
-def guessed_pairs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> NDArray[np.intp]:
-    """How many pairs each run makes, of known ones too: the pairs of neighbours among n are two in n of all.
+def estimated_pairs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> NDArray[np.intp]:
+    """Estimates how many pairs each run makes, including known ones, from its neighbours: 2 in n of all pairs.
 
     Args:
-        entries: In each run as if by chance. That known ones lie apart from others makes the guess no smaller.
-        starts: Where each run begins, in order, shape (runs,); none is empty.
-        ends: Where each run ends.
-        max_distance: Bits within which a pair counts.
+        entries: Entries, in random order within each run. Known ones come last, which cannot lower the estimate.
+        starts: Start of each run, in order, shape (runs,); no run is empty.
+        ends: End of each run.
+        max_distance: Largest distance of a pair, in bits.
     """
-    followed = ends - starts - 1
-    places = np.repeat(starts - np.cumsum(followed) + followed, followed) + np.arange(followed.sum())
+    neighbours = ends - starts - 1
+    places = np.repeat(starts - np.cumsum(neighbours) + neighbours, neighbours) + np.arange(neighbours.sum())
     near = near_next(entries, places, max_distance)
     matches = np.bincount(np.searchsorted(starts, near, side="right") - 1, minlength=len(starts))
     return np.asarray(matches * (ends - starts) // 2)
 
 
 def affordable(pairs: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
-    """Which runs may be compared all with all: those of the fewest pairs, as long as these add up to at most `most`.
+    """Returns which runs may compare all pairs: those with the fewest pairs, as long as their sum is at most `most`.
 
     Examples:
         >>> affordable(np.array([5_000, 2_000, 12_000_000]), 10_000)
@@ -281,25 +282,26 @@ def affordable(pairs: NDArray[np.intp], most: int) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What comparing the best of a crowd with all others leaves.
+class Resolved:
+    """The result of comparing a representative with all other entries.
 
     Attributes:
-        found: Pairs with the best one; those among the settled and between them and the rest count as skipped.
-        rest: Entries that do not match it, in the order they had.
+        found: Pairs with the representative. Pairs among the resolved entries, and between them and the rest, are
+            skipped.
+        rest: Entries that do not match it, in the same order.
     """
 
     found: FoundPairs
     rest: Entries
 
 
-def settle(entries: Entries, member: int, max_distance: int) -> Settled:
-    """Compares the best of a crowd with all others: one that no better entry matches, so that it stays.
+def resolve(entries: Entries, member: int, max_distance: int) -> Resolved:
+    """Compares the representative of a set of near-copies with all others. No better entry matches it, so it is kept.
 
     Args:
-        entries: A crowd and others.
-        member: The place of one of the crowd. The best near it is looked for, then the best near that one, and so on.
-        max_distance: Bits within which a pair counts.
+        entries: A set of near-copies, and others.
+        member: The place of a member of the set. The search goes from it to the best entry near it, and so on.
+        max_distance: Largest distance of a pair, in bits.
     """
     places, best, better = np.arange(len(entries)), -1, member
     while better != best:
@@ -307,7 +309,7 @@ def settle(entries: Entries, member: int, max_distance: int) -> Settled:
         matches = entry_distances(entries, np.array([best]), places) <= max_distance
         near = np.flatnonzero(matches)
         better = int(near[entries.ranks[near].argmin()])
-    settled, far = near[near != best], np.flatnonzero(~matches)
-    skipped = len(settled) * (len(settled) - 1) // 2 + len(settled) * len(far)
-    found = FoundPairs.of(entries, np.array([best]), settled, len(entries) - 1, skipped)
-    return Settled(found, entries.take(far))
+    resolved, far = near[near != best], np.flatnonzero(~matches)
+    skipped = len(resolved) * (len(resolved) - 1) // 2 + len(resolved) * len(far)
+    found = FoundPairs.of(entries, np.array([best]), resolved, len(entries) - 1, skipped)
+    return Resolved(found, entries.take(far))

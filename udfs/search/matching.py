@@ -1,8 +1,8 @@
-"""Hashes that share a run compared with each other: the half that every search for duplicates has in common.
+"""Compares the hashes of a run with each other. All searches for duplicates use this.
 
-A *run* is a stretch of entries that may match: those under one band key, or those of one cluster. Short runs are taken
-all at once, one step for each offset; long ones in dense tiles that stay in a core's cache. Either way a pair is first
-judged by half of its bits, which settles nearly all pairs of unlike pictures.
+A *run* is a range of entries that may match: those under one band key, or those of one cluster. Short runs are compared
+together, one step for each offset; long ones in dense tiles that stay in a core's cache. Both first compare half of the
+bits, which is enough to reject nearly all pairs of different images.
 """
 
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ _FOUND_ARROW = pa.schema(
     ]
 )
 FOUND = from_arrow_schema(_FOUND_ARROW)
-"""A verified pair of ranks (a < b); or, where `a` is null, how many pairs a bucket compared and left out.
+"""A verified pair of ranks (a < b); or, if `a` is null, the number of pairs that a bucket compared and skipped.
 
-`clustering` is the number of the clustering that brought them together, from 0; null for bands."""
+`clustering` is the number, from 0, of the clustering in which the pair was found; null for bands."""
 
 ENTRY_WORDS = HASH_WORDS + 1
-"""Words of 64 bits in an entry: the hash, then twice the rank, plus one where the hash is known."""
+"""64-bit words in an entry: the hash, then twice the rank, plus one if the hash is known."""
 
 ENTRY_COLUMNS = ("hash", "rank", "known")
-"""What an entry is made of."""
+"""The columns of an entry."""
 
 _HALF = HASH_WORDS // 2
 SHORT_RUN = 48
-"""Entries of a run up to which it is compared offset by offset, together with all others of its kind."""
+"""Largest number of entries in a short run. Short runs are compared together, offset by offset."""
 
-# Bits from which on so many unlike pairs pass by half of their bits that a pair is judged by all of them at once.
+# From this distance on, half of the bits reject too few pairs, so all bits are compared at once.
 _DENSE = 50
 _TILE_ROWS, _TILE_COLUMNS = 64, 2048
 
@@ -49,12 +49,12 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Entries:
-    """Hashes to be compared.
+    """Hashes to compare.
 
     Attributes:
-        words: uint64 of shape (4, n): each word of all hashes side by side, as XOR and bit counts like it.
-        ranks: int64 of shape (n,), each its own; the smaller is the better.
-        known: bool of shape (n,): two known hashes have been compared before and are not again.
+        words: uint64 of shape (4, n). This layout is fast for XOR and bit counts.
+        ranks: int64 of shape (n,), distinct; smaller is better.
+        known: bool of shape (n,). Two known hashes were compared by an earlier run and are not compared again.
     """
 
     words: NDArray[np.uint64]
@@ -63,7 +63,7 @@ class Entries:
 
     @classmethod
     def unpacked(cls, packed: NDArray[np.uint64]) -> "Entries":
-        """From entries as they travel, uint64 of shape (n, 5)."""
+        """Unpacks entries of a shuffle, uint64 of shape (n, 5)."""
         ranks = (packed[:, HASH_WORDS] >> np.uint64(1)).astype(np.int64)
         known = (packed[:, HASH_WORDS] & np.uint64(1)).astype(np.bool_)
         return cls(np.ascontiguousarray(packed[:, :HASH_WORDS].T), ranks, known)
@@ -72,20 +72,20 @@ class Entries:
         return len(self.ranks)
 
     def hashes(self) -> NDArray[np.uint8]:
-        """The hashes, uint8 of shape (n, 32)."""
+        """Returns the hashes, uint8 of shape (n, 32)."""
         return np.ascontiguousarray(self.words.T).view(np.uint8)
 
     def take(self, places: Indices) -> "Entries":
-        """Those at the given places, in that order."""
+        """Returns the entries at the given places, in that order."""
         return Entries(self.words[:, places], self.ranks[places], self.known[places])
 
 
 def packed_entries(hashes: pa.Array, ranks: pa.Array, known: pa.Array) -> NDArray[np.uint64]:
-    """Entries as they travel through a shuffle.
+    """Packs entries for a shuffle.
 
     Args:
         hashes: n binary cells of 32 bytes.
-        ranks: n whole numbers below 2^62.
+        ranks: n integers below 2^62.
         known: n booleans.
 
     Returns:
@@ -99,21 +99,21 @@ def packed_entries(hashes: pa.Array, ranks: pa.Array, known: pa.Array) -> NDArra
 
 
 def entries_of_rows(rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
-    """Rows of (hash, rank, known) and perhaps more as `packed_entries` makes them."""
+    """Packs rows with the columns hash, rank and known as `packed_entries` does."""
     columns = (rows.column(name) for name in ENTRY_COLUMNS)
     return packed_entries(*(c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns))
 
 
 @dataclass(frozen=True)
 class FoundPairs:
-    """Verified pairs, and what finding them took.
+    """Verified pairs, and the number of compared and skipped pairs.
 
     Attributes:
         a: The better rank of each pair, int64 of shape (n,).
-        b: The worse one, likewise.
-        distance: Bits, int32 of shape (n,).
-        compared: Pairs that were compared.
-        skipped: Pairs of a run that were left out because it is too large.
+        b: The worse rank, int64 of shape (n,).
+        distance: Distance in bits, int32 of shape (n,).
+        compared: Number of compared pairs.
+        skipped: Number of pairs skipped because their run is too large.
     """
 
     a: NDArray[np.int64]
@@ -124,29 +124,29 @@ class FoundPairs:
 
     @classmethod
     def of(cls, entries: Entries, left: Indices, right: Indices, compared: int, skipped: int = 0) -> "FoundPairs":
-        """Pairs of entries at the given places, with their distances."""
+        """Returns the pairs of entries at the given places, with their distances."""
         apart = entry_distances(entries, left, right).astype(np.int32)
         a, b = entries.ranks[left], entries.ranks[right]
         return cls(np.minimum(a, b), np.maximum(a, b), apart, compared, skipped)
 
     @classmethod
-    def nothing(cls, skipped: int = 0) -> "FoundPairs":
-        """No pair."""
+    def empty(cls, skipped: int = 0) -> "FoundPairs":
+        """Returns no pairs, and a number of skipped pairs."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), 0, skipped)
 
     @classmethod
     def union(cls, parts: "list[FoundPairs]") -> "FoundPairs":
-        """All pairs of all parts."""
-        parts = [cls.nothing(), *parts]
+        """Returns all pairs of all parts."""
+        parts = [cls.empty(), *parts]
         a, b = np.concatenate([part.a for part in parts]), np.concatenate([part.b for part in parts])
         distance = np.concatenate([part.distance for part in parts])
         return cls(a, b, distance, sum(part.compared for part in parts), sum(part.skipped for part in parts))
 
     def to_arrow(self, clustering: int | None = None) -> pa.Table:
-        """Rows of `FOUND`: the pairs, each once, and one row of counts.
+        """Returns rows of `FOUND`: each pair once, and one row of counts.
 
         Args:
-            clustering: The clustering in which they were found; None for bands.
+            clustering: Number of the clustering; None for bands.
         """
         order = np.lexsort((self.b, self.a))
         a, b, distance = self.a[order], self.b[order], self.distance[order]
@@ -160,7 +160,7 @@ class FoundPairs:
 
 
 def entry_distances(entries: Entries, left: Indices, right: Indices) -> NDArray[np.uint16]:
-    """Bits in which entries at two lists of places differ (the lists broadcast)."""
+    """Returns the distances, in bits, of entries at two lists of places (the lists broadcast)."""
     apart = np.zeros(np.broadcast(left, right).shape, dtype=np.uint16)
     for word in entries.words:
         apart += np.bitwise_count(word[left] ^ word[right])
@@ -168,7 +168,7 @@ def entry_distances(entries: Entries, left: Indices, right: Indices) -> NDArray[
 
 
 def run_starts(keys: NDArray[np.unsignedinteger]) -> Indices:
-    """Where each run of equal keys begins, in sorted keys.
+    """Returns the start of each run of equal keys, in sorted keys.
 
     Examples:
         >>> run_starts(np.array([3, 3, 5], dtype=np.uint32)).tolist()
@@ -180,13 +180,13 @@ def run_starts(keys: NDArray[np.unsignedinteger]) -> Indices:
 
 
 def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
-    """Pairs within a distance among entries of the same run.
+    """Returns the pairs within a distance among entries of the same run.
 
     Args:
-        entries: Within each run those not known come first.
-        starts: Where each run begins, shape (runs,).
-        ends: Where each run ends.
-        max_distance: Bits within which a pair counts.
+        entries: Entries; within each run, those that are not known come first.
+        starts: Start of each run, shape (runs,).
+        ends: End of each run.
+        max_distance: Largest distance of a pair, in bits.
     """
     lengths = ends - starts
     short = (lengths > 1) & (lengths <= SHORT_RUN)
@@ -198,7 +198,7 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
 
 
 def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
-    """Each entry with the one after it in its run, then with the next: one step over all runs for each offset."""
+    """Compares each entry with the next one in its run, then with the one after that: one step for each offset."""
     lengths = ends - starts
     first = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
     active, end_of = first + np.arange(len(first)), np.repeat(ends, lengths)
@@ -219,7 +219,7 @@ def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distanc
 
 
 def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) -> Indices:
-    """Which of the pairs are within the distance: by half of the bits first, then by all of those that remain."""
+    """Returns which pairs are within the distance: compares half of the bits first, then all bits of the rest."""
     apart = np.zeros(len(left), dtype=np.uint8)
     for word in entries.words[:_HALF]:
         apart += np.bitwise_count(word[left] ^ word[right])
@@ -228,7 +228,7 @@ def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) ->
 
 
 def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> FoundPairs:
-    """All pairs of one run of which the first is not known, tile row by tile row."""
+    """Compares all pairs of one run whose first entry is not known, tile row by tile row."""
     fresh_end = start + int((~entries.known[start:end]).sum())
     found = []
     for begin in range(start, fresh_end, _TILE_ROWS):
@@ -243,15 +243,15 @@ def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> 
 def near_between(
     left: NDArray[np.uint64], right: NDArray[np.uint64], max_distance: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs within a distance between two lists of hashes, all with all.
+    """Returns all pairs within a distance between two lists of hashes.
 
     Args:
         left: uint64 of shape (4, m).
         right: uint64 of shape (4, n).
-        max_distance: Bits within which a pair counts.
+        max_distance: Largest distance of a pair, in bits.
 
     Returns:
-        Their places on the left and on the right.
+        Their places in `left` and in `right`.
 
     Examples:
         >>> zeros, ones = np.zeros((4, 1), np.uint64), ~np.zeros((4, 2), np.uint64)
@@ -273,7 +273,7 @@ def _near_in_tile(
     rows, columns = left[:, row : row + _TILE_ROWS], right[:, column : column + _TILE_COLUMNS]
     judged = HASH_WORDS if max_distance >= _DENSE else _HALF
     apart = np.bitwise_count(rows[0][:, None] ^ columns[0][None])
-    # 256 bits wrap to 0 here, and are told apart below.
+    # A distance of 256 wraps to 0 here. The full distance below corrects it.
     for x, y in zip(rows[1:judged], columns[1:judged], strict=True):
         apart += np.bitwise_count(x[:, None] ^ y[None])
     i, j = np.divmod(np.flatnonzero(apart <= max_distance), columns.shape[1])

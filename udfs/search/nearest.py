@@ -1,8 +1,8 @@
-"""Exact nearest neighbours without an index: a pool streams past the queries, each of which keeps its best k.
+"""Finds exact nearest neighbours without an index: streams a pool and keeps the best k for each query.
 
-Both distances are one inner product: unit embeddings as they are, and hashes as ±1, whose inner product is 256 minus
-twice the Hamming distance. A matrix product does 100 billion operations a second on one core, so bits as floats are
-compared faster than by counting bits in numpy (3.9 against 5.7 ns for a pair of 256 bits on one core).
+Both distances are inner products: of unit embeddings, or of hashes as ±1, whose inner product is 256 minus twice the
+Hamming distance. A matrix product computes 100 billion operations per second on one core, so comparing bits as floats
+is faster than counting bits in numpy (3.9 against 5.7 ns for a pair of 256 bits on one core).
 """
 
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ from udfs.hashes.hamming import HASH_BITS, bit_vectors, hashes_of
 
 _FOUND_ARROW = pa.schema([("query", pa.int32()), ("image_id", pa.string()), ("similarity", pa.float32())])
 FOUND = from_arrow_schema(_FOUND_ARROW)
-"""A query's number, an image near it and their inner product."""
+"""The number of a query, an image near it, and their inner product."""
 
-_QUERY_BLOCK, _POOL_BLOCK = 512, 4096  # their products take 8 MB, which stays in the cache
+_QUERY_BLOCK, _POOL_BLOCK = 512, 4096  # their products take 8 MB, which fit the cache
 _FIRST_LOOK = 1024
 _RESCORED = 16384
 _ROWS_OF_A_BATCH = 100_000
@@ -37,7 +37,7 @@ Ids = NDArray[np.bytes_]
 
 @dataclass(frozen=True)
 class FoundNeighbours:
-    """Images near queries, one entry for each pair.
+    """Images near queries, with one entry for each pair.
 
     Attributes:
         query: Number of the query, int32 of shape (n,).
@@ -50,7 +50,7 @@ class FoundNeighbours:
     similarity: NDArray[np.float32]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The same as Arrow batches of schema `FOUND`."""
+        """Yields the pairs as Arrow batches of schema `FOUND`."""
         for begin in range(0, len(self.query), _ROWS_OF_A_BATCH):
             part = slice(begin, begin + _ROWS_OF_A_BATCH)
             ids = pa.array(self.image_id[part].tolist(), pa.binary()).cast(pa.string())
@@ -59,7 +59,7 @@ class FoundNeighbours:
 
 
 def distance_of(similarity: Vectors) -> NDArray[np.int32]:
-    """The Hamming distance, in bits, of vectors from `bit_vectors` with this inner product.
+    """Returns the Hamming distance, in bits, of vectors from `bit_vectors` with this inner product.
 
     Examples:
         >>> a, b = bit_vectors(np.zeros((1, 32), np.uint8)), bit_vectors(np.full((1, 32), 1, np.uint8))
@@ -70,12 +70,12 @@ def distance_of(similarity: Vectors) -> NDArray[np.int32]:
 
 
 def similarity_of(distance: int) -> float:
-    """The inner product of vectors from `bit_vectors` that differ in so many bits."""
+    """Returns the inner product of vectors from `bit_vectors` at this Hamming distance, in bits."""
     return float(HASH_BITS - 2 * distance)
 
 
 def similarities(a: Vectors, b: Vectors) -> NDArray[np.float32]:
-    """Inner products row by row, in double and always summed in one order, so that no block's shape shows in them.
+    """Returns inner products row by row, in double precision and a fixed order, so that block shapes have no effect.
 
     Args:
         a: float32 of shape (n, d).
@@ -96,9 +96,9 @@ def similarities(a: Vectors, b: Vectors) -> NDArray[np.float32]:
 
 
 class NearestK:
-    """The k pool vectors of largest inner product with each query, among those seen so far.
+    """A search for the k pool vectors with the largest inner product for each query.
 
-    Of equal ones the smaller image_id is nearer, so that neither order nor division of the pool shows in the result.
+    Ties go to the smaller image_id, so that the order and partitions of the pool have no effect.
 
     Args:
         queries: float32 of shape (q, d), finite.
@@ -119,29 +119,29 @@ class NearestK:
         self._longest = float(np.linalg.norm(self._queries, axis=1).max(initial=0.0))
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Looks at some more of the pool.
+        """Adds vectors of the pool.
 
         Args:
             ids: image_id in UTF-8, bytes of shape (n,).
-            vectors: float32 of shape (n, d); one that holds NaN or infinity is near nothing.
+            vectors: float32 of shape (n, d); vectors with NaN or infinity are never neighbours.
         """
         ids, vectors = _finite(ids, vectors)
-        # An assignment would cut longer ids to the length of those that came before.
+        # An assignment would truncate ids that are longer than the earlier ones.
         self._ids = self._ids.astype(np.promote_types(self._ids.dtype, ids.dtype), copy=False)
         margin = _rounding(vectors, self._longest)
         for begin in range(0, len(self._queries), _QUERY_BLOCK):
             block = slice(begin, begin + _QUERY_BLOCK)
             for start in range(0, len(vectors), _POOL_BLOCK):
                 part = slice(start, start + _POOL_BLOCK)
-                self._look(block, ids[part], vectors[part], margin)
+                self._compare(block, ids[part], vectors[part], margin)
 
     def found(self) -> FoundNeighbours:
-        """What was found, by query, nearest first."""
+        """Returns the neighbours, by query, nearest first."""
         rows, places = np.nonzero(self._similarity > -np.inf)
         return FoundNeighbours(rows.astype(np.int32), self._ids[rows, places], self._similarity[rows, places])
 
-    def _look(self, block: slice, ids: Ids, vectors: Vectors, margin: float) -> None:
-        """One block of queries against one block of the pool."""
+    def _compare(self, block: slice, ids: Ids, vectors: Vectors, margin: float) -> None:
+        """Compares one block of queries with one block of the pool."""
         queries = self._queries[block]
         rough = queries @ vectors.T
         bar = self._similarity[block, -1]
@@ -153,26 +153,26 @@ class NearestK:
             self._merge(block.start + rows, ids[columns], similarity)
 
     def _merge(self, rows: NDArray[np.intp], ids: Ids, similarity: NDArray[np.float32]) -> None:
-        """Sorts candidates in among the best so far of the queries that they are for."""
+        """Merges candidates into the current best of their queries."""
         k = self._similarity.shape[1]
         touched = np.unique(rows)
         rows = np.concatenate([np.repeat(touched, k), rows])
         similarity = np.concatenate([self._similarity[touched].ravel(), similarity])
         ids = np.concatenate([self._ids[touched].ravel(), ids])
         order = np.lexsort((ids, -similarity, rows))
-        # Every touched query has k entries or more here, so the first k of its run are its new best.
+        # Every touched query has at least k entries here, so the first k of its run are its new best.
         starts = np.searchsorted(rows[order], touched)
         best = order[starts[:, None] + np.arange(k)]
         self._similarity[touched], self._ids[touched] = similarity[best], ids[best]
 
 
 def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> FoundNeighbours:
-    """Every pair of a query and a pool vector whose inner product is large enough.
+    """Returns every pair of a query and a pool vector whose inner product is at least `least`.
 
     Args:
         queries: float32 of shape (q, d), finite.
         ids: image_id in UTF-8, bytes of shape (n,).
-        vectors: float32 of shape (n, d); one that holds NaN or infinity is near nothing.
+        vectors: float32 of shape (n, d); vectors with NaN or infinity are never neighbours.
         least: Smallest inner product that counts.
 
     Examples:
@@ -196,16 +196,16 @@ def within(queries: Vectors, ids: Ids, vectors: Vectors, least: float) -> FoundN
 
 
 def _at_least(rough: Vectors, bar: Vectors) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and column of what reaches its row's bar; rows whose largest does not are not looked at again."""
-    hopeful = np.flatnonzero(rough.max(axis=1, initial=-np.inf) >= bar)
-    # Flat and then divided: numpy's nonzero over two axes takes four times as long.
-    places = np.flatnonzero(rough[hopeful] >= bar[hopeful, None])
+    """Returns row and column of the values that reach the minimum of their row."""
+    reaching = np.flatnonzero(rough.max(axis=1, initial=-np.inf) >= bar)
+    # Flat indices, divided afterwards: numpy's nonzero over two axes takes four times as long.
+    places = np.flatnonzero(rough[reaching] >= bar[reaching, None])
     some, columns = np.divmod(places, rough.shape[1])
-    return hopeful[some], columns
+    return reaching[some], columns
 
 
 def _first_bar(rough: Vectors, k: int) -> Vectors:
-    """What each row's k best reach at least, from a look at its first columns."""
+    """Returns a lower bound of the k-th best value of each row, from its first columns."""
     seen = rough[:, :_FIRST_LOOK]
     if seen.shape[1] < k:
         return np.full(len(rough), -np.inf, dtype=np.float32)
@@ -213,7 +213,7 @@ def _first_bar(rough: Vectors, k: int) -> Vectors:
 
 
 def _rounding(vectors: Vectors, longest: float) -> float:
-    """How far two float32 sums of the same products can lie apart, whatever their orders (Higham 2002, section 3.1)."""
+    """Returns the largest difference of float32 sums of the same products in any order (Higham 2002, section 3.1)."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max(initial=0.0))
     return float((vectors.shape[1] + 2) * np.finfo(np.float32).eps * longest * norms)
 
@@ -228,12 +228,12 @@ def _finite(ids: Ids, vectors: Vectors) -> tuple[Ids, Vectors]:
 
 @dataclass(frozen=True)
 class Searching:
-    """The search of a pool's partition, as `DataFrame.mapInArrow` wants it; gives `FOUND`.
+    """The search in one partition of the pool: the function for `DataFrame.mapInArrow`, which returns `FOUND`.
 
     Attributes:
         queries: Broadcast of float32 of shape (q, d), or of hashes, uint8 of shape (q, 32).
-        k: Nearest of each query; None for all that are near enough.
-        least: Smallest inner product that counts, where k is None.
+        k: Number of neighbours of each query; None for all with at least `least`.
+        least: Smallest inner product that counts, if k is None.
         first: Number of the first query.
     """
 
@@ -243,14 +243,14 @@ class Searching:
     first: int = 0
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Searches Arrow batches of (image_id, embedding or hash); rows without a signal are near nothing."""
+        """Searches Arrow batches of (image_id, embedding or hash). Rows without a signal are never neighbours."""
         queries = self.queries.value
         bits = queries.dtype == np.uint8
         queries = bit_vectors(queries) if bits else queries
         search = NearestK(queries, self.k) if self.k is not None else None
         for batch in batches:
             ids, vectors = _hashes(batch) if bits else _embeddings(batch, queries.shape[1])
-            # Spark runs one Python worker for each core: more threads would only take each other's.
+            # Spark runs one Python worker for each core, so more threads would only compete.
             with _blas().limit(limits=1, user_api="blas"):
                 if search is not None:
                     search.add(ids, vectors)
@@ -269,21 +269,21 @@ def _blas() -> ThreadpoolController:
 
 
 def _embeddings(batch: pa.RecordBatch, dims: int) -> tuple[Ids, Vectors]:
-    """The ids and embeddings of a batch, without a Python object for each number.
+    """Returns the ids and embeddings of a batch, without a Python object for each number.
 
     Raises:
-        ValueError: An embedding has not as many numbers as the queries.
+        ValueError: An embedding has another length than the queries.
     """
-    there = batch.filter(batch.column("embedding").is_valid())
-    cells = there.column("embedding")
+    valid = batch.filter(batch.column("embedding").is_valid())
+    cells = valid.column("embedding")
     if pc.any(pc.not_equal(pc.list_value_length(cells), dims)).as_py():
         raise ValueError(f"every embedding must have {dims} numbers, as the queries have")
-    return _id_bytes(there), matrix(cells) if len(cells) else np.zeros((0, dims), np.float32)
+    return _id_bytes(valid), matrix(cells) if len(cells) else np.zeros((0, dims), np.float32)
 
 
 def _hashes(batch: pa.RecordBatch) -> tuple[Ids, Vectors]:
-    there = batch.filter(batch.column("hash").is_valid())
-    return _id_bytes(there), bit_vectors(hashes_of(there.column("hash")))
+    valid = batch.filter(batch.column("hash").is_valid())
+    return _id_bytes(valid), bit_vectors(hashes_of(valid.column("hash")))
 
 
 def _id_bytes(batch: pa.RecordBatch) -> Ids:
@@ -291,7 +291,7 @@ def _id_bytes(batch: pa.RecordBatch) -> Ids:
 
 
 def inner_product(a: Column, b: Column) -> Column:
-    """The inner product of two columns of embeddings of one length, none null: what a search gives, to the bit.
+    """Returns the inner product of two columns of embeddings of the same length, none null, exactly as a search does.
 
     Args:
         a: array<float>.

@@ -1,6 +1,6 @@
-"""Pictures that very many others resemble, told from a sample, and the others settled by one comparison each.
+"""Finds popular images in a sample, and resolves their copies against them with one comparison each.
 
-A *leader* is a hash that no better one matches. It is kept, whatever else is found, so all that match it go.
+A *leader* is a hash that no better one matches. It is always kept, so all that match it are removed.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ BEST = T.StructType(
         T.StructField("entry", T.BinaryType()),
     ]
 )
-"""The best of some hashes near the centre at a place: its rank and its entry (40 bytes, `udfs.search.matching`)."""
+"""The best hash near the centre at a place: its rank and its entry (40 bytes, `udfs.search.matching`)."""
 
-SETTLED = T.StructType(
+RESOLVED = T.StructType(
     [
         T.StructField("hash", T.BinaryType()),
         T.StructField("rank", T.LongType()),
@@ -41,25 +41,25 @@ SETTLED = T.StructType(
         T.StructField("distance", T.IntegerType()),
     ]
 )
-"""A hash with the rank of the best leader that it loses to and its distance; null where there is none."""
+"""A hash with the rank of the best leader that it loses to, and their distance; null without such a leader."""
 
 _ROWS = 64
 
 
 @dataclass(frozen=True)
 class BestNear:
-    """The best hash within a distance of each of a few.
+    """A search for the best hash within a distance of each of a few centres.
 
     Attributes:
         centres: uint64 of shape (m, 5), as `udfs.search.matching.packed_entries` makes them.
-        max_distance: Bits within which a hash counts.
+        max_distance: Largest distance, in bits.
     """
 
     centres: NDArray[np.uint64]
     max_distance: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (hash, rank, known) to `BEST`: the function for `DataFrame.mapInArrow`."""
+        """Turns Arrow batches of (hash, rank, known) into `BEST`: the function for `DataFrame.mapInArrow`."""
         centres = Entries.unpacked(self.centres)
         best = np.zeros((0, ENTRY_WORDS), dtype=np.uint64)
         places = np.zeros(0, dtype=np.intp)
@@ -77,24 +77,24 @@ class BestNear:
 
 def _best_of_each(places: Indices, entries: NDArray[np.uint64]) -> tuple[Indices, NDArray[np.uint64]]:
     order = np.lexsort((entries[:, HASH_WORDS], places))
-    found, first = np.unique(places[order], return_index=True)
-    return found, entries[order[first]]
+    distinct, first = np.unique(places[order], return_index=True)
+    return distinct, entries[order[first]]
 
 
 @dataclass(frozen=True)
-class Settling:
-    """Each hash with the leader that it loses to.
+class Resolving:
+    """A search for the leader that each hash loses to.
 
     Attributes:
         leaders: uint64 of shape (m, 5), as `udfs.search.matching.packed_entries` makes them.
-        max_distance: Bits within which a hash loses.
+        max_distance: Largest distance, in bits.
     """
 
     leaders: NDArray[np.uint64]
     max_distance: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (hash, rank, known) to `SETTLED`: the function for `DataFrame.mapInArrow`."""
+        """Turns Arrow batches of (hash, rank, known) into `RESOLVED`: the function for `DataFrame.mapInArrow`."""
         leaders = Entries.unpacked(self.leaders)
         leaders = leaders.take(np.argsort(leaders.ranks))
         for batch in batches:
@@ -110,18 +110,18 @@ class Settling:
             apart = entry_distances(both, best, np.arange(len(entries)) + len(leaders)).astype(np.int32)
             lost_to = [pa.array(leaders.ranks[best], mask=none), pa.array(apart, mask=none)]
             yield pa.record_batch(
-                [*(batch.column(name) for name in ENTRY_COLUMNS), *lost_to], names=SETTLED.fieldNames()
+                [*(batch.column(name) for name in ENTRY_COLUMNS), *lost_to], names=RESOLVED.fieldNames()
             )
 
 
 def crowded(sample: Entries, max_distance: int, needed: int, most: int) -> Indices:
-    """Places in a sample that many of it resemble, no two of them near each other, the most crowded first.
+    """Returns the places in a sample with many near hashes, the most crowded first, no two of them near each other.
 
     Args:
-        sample: Hashes, a bounded number.
-        max_distance: Bits within which one resembles another.
-        needed: Hashes of the sample, itself included, from which a place counts as crowded.
-        most: Places that are told.
+        sample: A bounded number of hashes.
+        max_distance: Largest distance, in bits.
+        needed: Smallest number of near hashes in the sample, including itself, of a crowded place.
+        most: Largest number of places to return.
     """
     counts = np.zeros(len(sample), dtype=np.intp)
     for begin in range(0, len(sample), _ROWS):

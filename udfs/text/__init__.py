@@ -1,1 +1,1 @@
-"""Words of captions and intervals of their shifts."""
+"""Words and keywords of captions, and bootstrap counts."""

@@ -1,7 +1,7 @@
 """Poisson bootstrap of keyword counts in one pass.
 
-Each image has its own Poisson(1) count in each resample, drawn from a hash of its id, so that the resamples are the
-same however the rows are spread. Source: Chamandy et al., "Estimating uncertainty for massive data streams", 2012.
+Each image has a Poisson(1) count in each resample, drawn from a hash of its id, so the resamples do not depend on the
+partitioning. Source: Chamandy et al., "Estimating uncertainty for massive data streams", 2012.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from udfs.arrays.splitmix64 import splitmix64
 from udfs.text.captions import Keywords
 
 WEIGHT_UNIT = 1_000_000
-"""Weights are summed as whole millionths, so that sums do not depend on the order of rows."""
+"""Weights are summed as whole millionths, so that the sums do not depend on the order of rows."""
 
 COUNTS = T.StructType(
     [
@@ -29,7 +29,7 @@ COUNTS = T.StructType(
         T.StructField("weighted", T.LongType()),
     ]
 )
-"""Partial sums: keyword is its place, or -1 for all captions; resample 0 is the data itself."""
+"""Partial sums: keyword is the index of a keyword, or -1 for all captions; resample 0 is the data itself."""
 
 _BLOCK = 4096
 _LEVELS = 1 << 16
@@ -40,9 +40,9 @@ class Resampling:
     """Counts keywords in the data and in each resample.
 
     Attributes:
-        keywords: What is counted.
+        keywords: Keywords to count.
         resamples: Number of resamples.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
     """
 
     keywords: Keywords
@@ -50,9 +50,9 @@ class Resampling:
     seed: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Arrow batches of (image_hash, kept, weight, tokens) to `COUNTS`: the function for `DataFrame.mapInArrow`.
+        """Maps Arrow batches of (image_hash, kept, weight, tokens) to `COUNTS`; use it with `DataFrame.mapInArrow`.
 
-        `weight` is in units of `WEIGHT_UNIT`, `tokens` a caption's words in order.
+        `weight` is in millionths (see `WEIGHT_UNIT`); `tokens` are a caption's words in order.
         """
         count = len(self.keywords.names)
         sums = np.zeros((3, count + 1, self.resamples + 1), dtype=np.int64)
@@ -80,15 +80,15 @@ class Resampling:
 def resampled_sums(
     sides: NDArray[np.float64], found: tuple[NDArray[np.int64], NDArray[np.int64], int], counts: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Sums over all captions, and over those with each keyword, in the data and in each resample.
+    """Sums over all captions, and over the captions with each keyword, in the data and in each resample.
 
     Args:
-        sides: What each caption adds to each sum, whole numbers of shape (s, n).
+        sides: What each caption adds to each of s sums, whole numbers of shape (s, n).
         found: Caption and keyword of each occurrence, and the number k of keywords.
-        counts: How often each caption stands in each resample, of shape (n, r).
+        counts: How often each caption is in each resample, of shape (n, r).
 
     Returns:
-        Shape (s, k + 1, r + 1): first all captions, then the keywords; first the data itself, then the resamples.
+        Shape (s, k + 1, r + 1). Axis 1: all captions, then the keywords. Axis 2: the data itself, then the resamples.
 
     Examples:
         >>> occurs = np.array([1]), np.array([0]), 1
@@ -96,7 +96,7 @@ def resampled_sums(
         [[[3, 3], [1, 2]]]
     """
     caption, keyword, keywords = found
-    # A keyword stands in few captions: a sparse product touches those alone. Whole numbers below 2^53 are exact.
+    # Each keyword is in few captions, so a sparse product is fast. Whole numbers below 2^53 are exact.
     every = np.concatenate([np.ones((len(counts), 1)), counts], axis=1)
     rows = np.concatenate([np.zeros(len(counts), dtype=np.int64), keyword + 1])
     columns = np.concatenate([np.arange(len(counts)), caption])
@@ -106,12 +106,12 @@ def resampled_sums(
 
 
 def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each row stands in each resample.
+    """Returns how often each row is in each resample.
 
     Args:
         ids: A 64-bit hash of each row's id, uint64 of shape (n,).
         resamples: Number of resamples.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
         Poisson(1) counts as float64 of shape (n, resamples).
@@ -120,7 +120,7 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
         >>> poisson_counts(np.arange(100_000, dtype=np.uint64), 1, seed=0).mean().round(1)
         np.float64(1.0)
     """
-    # Each hash is cut into four uniform numbers of 16 bits, which is all that a count of some units needs.
+    # Each hash gives four uniform numbers of 16 bits, which is enough for small counts.
     hashes = -(-resamples // 4)
     streams = np.random.Generator(np.random.PCG64([seed, resamples])).integers(0, 2**63, hashes, dtype=np.uint64)
     numbers = splitmix64(ids[:, None] ^ splitmix64(streams)[None, :])
@@ -129,6 +129,6 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
 
 @cache
 def _poisson_table() -> NDArray[np.float64]:
-    """The Poisson(1) count at each of the 65,536 levels of a uniform number."""
+    """Returns the Poisson(1) count at each of the 65,536 levels of a uniform number."""
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
     return np.searchsorted(stats.poisson.cdf(np.arange(12), 1.0), levels, side="right").astype(np.float64)

@@ -1,7 +1,7 @@
-"""Captions as words, and keywords among them.
+"""Splits captions into words, and finds keywords among them.
 
-Words are cut out by a Spark expression, since a regular expression runs faster in the JVM than a row in Python;
-keywords are looked up in Arrow, a whole batch at a time.
+A Spark expression splits the captions, because a regular expression is faster in the JVM than in Python row by row.
+Keywords are looked up in Arrow, one batch at a time.
 """
 
 import re
@@ -19,14 +19,14 @@ from pyspark.sql import functions as F
 
 _LETTERS = r"[\p{L}\p{M}\p{N}]+"
 WORD = rf"{_LETTERS}(?:-{_LETTERS})*"
-"""A word: letters, marks and digits of any script, joined by hyphens. An apostrophe parts words, so that "woman's" and
-"l'homme" hold "woman" and "homme". Scripts that put no space between words give one long word: see README.md."""
+"""A word: letters, marks and digits of any script, joined by hyphens. An apostrophe separates words, so "woman's" and
+"l'homme" contain "woman" and "homme". Scripts without spaces between words give one long word; see README.md."""
 
 _JOINED = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 
 
 def fold(text: str) -> str:
-    """A text as it is compared: one form for each character (NFKC), and no difference of case.
+    """Normalises a text for comparison: Unicode NFKC and case folding.
 
     Examples:
         >>> fold("Ｗoman"), fold("STRASSE") == fold("Straße")
@@ -36,23 +36,23 @@ def fold(text: str) -> str:
 
 
 def fold_captions(captions: pa.Array) -> pa.Array:
-    """`fold` for an Arrow array of strings; a missing caption stays missing."""
+    """Applies `fold` to an Arrow array of strings; null stays null."""
     return pa.array([None if caption is None else fold(caption) for caption in captions.to_pylist()], pa.string())
 
 
 def caption_tokens(caption: Column) -> Column:
-    """A caption's words in order, folded, as array<string>; empty for a missing caption."""
+    """Returns a caption's words in order, folded, as array<string>; empty for a null caption."""
     found = F.regexp_extract_all(F.arrow_udf(fold_captions, "string")(caption), F.lit(f"({WORD})"))
     return F.coalesce(found, F.array().cast("array<string>"))
 
 
 def caption_words(caption: Column) -> Column:
-    """A caption's words, each once, as array<string>."""
+    """Returns a caption's words, each once, as array<string>."""
     return F.array_distinct(caption_tokens(caption))
 
 
 def keyword_words(keyword: str) -> list[str]:
-    """A keyword's words, cut as `caption_tokens` cuts a caption; none where no letter, mark or digit is in it.
+    """Splits a keyword into words as `caption_tokens` splits a caption; empty without a letter, mark or digit.
 
     Examples:
         >>> keyword_words("AT&T"), keyword_words("St. Patrick"), keyword_words("Grand-mère")
@@ -60,26 +60,26 @@ def keyword_words(keyword: str) -> list[str]:
         >>> keyword_words("🙂 & –")
         []
     """
-    # Python's regular expressions do not know the classes of `WORD`: what is in none of them becomes a space.
+    # Python's regular expressions lack the classes of `WORD`, so all other characters become spaces.
     kept = (c if c == "-" or unicodedata.category(c)[0] in "LMN" else " " for c in fold(keyword))
     return _JOINED.findall("".join(kept))
 
 
 @dataclass(frozen=True)
 class Keywords:
-    """Words and phrases to look for by whole words, whatever their case.
+    """Words and phrases to find in captions, by whole words and without regard to case.
 
-    The words of a phrase must follow each other, parted by spaces or joined by hyphens.
+    The words of a phrase must follow each other, separated by spaces or joined by hyphens.
 
     Attributes:
-        names: The keywords as they were given.
+        names: The keywords as given.
     """
 
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Keywords":
-        """The keywords without those that say the same as an earlier one, or have no word in them.
+        """Returns the keywords without repetitions and without those that contain no word.
 
         Examples:
             >>> Keywords.of(["Woman", "woman", "old  man"]).names
@@ -91,17 +91,17 @@ class Keywords:
 
     @cached_property
     def spellings(self) -> tuple[str, ...]:
-        """Each keyword folded, its words parted by one space."""
+        """Each keyword, folded, with one space between words."""
         return tuple(" ".join(keyword_words(name)) for name in self.names)
 
     def places(self, tokens: pa.ListArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which keywords captions hold; each counts once a caption.
+        """Finds the keywords in captions; each keyword counts once for each caption.
 
         Args:
-            tokens: Words of each caption in order, as `caption_tokens` gives them, list<string> of length n.
+            tokens: Words of each caption in order, as from `caption_tokens`, list<string> of length n.
 
         Returns:
-            Caption (0 to n - 1) and keyword (its place in `names`), int64 of equal shape, sorted by caption.
+            Caption (0 to n - 1) and keyword (its index in `names`), int64 of equal shape, sorted by caption.
 
         Examples:
             >>> caption, keyword = Keywords(("man", "old man")).places(pa.array([["an", "old", "man"], ["tree"]]))
@@ -123,7 +123,7 @@ class Keywords:
         return pairs // max(1, len(self.names)), pairs % max(1, len(self.names))
 
     def _starts(self, words: pa.Array, owner: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        """Where a keyword of so many words may begin: at its first word, and not across two captions."""
+        """Returns where a keyword of `size` words may begin: at its first word, and within one caption."""
         last = max(0, len(owner) - size + 1)
         if size == 1:
             return np.arange(last, dtype=np.int64)
@@ -132,7 +132,7 @@ class Keywords:
 
     @cached_property
     def _by_size(self) -> dict[int, tuple[pa.Array, NDArray[np.int64]]]:
-        """For each number of words the spellings of that length and the keyword that each stands for."""
+        """For each number of words: the spellings of that length, and the keyword of each spelling."""
         spellings: dict[int, dict[str, int]] = {}
         for place, name in enumerate(self.names):
             parts = keyword_words(name)

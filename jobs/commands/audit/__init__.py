@@ -1,1 +1,1 @@
-"""`audit`: how filtering moved the keywords of captions, and how far the weights move them back."""
+"""`audit`: how filtering changed the share of captions with a keyword, and how far the weights restore it."""

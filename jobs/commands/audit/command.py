@@ -1,4 +1,4 @@
-"""The command `audit`: checks what it needs, reads tables, counts keywords, and writes keyword_shift."""
+"""The command `audit`: checks its inputs, counts keywords, and writes the table keyword_shift."""
 
 from collections.abc import Iterable
 from dataclasses import astuple
@@ -16,24 +16,25 @@ from jobs.runtime.config import fingerprint
 from jobs.runtime.progress import Progress
 from udfs.text.captions import keyword_words
 
-_SAID = 4
+# Keywords of each kind in the summary.
+_SHOWN = 4
 
-# Raised where other rows would come out than by the version before: what that wrote is made anew.
+# Raised if this version would write other rows than the version before: then older tables are stale.
 _REVISION = 3
 
 
 def run(job: Job) -> Summary:
-    """Counts the listed keywords and the words that moved most, and writes keyword_shift.
+    """Counts the listed keywords and the words that filtering moved most, and writes keyword_shift.
 
     Raises:
-        WinnowError: No image is kept, or the weights are not those of the lake as it is now.
+        WinnowError: No image is kept, or the weights are stale.
     """
     lake, settings = job.lake, job.settings
     now = _checked(lake)
     config = KeywordShiftConfig(settings.audit, settings.seed)
     _warn_of_blank(config.listed, job.progress)
-    asked = {**fingerprint(settings.audit), "listed": config.listed, "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("audit", now.inputs(*REFERENCE, tables.WEIGHTS), asked)
+    used = {**fingerprint(settings.audit), "listed": config.listed, "seed": settings.seed, "revision": _REVISION}
+    recipe = Recipe("audit", now.inputs(*REFERENCE, tables.WEIGHTS), used)
     if (before := job.up_to_date(now.made_by(recipe, tables.KEYWORD_SHIFT))) is not None:
         return before
     with lake.scratch("audit") as scratch:
@@ -45,7 +46,7 @@ def run(job: Job) -> Summary:
 
 
 def _checked(lake: Lake) -> Snapshot:
-    """The lake as it is now, once all that the audit needs is there and current."""
+    """Checks that the inputs of the audit exist and are not stale, and returns a snapshot of the lake."""
     require_kept(lake)
     lake.require(tables.WEIGHTS)
     now = lake.snapshot()
@@ -54,22 +55,22 @@ def _checked(lake: Lake) -> Snapshot:
 
 
 def _warn_of_blank(listed: Iterable[str], progress: Progress) -> None:
-    """Names the keywords that hold no word, so that no caption can hold them."""
+    """Warns about keywords without a letter or digit: no caption can contain them."""
     blank = [name for name in listed if not keyword_words(name)]
     if blank:
-        progress.warn(f"audit: no letter or digit is in {', '.join(map(repr, blank))}: no caption is searched for it")
+        progress.warn(f"audit: skipped keywords without a letter or digit: {', '.join(map(repr, blank))}")
 
 
 def _summary(job: Job, found: KeywordShift) -> Summary:
-    """What was found, in words."""
+    """Returns the summary of the command."""
     rows, tolerance = found.rows, job.settings.audit.tolerance
     if rows and all(row.shift_low is None for row in rows):
         return {"words looked at": found.looks, "captions filtered": "none, so no word moved"}
     listed = [row for row in rows if not row.mover]
     movers = sentences.notable([row for row in rows if row.mover])
     shown = sentences.notable(listed) or listed
-    summary: Summary = {f"keyword {row.keyword}": sentences.shift_sentence(row) for row in shown[:_SAID]}
-    summary |= {f"found {row.keyword}": sentences.shift_sentence(row) for row in movers[:_SAID]}
+    summary: Summary = {f"keyword {row.keyword}": sentences.shift_sentence(row) for row in shown[:_SHOWN]}
+    summary |= {f"found {row.keyword}": sentences.shift_sentence(row) for row in movers[:_SHOWN]}
     summary["words looked at"] = found.looks
     left = sentences.not_undone(rows, tolerance, job.settings.weigh.min_support)
     if left:

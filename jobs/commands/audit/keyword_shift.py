@@ -1,4 +1,4 @@
-"""How far filtering moved the share of captions with a keyword, and how far the weights move it back."""
+"""How filtering changed the share of captions with a keyword, and how far the weights restore it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +21,11 @@ from udfs.text.captions import Keywords, caption_tokens
 
 @dataclass(frozen=True)
 class KeywordShiftConfig:
-    """Which keywords are counted, and how.
+    """Settings of `keyword_shift`.
 
     Attributes:
         settings: The section `audit` of the settings.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
     """
 
     settings: AuditSettings
@@ -33,11 +33,11 @@ class KeywordShiftConfig:
 
     @classmethod
     def with_defaults(cls, seed: int = 0, **changes: object) -> Self:
-        """The defaults of conf/winnow.toml, but for some settings.
+        """Returns the defaults of conf/winnow.toml with some settings changed.
 
         Args:
-            seed: Of the resamples.
-            **changes: Values of settings of the section `audit`, by name.
+            seed: Seed of the resamples.
+            **changes: New values of settings of the section `audit`, by name.
 
         Raises:
             SettingsError: There is no such setting, or its value is not allowed.
@@ -50,32 +50,32 @@ class KeywordShiftConfig:
 
     @cached_property
     def listed(self) -> dict[str, str]:
-        """Topic of each listed keyword; the lists are read once."""
+        """The topic of each listed keyword; the lists are read once."""
         return keyword_lists.topics_of(self.settings.keywords, self.settings.lists)
 
 
 @dataclass(frozen=True)
 class KeywordShiftRow:
-    """How one keyword moved, as a row of the table keyword_shift has it.
+    """The shift of one keyword: a row of the table keyword_shift.
 
-    A shift is relative to the unfiltered share: −0.5 where the share was halved. What cannot be known is None.
+    A shift is relative to the unfiltered share: −0.5 means that the share was halved. Unknown values are None.
 
     Attributes:
         keyword: Word or phrase.
-        unfiltered: Share of the unfiltered captions that hold it, in [0, 1].
+        unfiltered: Share of the unfiltered captions that contain it, in [0, 1].
         filtered: Share of the kept captions.
         weighted: Share of the kept captions, by weight.
-        shift: By filtering.
-        shift_low: Lower end of its interval; None where no caption was filtered.
+        shift: Shift by filtering.
+        shift_low: Lower end of its interval; None if no caption was filtered.
         shift_high: Upper end.
-        weighted_shift: What is left of the shift after weighing.
+        weighted_shift: Shift that remains after weighing.
         weighted_low: Lower end of its interval.
         weighted_high: Upper end.
-        captions: Unfiltered captions that hold it.
-        topic: Of the list that it comes from; None for a mover.
-        mover: Whether it was found rather than listed.
-        adjusted: p-value of the shift, corrected for the number of words looked at.
-        looks: Words looked at.
+        captions: Number of unfiltered captions that contain it.
+        topic: Topic of its list; None for a mover.
+        mover: Whether it is a mover, not a listed keyword.
+        adjusted: p-value of the shift, corrected for the number of words tested.
+        looks: Number of words tested.
     """
 
     keyword: str
@@ -97,11 +97,11 @@ class KeywordShiftRow:
 
 @dataclass(frozen=True)
 class KeywordShift:
-    """How filtering moved the keywords.
+    """The shifts of all keywords.
 
     Attributes:
-        rows: One for each keyword that a caption holds, the most frequent first.
-        looks: Frequent words among which the movers were looked for.
+        rows: One row for each keyword that occurs in a caption, the most frequent first.
+        looks: Number of frequent words that were tested for a shift.
     """
 
     rows: tuple[KeywordShiftRow, ...]
@@ -115,17 +115,17 @@ def keyword_shift(
     scratch: Scratch,
     progress: Progress | None = None,
 ) -> KeywordShift:
-    """Compares how often captions hold a keyword in the unfiltered, the filtered and the weighted data.
+    """Compares the share of captions with a keyword in the unfiltered, the filtered and the weighted data.
 
-    The keywords are those of the lists, and the words that filtering moved most among all frequent ones.
+    The keywords are those of the lists, and the frequent words that filtering moved most.
 
     Args:
         reference: The unfiltered data, deduplicated: image_id string (unique), caption string, kept boolean (whether it
             passed the filter).
         weights: image_id string, weight double (mean 1), of the kept images.
         config: Settings and seed.
-        scratch: Where a frame is kept that is read three times.
-        progress: Where steps are shown; None shows nothing.
+        scratch: Stores a frame that is read three times.
+        progress: Shows the steps; None shows nothing.
 
     Source:
         Intervals and p-values: see `models.stats.keyword_shift_stats`.
@@ -149,7 +149,7 @@ def keyword_shift(
 
 
 def with_tokens(reference: DataFrame, weights: DataFrame) -> DataFrame:
-    """image_hash, kept, weight (whole millionths, 0 where not kept), tokens (the caption's words in order)."""
+    """Returns image_hash, kept, weight (whole millionths, 0 if not kept), tokens (the caption's words in order)."""
     return reference.join(weights, "image_id", "left").select(
         F.xxhash64("image_id").alias("image_hash"),
         "kept",
@@ -159,13 +159,13 @@ def with_tokens(reference: DataFrame, weights: DataFrame) -> DataFrame:
 
 
 def keyword_counts(rows: DataFrame, keywords: Keywords, settings: AuditSettings, seed: int) -> DataFrame:
-    """Captions with each keyword in the data and in each resample, unfiltered, filtered and weighted.
+    """Counts the unfiltered, filtered and weighted captions with each keyword, in the data and in each resample.
 
     Args:
-        rows: As `with_tokens` returns them.
-        keywords: What is counted.
+        rows: Rows of `with_tokens`.
+        keywords: Keywords to count.
         settings: Number of resamples.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
         `udfs.text.bootstrap.COUNTS`, summed.
@@ -177,14 +177,14 @@ def keyword_counts(rows: DataFrame, keywords: Keywords, settings: AuditSettings,
 
 
 def shift_rows(counts: NDArray[np.float64], watched: TrackedKeywords, settings: AuditSettings) -> list[KeywordShiftRow]:
-    """One row for each keyword, the most frequent first; keywords that no caption holds are left out.
+    """Returns one row for each keyword that occurs in a caption, the most frequent first.
 
-    Where no caption was filtered no word moved, and an interval would say that one may have: there is none.
+    If no caption was filtered, no word moved, and the rows have no interval.
 
     Args:
-        counts: As `models.stats.keyword_shift_stats.moves` wants them.
+        counts: Counts in the form that `models.stats.keyword_shift_stats.moves` takes.
         watched: The keywords.
-        settings: Confidence.
+        settings: Confidence of the intervals.
     """
     total = (int(counts[0, 0, 0]), int(counts[0, 0, 1]))
     captions, kept = (counts[1:, 0, side].astype(np.int64) for side in (0, 1))
@@ -192,24 +192,24 @@ def shift_rows(counts: NDArray[np.float64], watched: TrackedKeywords, settings: 
     wide = np.where(picked, keyword_shift_stats.widened(settings.confidence, watched.movers, watched.looks), np.nan)
     moves = keyword_shift_stats.moves(counts, settings.confidence, wide)
     chances = np.concatenate([keyword_shift_stats.chance(captions, kept, total), watched.chances])
-    doubt, names = keyword_shift_stats.adjusted(chances), watched.keywords.names
+    adjusted, names = keyword_shift_stats.adjusted(chances), watched.keywords.names
     rows = []
     for i in sorted(np.flatnonzero(captions), key=lambda i: (-captions[i], names[i])):
         values = _finite([*moves.shares[i], *(ends[i] for ends in (*moves.filtered, *moves.weighted))])
         if total[0] == total[1]:
             values[4:6] = values[7:9] = None, None
-        about = (int(captions[i]), watched.topics[i], bool(picked[i]), float(doubt[i]), watched.looks)
-        rows.append(KeywordShiftRow(*(names[i], *values, *about)))
+        details = (int(captions[i]), watched.topics[i], bool(picked[i]), float(adjusted[i]), watched.looks)
+        rows.append(KeywordShiftRow(*(names[i], *values, *details)))
     return rows
 
 
 def _finite(numbers: list[float]) -> list[Any]:
-    """The numbers; None for one that cannot be had, such as a share of nothing."""
+    """Returns the numbers, with None for those that are not finite."""
     return [float(value) if np.isfinite(value) else None for value in numbers]
 
 
 def _array(counts: DataFrame, watched: TrackedKeywords, settings: AuditSettings) -> NDArray[np.float64]:
-    """Collected counts of shape (keywords + 1, resamples + 1, 3); bounded by the settings. Row 0 is all captions."""
+    """Collects the counts, shape (keywords + 1, resamples + 1, 3), bounded by the settings. Row 0: all captions."""
     values = np.zeros((len(watched.keywords.names) + 1, settings.resamples + 1, 3))
     found = counts.toPandas()
     sums = found[["unfiltered", "filtered", "weighted"]].to_numpy(np.float64)

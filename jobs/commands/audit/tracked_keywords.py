@@ -1,4 +1,4 @@
-"""Which words `audit` watches: listed keywords, and the frequent words that filtering moved most."""
+"""The words that `audit` watches: listed keywords, and the frequent words that filtering moved most."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from udfs.text.captions import Keywords
 
 @dataclass(frozen=True)
 class Words:
-    """Words that were counted: the frequent ones, and those of the lists that occur.
+    """Counts of the frequent words, and of the listed words that occur.
 
     Attributes:
-        total: Unfiltered captions, and those of them that were kept.
-        words: Folded, of shape (n,).
-        captions: Unfiltered captions with each, int64 of shape (n,).
-        kept: Those of them that were kept.
+        total: Number of unfiltered captions, and of kept captions among them.
+        words: The n words, folded.
+        captions: Number of unfiltered captions with each word, int64 of shape (n,).
+        kept: Number of kept captions among them, int64 of shape (n,).
     """
 
     total: tuple[int, int]
@@ -32,13 +32,13 @@ class Words:
 
 @dataclass(frozen=True)
 class TrackedKeywords:
-    """What is resampled.
+    """The keywords whose shifts are estimated.
 
     Attributes:
-        keywords: First those that were listed, then the movers.
-        topics: Of each; None for a mover.
-        looks: Words that the movers were found among.
-        chances: p-values of the frequent words that are not watched, for the correction of the others'.
+        keywords: First the listed keywords, then the movers.
+        topics: Topic of each keyword; None for a mover.
+        looks: Number of words that were tested for a shift.
+        chances: p-values of the frequent words that are not watched; they are needed to correct the others.
     """
 
     keywords: Keywords
@@ -48,12 +48,12 @@ class TrackedKeywords:
 
     @property
     def movers(self) -> int:
-        """How many were found rather than listed."""
+        """Number of movers among the keywords."""
         return sum(topic is None for topic in self.topics)
 
 
 def word_counts(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> DataFrame:
-    """word, captions, left: of words in enough captions, the most frequent, and of listed words."""
+    """Returns word, captions, left (kept captions) for the most frequent words and for the listed words."""
     each = rows.select(F.explode(F.array_distinct("tokens")).alias("word"), "kept").groupBy("word")
     counts = each.agg(F.count("*").alias("captions"), F.count_if("kept").alias("left"))
     known = F.col("word").isin(list(listed.spellings))
@@ -63,11 +63,11 @@ def word_counts(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> D
 
 
 def counted_words(rows: DataFrame, listed: Keywords, settings: AuditSettings) -> Words:
-    """The counts of `word_counts` on the driver; bounded by `audit.words` and the lists.
+    """Collects the counts of `word_counts`; their number is bounded by `audit.words` and the lists.
 
     Args:
         rows: kept, tokens (the caption's words in order).
-        listed: Keywords to count however rare they are.
+        listed: Keywords to count even if they are rare.
         settings: Which words are frequent, and how many of them are counted.
     """
     total = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
@@ -77,32 +77,32 @@ def counted_words(rows: DataFrame, listed: Keywords, settings: AuditSettings) ->
 
 
 def tracked_keywords(words: Words, listed: Mapping[str, str], settings: AuditSettings) -> TrackedKeywords:
-    """The listed keywords that may occur, and the frequent words that filtering moved most and beyond doubt.
+    """Returns the listed keywords that may occur, and the frequent words with the largest significant shifts.
 
     Args:
-        words: What was counted.
+        words: Counted words.
         listed: Topic of each listed keyword.
-        settings: Movers, confidence and how many captions make a word frequent.
+        settings: Number of movers, confidence, and how many captions make a word frequent.
     """
     all_listed = Keywords.of(list(listed))
     present, known = set(words.words), set(all_listed.spellings)
     kept = [n for n, s in zip(all_listed.names, all_listed.spellings, strict=True) if " " in s or s in present]
     frequent = words.captions >= settings.least_captions
     chances = keyword_shift_stats.chance(words.captions, words.kept, words.total)
-    doubtless = np.zeros(len(chances), dtype=np.bool_)
-    doubtless[frequent] = keyword_shift_stats.adjusted(chances[frequent]) <= 1.0 - settings.confidence
-    movers = _moved_most(words, doubtless, known)[: settings.movers]
+    significant = np.zeros(len(chances), dtype=np.bool_)
+    significant[frequent] = keyword_shift_stats.adjusted(chances[frequent]) <= 1.0 - settings.confidence
+    movers = _moved_most(words, significant, known)[: settings.movers]
     watched = known | set(movers)
     others = frequent & np.array([word not in watched for word in words.words], dtype=np.bool_)
     topics = (*(listed[name] for name in kept), *(None for _ in movers))
     return TrackedKeywords(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
 
 
-def _moved_most(words: Words, doubtless: NDArray[np.bool_], known: set[str]) -> list[str]:
-    """The words that moved beyond doubt and are not listed, farthest first."""
-    # A single letter is no word but a part of one with an apostrophe: woman's, l'homme.
+def _moved_most(words: Words, significant: NDArray[np.bool_], known: set[str]) -> list[str]:
+    """Returns unlisted words with a significant shift, the largest shift first."""
+    # A single letter is part of a word with an apostrophe (woman's, l'homme), not a word.
     new = np.array([word not in known and len(word.encode()) > 1 for word in words.words], dtype=np.bool_)
     share = words.total[1] / max(1, words.total[0])
     distance = np.abs(words.kept / np.maximum(words.captions, 1) - share)
-    places = sorted(np.flatnonzero(doubtless & new), key=lambda i: (-distance[i], words.words[i]))
+    places = sorted(np.flatnonzero(significant & new), key=lambda i: (-distance[i], words.words[i]))
     return [words.words[i] for i in places]

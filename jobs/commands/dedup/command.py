@@ -1,11 +1,11 @@
-"""`dedup`: images that look the same found by their hashes, and the best of each kept."""
+"""`dedup`: finds images that look the same by their hashes, and keeps the best of each group."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup import earlier_run
 from jobs.commands.dedup.candidates import pair_search
-from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, searched
+from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, search_nodes
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import SearchRecall
@@ -17,9 +17,10 @@ from jobs.matching.rule import rule_for
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
 from jobs.runtime.scratch import Scratch
+from jobs.runtime.wording import measured
 from models.errors import LostRowsError
 
-# Raised where other pairs would be found, or others stay, than by the version before: what that wrote is made anew.
+# Raise it if a change finds other pairs or keeps other images. Tables of the earlier revision are then made again.
 _REVISION = 2
 
 # In the order in which they are written.
@@ -30,11 +31,11 @@ _WRITTEN = (
 
 
 def run(job: Job) -> Summary:
-    """Finds pairs, decides who stays, and writes pairs, dedup_quality and duplicates.
+    """Finds pairs, chooses the images to keep, and writes pairs, dedup_quality and duplicates.
 
     Raises:
-        WinnowError: Images have not been scored, or not judged by the filter that the others passed.
-        LostRowsError: The result breaks a promise; nothing is taken for whole.
+        WinnowError: Images have not been scored, or `filter` has not run since they were added.
+        LostRowsError: The result is inconsistent. The tables do not count as complete.
     """
     lake, settings = job.lake, job.settings
     require_images(lake)
@@ -42,22 +43,22 @@ def run(job: Job) -> Summary:
     now = lake.snapshot()
     require_verdicts(now)
     rule = rule_for(job)
-    used = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
-    asked = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("dedup", used, asked)
+    versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
+    parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
+    recipe = Recipe("dedup", versions, parameters)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
     if rule.strict:
         thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
     with lake.scratch("dedup") as scratch:
-        inputs, nodes = _gathered(job, now, config, recipe, scratch)
+        inputs, nodes = _gather(job, now, config, recipe, scratch)
         require_signals(job, rule.encoder, nodes.total)
-        found = searched(inputs, nodes, config, scratch, job.progress)
-        return _written(job, found, recipe)
+        found = search_nodes(inputs, nodes, config, scratch, job.progress)
+        return _write(job, found, recipe)
 
 
-def _gathered(
+def _gather(
     job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
 ) -> tuple[Inputs, Compared]:
     lake, settings = job.lake, config.settings
@@ -65,25 +66,25 @@ def _gathered(
         earlier = earlier_run.latest(lake, now, recipe, settings.keep_kept)
         if earlier is None and now.exists(tables.DUPLICATES):
             job.progress.note(
-                "dedup: other settings, other signals, or files of the run before are gone: all is compared anew, and "
-                "other images may be kept"
+                "dedup: settings or signals changed, or files of the last run were deleted: compares all images again, "
+                "and may keep other images"
             )
         signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
         inputs = Inputs(signals, images, verdicts, earlier)
         nodes = compared(inputs, config.rule, settings.rank, scratch)
     if nodes.fresh < nodes.hashes:
         old = nodes.hashes - nodes.fresh
-        job.progress.note(f"dedup: {old:,} hashes have been compared before, {nodes.fresh:,} are new")
+        job.progress.note(f"dedup: {old:,} hashes were compared by an earlier run, {nodes.fresh:,} are new")
     return inputs, nodes
 
 
-def _written(job: Job, found: NearDuplicates, recipe: Recipe) -> Summary:
-    """Checks the promises and writes all tables, duplicates last."""
+def _write(job: Job, found: NearDuplicates, recipe: Recipe) -> Summary:
+    """Checks the result and writes all tables, duplicates last."""
     lake, spark, quality = job.lake, job.lake.spark, found.quality
     with job.progress.step("dedup: check and write"):
-        summary = _checked_summary(job, found.compared.images, found.removed, quality.whole, found.effort.whole.skipped)
+        summary = _checked_summary(job, found.compared.images, found.removed, quality.whole, found.cost.whole.skipped)
         _warn_of_far_members(job, found.removed, found.search.max_distance)
-        rows = pair_search.quality_rows(spark, found.search, found.effort, quality, found.compared.hashes)
+        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, found.compared.hashes)
         distances = spark.createDataFrame(list(quality.distances), tables.DEDUP_DISTANCES.schema)
         lake.replace(tables.PAIRS, found.pairs, recipe)
         lake.replace(tables.FILTERED_DUPLICATES, found.removed.where(~F.col("passed")), recipe)
@@ -94,45 +95,46 @@ def _written(job: Job, found: NearDuplicates, recipe: Recipe) -> Summary:
     return summary
 
 
-def _checked_summary(job: Job, images: DataFrame, gone: DataFrame, quality: SearchRecall, skipped: int) -> Summary:
-    """Counts, after the promises are checked: nobody is removed twice, and whoever stands for another is kept."""
+def _checked_summary(job: Job, images: DataFrame, losers: DataFrame, quality: SearchRecall, skipped: int) -> Summary:
+    """Checks that no image is removed twice and that each removed image names a kept one; returns the counts."""
     total, passed = images.agg(F.count("*"), F.count_if("passed")).collect()[0]
-    rows, ids, removed = gone.agg(F.count("*"), F.countDistinct("removed_id"), F.count_if("passed")).collect()[0]
-    orphans = gone.join(gone.select(F.col("removed_id").alias("kept_id")), "kept_id", "left_semi").count()
+    rows, ids, removed = losers.agg(F.count("*"), F.countDistinct("removed_id"), F.count_if("passed")).collect()[0]
+    orphans = losers.join(losers.select(F.col("removed_id").alias("kept_id")), "kept_id", "left_semi").count()
     if rows != ids or orphans:
         raise LostRowsError(
-            f"dedup: {rows} removed rows name {ids} images and {orphans} of them a keeper that is removed itself: "
-            "a stage was lost and recomputed differently; run it again"
+            f"dedup: {rows} removed rows name {ids} images, and {orphans} rows name a kept image that is removed too: "
+            "Spark lost a stage and recomputed it differently; run `winnow dedup` again"
         )
     if skipped:
         job.progress.warn(
-            f"dedup: {skipped:,} pairs among copies of popular pictures were settled by their best image or left out"
+            f"dedup: {skipped:,} pairs among copies of popular images were resolved against the representative, or "
+            "skipped"
         )
     return {
         "images compared": total,
         "passed the filter": passed,
         "duplicates removed": removed,
         "kept": passed - removed,
-        "recall of the search": _recall_words(quality),
+        "recall of the search": _recall_text(quality),
     }
 
 
-def _warn_of_far_members(job: Job, gone: DataFrame, max_distance: int) -> None:
-    """Says which price whole components have; with an independent set there is nobody to warn of."""
+def _warn_of_far_members(job: Job, losers: DataFrame, max_distance: int) -> None:
+    """Warns if whole components remove images far from the kept one. An independent set never does."""
     if job.settings.dedup.keep != "component":
         return
     far, groups = (
-        gone.where(F.col("distance") > max_distance).agg(F.count("*"), F.countDistinct("kept_id")).collect()[0]
+        losers.where(F.col("distance") > max_distance).agg(F.count("*"), F.countDistinct("kept_id")).collect()[0]
     )
     if far:
         job.progress.warn(
-            f"dedup: {far:,} images of {groups:,} components lie farther than {max_distance} bits from the one that is "
-            'kept for them: dedup.keep = "independent" would keep some of them'
+            f"dedup: {far:,} removed images of {groups:,} components are farther than {max_distance} bits from the "
+            "image that is kept: to keep some of them, use `--set dedup.keep=independent`"
         )
 
 
-def _recall_words(quality: SearchRecall) -> str:
+def _recall_text(quality: SearchRecall) -> str:
     if quality.recall is None:
-        return f"no pair among {quality.sampled} sampled hashes and all others"
-    interval = f"{quality.recall:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
-    return f"{interval}; of {quality.both_kept:,} of {quality.exhaustive:,} pairs both images are kept"
+        return f"not measurable: {quality.sampled} sampled hashes have no near-duplicate"
+    recall = measured(quality.recall, quality.low, quality.high)
+    return f"{recall}; pairs remaining: {quality.both_kept:,} of {quality.exhaustive:,}"

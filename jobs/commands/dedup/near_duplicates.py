@@ -1,4 +1,4 @@
-"""Near-duplicates as a recipe: compared hashes → candidate pairs → verified pairs → who stays → how much was missed."""
+"""Finds near-duplicates: hashes → candidate pairs → verified pairs → kept images → recall of the search."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -24,12 +24,12 @@ _INTERVAL = 0.95
 
 @dataclass(frozen=True)
 class NearDuplicateConfig:
-    """Everything that decides which near-duplicates are found and which image of a pair stays.
+    """The parameters that decide which near-duplicates are found and which image of a pair is kept.
 
     Attributes:
-        rule: Which hash is compared, of which encoder, and how near a copy is.
-        settings: The section `[dedup]` of the settings; what it says of the hash and the distance, the rule says.
-        seed: Of the MinHash permutations and the clusterings.
+        rule: The rule for near-duplicates: hash, encoder and distance.
+        settings: The section `[dedup]` of the settings. Its hash and distance are ignored; `rule` has them.
+        seed: Seed of the MinHash permutations and the clusterings.
     """
 
     rule: Rule
@@ -38,15 +38,15 @@ class NearDuplicateConfig:
 
     @classmethod
     def with_defaults(cls, rule: Rule, seed: int = 0, **changes: object) -> Self:
-        """The settings of conf/winnow.toml with some changed.
+        """Returns the settings of conf/winnow.toml with some changes.
 
         Args:
-            rule: As the attribute.
-            seed: As the attribute.
-            **changes: Settings of the section `[dedup]` by their names.
+            rule: See the attribute.
+            seed: See the attribute.
+            **changes: Settings of the section `[dedup]`, by name.
 
         Raises:
-            SettingsError: There is no such setting, or its value is not allowed.
+            SettingsError: A setting does not exist, or its value is not allowed.
 
         Examples:
             >>> NearDuplicateConfig.with_defaults(Rule("pdq", "any", 31, 50), recall=0.99).settings.recall
@@ -57,17 +57,17 @@ class NearDuplicateConfig:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What was found. The frames stand on what the scratch keeps: write them before its block ends.
+    """The near-duplicates found. The frames read from the scratch folder: write them before its block ends.
 
     Attributes:
-        pairs: a_id, b_id (a_id < b_id), distance (bits of 256), method: pairs of near images.
-        removed: removed_id, kept_id, distance, method, passed (whether the removed image had passed the filter): each
-            image that does not stay, with the one that stands for it.
-        near_misses: a_id, b_id, distance: the nearest pairs above the threshold whose both images stay.
-        quality: Recall of the search by a sample, with its interval; distances of the sampled pairs.
+        pairs: a_id, b_id (a_id < b_id), distance (bits of 256), method: pairs of near-duplicates.
+        removed: removed_id, kept_id, distance, method, passed (whether the removed image passed the filter): each
+            removed image with the kept one.
+        near_misses: a_id, b_id, distance: the nearest pairs above the threshold of which both images are kept.
+        quality: Recall of the search on a sample, with its interval; distances of the sampled pairs.
         compared: Hashes and images that were compared.
         search: Bands and clusters that were searched.
-        effort: Pairs that were compared and left out.
+        cost: Number of compared and skipped pairs.
     """
 
     pairs: DataFrame
@@ -76,7 +76,7 @@ class NearDuplicates:
     quality: MeasuredRecall
     compared: Compared
     search: Search
-    effort: SearchCost
+    cost: SearchCost
 
 
 def near_duplicates(
@@ -87,19 +87,19 @@ def near_duplicates(
     verdicts: DataFrame | None = None,
     progress: Progress | None = None,
 ) -> NearDuplicates:
-    """Finds near-duplicates and the image that stands for each removed one.
+    """Finds near-duplicates, and the kept image for each removed one.
 
-    No two images that were found as a pair both stay, and each removed one is within the distance of the one that
-    stands for it, unless `dedup.keep` asks for whole components.
+    Of each pair found, at most one image is kept. Each removed image is within the distance of its kept image, unless
+    `dedup.keep` is `component`.
 
     Args:
         signals: image_id, encoder, pdq and embedding_hash (binary, 32 bytes), pdq_quality, embedding (array<float>),
             content (hexadecimal digest of the file), thumbnail (binary; only with `dedup.strict`).
         images: image_id, width and height (pixels), caption.
-        config: What counts as a duplicate and how pairs are searched.
-        scratch: Keeps what is computed once.
-        verdicts: image_id, kept: images that did not pass lose to all that did; all passed when not given.
-        progress: Where steps are shown; None shows nothing.
+        config: The rule for near-duplicates and the parameters of the search.
+        scratch: Keeps intermediate results.
+        verdicts: image_id, kept: images that did not pass lose to all that did. Without it, all images passed.
+        progress: Shows the steps; None shows nothing.
 
     Returns:
         Pairs, removed images, and the recall of the search.
@@ -120,62 +120,62 @@ def near_duplicates(
         verdicts = images.select("image_id", F.lit(True).alias("kept"))
     inputs = Inputs(signals, images, verdicts)
     nodes = compared(inputs, config.rule, config.settings.rank, scratch)
-    return searched(inputs, nodes, config, scratch, progress or Progress.silent())
+    return search_nodes(inputs, nodes, config, scratch, progress or Progress.silent())
 
 
-def searched(
+def search_nodes(
     inputs: Inputs, nodes: Compared, config: NearDuplicateConfig, scratch: Scratch, progress: Progress
 ) -> NearDuplicates:
-    """The search among hashes that are numbered already: the rest of `near_duplicates`.
+    """Finds near-duplicates among nodes that have ranks: the second part of `near_duplicates`.
 
     Args:
-        inputs: The tables that the hashes are from.
+        inputs: The input tables.
         nodes: As `compared` returns them.
-        config: What counts as a duplicate and how pairs are searched.
-        scratch: Keeps what is computed once.
+        config: The rule for near-duplicates and the parameters of the search.
+        scratch: Keeps intermediate results.
         progress: Shows the steps.
     """
     settings, rule = config.settings, config.rule
-    # 1. Candidates, each verified by its distance.
+    # 1. Find candidate pairs and verify each by its distance.
     comparable = nodes.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
-    about = SearchInputs(inputs.signals, rule, settings)
+    search_inputs = SearchInputs(inputs.signals, rule, settings)
     search = Search.for_data(nodes.hashes, rule.max_distance, settings, config.seed)
     with progress.step(f"dedup: {search.words}"):
-        found = pair_search.searched(comparable, nodes.hashes, search, about, scratch, progress)
-        rows = scratch.keep(found.found)
+        result = pair_search.find_all_pairs(comparable, nodes.hashes, search, search_inputs, scratch, progress)
+        rows = scratch.keep(result.found)
         near = scratch.keep(pair_search.distinct_pairs(rows))
-        effort = pair_search.effort(rows, search)
-    # 2. Pairs that only look near told apart, if asked for; pairs of an earlier run added.
+        cost = pair_search.search_cost(rows, search)
+    # 2. In strict mode, drop the pairs whose images differ. Add the pairs of an earlier run.
     same = near
     if rule.strict:
-        same, effort = _verified(about, nodes, near, effort, scratch, progress)
-    pairs = pair_search.with_old(same, nodes.old_pairs)
-    # 3. Who stays.
-    with progress.step("dedup: who stays"):
+        same, cost = _verify(search_inputs, nodes, near, cost, scratch, progress)
+    pairs = pair_search.add_earlier_pairs(same, nodes.old_pairs)
+    # 3. Choose the images to keep.
+    with progress.step("dedup: choose kept images"):
         losers = scratch.keep(_losers(pairs, nodes.nodes, settings.keep))
         removed = scratch.keep(removed_images(nodes, losers))
-    # 4. What the search missed, by comparing a sample with all.
-    with progress.step(f"dedup: recall measured on {settings.sample} hashes"):
-        look = RecallSampleConfig(
-            settings.sample, found.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings, rule.strict
+    # 4. Measure what the search missed: compare a sample with all hashes.
+    with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
+        sample_config = RecallSampleConfig(
+            settings.sample, result.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings, rule.strict
         )
         measured = search_recall.measure(
-            found.hashes, pair_search.with_old(near, nodes.old_pairs), losers, look, scratch
+            result.hashes, pair_search.add_earlier_pairs(near, nodes.old_pairs), losers, sample_config, scratch
         )
     misses = near_misses(nodes.nodes, measured)
-    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, nodes, search, effort)
+    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, nodes, search, cost)
 
 
-def _verified(
-    about: SearchInputs, nodes: Compared, near: DataFrame, effort: SearchCost, scratch: Scratch, progress: Progress
+def _verify(
+    inputs: SearchInputs, nodes: Compared, near: DataFrame, cost: SearchCost, scratch: Scratch, progress: Progress
 ) -> tuple[DataFrame, SearchCost]:
-    """The pairs of near hashes whose images show the same, and how many do not."""
-    with progress.step("dedup: pairs looked at again"):
-        thumbnails = thumbnail_verification.thumbnails(about.signals, nodes.nodes, about.rule)
+    """Returns the pairs of near hashes whose images look the same, and the cost with the number of the others."""
+    with progress.step("dedup: compare thumbnails of pairs"):
+        thumbnails = thumbnail_verification.thumbnails(inputs.signals, nodes.nodes, inputs.rule)
         same = scratch.keep(thumbnail_verification.confirmed(near, thumbnails))
         told_apart = near.count() - same.count()
-    progress.note(f"dedup: {told_apart:,} pairs of near hashes differ in a detail")
-    return same, replace(effort, told_apart=told_apart)
+    progress.note(f"dedup: {told_apart:,} pairs of near hashes differ in a detail and are not duplicates")
+    return same, replace(cost, told_apart=told_apart)
 
 
 def _losers(pairs: DataFrame, nodes: DataFrame, keep: str) -> DataFrame:

@@ -1,1 +1,1 @@
-"""`export`: one module for each format, and what stands beside the data."""
+"""`export`: one module per format, the dataset card and the metadata."""

@@ -1,4 +1,4 @@
-"""The dataset card: Hugging Face's front matter and the headings of datasheets for datasets.
+"""The dataset card: front matter of Hugging Face, headings of datasheets for datasets.
 
 Source: Gebru et al., Datasheets for Datasets, 2018 (the headings); Hugging Face's dataset card (the front matter).
 """
@@ -23,10 +23,10 @@ _DATA_FILES = {"webdataset": "*.tar", "parquet": "*.parquet"}
 
 
 def render(manifest: Mapping[str, Any]) -> str:
-    """The card as Markdown.
+    """Returns the card as Markdown.
 
     Args:
-        manifest: What `export` writes as winnow.json. Names and paths in it are data: they are escaped.
+        manifest: The content of winnow.json. Names and paths in it are escaped.
     """
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -48,13 +48,13 @@ def render(manifest: Mapping[str, Any]) -> str:
 
 
 def name(manifest: Mapping[str, Any]) -> str:
-    """The set's name: as the settings say, or else the lake's own."""
+    """Returns the name of the set: from the settings, or else the name of the lake."""
     given: str | None = manifest["card"]["name"]
     return given or str(manifest["made_from"]["lake"]).rstrip("/").rpartition("/")[2] or "curated"
 
 
 def _reach(weights: Mapping[str, Any] | None) -> str:
-    """What no weight can bring back; empty where nothing was compared."""
+    """The sentence about images beyond reach; empty if nothing was compared."""
     excess = [f"beyond_reach_excess{end}" for end in ("", "_low", "_high")]
     if not weights or any(name not in weights for name in excess):
         return ""
@@ -62,7 +62,7 @@ def _reach(weights: Mapping[str, Any] | None) -> str:
 
 
 def size_category(images: int) -> str:
-    """Hugging Face's name for a size.
+    """Returns the name of Hugging Face for a size.
 
     Examples:
         >>> size_category(999), size_category(5000), size_category(10**11)
@@ -77,7 +77,7 @@ def size_category(images: int) -> str:
 
 
 def text(value: object) -> str:
-    r"""A value on one line of Markdown, nothing of it taken for markup.
+    r"""Returns a value as one line of Markdown, with markup escaped.
 
     Examples:
         >>> text("a|b\n<script>*")
@@ -87,10 +87,10 @@ def text(value: object) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as a YAML string; JSON's strings are YAML's."""
+    """Returns a value as a YAML string; a JSON string is one."""
     return json.dumps(_CONTROLS.sub(" ", str(value)), ensure_ascii=False)
 
 
 def values(settings: Mapping[str, Any]) -> str:
-    """Settings as one line of JSON, for a code span."""
+    """Returns settings as one line of JSON, for a code span."""
     return json.dumps(settings, ensure_ascii=False, sort_keys=True, default=str).replace("`", "'")

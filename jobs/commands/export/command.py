@@ -1,4 +1,4 @@
-"""`export`: the curated set as files that a training loader reads, with a card that says how to make it again."""
+"""`export`: writes the curated set as files for a training loader, with a card that says how to reproduce it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.prerequisites import require_kept
 from jobs.runtime.config import fingerprint
+from jobs.runtime.wording import plural
 from models.errors import LostRowsError, WinnowError
 
 FORMATS = ("webdataset", "parquet", "datacomp")
@@ -28,7 +29,7 @@ _ENDINGS = {"webdataset": (".tar", ".parquet"), "parquet": (".parquet",)}
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What is to be written: the format, and how many images curated holds."""
+    """The format to write, and the number of images in the table curated."""
 
     format: str
     images: int
@@ -36,12 +37,12 @@ class ExportPlan:
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What lies in the folder.
+    """The files in the folder.
 
     Attributes:
         files: Name, size and digest of each shard or file.
-        samples: Images in all of them.
-        notes: What else is worth telling, for the summary.
+        samples: Total number of images.
+        notes: More figures for the summary.
     """
 
     files: Sequence[Mapping[str, Any]]
@@ -52,20 +53,21 @@ class WrittenFiles:
 def run(job: Job, directory: str, format: str) -> Summary:
     """Writes the curated set to a folder.
 
-    A killed export goes on where it stopped: whole shards stay. The manifest comes last; without it nothing is whole.
+    A killed export resumes where it stopped and keeps complete shards. The manifest is written last: without it the
+    export is incomplete.
 
     Args:
-        job: The lake holds the table curated.
-        directory: A path or URI; empty, not there, or holding this same export.
+        job: Its lake has the table curated.
+        directory: A path or URI of a folder that is empty, does not exist or holds this same export.
         format: One of `FORMATS`.
 
     Raises:
-        WinnowError: The format is unknown, there is nothing to export, curated is older than what it was made from, or
-            the folder holds something else.
-        LostRowsError: The counts of the card do not add up, and nothing is written; or not every image was written.
+        WinnowError: The format is unknown, there is nothing to export, curated is stale, or the folder holds something
+            else.
+        LostRowsError: The counts of the card do not add up (nothing is written), or not every image was written.
     """
     if format not in FORMATS:
-        raise WinnowError(f"--format {format} is none of {', '.join(FORMATS)}")
+        raise WinnowError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     lake, settings = job.lake, job.settings
     require_kept(lake)
     curated = lake.require(tables.CURATED)
@@ -83,35 +85,38 @@ def run(job: Job, directory: str, format: str) -> Summary:
         return dict(before["summary"])
     images = curated.count()
     if not images:
-        raise WinnowError(f"{lake.uri}: the table curated holds no image, so there is nothing to export: filter less")
+        raise WinnowError(
+            f"{lake.uri}: the table curated holds no image, so there is nothing to export: remove a rule or lower a "
+            "recall in your settings, then run `winnow run SOURCE`"
+        )
     with job.progress.step("export: check the counts"):
         made_of = origin(lake)
         check_counts(made_of["counts"])
     folder.make()
     folder.write(STARTED, _json({"made_from": wanted}))
-    if before is not None:  # it is not whole, or is to be described anew
+    if before is not None:  # incomplete, or the settings of the card changed
         folder.delete(MANIFEST)
     write = _write_shards if format in _WRITERS else _write_uids
     made = write(job, curated, folder, ExportPlan(format, images))
     if made.samples != images:
         raise LostRowsError(
             f"export: curated holds {images} images, but {made.samples} were written to {folder.uri}: "
-            "delete the folder and export again, and report this if it stays"
+            "delete the folder and run `winnow export` again; report this if it happens twice"
         )
     summary: Summary = {"images": images, **made.notes, "folder": folder.uri}
-    told = {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary}
-    _describe(job, folder, {**told, **made_of})
+    manifest = {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary}
+    _describe(job, folder, {**manifest, **made_of})
     return summary
 
 
 def check_counts(counts: Mapping[str, int | None]) -> None:
-    """Makes sure that the sums on the card are true.
+    """Checks that the counts on the card add up.
 
     Args:
-        counts: `counts` of `jobs.facts.origin.origin`. What nobody has counted is null, and is not compared.
+        counts: `counts` of `jobs.facts.origin.origin`; a count that is null is not checked.
 
     Raises:
-        LostRowsError: They are not; the message names the sum.
+        LostRowsError: They do not add up; the message names the sum.
     """
     rows, images, curated = (counts.get(name) for name in ("rows_read", "images", "curated"))
     repeats, quarantined, filtered, duplicates = (
@@ -122,12 +127,12 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
     if rows is not None and rows != repeats + quarantined + images:
         raise LostRowsError(
             f"export: {rows:,} rows read are not {repeats:,} repeats + {quarantined:,} quarantined + {images:,} "
-            "images, so the card would be false: run `winnow run` with all sources on a new lake"
+            "images, so the dataset card would be wrong: run `winnow run SOURCE` with all sources on a new lake"
         )
     if images != filtered + duplicates + (curated or 0):
         raise LostRowsError(
             f"export: {images:,} images are not {filtered:,} filtered + {duplicates:,} duplicates + {curated or 0:,} "
-            "curated, so the card would be false: run `winnow filter`, `winnow dedup` and `winnow weigh`"
+            "curated, so the dataset card would be wrong: run `winnow filter`, `winnow dedup` and `winnow weigh`"
         )
 
 
@@ -135,14 +140,14 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
 
 
 def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
-    """Writes the shards that are not there yet."""
+    """Writes the shards that do not exist yet."""
     settings, spark = job.settings, job.lake.spark
     with job.progress.step("export: lay out the shards"):
         plan = layout.lay_out(curated, wanted.images, settings.export.shard_samples, settings.seed)
     done = shards.finished(folder.names(), plan.shards, _ENDINGS[wanted.format])
     todo, found = plan.shards - len(done), []
     if done:
-        job.progress.note(f"export: {len(done)} of {plan.shards} shards are whole already")
+        job.progress.note(f"export: {len(done)} of {plan.shards} shards are already complete")
         found += shards.reread(spark.createDataFrame([(n,) for n in done], "shard int"), folder.uri).collect()
     if todo:
         rows = layout.keyed(layout.assigned(curated, plan, settings.seed, frozenset(done)), curated, plan)
@@ -156,18 +161,20 @@ def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPl
 
 
 def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
-    """Writes DataComp's one file."""
+    """Writes the subset file of DataComp."""
     with job.progress.step("export: sort the uids"):
         images, uids, file = datacomp.write(curated, folder)
     if uids < images:
-        job.progress.warn(f"{images - uids} images share a uid with another; a subset file names each uid once")
+        job.progress.warn(
+            f"export: {images - uids:,} images share a uid with another image; the subset file holds each uid once"
+        )
     entry = {"name": datacomp.FILE, "samples": uids, "bytes": file.size, "sha256": file.sha256}
     return WrittenFiles([entry], images, {"uids": uids, "bytes": file.size})
 
 
 def _describe(job: Job, folder: Folder, manifest: Mapping[str, Any]) -> None:
-    """Writes the card and the metadata, and then the manifest that makes the export whole."""
-    with job.progress.step("export: describe the set"):
+    """Writes the card and the metadata, then the manifest that completes the export."""
+    with job.progress.step("export: write card and metadata"):
         folder.write(_CARD, card.render(manifest).encode("utf-8", "replace"))
         folder.write(_CROISSANT, _json(croissant.metadata(manifest)))
         folder.delete_parts()
@@ -175,19 +182,19 @@ def _describe(job: Job, folder: Folder, manifest: Mapping[str, Any]) -> None:
         folder.delete(STARTED)
 
 
-# The folder as it is found ------------------------------------------------------------------------------------------
+# The folder before the export ---------------------------------------------------------------------------------------
 
 
 def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The manifest of a whole export of the same set; None when there is none yet.
+    """The manifest of a complete export of the same set; None if there is none yet.
 
     Raises:
-        WinnowError: The folder holds another export, or something that is none.
+        WinnowError: The folder holds another export or other files.
     """
     try:
         names = folder.names()
     except OSError as error:
-        raise WinnowError(f"{folder.uri} cannot be exported to: {error}; name a folder") from error
+        raise WinnowError(f"{folder.uri} is not a folder to export to: {error}: name another folder") from error
     for name in (MANIFEST, STARTED):
         if name in names:
             found = json.loads(folder.read(name))
@@ -197,13 +204,13 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
                     "export to another folder, or delete this one first"
                 )
             return found if name == MANIFEST else None
-    # Of an export nothing is there before the file that says that it was started, so that only half of that one may be.
-    halves = {name for name in names if (part := PART.fullmatch(name)) and part["whole"] == STARTED}
-    others = [name for name in names if name not in halves]
+    # An export writes the file STARTED before any other, so the only partial file can be that one.
+    partial = {name for name in names if (part := PART.fullmatch(name)) and part["whole"] == STARTED}
+    others = [name for name in names if name not in partial]
     if others:
         shown = ", ".join(others[:3])
         raise WinnowError(
-            f"{folder.uri} holds {len(others)} other files ({shown}) and would be written over: name an empty folder"
+            f"{folder.uri} is not empty: it holds {plural(len(others), 'other file')} ({shown}): name an empty folder"
         )
     return None
 
@@ -211,7 +218,7 @@ def _before(folder: Folder, wanted: Mapping[str, Any]) -> Mapping[str, Any] | No
 def _described(found: Mapping[str, Any]) -> str:
     made = found.get("made_from") or {}
     curated = made.get("curated") or {}
-    cut = f", {made['shard_samples']} a shard" if made.get("shard_samples") else ""
+    cut = f", {made['shard_samples']} images per shard" if made.get("shard_samples") else ""
     when = str(curated.get("written_at"))[:19]
     version = f"version {curated.get('version')} of curated, written {when}"
     return f"an export as {made.get('format')} of {made.get('lake')} ({version}, seed {made.get('seed')}{cut})"

@@ -1,6 +1,6 @@
-"""Croissant 1.1 metadata, so that dataset tools find, check and load the set.
+"""Croissant 1.1 metadata, with which dataset tools find, check and load the set.
 
-Source: MLCommons, Croissant Format Specification, version 1.1, 2026; provenance by the W3C's PROV-O as it recommends.
+Source: MLCommons, Croissant Format Specification, version 1.1, 2026; its recommended provenance terms are W3C PROV-O.
 """
 
 from collections.abc import Mapping
@@ -38,22 +38,22 @@ _CONTEXT: dict[str, Any] = {
 }
 _FIELDS = (
     ("key", "sc:Text", "Name of the sample in its shard."),
-    ("caption", "sc:Text", "The caption, unchanged; null where there is none."),
+    ("caption", "sc:Text", "The caption, unchanged; null if there is none."),
     ("weight", "sc:Float", "Importance weight; the mean over the set is 1."),
-    ("image_id", "sc:Text", "Identity of the image, from its bytes and caption alone."),
-    ("width", "sc:Integer", "In pixels."),
-    ("height", "sc:Integer", "In pixels."),
-    ("sha256", "sc:Text", "Digest of the image file."),
-    ("url", "sc:URL", "Where the image was downloaded, if the source says so."),
-    ("source", "sc:Text", "The file, folder or table that it was read from."),
+    ("image_id", "sc:Text", "Id of the image; it depends only on its bytes and caption."),
+    ("width", "sc:Integer", "Width in pixels."),
+    ("height", "sc:Integer", "Height in pixels."),
+    ("sha256", "sc:Text", "SHA-256 digest of the image file."),
+    ("url", "sc:URL", "URL from which the image was downloaded, if the source names it."),
+    ("source", "sc:Text", "The file, folder or table from which the image was read."),
 )
 
 
 def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The set as JSON-LD.
+    """Returns the metadata of the set as JSON-LD.
 
     Args:
-        manifest: What `export` writes as winnow.json.
+        manifest: The content of winnow.json.
     """
     given, curated = manifest["card"], manifest["tables"]["curated"]
     found = {
@@ -83,26 +83,26 @@ def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _description(manifest: Mapping[str, Any]) -> str:
     counts, given = manifest["counts"], manifest["card"]["description"]
-    told = f"{counts['curated']:,} images with captions and importance weights"
+    text = f"{counts['curated']:,} images with captions and importance weights"
     if "rows_read" in counts:
         parts = [
             f"{counts[name]:,} {name}" for name in ("repeats", "quarantined", "filtered", "duplicates") if counts[name]
         ]
-        told += f", of {counts['rows_read']:,} rows read" + (f" (out: {', '.join(parts)})" if parts else "")
+        text += f", from {counts['rows_read']:,} rows read" + (f" (removed: {', '.join(parts)})" if parts else "")
     models = manifest["models"]
     digests = [f"encoder {models['encoder']}"] if models["encoder"] else []
     digests += [f"{category} {digest}" for category, digest in sorted(models["classifiers"].items())]
     named = f" Models: {', '.join(digests)}." if digests else ""
-    return f"{given + ' ' if given else ''}{told}.{named} winnow.json holds all settings and table versions."
+    return f"{given + ' ' if given else ''}{text}.{named} winnow.json holds all settings and table versions."
 
 
 def _distribution(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     if manifest["made_from"]["format"] == "datacomp":
         return [_file(entry) for entry in manifest["files"]]
-    sets = [_file_set("samples", "*.parquet", "application/x-parquet", "One row for each sample.")]
+    sets = [_file_set("samples", "*.parquet", "application/x-parquet", "One row per sample.")]
     if manifest["made_from"]["format"] == "webdataset":
-        told = "WebDataset shards; the digest of each is in winnow.json."
-        sets.append(_file_set("shards", "*.tar", "application/x-tar", told))
+        about = "WebDataset shards; winnow.json holds their digests."
+        sets.append(_file_set("shards", "*.tar", "application/x-tar", about))
     return sets
 
 
@@ -141,20 +141,20 @@ def _preprocessing_step(name: str, table: Mapping[str, Any]) -> str:
 
 
 def _biases(manifest: Mapping[str, Any]) -> list[str]:
-    """What filtering did to words; nothing where no audit looked."""
+    """The shifts of keywords by filtering; empty if `audit` did not run."""
     if not manifest["keywords"] and "keyword_shift" in manifest["tables"]:
-        return ["no keyword stands out beyond doubt"]
+        return ["no keyword moved significantly"]
     return [_bias(row) for row in manifest["keywords"]]
 
 
 def _bias(row: Mapping[str, Any]) -> str:
-    told = sentences.shift_sentence(Row(**row))
-    return told if row["captions"] is None else f"{told}; in {wording.plural(row['captions'], 'caption')}"
+    sentence = sentences.shift_sentence(Row(**row))
+    return sentence if row["captions"] is None else f"{sentence}; in {wording.plural(row['captions'], 'caption')}"
 
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    told = f"{source['rows']:,} rows, {source['images']:,} images, {source['format']}"
-    return {"@type": "prov:Entity", "prov:label": source["source"], "prov:value": told}
+    counts = f"{source['rows']:,} rows, {source['images']:,} images, {source['format']}"
+    return {"@type": "prov:Entity", "prov:label": source["source"], "prov:value": counts}
 
 
 def _activity(name: str, table: Mapping[str, Any]) -> dict[str, Any]:

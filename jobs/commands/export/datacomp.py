@@ -1,4 +1,4 @@
-"""DataComp's subset file: the uids of the curated set, sorted, as `.npy` of dtype `u8,u8`."""
+"""The subset file of DataComp: the sorted uids of the curated set, as `.npy` of dtype `u8,u8`."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _COPY_BYTES = 8 << 20
 
 
 def uid() -> Column:
-    """The 128 bits in hexadecimal digits that name an image: `uid` of its fields or its key, or else image_id."""
+    """Returns the uid (128 bits in hexadecimal) of an image: its field `uid`, its key if it is one, or its image_id."""
     candidates = [F.lower(F.get_json_object("meta", "$.uid")), F.lower("key")]
     return F.coalesce(*[F.when(c.rlike("^[0-9a-f]{32}$"), c) for c in candidates], "image_id")
 
@@ -30,17 +30,17 @@ def uid() -> Column:
 def write(curated: DataFrame, folder: Folder) -> tuple[int, int, Output]:
     """Writes the subset file.
 
-    Spark sorts and each task writes its run of uids; the runs, which follow each other, are then copied into one file.
-    The driver holds 8 MB at a time, whatever their number.
+    Spark sorts the uids and each task writes a sorted run. The runs are then copied into one file in order. The driver
+    never holds more than 8 MB.
 
     Args:
         curated: image_id, key, meta.
-        folder: Where.
+        folder: The folder of the export.
 
     Returns:
         The number of images, the number of distinct uids, and the file.
     """
-    for name in _runs(folder):  # a killed run's
+    for name in _runs(folder):  # left by a killed export
         folder.delete(name)
     ordered = curated.groupBy(uid().alias("uid")).agg(F.count("*").alias("images")).orderBy("uid")
     runs = sorted(ordered.mapInArrow(partial(_write_run, folder.uri), _RUNS).collect())
@@ -58,7 +58,7 @@ def write(curated: DataFrame, folder: Folder) -> tuple[int, int, Output]:
 
 
 def words(uids: list[str]) -> NDArray[np.uint64]:
-    """Uids as pairs of 64-bit words, shape (n, 2), the higher word first.
+    """Returns uids as pairs of 64-bit words, shape (n, 2), the higher word first.
 
     Examples:
         >>> words(["0000000000000001" + "00000000000000ff"]).tolist()
@@ -69,7 +69,7 @@ def words(uids: list[str]) -> NDArray[np.uint64]:
 
 def _write_run(uri: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     context = TaskContext.get()
-    assert context is not None  # only Spark's tasks write runs
+    assert context is not None  # only Spark tasks write runs
     number, count, images = context.partitionId(), 0, 0
     with Folder(uri).created(_run_name(number)) as output:
         for batch in batches:

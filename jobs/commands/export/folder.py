@@ -1,4 +1,4 @@
-"""The folder that is exported to: a path or URI, in which every file is whole or not there."""
+"""The folder of an export: a path or URI in which every file is complete or missing."""
 
 import posixpath
 import re
@@ -15,14 +15,14 @@ from jobs.sources import files
 _OF_SHARDS = r"\d{5,}(?:\.tar|\.parquet|\.sorted|_stats\.json)"
 _OF_SET = r"README\.md|croissant\.json|subset\.npy|winnow(?:\.started)?\.json"
 PART = re.compile(rf"(?P<whole>{_OF_SHARDS}|{_OF_SET})\.[0-9a-f]{{8}}\.part")
-"""How a file of an export is named while it is written; a file of the user's may end in the same way."""
+"""The name of an export file while it is written; files of the user may have the same ending."""
 
 
 class Output:
-    """A file being written, which counts and digests what passes.
+    """A file being written, with its size and digest.
 
     Args:
-        stream: Where the bytes go.
+        stream: The stream to write to.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -31,32 +31,32 @@ class Output:
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        """Writes bytes; returns how many."""
+        """Writes bytes; returns their number."""
         self._stream.write(data)
         self._digest.update(data)
         self.size += len(data)
         return len(data)
 
     def tell(self) -> int:
-        """The number of bytes written."""
+        """Returns the number of bytes written."""
         return self.size
 
     def flush(self) -> None:
-        """Nothing: what counts is the end of the file."""
+        """Does nothing: the file counts only when it is complete."""
 
     @property
     def closed(self) -> bool:
-        """Whether no more can be written."""
+        """Whether the stream is closed."""
         return bool(self._stream.closed)
 
     @property
     def sha256(self) -> str:
-        """The digest of what was written, in hexadecimal digits."""
+        """The SHA-256 digest of the written bytes, in hexadecimal."""
         return self._digest.hexdigest()
 
 
 class Folder:
-    """A folder on any file system that `jobs.sources.files` knows; on a cluster one that all workers share.
+    """A folder on any file system that `jobs.sources.files` supports; on a cluster, all workers must share it.
 
     Args:
         uri: A path or URI.
@@ -66,30 +66,30 @@ class Folder:
         self.uri = files.absolute(uri)
 
     def names(self) -> list[str]:
-        """Names of the files and folders in it, sorted; none when it is not there."""
+        """Returns the sorted names of its files and folders; empty if it does not exist."""
         filesystem, inner = files.filesystem_of(self.uri)
         found = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
         return sorted(info.base_name for info in found)
 
     def make(self) -> None:
-        """Makes the folder, and those above it."""
+        """Makes the folder and its parents."""
         filesystem, inner = files.filesystem_of(self.uri)
         filesystem.create_dir(inner, recursive=True)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """Returns the bytes of a file."""
         return files.read(posixpath.join(self.uri, name))
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Any]:
-        """A file open for reading from its start."""
+        """Opens a file for reading."""
         filesystem, inner = files.filesystem_of(self.uri)
         with filesystem.open_input_stream(posixpath.join(inner, name)) as stream:
             yield stream
 
     @contextmanager
     def created(self, name: str) -> Iterator[Output]:
-        """A new file, which takes its name only when it is whole; two tasks may write the same one."""
+        """Opens a new file, which gets its name only when it is complete; two tasks may write the same file."""
         filesystem, inner = files.filesystem_of(self.uri)
         part = posixpath.join(inner, f"{name}.{uuid.uuid4().hex[:8]}.part")
         with filesystem.open_output_stream(part) as stream:
@@ -103,12 +103,12 @@ class Folder:
             output.write(data)
 
     def delete(self, name: str) -> None:
-        """Removes a file."""
+        """Deletes a file."""
         filesystem, inner = files.filesystem_of(self.uri)
         filesystem.delete_file(posixpath.join(inner, name))
 
     def delete_parts(self) -> None:
-        """Removes what killed tasks left."""
+        """Deletes the partial files of killed tasks."""
         for name in self.names():
             if PART.fullmatch(name):
                 self.delete(name)

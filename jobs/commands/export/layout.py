@@ -1,4 +1,4 @@
-"""Which shard an image lies in, where in it and under what key: by its id and the seed alone."""
+"""The shard, the place and the key of each exported image: they depend only on its id and the seed."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jobs.sources.find import IMAGE_ENDINGS
 _ROWS_OF_A_BUCKET = 100_000
 _BROADCAST_ROWS = 500_000
 _LONGEST_KEY = 160
-_PART_BYTES = 250  # of the 255 that a file's name may have, without the longest ending (.webp)
+_PART_BYTES = 250  # a file name may have 255 bytes; the longest ending is .webp
 _SUFFIX_BYTES = 33
 _SUFFIX = f"_[0-9a-f]{{{_SUFFIX_BYTES - 1}}}$"
 _DIGITS = 32
@@ -24,7 +24,7 @@ class Layout:
 
     Attributes:
         firsts: The place (see `place`) of the first image of each shard, ascending.
-        repeated_keys: Images whose key another image has too.
+        repeated_keys: Number of images whose key an earlier image has.
     """
 
     firsts: tuple[str, ...]
@@ -37,9 +37,9 @@ class Layout:
 
 
 def place(seed: int) -> Column:
-    """Where an image stands in the shuffled order: 32 hexadecimal digits from its id and the seed, alike for none.
+    """Returns the place of an image in the shuffled order: 32 hexadecimal digits from its id and the seed.
 
-    Shards are read one after the other in training, so that neighbours must not come from one source.
+    Training reads a shard from start to end, so neighbours must not come from the same source.
     """
     return F.md5(F.concat(F.lit(f"{seed}:"), "image_id"))
 
@@ -48,10 +48,10 @@ def lay_out(curated: DataFrame, images: int, samples: int, seed: int) -> Layout:
     """Cuts the shuffled images into shards.
 
     Args:
-        curated: image_id, key, source; no picture is read.
-        images: Its rows.
-        samples: Images of a shard; the last one may hold fewer.
-        seed: Of the shuffled order.
+        curated: image_id, key, source; no image bytes are read.
+        images: Number of rows.
+        samples: Images per shard; the last shard may hold fewer.
+        seed: Seed of the shuffled order.
     """
     digits = max(0, ceil(log(max(images, 1) / _ROWS_OF_A_BUCKET, 16)))
     firsts = _firsts(curated.select(place(seed).alias("place")), samples, digits)
@@ -59,7 +59,7 @@ def lay_out(curated: DataFrame, images: int, samples: int, seed: int) -> Layout:
 
 
 def _firsts(places: DataFrame, samples: int, digits: int) -> list[str]:
-    """The place of every so many-th image: ranked within buckets of a common prefix, so that no task ranks all."""
+    """The place of the first image of each shard; ranks are per bucket (prefix), so that no task ranks all images."""
     bucketed = places.select("place", F.substring("place", 1, digits).alias("bucket"))
     starts = F.broadcast(places.sparkSession.createDataFrame(_offsets(bucketed, digits), "bucket string, before long"))
     within = F.row_number().over(Window.partitionBy("bucket").orderBy("place")) - 1
@@ -69,7 +69,7 @@ def _firsts(places: DataFrame, samples: int, digits: int) -> list[str]:
 
 
 def _offsets(bucketed: DataFrame, digits: int) -> list[tuple[str, int]]:
-    """Each bucket, and how many images lie in those before it."""
+    """Each bucket, and the number of images in the buckets before it."""
     if not digits:
         return [("", 0)]
     offsets, before = [], 0
@@ -80,19 +80,19 @@ def _offsets(bucketed: DataFrame, digits: int) -> list[tuple[str, int]]:
 
 
 def assigned(curated: DataFrame, layout: Layout, seed: int, finished: Collection[int]) -> DataFrame:
-    """The images of all shards that are still to be written, each with its shard, task and place.
+    """Returns the images of all shards that are not written yet, each with its shard, task and place.
 
-    Found by a join with the shards' bounds, so that pictures are shuffled once, to the task of their shard.
+    A join with the bounds of the shards finds them, so image bytes are shuffled once, to the task of their shard.
 
     Args:
-        curated: The table.
+        curated: The table curated.
         layout: From `lay_out` on the same rows with the same seed.
-        seed: Of the shuffled order.
-        finished: Shards that are there already.
+        seed: Seed of the shuffled order.
+        finished: Shards that are already complete.
     """
-    wanted = [number for number in range(layout.shards) if number not in finished]
+    unwritten = [number for number in range(layout.shards) if number not in finished]
     digits = max(0, ceil(log(layout.shards / 4, 16))) if layout.shards > 4 else 0
-    bounds = [bound for task, shard in enumerate(wanted) for bound in _bounds(layout.firsts, shard, task, digits)]
+    bounds = [bound for task, shard in enumerate(unwritten) for bound in _bounds(layout.firsts, shard, task, digits)]
     schema = "prefix string, first string, end string, shard int, task int"
     table = F.broadcast(curated.sparkSession.createDataFrame(bounds, schema))
     placed = curated.withColumn("place", place(seed))
@@ -105,7 +105,7 @@ def assigned(curated: DataFrame, layout: Layout, seed: int, finished: Collection
 
 
 def _bounds(firsts: Sequence[str], shard: int, task: int, digits: int) -> list[tuple[str, str, str, int, int]]:
-    """A shard's bounds, once for each prefix that places between them begin with."""
+    """The bounds of a shard, once for each prefix of the places between them."""
     first = firsts[shard] if shard else "0" * _DIGITS
     end = firsts[shard + 1] if shard + 1 < len(firsts) else "g"  # beyond the last hexadecimal digit
     if not digits:
@@ -115,9 +115,9 @@ def _bounds(firsts: Sequence[str], shard: int, task: int, digits: int) -> list[t
 
 
 def plain_key(key: Column) -> Column:
-    """A key that a tar member can bear: no dot, which ends a WebDataset key, and nothing that leaves the folder.
+    """Returns a key that is valid for a tar member: no dot (it ends a WebDataset key) and no path out of the folder.
 
-    The image's own ending goes; other signs that file systems do not take become `_`.
+    The ending of the image file is removed. Other characters that file systems reject become `_`.
     """
     endings = "|".join(IMAGE_ENDINGS)
     bare = F.regexp_replace(key, rf"(?i)\.({endings})$", "")
@@ -126,7 +126,7 @@ def plain_key(key: Column) -> Column:
 
 
 def repeats(curated: DataFrame) -> DataFrame:
-    """image_id of the images whose plain key another image has that comes before it (by source, then id)."""
+    """Returns image_id of the images whose plain key an earlier image has (by source, then id)."""
     named = curated.select("image_id", "source", plain_key(F.col("key")).alias("plain"))
     first = F.min(F.struct("source", "image_id")).alias("first")
     shared = named.groupBy("plain").agg(first, F.count("*").alias("images")).where("images > 1")
@@ -135,15 +135,15 @@ def repeats(curated: DataFrame) -> DataFrame:
 
 
 def keyed(rows: DataFrame, curated: DataFrame, layout: Layout) -> DataFrame:
-    """The same rows with `export_key`, which no two images share: the plain key, or with the image_id behind it.
+    """Returns the rows with a unique `export_key`: the plain key, if needed followed by the image_id.
 
-    That is put behind a key that another image has too, one that is empty or too long for the name of a file, and one
-    that ends as if an image_id stood there already, since another image may be given this very key.
+    The image_id follows a key that an earlier image has, that is empty, that is too long for a file name, or that
+    already ends like an image_id, because the key of another image could become equal to it.
 
     Args:
         rows: image_id, key and more.
-        curated: All images, so that a key is the same whichever rows are written.
-        layout: Says whether any key is repeated.
+        curated: All images, so that a key does not depend on which rows are written.
+        layout: Its repeated_keys says whether any key is repeated.
     """
     plain = F.coalesce(plain_key(F.col("key")), F.lit(""))
     bare = _fits(plain) & ~plain.rlike(_SUFFIX)
@@ -167,8 +167,8 @@ def _with_id(plain: Column) -> Column:
 
 
 def _cut(part: Column) -> Column:
-    """As many whole characters as leave room for an image_id in a file's name."""
+    """The longest start of whole characters that leaves room for an image_id in a file name."""
     most = _PART_BYTES - _SUFFIX_BYTES
     start = F.make_valid_utf8(F.substring(part.cast("binary"), 1, most).cast("string"))
-    # A character that was cut in two is made U+FFFD.
+    # A character that was cut in two becomes U+FFFD.
     return F.when(F.octet_length(part) <= most, part).otherwise(F.regexp_replace(start, "\ufffd+$", ""))

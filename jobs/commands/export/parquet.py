@@ -1,4 +1,4 @@
-"""Parquet as img2dataset writes it: its columns, what Winnow adds, and in this format the pictures themselves."""
+"""Parquet files: the columns of img2dataset, the columns of Winnow and, in the format `parquet`, the image bytes."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _NAMES = (
 )  # fmt: skip
 _TYPES = {**dict.fromkeys(_INTS, pa.int32()), "weight": pa.float64(), "image": pa.binary()}
 COLUMNS = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _NAMES])
-"""What stands beside each tar shard: one row for each sample, without its picture."""
+"""The columns beside each tar shard: one row per sample, without image bytes."""
 
 WITH_IMAGES = pa.schema([*COLUMNS, ("image", pa.binary())])
 
@@ -30,14 +30,14 @@ class Rows:
     """A Parquet file that is written a few MB at a time.
 
     Args:
-        output: Where it goes.
+        output: The file to write to.
         schema: `COLUMNS` or `WITH_IMAGES`.
     """
 
     def __init__(self, output: Output, schema: pa.Schema) -> None:
-        # Pictures are compressed already; captions are worth it.
-        packed = {name: "none" if name == "image" else "zstd" for name in schema.names}
-        self._writer = pq.ParquetWriter(output, schema, compression=packed)
+        # Image bytes are already compressed; captions are not.
+        compression = {name: "none" if name == "image" else "zstd" for name in schema.names}
+        self._writer = pq.ParquetWriter(output, schema, compression=compression)
         self._schema = schema
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
@@ -50,7 +50,7 @@ class Rows:
             self._flush()
 
     def close(self) -> None:
-        """Writes the rest and the file's end."""
+        """Writes the remaining rows and the footer."""
         if self._waiting:
             self._flush()
         self._writer.close()
@@ -61,12 +61,12 @@ class Rows:
 
 
 def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
-    """Writes one Parquet file with pictures.
+    """Writes one Parquet file with image bytes.
 
     Args:
-        folder: Where.
-        number: Of the shard.
-        samples: Its rows, in order.
+        folder: The folder of the export.
+        number: Number of the shard.
+        samples: Rows of the shard, in order.
     """
     name, weights = f"{stem(number)}.parquet", []
     with folder.created(name) as output:
@@ -79,13 +79,13 @@ def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
 
 
 def record(sample: ShardSample) -> dict[str, Any]:
-    """A sample by the names of img2dataset's columns; what a source said of url, size and EXIF stays.
+    """Returns a sample as a row with the columns of img2dataset; url, original size and EXIF come from the source.
 
     Args:
         sample: A row of `curated` with export_key.
 
     Returns:
-        `COLUMNS`; sha256 is that of the file's bytes as they are exported.
+        A row of `COLUMNS`; sha256 is the digest of the exported bytes.
     """
     meta = fields(sample["meta"])
     return {
@@ -110,7 +110,7 @@ def record(sample: ShardSample) -> dict[str, Any]:
 
 
 def fields(meta: str | None) -> dict[str, Any]:
-    """The input fields of an image; none where they are not a JSON object.
+    """Returns the input fields of an image; empty if they are not a JSON object.
 
     Examples:
         >>> fields('{"url": "u"}'), fields("[1]"), fields(None)

@@ -1,4 +1,4 @@
-"""Whole shards written by Spark's tasks, the same bytes for any number of partitions."""
+"""Shards, each written by one Spark task; the bytes do not depend on the number of partitions."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,15 +31,15 @@ ShardSample = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard that is written.
+    """A written shard.
 
     Attributes:
-        shard: Its number.
-        name: Its file.
-        samples: Images in it.
+        shard: Number of the shard.
+        name: Name of the file.
+        samples: Number of images.
         bytes: Size of the file.
         sha256: Digest of the file.
-        weight: Sum of the weights in it.
+        weight: Sum of the weights.
     """
 
     shard: int
@@ -55,7 +55,7 @@ Writer = Callable[[Folder, int, Iterable[ShardSample]], Shard]
 
 
 def stem(number: int) -> str:
-    """A shard's name without its ending, as img2dataset numbers them.
+    """Returns the name of a shard without its ending, numbered like those of img2dataset.
 
     Examples:
         >>> stem(12), stem(123456)
@@ -65,23 +65,23 @@ def stem(number: int) -> str:
 
 
 def written(rows: DataFrame, uri: str, writer: Writer, shards: int) -> DataFrame:
-    """Writes shards, one to a task, and says what was written.
+    """Writes shards, one per task, and returns a row for each.
 
     Args:
         rows: The columns of `curated`, with export_key, shard, place and task (0 to shards - 1).
-        uri: The folder.
-        writer: Of the format.
+        uri: The folder of the export.
+        writer: The writer of the format.
         shards: Number of shards.
 
     Returns:
-        `SCHEMA`, one row for each shard.
+        `SCHEMA`, one row per shard.
     """
     own_tasks = rows.repartitionById(shards, "task").sortWithinPartitions("shard", "place")
     return own_tasks.drop("task").mapInArrow(partial(_write, uri, writer), SCHEMA)
 
 
 def files_of(number: int, endings: Iterable[str]) -> list[str]:
-    """The files of one shard; its statistics come last, so that a shard that has them is whole.
+    """Returns the files of one shard; its statistics are written last, so a shard that has them is complete.
 
     Examples:
         >>> files_of(3, [".tar", ".parquet"])
@@ -91,22 +91,22 @@ def files_of(number: int, endings: Iterable[str]) -> list[str]:
 
 
 def finished(names: Iterable[str], shards: int, endings: Sequence[str]) -> list[int]:
-    """Which of so many shards are whole.
+    """Returns the numbers of the complete shards.
 
     Examples:
         >>> finished(["00000.tar", "00000_stats.json", "00001.tar", "README.md"], 2, [".tar"])
         [0]
     """
-    there = set(names)
-    return [number for number in range(shards) if there.issuperset(files_of(number, endings))]
+    existing = set(names)
+    return [number for number in range(shards) if existing.issuperset(files_of(number, endings))]
 
 
 def reread(numbers: DataFrame, uri: str) -> DataFrame:
-    """What was written of shards that are whole already.
+    """Returns the rows of complete shards, from their statistics.
 
     Args:
         numbers: shard.
-        uri: The folder.
+        uri: The folder of the export.
 
     Returns:
         `SCHEMA`.
@@ -115,7 +115,7 @@ def reread(numbers: DataFrame, uri: str) -> DataFrame:
 
 
 def write_stats(folder: Folder, shard: Shard) -> None:
-    """Writes `NNNNN_stats.json` as img2dataset does, without times: the same shard gives the same file."""
+    """Writes `NNNNN_stats.json` like img2dataset, but without times, so that the same shard gives the same file."""
     stats = {
         "count": shard.samples,
         "successes": shard.samples,

@@ -1,4 +1,4 @@
-"""WebDataset tar shards: each image's bytes and caption as they came, its fields and weight as JSON."""
+"""WebDataset tar shards: unchanged image bytes and captions, fields and weight as JSON."""
 
 import io
 import json
@@ -15,20 +15,20 @@ ENDINGS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
     "AVIF": "avif",
 }  # fmt: skip
-"""The file ending of each image format that ingest reads."""
+"""The file ending of each image format that `ingest` reads."""
 
 _OWN = "winnow"
 
 
 def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
-    """Writes one tar shard, and beside it its Parquet file.
+    """Writes one tar shard and its Parquet file.
 
-    Headers carry neither time nor owner, so that the same samples give the same bytes.
+    Headers have no time and no owner, so that the same samples give the same bytes.
 
     Args:
-        folder: Where.
-        number: Of the shard.
-        samples: Its rows, in order.
+        folder: The folder of the export.
+        number: Number of the shard.
+        samples: Rows of the shard, in order.
     """
     name, weights = f"{stem(number)}.tar", []
     with folder.created(name) as output, folder.created(f"{stem(number)}.parquet") as beside:
@@ -45,7 +45,7 @@ def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
-    """What a sample is made of: ending and bytes of each file, none for a caption that is null.
+    """Yields ending and bytes of each file of a sample; a null caption has no file.
 
     Args:
         sample: A row of `curated` with export_key.
@@ -57,9 +57,9 @@ def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
 
 
 def described(sample: ShardSample) -> str:
-    """The input fields, to the letter, followed by image_id, weight and `winnow`, which says where the image is from.
+    """Returns the unchanged input fields, followed by image_id, weight and `winnow` (source and key of the image).
 
-    A field of the input that has one of these names stands in `winnow` under `input` instead.
+    An input field with one of these names moves to `winnow.input`.
 
     Examples:
         >>> described({"meta": '{"n": 1.50}', "image_id": "a", "weight": 2.0, "source": "s", "key": "k"})

@@ -1,1 +1,1 @@
-"""`filter`: thresholds, labels and rules decide which images are kept."""
+"""`filter`: decides which images to keep, by thresholds, labels and rules."""

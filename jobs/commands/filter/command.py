@@ -1,4 +1,4 @@
-"""`filter`: scores at or above a threshold, positive labels and rules take an image out; every image gets a verdict."""
+"""`filter`: writes a verdict for each image; scores from the threshold on, positive labels and rules remove it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -23,20 +23,20 @@ def run(job: Job) -> Summary:
     """Writes the table verdicts: one row for each image.
 
     Raises:
-        WinnowError: A category has no threshold for its present model, or images have not been scored by it; or what
-            the lake was filtered for before is not in the settings.
-        SettingsError: A rule is no condition on an image.
-        LostRowsError: There is not exactly one verdict for each image; the table has been taken away again.
+        WinnowError: A category has no threshold for its current model, or images have no score by it; or a category or
+            rule of the last run is missing in the settings.
+        SettingsError: A rule is not a condition on an image.
+        LostRowsError: There is not exactly one verdict for each image; the table verdicts has been dropped.
     """
     lake, categories, rules = job.lake, sorted(job.settings.categories), dict(job.settings.filter.rules)
     filter_rules.check(lake.require(tables.IMAGES), rules)
     now = lake.snapshot()
     check_forgotten(job, now)
     models = current_models(job) if categories else {}
-    asked = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
-    recipe = Recipe("filter", now.inputs(*_inputs(categories)), asked)
+    settings = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
+    recipe = Recipe("filter", now.inputs(*_inputs(categories)), settings)
     if not categories and not rules:
-        job.progress.note("filter: no category is configured, so every image that can be decoded is kept")
+        job.progress.note("filter: the settings have no category and no rule: keeps every image that can be decoded")
     if job.up_to_date(now.made_by(recipe, tables.VERDICTS)) is None:
         with job.progress.step("filter: judge every image"):
             lake.replace(tables.VERDICTS, _judged(job, models), recipe)
@@ -45,45 +45,45 @@ def run(job: Job) -> Summary:
 
 
 def check_forgotten(job: Job, now: Snapshot) -> None:
-    """Makes sure that settings which were left out do not let back in what the lake was filtered for.
+    """Checks that the settings have every category and rule of the last run, or list it in `filter.forget`.
 
     Raises:
-        WinnowError: Names a category or rule of the last filtering that is neither there nor in `filter.forget`.
+        WinnowError: A category or rule is missing; the message names it.
     """
     before, settings = now.recipe(tables.VERDICTS), job.settings
     if before is None:
         if now.exists(tables.VERDICTS):
             job.progress.warn(
-                "filter: nothing says what the table verdicts was filtered for; it is made anew as set now"
+                "filter: the table verdicts does not say which categories and rules made it, so it is written again"
             )
         return
     applied = {*before.settings.get("models", {}), *before.settings.get("rules", {})}
-    gone = sorted(applied - settings.categories.keys() - settings.filter.rules.keys() - set(settings.filter.forget))
-    if gone:
-        names = ", ".join(f'"{name}"' for name in gone)
+    missing = sorted(applied - settings.categories.keys() - settings.filter.rules.keys() - set(settings.filter.forget))
+    if missing:
+        names = ", ".join(f'"{name}"' for name in missing)
         raise WinnowError(
-            f"the lake was filtered for {', '.join(gone)}, which these settings do not have: give the --conf that has "
-            f"them, or --set 'filter.forget=[{names}]' to keep such images from now on"
+            f"the lake was filtered for {', '.join(missing)}, which these settings do not have: add the --conf FILE "
+            f"that has them, or --set 'filter.forget=[{names}]' to let such images in again"
         )
 
 
 def verdicts(
     images: DataFrame, broken: DataFrame, scores: DataFrame, thresholds: DataFrame, ruled: DataFrame
 ) -> DataFrame:
-    """Whether each image is kept, and if not, why.
+    """Decides whether each image is kept, and gives the reasons if not.
 
     Args:
         images: Table images.
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
-        thresholds: Table thresholds, only the rows that count.
-        ruled: image_id, why: what else takes images out, as `labelled` and `rules.broken` return it.
+        thresholds: Rows of the table thresholds to apply.
+        ruled: image_id, why: other removals, from `labelled` and `rules.broken`.
 
     Returns:
         Table verdicts: image_id, kept, reasons (sorted; empty when kept).
     """
     limits = F.broadcast(thresholds.select("category", "model", "threshold"))
-    # In double: a threshold that lies between two floats must not be rounded onto one of them.
+    # Compare as double: a threshold between two floats must not be rounded to one of them.
     over = scores.join(limits, ["category", "model"]).where(F.col("score").cast("double") >= F.col("threshold"))
     why = F.format_string(
         "%s: score %.3g >= %.3g", F.col("category"), F.col("score").cast("double"), F.col("threshold")
@@ -98,12 +98,12 @@ def verdicts(
 
 
 def labelled(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame:
-    """What people have said is of a category: it is out, whatever a model makes of it.
+    """Returns the images that people labelled positive; they are removed whatever their score.
 
     Args:
         labels: Table labels.
-        categories: Those that are filtered for.
-        by: Which of contradicting labels counts; see `jobs.labels.resolved.resolved`.
+        categories: Names of the categories to filter for.
+        by: How to resolve contradicting labels; see `jobs.labels.resolved.resolved`.
 
     Returns:
         image_id, why: a row for each image and category with a positive label.
@@ -153,7 +153,7 @@ def _check_scores(missing: DataFrame, models: Mapping[str, str]) -> None:
 
 
 def _counted(job: Job, names: Iterable[str]) -> Summary:
-    """Counts the verdicts, and makes sure that there is one for each image."""
+    """Counts the verdicts and checks that there is one for each image."""
     images = job.lake.read(tables.IMAGES).count()
     made = job.lake.read(tables.VERDICTS)
     counts = made.agg(
@@ -164,7 +164,10 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
     ).collect()[0]
     if not images == counts["rows"] == counts["images"]:
         job.lake.drop(tables.VERDICTS)
-        raise LostRowsError(f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them")
+        raise LostRowsError(
+            f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them: run `winnow filter` again, "
+            "and report a bug if this happens again"
+        )
     by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in (*names, _UNDECODABLE)}
     return {"images": images, "kept": counts["kept"], "filtered": images - counts["kept"], **by_reason}
 

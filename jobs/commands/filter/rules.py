@@ -1,4 +1,4 @@
-"""Rules of `filter`: conditions on what is known of an image without looking at it."""
+"""Rules of `filter`: SQL conditions on the columns of the table images, except the bytes."""
 
 import re
 from collections.abc import Mapping
@@ -11,52 +11,52 @@ from pyspark.sql import functions as F
 from jobs.runtime.session import overridden
 from models.errors import SettingsError
 
-# What Spark takes for the same in all rows of a query, but not of another.
+# Functions that Spark treats as constant within one query, although they change between queries.
 _MOMENT = re.compile(r"\b(current_date|current_time|current_timestamp|localtimestamp|now|current_user)\(")
 
 
 def check(images: DataFrame, rules: Mapping[str, str]) -> None:
-    """Makes sure that every rule is a condition on one image, before work begins.
+    """Checks that every rule is a condition on one image, before work begins.
 
     Args:
         images: Table images.
         rules: SQL conditions by name.
 
     Raises:
-        SettingsError: Some are not; all are named at once.
+        SettingsError: Some rules are not; the message names all of them.
     """
     faults = []
     for name, condition in rules.items():
-        said = _fault(_known_fields(images), condition)
-        if said:
-            faults.append(f"filter.rules.{name} = {condition!r} is no condition on an image: {said}")
+        fault = _fault(_columns_without_bytes(images), condition)
+        if fault:
+            faults.append(f"filter.rules.{name} = {condition!r} is not a condition on an image: {fault}")
     if faults:
         raise SettingsError("; ".join(faults))
 
 
 def _fault(images: DataFrame, condition: str) -> str | None:
-    """What keeps SQL from being a condition on one row; None where nothing does."""
+    """Returns why an SQL expression is not a condition on one row; None if it is one."""
     try:
         with _lenient(images.sparkSession):
-            # Of one row: an aggregate has no place in `where`, and columns that are not there none in `select`.
+            # `where` rejects aggregates, and `select` rejects unknown columns.
             plan = images.where(F.expr(condition))._jdf.queryExecution().analyzed()
-            (held,) = images.select(F.expr(condition)).dtypes
+            (column,) = images.select(F.expr(condition)).dtypes
     except (AnalysisException, ParseException) as error:
         return re.sub(r"^\[[\w.]+\] ", "", str(error).strip().splitlines()[0])
-    if held[1] != "boolean":
-        return f"it gives {held[1]}, where true or false is expected"
+    if column[1] != "boolean":
+        return f"it returns {column[1]}, but must return true or false"
     if not plan.deterministic() or _MOMENT.search(plan.toString()):
-        return "it gives another answer at another time"
+        return "its result changes from run to run"
     return None
 
 
 def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
-    """The rules that take images out.
+    """Returns the rules that remove each image.
 
     Args:
         images: Table images.
-        rules: SQL conditions by name. One that is null for an image does not hold: where a column of it is null, or
-            what it says cannot be a number.
+        rules: SQL conditions by name. A condition that is null for an image does not hold, for example because a
+            column is null or a text is not a number.
 
     Returns:
         image_id, why: a row for each image and rule that holds.
@@ -68,14 +68,16 @@ def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
             F.when(F.expr(condition), F.lit(f"{name}: {' '.join(condition.split())}"))
             for name, condition in rules.items()
         ]
-        return _known_fields(images).select("image_id", F.explode(F.array_compact(F.array(*each))).alias("why"))
+        return _columns_without_bytes(images).select(
+            "image_id", F.explode(F.array_compact(F.array(*each))).alias("why")
+        )
 
 
 def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
-    """A cast that fails, a division by zero give null: one field of one image would end the whole filter."""
+    """Makes failed casts and divisions by zero null, so that one field of one image does not stop the filter."""
     return overridden(spark, {"spark.sql.ansi.enabled": "false"})
 
 
-def _known_fields(images: DataFrame) -> DataFrame:
-    """What a rule may speak of: all columns but the bytes of the picture."""
+def _columns_without_bytes(images: DataFrame) -> DataFrame:
+    """Returns the columns that a rule may use: all but the bytes of the image."""
     return images.drop("image")

@@ -1,4 +1,4 @@
-"""`generate`: a picture set with known truth, drawn in parallel, as an image folder."""
+"""`generate`: draws a picture set with known truth, in parallel, as an image folder."""
 
 import json
 import multiprocessing
@@ -19,40 +19,40 @@ from models.errors import WinnowError
 
 MARKER = ".generate.json"
 DRAWING = 2
-"""Version of the drawings: a folder begun by another version is not continued."""
+"""Version of the drawings. A folder that another version started is not continued."""
 
 
 def run(directory: str, count: int, seed: int, progress: Progress) -> Summary:
     """Draws a picture set with known truth, or continues one.
 
     Args:
-        directory: A local folder, empty or new, or one that was begun with the same count and seed.
-        count: Pictures.
-        seed: From 0; the same seed gives the same bytes.
-        progress: Shows how many are drawn.
+        directory: A local folder: new, empty, or started with the same count and seed.
+        count: Number of pictures.
+        seed: 0 or more; the same seed gives the same bytes.
+        progress: Shows the number of drawn pictures.
 
     Returns:
-        Counts of what was planted.
+        Counts of the drawn pictures.
 
     Raises:
-        WinnowError: The folder holds something else, or a number cannot be used.
+        WinnowError: The folder holds other data, or a number is not allowed.
     """
     if count < 1 or seed < 0:
-        raise WinnowError(f"generate was given --count {count} --seed {seed}: count must be 1 or more, seed 0 or more")
+        raise WinnowError(f"--count {count} --seed {seed}: count must be 1 or more, and seed 0 or more")
     return write(directory, PictureSet(count, seed), os.cpu_count() or 1, progress)
 
 
 def write(directory: str, pictures: PictureSet, workers: int, progress: Progress) -> Summary:
-    """Writes all sub-folders that are missing, then truth.parquet.
+    """Writes all missing sub-folders, then truth.parquet.
 
     Args:
         directory: A local folder.
-        pictures: What to draw.
-        workers: Processes; their number changes no byte.
-        progress: Shows how many are drawn.
+        pictures: The picture set.
+        workers: Number of processes. It has no effect on the files.
+        progress: Shows the number of drawn pictures.
 
     Raises:
-        WinnowError: The folder holds something else.
+        WinnowError: The folder holds other data.
     """
     folder = Path(directory)
     _claim(folder, pictures)
@@ -77,15 +77,15 @@ def _claim(folder: Path, pictures: PictureSet) -> None:
         marker.write_text(json.dumps(wanted) + "\n")
         return
     if not marker.is_file():
-        raise WinnowError(f"{folder} is not empty and was not begun by generate: give an empty or a new folder")
+        raise WinnowError(f"{folder} is not empty and not a picture set of `generate`: name a new or empty folder")
     found = json.loads(marker.read_text())
     if found != wanted:
-        raise WinnowError(f"{folder} holds a picture set of {found}, not of {wanted}: give another folder or remove it")
+        raise WinnowError(f"{folder} holds a picture set with {found}, not {wanted}: name another folder or delete it")
 
 
 def _tables(directory: str, pictures: PictureSet, workers: int) -> Iterator[pa.Table]:
-    """The truth of each sub-folder in order; a few are drawn ahead, so that memory does not grow with their number."""
-    # Spawned, since the parent may run threads (Spark's gateway, the progress display) that a fork would break.
+    """Yields the truth of each sub-folder, in order. Only a few are drawn ahead, which bounds the memory."""
+    # Spawn the workers, since a fork would break the parent's threads (Spark's gateway, the progress display).
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting: deque[Future[pa.Table]] = deque()
         for number in range(pictures.shards):

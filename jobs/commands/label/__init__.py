@@ -1,1 +1,1 @@
-"""`label next`, `serve`, `simulate`, `import`, `export`."""
+"""The commands `label next`, `serve`, `simulate`, `import` and `export`."""

@@ -1,4 +1,4 @@
-"""`label export`: labels as a file that `label import` reads."""
+"""`label export`: writes labels to a file that `label import` reads."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,9 +13,9 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
     """Writes labels to a local file that `import_labels` reads.
 
     Args:
-        job: The command at work.
-        file: As `jobs.labels.files.write` takes it.
-        category: Whose labels; all when not given.
+        job: The running command.
+        file: Local path, as for `jobs.labels.files.write`.
+        category: Category whose labels are written; None means all.
 
     Raises:
         WinnowError: There are no labels, or the file cannot be written.
@@ -25,13 +25,13 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
         labels = labels.where(F.col("category") == category)
     rows = exported(labels, job.lake.read(tables.IMAGES))
     with job.progress.step(f"label: export to {file}"):
-        # Partition by partition: the driver never holds them all.
+        # One partition at a time, so that the driver never holds all labels.
         files.write((row.asDict() for row in rows.toLocalIterator()), file)
     return {"labels exported": labels.count(), "file": file}
 
 
 def exported(labels: DataFrame, images: DataFrame) -> DataFrame:
-    """Labels with the keys of their images, times as text in UTC, in an order that is always the same.
+    """Returns labels with the keys of their images and times as text in UTC, in a fixed order.
 
     Args:
         labels: Table labels.

@@ -1,4 +1,4 @@
-"""`label`: labels from files into the table labels, and out again."""
+"""`label import`: reads labels from a file into the table labels."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,26 +15,26 @@ from jobs.lake.recipe import Recipe
 
 _LABEL = tuple(tables.LABELS.schema.names)
 _FAULT = tuple(tables.LABEL_FAULTS.schema.names)
-# Whole numbers that went through a column of floats come as 1.0 and 0.0.
+# A column of floats turns whole numbers into 1.0 and 0.0.
 _YES, _NO = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 _EXAMPLES = 3
 
 
 def import_labels(job: Job, file: str) -> Summary:
-    """Adds the labels of a file that are not there yet.
+    """Adds the labels of a file to the table labels, and skips those that it already holds.
 
-    What cannot be used goes to the table label_faults with its reason, and is reported with examples.
+    Unusable rows go to the table label_faults with a reason, and are reported with examples.
 
     Args:
-        job: The command at work.
-        file: As `jobs.labels.files.read` takes it.
+        job: The running command.
+        file: Path or address, as for `jobs.labels.files.read`.
 
     Raises:
         WinnowError: The file cannot be read, or the lake has no images.
     """
     images = job.lake.require(tables.IMAGES).select("image_id", "key")
     rows = files.read(job.lake.spark, file)
-    # Once, so that all labels of a file that name no time of their own get the same.
+    # All labels without a time of their own get the same time.
     now = datetime.now(UTC)
     recipe = Recipe("label", settings={"file": file})
     with job.lake.scratch("label") as scratch, job.progress.step(f"label: import {file}"):
@@ -49,7 +49,7 @@ def import_labels(job: Job, file: str) -> Summary:
 
 
 def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]) -> DataFrame:
-    """Rows of a label file with what they mean, or why they mean nothing.
+    """Interprets the rows of a label file, and says why a row cannot be used.
 
     Args:
         rows: `jobs.labels.files.COLUMNS` and `UNREADABLE`, all string.
@@ -57,8 +57,8 @@ def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]
         categories: Names of the categories.
 
     Returns:
-        The same rows and columns (origin filled in), with found_id string, value boolean, at timestamp (null where
-        the row names no time) and reason string (null where the row can be used).
+        The same rows and columns (origin filled in), with found_id string, value boolean, at timestamp (null if the row
+        has no time) and reason string (null if the row can be used).
     """
     word, category, time = F.lower(F.trim("label")), F.trim("category"), F.try_to_timestamp("labelled_at")
     read = rows.select(
@@ -71,16 +71,16 @@ def checked_labels(rows: DataFrame, images: DataFrame, categories: Iterable[str]
 
 
 def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame:
-    """Labels that the table does not hold yet, each once.
+    """Returns the labels that the table does not hold yet, each once.
 
-    A label that names its time is there if the table has it with that time. One without is there if it says what the
-    newest label of the same image, category, origin and annotator says; so a corrected file changes its labels, and
-    the same file again does not.
+    A label with a time is known if the table holds it with that time. A label without a time is known if it equals the
+    newest label of the same image, category, origin and annotator. So importing a corrected file changes its labels,
+    and importing the same file again changes nothing.
 
     Args:
-        good: Of `checked_labels`, the rows without a reason.
+        good: Rows of `checked_labels` without a reason.
         existing: Table labels.
-        now: The time of labels that name none.
+        now: Time given to labels without one.
 
     Returns:
         Rows of the table labels.
@@ -96,7 +96,7 @@ def new_labels(good: DataFrame, existing: DataFrame, now: datetime) -> DataFrame
 
 
 def _with_images(rows: DataFrame, images: DataFrame) -> DataFrame:
-    """Adds found_id (by image_id, or else by key) and namesakes (images of that key)."""
+    """Adds found_id (by image_id, else by key) and namesakes (number of images with that key)."""
     keys = rows.where(F.col("image_id").isNull()).select("key").distinct()
     by_key = images.join(keys, "key", "left_semi").groupBy("key")
     named = by_key.agg(F.min("image_id").alias("id_of_key"), F.count("*").alias("namesakes"))
@@ -118,7 +118,7 @@ def _reason(categories: Iterable[str]) -> Column:
         (F.col("found_id").isNull(), "unknown image"),
         (by_key & (F.col("namesakes") > 1), "key of several images"),
     ]
-    # The first that holds is the reason.
+    # The first condition that is true gives the reason.
     return F.coalesce(*[F.when(condition, F.lit(reason)) for condition, reason in faults])
 
 
@@ -139,7 +139,9 @@ def _keep_faults(job: Job, checked: DataFrame, file: str, recipe: Recipe) -> dic
         name = F.coalesce("image_id", "key", F.lit("?"))
         example = F.format_string("%s %s=%s", name, F.col("category"), F.col("label"))
         examples = _examples(rows.where(F.col("reason") == reason).select(example.alias("example")))
-        job.progress.warn(f"{counts[reason]} labels not imported, {reason}: {examples} (see the table label_faults)")
+        job.progress.warn(
+            f"label import: skipped {counts[reason]} labels ({reason}): {examples}; see the table label_faults"
+        )
     return {f"not imported, {reason}": counts[reason] for reason in sorted(counts)}
 
 
@@ -149,7 +151,8 @@ def _report_contradictions(job: Job) -> int:
     if count:
         examples = _examples(both.select(F.format_string("%s %s", "image_id", "category").alias("example")))
         job.progress.warn(
-            f"{count} images have both labels, the {job.settings.labels.contradictions} counts: {examples}"
+            f"label import: {count} images are labelled both yes and no; labels.contradictions = "
+            f'"{job.settings.labels.contradictions}" decides: {examples}'
         )
     return count
 

@@ -1,4 +1,4 @@
-"""Label Studio: queued images as tasks with predictions, and the labelling interface that its project needs."""
+"""`label export` for Label Studio: queued images as tasks with predictions, and the labelling interface."""
 
 import json
 from collections.abc import Iterable
@@ -18,97 +18,99 @@ from jobs.runtime.config import CategorySettings
 from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
-PICTURE = 640
-"""Longest side in pixels of a picture that travels inside the file."""
+IMAGE_SIDE = 640
+"""Longest side in pixels of an image inside the file."""
 
 STAGING = "_staging/label_studio"
 
-# Where no threshold has been calibrated yet.
-_EVEN = 0.5
+# Used if no threshold is calibrated yet.
+_DEFAULT_THRESHOLD = 0.5
 _TO_NAME = "image"
 
 
 @dataclass(frozen=True)
-class TaskPictures:
-    """How a task leads to its picture; Label Studio loads no paths of this machine.
+class TaskImages:
+    """How tasks refer to their images; Label Studio does not load paths of this machine.
 
     Attributes:
-        url_prefix: Put before the key of each image, where they are served; else they travel inside the file.
-        side: Longest side in pixels of those that do.
+        url_prefix: Address before the key of each image; None puts the images inside the file.
+        side: Longest side in pixels of images inside the file.
     """
 
     url_prefix: str | None = None
-    side: int = PICTURE
+    side: int = IMAGE_SIDE
 
     def column(self) -> Column:
-        """The address of each row's picture, from its columns image, key and image_id; null where it is no image."""
+        """Returns the address of each row's image, from image, key and image_id; null if it cannot be decoded."""
         if self.url_prefix is None:
             return data_uris(self.side)(F.col("image"))
         name = F.url_encode(F.coalesce("key", "image_id"))
-        # The key may be a path, and a plus in a path is no space.
+        # A key may be a path; there, a plus does not mean a space.
         return F.concat(
             F.lit(self.url_prefix), F.replace(F.replace(name, F.lit("%2F"), F.lit("/")), F.lit("+"), F.lit("%20"))
         )
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of images that wait: rows of images, of these at least; the tables scores and thresholds."""
+class TaskInputs:
+    """Tables from which tasks are made: images (at least the waiting ones), scores, thresholds."""
 
     images: DataFrame
     scores: DataFrame
     thresholds: DataFrame
 
 
-def export_tasks(job: Job, file: str, category: str | None, pictures: TaskPictures) -> Summary:
-    """Writes the images that wait for a label as a file that a Label Studio project imports, its interface beside it.
+def export_tasks(job: Job, file: str, category: str | None, task_images: TaskImages) -> Summary:
+    """Writes the images that wait for a label as Label Studio tasks, with the labelling interface in a file beside it.
 
     Args:
-        job: The command at work.
-        file: Where to, on this machine.
-        category: Whose images; may be left out where the settings have one category only.
-        pictures: How a task leads to its picture.
+        job: The running command.
+        file: Local path of the tasks.
+        category: Category of the images; None is allowed if the settings have only one category.
+        task_images: How tasks refer to their images.
 
     Raises:
-        WinnowError: The category is not one of the settings, nothing waits, or the file cannot be written.
+        WinnowError: The category is not in the settings, no image waits, or the file cannot be written.
     """
-    known, lake = job.settings.categories, job.lake
-    if category is None and len(known) == 1:
-        category = next(iter(known))
+    categories, lake = job.settings.categories, job.lake
+    if category is None and len(categories) == 1:
+        category = next(iter(categories))
     if category is None:
-        have = f"the settings have {', '.join(known)}" if known else "the settings have none"
-        raise WinnowError(f"tasks are of one category, and none was named: {have}; add `--category NAME`")
-    described = job.settings.category(category)
+        have = f"the settings have {', '.join(categories)}" if categories else "the settings have none"
+        raise WinnowError(f"Label Studio tasks need a category: {have}; add `--category NAME`")
+    settings = job.settings.category(category)
     lake.require(tables.IMAGES)
     queued = waiting(lake.read(tables.LABEL_QUEUE), lake.read(tables.LABELS), category)
     with job.progress.step(f"label: export tasks of {category} to {file}"):
         images = lake.rows_of(tables.IMAGES, queued)
-        rows = tasks(queued, Known(images, lake.read(tables.SCORES), lake.read(tables.THRESHOLDS)), category, pictures)
-        # What is sorted is stored first, made small: Spark reads it twice and shuffles it. Then partition by partition:
-        # the driver never holds all pictures.
+        inputs = TaskInputs(images, lake.read(tables.SCORES), lake.read(tables.THRESHOLDS))
+        rows = tasks(queued, inputs, category, task_images)
+        # The sort reads its input twice and shuffles it, so the small images are stored first. Partitions are fetched
+        # one by one: the driver never holds all images.
         try:
             small = lake.stage(f"{STAGING}/small", rows)
             made = (row for part in lake.fetch(f"{STAGING}/sorted", small.orderBy("turn")) for row in part.to_pylist())
-            found = write(made, file, category, described)
+            written = write(made, file, category, settings)
         finally:
             lake.delete_staging(STAGING)
-    if not found.tasks:
-        raise WinnowError(f"no image waits for a label of {category}: run `winnow label next {category}` first")
-    if found.without_picture:
-        job.progress.warn(f"{found.without_picture} queued images cannot be decoded and were left out")
-    return {"tasks exported": found.tasks, "file": file, "labelling interface": found.interface}
+    if not written.tasks:
+        command = f"winnow label next {category} --strategy random --count 200"
+        raise WinnowError(f"no image waits for a label of {category}: run `{command}` first")
+    if written.undecodable:
+        job.progress.warn(f"label export: skipped {written.undecodable} queued images that cannot be decoded")
+    return {"tasks exported": written.tasks, "file": file, "labelling interface": written.interface}
 
 
 def waiting(queue: DataFrame, labels: DataFrame, category: str) -> DataFrame:
-    """The images that wait for a label of a category: a random one until it has a random label, others until any.
+    """Returns the queued images without a label of a category; for origin `random`, only a random label counts.
 
     Args:
         queue: Table label_queue.
         labels: Table labels.
-        category: Whose.
+        category: Name of the category.
 
     Returns:
-        As `page.store.queue`: image_id, origin, reason, turn; a bounded number.
+        image_id, origin, reason, turn, as from `page.store.queue`; a bounded number.
     """
     own = labels.where(F.col("category") == category).select("image_id", F.col("origin").alias("given"))
     queued = store.queue(queue, labels, category)
@@ -116,49 +118,49 @@ def waiting(queue: DataFrame, labels: DataFrame, category: str) -> DataFrame:
     return queued.join(own, counts, "left_anti")
 
 
-def tasks(queued: DataFrame, known: Known, category: str, pictures: TaskPictures) -> DataFrame:
-    """Images that wait for a label of a category, as Label Studio's tasks.
+def tasks(queued: DataFrame, inputs: TaskInputs, category: str, task_images: TaskImages) -> DataFrame:
+    """Returns the rows of Label Studio tasks for images that wait for a label.
 
     Args:
-        queued: Which, as `waiting` gives them.
-        known: What is known of them.
-        category: Whose.
-        pictures: How a task leads to its picture.
+        queued: Rows of `waiting`.
+        inputs: Tables from which the tasks are made.
+        category: Name of the category.
+        task_images: How tasks refer to their images.
 
     Returns:
         image_id, key, caption, origin, reason, turn, image string (address), predictions array of structures of model,
-        score and yes (at or above the model's threshold).
+        score and yes (score at or above the model's threshold).
     """
     few = F.broadcast(queued)
-    scores = known.scores.join(few, "image_id", "left_semi")
-    seen = known.images.select("image_id", "key", "caption", "image").join(few, "image_id")
-    joined = seen.join(predictions(scores, known.thresholds, category), "image_id", "left")
-    shown = pictures.column().alias("image")
-    return joined.select("image_id", "key", "caption", "origin", "reason", "turn", shown, "predictions")
+    scores = inputs.scores.join(few, "image_id", "left_semi")
+    images = inputs.images.select("image_id", "key", "caption", "image").join(few, "image_id")
+    joined = images.join(predictions(scores, inputs.thresholds, category), "image_id", "left")
+    address = task_images.column().alias("image")
+    return joined.select("image_id", "key", "caption", "origin", "reason", "turn", address, "predictions")
 
 
 def predictions(scores: DataFrame, thresholds: DataFrame, category: str) -> DataFrame:
-    """What each model that scored an image says of it.
+    """Returns the predictions for each image, one for each model that scored it.
 
     Args:
         scores: Table scores.
         thresholds: Table thresholds.
-        category: Whose.
+        category: Name of the category.
 
     Returns:
         image_id, predictions array of structures of model, score and yes.
     """
-    # A score stored twice is the same score.
+    # A score may be stored twice; both rows are equal.
     once = scores.where(F.col("category") == category).groupBy("image_id", "model").agg(F.max("score").alias("score"))
     limits = thresholds.where(F.col("category") == category).select("model", "threshold")
     judged = once.join(F.broadcast(limits), "model", "left")
-    yes = (F.col("score") >= F.coalesce("threshold", F.lit(_EVEN))).alias("yes")
+    yes = (F.col("score") >= F.coalesce("threshold", F.lit(_DEFAULT_THRESHOLD))).alias("yes")
     each = judged.select("image_id", F.struct("model", "score", yes).alias("one"))
     return each.groupBy("image_id").agg(F.sort_array(F.collect_list("one")).alias("predictions"))
 
 
 def task(row: dict[str, Any], category: str) -> dict[str, Any]:
-    """A row of `tasks` as Label Studio imports it.
+    """Converts a row of `tasks` to the JSON that Label Studio imports.
 
     Examples:
         >>> row = {"image_id": "i1", "image": "data:,", "predictions": [{"model": "m", "score": 0.75, "yes": True}]}
@@ -182,9 +184,9 @@ def task(row: dict[str, Any], category: str) -> dict[str, Any]:
 
 
 def interface(category: str, settings: CategorySettings) -> str:
-    """The labelling interface of a Label Studio project for a category, as XML.
+    """Returns the labelling interface of a Label Studio project for a category, as XML.
 
-    Who is unsure skips the task: a skipped one is no label.
+    It has no choice *unsure*: a labeller who is unsure skips the task, and a skipped task is not a label.
 
     Examples:
         >>> interface("boats", CategorySettings(definition="Boats & ships.")).splitlines()[1].strip()
@@ -207,16 +209,16 @@ def interface(category: str, settings: CategorySettings) -> str:
 
 @dataclass(frozen=True)
 class WrittenTasks:
-    """What came of writing tasks.
+    """The result of `write`.
 
     Attributes:
-        tasks: How many.
-        without_picture: Images that could not be decoded, and are no tasks.
-        interface: The file of the labelling interface.
+        tasks: Number of tasks.
+        undecodable: Number of images without a task, because they cannot be decoded.
+        interface: File of the labelling interface.
     """
 
     tasks: int
-    without_picture: int
+    undecodable: int
     interface: str
 
 
@@ -224,24 +226,24 @@ def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: Ca
     """Writes tasks to a local file, one at a time, whole or not at all, and the interface beside it.
 
     Args:
-        rows: Of `tasks`.
-        file: Where to; nothing is written without a task.
-        category: Whose.
-        settings: Of the category.
+        rows: Rows of `tasks`.
+        file: Path of the tasks; nothing is written if there are no tasks.
+        category: Name of the category.
+        settings: Settings of the category.
 
     Raises:
-        WinnowError: The files cannot be written, or a file that is no labelling interface lies in the place of one.
+        WinnowError: The files cannot be written, or the file of the interface exists and is not an interface.
     """
     target = Path(file)
     beside = target.with_suffix(".xml")
-    count = dropped = 0
+    count = skipped = 0
     try:
         _require_interface(beside, target)
         with replacing(target) as part:
             with part.open("w", encoding="utf-8") as out:
                 for row in rows:
                     if row["image"] is None:
-                        dropped += 1
+                        skipped += 1
                         continue
                     out.write(f"{',' if count else '['}\n{json.dumps(task(row, category), ensure_ascii=False)}")
                     count += 1
@@ -252,12 +254,12 @@ def write(rows: Iterable[dict[str, Any]], file: str, category: str, settings: Ca
                 part.unlink()
     except OSError as error:
         raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
-    return WrittenTasks(count, dropped, str(beside))
+    return WrittenTasks(count, skipped, str(beside))
 
 
 def _require_interface(file: Path, tasks: Path) -> None:
     if file.exists() and not file.read_text(encoding="utf-8", errors="replace").lstrip().startswith("<View"):
         raise WinnowError(
-            f"{file} is no labelling interface and would be replaced by one: give the tasks another name, as in "
+            f"{file} is not a labelling interface, and `label export` would replace it: choose another name, as in "
             f"`winnow label export {tasks.with_stem(f'{tasks.stem}-tasks')}`"
         )

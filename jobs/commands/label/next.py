@@ -1,4 +1,4 @@
-"""`label next`: which images to label next, and why; they go to the table label_queue."""
+"""`label next`: picks the images to label next, and writes them with a reason to the table label_queue."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ STRATEGIES: dict[str, Callable[[Job, PickRequest, DataFrame, Encoder], list[Pick
 
 @dataclass(frozen=True)
 class Picked:
-    """What was picked.
+    """The result of `label next`.
 
     Attributes:
-        picks: In the order in which to label them.
-        summary: Counts, for the table that ends the command.
+        picks: Picked images, in the order in which to label them.
+        summary: Counts for the summary of the command.
     """
 
     picks: tuple[Pick, ...]
@@ -46,7 +46,7 @@ def run(job: Job, request: PickRequest) -> Picked:
     """Picks images that are neither labelled nor queued for the category, and queues them.
 
     Raises:
-        WinnowError: The category or strategy is unknown; there are no signals; the strategy lacks labels or a model.
+        WinnowError: The category or strategy is unknown, there are no signals, or the strategy lacks labels or a model.
     """
     _check(job, request)
     require_images(job.lake)
@@ -58,7 +58,7 @@ def run(job: Job, request: PickRequest) -> Picked:
     if not picked:
         _explain_nothing(job, request, pool, encoder)
     elif len(picked) < request.count:
-        job.progress.note(f"label next: {len(picked):,} found, {request.count:,} were asked for")
+        job.progress.note(f"label next: found {len(picked):,} of the {request.count:,} images requested")
     with job.progress.step(f"label next: queue {len(picked):,} images"):
         batch = _queue(job, request, picked)
     counts: Summary = {"picked": len(picked), "strategy": request.strategy, "batch": batch}
@@ -70,7 +70,7 @@ def _check(job: Job, request: PickRequest) -> None:
     if request.strategy not in STRATEGIES:
         raise WinnowError(f"no strategy '{request.strategy}': choose one of {', '.join(STRATEGIES)}")
     if request.like and request.strategy != "seed":
-        raise WinnowError(f"--like goes with --strategy seed, not with {request.strategy}")
+        raise WinnowError(f"--like works only with --strategy seed, not with {request.strategy}")
 
 
 def _signals(job: Job, encoder: str) -> DataFrame:
@@ -82,7 +82,10 @@ def _explain_nothing(job: Job, request: PickRequest, pool: DataFrame, encoder: E
     if _signals(job, encoder.digest).isEmpty():
         raise WinnowError(f"no image has an embedding of encoder {encoder.digest}: run `winnow score` first")
     if pool.isEmpty():
-        raise WinnowError(f"every image is labelled or queued for {request.category}: label what is queued")
+        raise WinnowError(
+            f"every image is already labelled or queued for {request.category}: label the queued images with "
+            f"`winnow label serve {request.category}`"
+        )
     raise WinnowError(
         f"the model calls no unlabelled image positive for {request.category}: try --strategy recall or random"
     )

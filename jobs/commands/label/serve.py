@@ -1,4 +1,4 @@
-"""`label serve`: a web page on this machine where people label what `label next` queued."""
+"""`label serve`: serves a web page on which people label the images that `label next` queued."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ import uvicorn
 from jobs.commands.label.page.app import Access, LabelPage, Spec
 from jobs.commands.label.page.assignment_queue import AssignmentQueue, Rules
 from jobs.commands.label.page.background_sync import BackgroundSync, Pace
+from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Journal, is_segment
-from jobs.commands.label.page.pictures import PagePictures
 from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
 from jobs.lake import tables
@@ -35,10 +35,10 @@ class ServeOptions:
     """How the page is served.
 
     Attributes:
-        host: Address to listen at.
-        port: To listen at; 0 is any that is free.
-        overlap: Share of the pictures that everybody is handed.
-        state: Folder of journals; the user's own state folder when not given.
+        host: Address to listen on.
+        port: Port to listen on; 0 means any free port.
+        overlap: Share of the images that everybody is assigned, in [0, 1].
+        state: Folder of journals; None means the user's state folder.
     """
 
     host: str = LOOPBACK
@@ -48,20 +48,22 @@ class ServeOptions:
 
 
 def run(job: Job, category: str, options: ServeOptions) -> Summary:
-    """Serves the page until the process is told to end (Ctrl-C).
+    """Serves the page until the process is stopped (Ctrl-C).
 
     Raises:
-        WinnowError: The category is not in the settings, nothing is queued for it, the port is taken, or another
-            process serves it.
+        WinnowError: The category is not in the settings, nothing is queued for it, the port is in use, or another
+            process serves the category.
     """
     stopped = threading.Event()
 
     def wait(address: str) -> None:
-        job.progress.note(f"the label page of {category} is open; Ctrl-C ends it, every label is kept:")
-        # Whole on one line, however narrow the terminal: an address is there to be copied.
+        job.progress.note(f"the label page for {category} is open; Ctrl-C stops it and keeps all labels:")
+        # On one line even in a narrow terminal, so that the address can be copied.
         job.progress.console.print(f"  {address}", soft_wrap=True, highlight=False)
         if options.host not in _NAMES_OF_THIS_MACHINE:
-            job.progress.warn("the page is open to the network, unencrypted: who sees this address can see and label")
+            job.progress.warn(
+                "the page is open to the network without encryption: anyone with this address can see and label images"
+            )
         stopped.wait()
 
     with _on_end_signal(stopped):
@@ -79,45 +81,47 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
     folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
     with _listening(options) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
-        assignments, sync, pictures = _set_out(job, category, options, journal)
+        assignments, sync, images = _prepare(job, category, options, journal)
         access = Access(_token(folder), _hosts(options.host))
         lake = _id_of(_absolute(job.lake.uri))
         spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
-        app = LabelPage(spec, assignments, pictures, sync).app(access)
+        app = LabelPage(spec, assignments, images, sync).app(access)
         replayed = sync.added
         with sync.working(assignments), _server(app, listener):
             body(_address(options.host, listener, access.token))
-        summary: Summary = {"decisions kept": sync.added - replayed}
-        return summary | ({"from an earlier page's journal": replayed} if replayed else {})
+        summary: Summary = {"decisions saved": sync.added - replayed}
+        return summary | ({"decisions recovered from the journal": replayed} if replayed else {})
 
 
-def _set_out(
+def _prepare(
     job: Job, category: str, options: ServeOptions, journal: Journal
-) -> tuple[AssignmentQueue, BackgroundSync, PagePictures]:
-    """Everything as it is before the first request: old journal in the lake, queue known, first pictures there."""
-    wanted = job.settings.label_page
+) -> tuple[AssignmentQueue, BackgroundSync, PageImages]:
+    """Prepares for the first request: writes an old journal to the lake, reads the queue and the first images."""
+    settings = job.settings.label_page
     target = job.settings.categories[category]
     store = Store(job, category)
-    pictures = PagePictures(job.lake, wanted.picture)
-    pace = Pace(wanted.flush_seconds, wanted.flush_labels, wanted.ahead)
-    sync = BackgroundSync(store, journal, pictures, pace, job.progress)
-    with job.progress.step("label serve: look for labels that an earlier page left"):
+    images = PageImages(job.lake, settings.picture)
+    pace = Pace(settings.flush_seconds, settings.flush_labels, settings.ahead)
+    sync = BackgroundSync(store, journal, images, pace, job.progress)
+    with job.progress.step("label serve: recover labels from the journal"):
         sync.commit()
     with job.progress.step("label serve: read the queue"):
         queued = store.queue()
         if not queued:
             raise WinnowError(f"nothing is queued for {category}: run `{_refill(category)}` first")
         needed = thresholds.needed(target.recall, target.confidence)
-        rules = Rules(category, wanted.lease_minutes * 60, options.overlap, needed)
+        rules = Rules(category, settings.lease_minutes * 60, options.overlap, needed)
         assignments = AssignmentQueue(rules, sync.record, store.other_labels(queued))
         assignments.add(queued, store.decisions(queued))
-        unknown = pictures.locate(one.image_id for one in queued)
+        unknown = images.locate(one.image_id for one in queued)
         assignments.give_up(unknown)
     if unknown:
-        job.progress.warn(f"{len(unknown)} queued images are not in the table images and are left out: {unknown[0]} …")
-    with job.progress.step("label serve: read the first pictures"):
+        job.progress.warn(
+            f"label serve: skipped {len(unknown)} queued images that are not in the table images, such as {unknown[0]}"
+        )
+    with job.progress.step("label serve: read the first images"):
         sync.fetch_first(assignments)
-    return assignments, sync, pictures
+    return assignments, sync, images
 
 
 def _examples(settings: CategorySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -137,7 +141,7 @@ def _state_folder() -> Path:
 
 
 def _name_of(lake: str) -> str:
-    """A folder name for a lake: the same for the same lake, whatever the working directory."""
+    """Returns the folder name of a lake; it does not depend on the working directory."""
     address = _absolute(lake)
     return f"{Path(address).name[:40]}-{_id_of(address)}"
 
@@ -151,7 +155,7 @@ def _id_of(address: str) -> str:
 
 
 def _token(folder: Path) -> str:
-    """The lake's access token: kept, so that an open page goes on after a restart."""
+    """Returns the lake's access token from its file, so that open pages still work after a restart."""
     file = folder / "token"
     try:
         token = file.read_text().strip()
@@ -165,12 +169,12 @@ def _token(folder: Path) -> str:
 
 
 def _replay_others(job: Job, folder: Path) -> None:
-    """Puts into the lake what crashed pages of other categories left."""
+    """Writes to the lake the decisions that crashed pages of other categories left in their journals."""
     for left in sorted({path.parent for path in folder.glob("*/*.jsonl") if is_segment(path)}):
         try:
             journal = Journal(left)
         except WinnowError:
-            # Another page holds it, or it is this one's own: whoever does will see to it.
+            # This page or another one uses the journal, and writes it to the lake itself.
             continue
         with closing(journal):
             batch = journal.take()
@@ -189,7 +193,7 @@ def _listening(options: ServeOptions) -> Iterator[socket.socket]:
         listener = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         raise WinnowError(
-            f"cannot listen at {options.host} port {options.port}: {error.strerror}; choose another with --port"
+            f"cannot listen on {options.host} port {options.port}: {error.strerror}; add `--port 0` for any free port"
         ) from error
     with listener:
         yield listener
@@ -197,7 +201,7 @@ def _listening(options: ServeOptions) -> Iterator[socket.socket]:
 
 @contextmanager
 def _server(app: object, listener: socket.socket) -> Iterator[None]:
-    """Serves in a thread of its own, since the main one is for signals."""
+    """Serves in a thread, because the main thread handles signals."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         lifespan="off",
@@ -218,7 +222,7 @@ def _server(app: object, listener: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def _on_end_signal(stopped: threading.Event) -> Iterator[None]:
-    """Sets the event where Ctrl-C or a request to end would kill the process."""
+    """Sets the event when a signal (Ctrl-C, terminate, hang-up) asks the process to end."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}
     try:

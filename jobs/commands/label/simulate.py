@@ -1,4 +1,4 @@
-"""`label simulate`: what is queued is answered from a known truth, for demos, tests and benchmarks."""
+"""`label simulate`: labels the queue from a known truth, for demos, tests and benchmarks."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +17,13 @@ from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 
 @dataclass(frozen=True)
 class SimulationRequest:
-    """What is to be answered, and by whom.
+    """A request to label the queue of a category from a known truth.
 
     Attributes:
-        category: Whose queue.
-        truth: Parquet file with the columns key and categories (names, array of string), as `generate` writes it; the
+        category: Name of the category.
+        truth: Parquet file with the columns key and categories (names, array of string), as `generate` writes it. The
             workers must be able to read it.
-        labeller: Who answers, and how often wrongly.
+        labeller: The simulated labeller.
     """
 
     category: str
@@ -32,7 +32,7 @@ class SimulationRequest:
 
 
 def run(job: Job, request: SimulationRequest) -> Summary:
-    """Labels what is queued for a category and not yet labelled by this labeller.
+    """Labels the queued images of a category that this labeller has not labelled yet.
 
     Raises:
         WinnowError: The category is not in the settings, nothing is queued for it, or the truth cannot be read.
@@ -44,8 +44,8 @@ def run(job: Job, request: SimulationRequest) -> Summary:
     mine = labels.where((F.col("category") == category) & (F.col("annotator") == labeller.name))
     keys = job.lake.require(tables.IMAGES).select("image_id", "key")
     waiting = queue.join(mine.select("image_id"), "image_id", "left_anti").join(keys, "image_id")
-    with job.progress.step(f"label simulate: answer what is queued for {category}"):
-        # The queue that is served is bounded, and so are its answers.
+    with job.progress.step(f"label simulate: label the queue of {category}"):
+        # The queue is bounded, and so is the checkpoint.
         made = answered(waiting, _truth(job, request), request, datetime.now(UTC)).localCheckpoint()
         unknown = made.where(F.col("label").isNull()).count()
         known = made.where(F.col("label").isNotNull())
@@ -59,16 +59,16 @@ def run(job: Job, request: SimulationRequest) -> Summary:
 
 
 def answered(waiting: DataFrame, truth: DataFrame, request: SimulationRequest, now: datetime) -> DataFrame:
-    """What the labeller answers.
+    """Returns the answers of the labeller.
 
     Args:
         waiting: image_id, key, origin.
         truth: key, categories.
         request: The category and the labeller.
-        now: When it is answered.
+        now: Time of the answers.
 
     Returns:
-        The columns of the table labels; label is null where the truth is not known.
+        The columns of the table labels; label is null if the truth is not known.
     """
     known = truth.select("key", F.array_contains("categories", request.category).alias("true"))
     joined = waiting.join(known.dropDuplicates(["key"]), "key", "left")
@@ -87,7 +87,7 @@ def _truth(job: Job, request: SimulationRequest) -> DataFrame:
         rows = job.lake.spark.read.parquet(request.truth)
         return rows.select("key", "categories")
     except AnalysisException as error:
-        wanted = "a Parquet file with the columns key and categories, as `winnow generate` writes it"
+        remedy = "give a Parquet file with the columns key and categories, as `winnow generate` writes it"
         raise WinnowError(
-            f"truth file {request.truth} cannot be used, {wanted}, is expected: {str(error).splitlines()[0]}"
+            f"truth file {request.truth} cannot be used ({str(error).splitlines()[0]}): {remedy}"
         ) from error

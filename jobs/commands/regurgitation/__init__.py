@@ -1,1 +1,1 @@
-"""`regurgitation`: generated images against the whole training set."""
+"""`regurgitation`: finds training images that a model reproduces."""

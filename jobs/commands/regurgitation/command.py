@@ -1,4 +1,4 @@
-"""`regurgitation`: generated images searched exactly against every image of the lake, kept or not."""
+"""`regurgitation`: an exact comparison of generated images with every image of the lake, kept or not."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from jobs.matching import nearest
 from jobs.matching.rule import Rule, rule_for
 from jobs.models_in_use import distribute_encoder
 from jobs.prerequisites import require_images, require_signals
+from jobs.runtime import wording
 from jobs.runtime.config import fingerprint
 from jobs.scoring.decode_pass import scored
 from jobs.sources import files, inspect, rows
@@ -35,29 +36,28 @@ from udfs.inference.scoring import Scoring
 from udfs.search.nearest import inner_product
 
 STAGING = "_staging/regurgitation"
-# To be raised where the code finds or says something else: an earlier result is repeated word for word.
+# Raise it when the result or its text changes: an up-to-date run repeats the stored summary.
 _REVISION = 2
 _TASKS_PER_CORE = 4
-# Among 4 · 10^9 pairs of different pictures none came closer than this share of the distance (docs/decisions/0010).
+# Among 4 · 10^9 pairs of different images, none was closer than this share of max_distance (docs/decisions/0010).
 _CLOSE = 0.45
-_STRICTER_BEYOND = 5  # times: of what a pair may lack in likeness, once its hashes are not close
-_GENERATED_OF_A_PASS = 50_000  # their signals are on the driver, about 1 kB each
+_STRICTER_BEYOND = 5  # if hashes are not close, a pair may lack 1/5 of the likeness that a close pair may lack
+_GENERATED_OF_A_PASS = 50_000  # their signals are collected on the driver, about 1 kB each
 
 
-# In the order in which they are written.
+# In the order of writing.
 _WRITTEN = (tables.REGURGITATION_FAULTS, tables.REGURGITATION_PAIRS, tables.REGURGITATION)
 
 
 @dataclass(frozen=True)
 class CopyRule:
-    """What generated images are compared by.
+    """The rule for what counts as a copy.
 
     Attributes:
-        rule: What counts as a duplicate; the hash and the encoder are its.
-        max_distance: Bits of 256 within which a generated image may be a copy.
-        min_likeness: Likeness to the original that it needs besides, where their hashes are close; 0 where the distance
-            alone decides.
-        neighbours: Nearest images looked for by each of the two distances.
+        rule: The rule for duplicates; it names the hash and the encoder.
+        max_distance: Largest Hamming distance of a copy, in bits of 256.
+        min_likeness: Smallest likeness of a copy whose hashes are close; 0 if the distance alone decides.
+        neighbours: Number of nearest images to search, for each of the two distances.
     """
 
     rule: Rule
@@ -67,50 +67,49 @@ class CopyRule:
 
     @property
     def hash(self) -> str:
-        """The column of the table signals that is compared."""
+        """The column of the table signals to compare."""
         return "pdq" if self.rule.hash == "pdq" else "embedding_hash"
 
     @property
     def close(self) -> int:
-        """Bits within which `min_likeness` is enough."""
+        """The distance in bits up to which `min_likeness` is enough."""
         return int(_CLOSE * self.max_distance)
 
     @property
     def far_likeness(self) -> float:
-        """Likeness that a pair needs whose hashes are not close."""
+        """The smallest likeness of a copy whose hashes are not close."""
         return 1 - (1 - self.min_likeness) / _STRICTER_BEYOND if self.min_likeness else 0.0
 
     @property
     def words(self) -> str:
-        """What makes a copy."""
+        """The rule in words; completes "a copy is within …"."""
         bits = f"{self.max_distance} bits of {HASH_BITS}"
         if not self.min_likeness:
             return bits
-        likeness = f"{self.min_likeness:g} alike once laid over it ({self.far_likeness:g} beyond {self.close} bits)"
-        return f"{bits}, and at least {likeness}"
+        likeness = f"{self.min_likeness:g} ({self.far_likeness:g} beyond {self.close} bits)"
+        return f"{bits}, with a likeness of at least {likeness}"
 
     def alike(self, distance: Column, likeness: Column) -> Column:
-        """Whether a candidate shows the same: the farther apart its hashes are, the surer a look has to be."""
+        """Returns whether a candidate is a copy: if its hashes are not close, it needs a higher likeness."""
         least = F.when(distance <= self.close, self.min_likeness).otherwise(self.far_likeness)
         return F.coalesce(likeness >= least, F.lit(self.min_likeness == 0))
 
 
 def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summary:
-    """Compares generated images with the lake's; writes regurgitation, regurgitation_faults and the contact sheet.
+    """Compares generated images with the lake; writes regurgitation, regurgitation_faults and the contact sheet.
 
     Args:
         job: The lake, the settings, the progress display.
-        generated: Files, folders, patterns, URIs, as `ingest` takes them. A field `image_id` of theirs is taken for the
-            image whose caption was the prompt.
-        format: One of `jobs.sources.find.FORMATS`; guessed when None.
+        generated: Files, folders, patterns or URIs, as for `ingest`. Their field `image_id` names the image whose
+            caption was the prompt.
+        format: One of `jobs.sources.find.FORMATS`; None to detect it.
 
     Returns:
-        How many were compared, how many are copies, and an upper bound on their rate for prompts like
-        these.
+        The numbers of images compared and of copies, and an upper bound on the rate of copies for prompts like these.
 
     Raises:
-        WinnowError: A source is not there or lies in the lake, or images of the lake have not been scored.
-        LostRowsError: A generated image is neither compared nor among the faults; nothing is written then.
+        WinnowError: A source does not exist or lies in the lake, or images of the lake have no signals.
+        LostRowsError: A generated image is neither compared nor among the faults. Nothing is written.
     """
     lake = job.lake
     require_apart(lake.address, generated)
@@ -135,22 +134,22 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
 
 
 def answers(job: Job, paths: Sequence[str]) -> list[str]:
-    """Says of a few image files whether they are in the lake, one line each; writes no table.
+    """Returns one line per image file: whether the file is in the lake. Writes no table.
 
     Args:
         job: The lake, the settings, the progress display.
         paths: Image files.
 
     Raises:
-        WinnowError: A file cannot be read, or images of the lake have not been scored.
+        WinnowError: A file cannot be read, or images of the lake have no signals.
     """
     lake, comparison = job.lake, comparison_for(job)
     require_images(lake)
     lake.require(tables.SIGNALS)
-    asked = [_file_row(path) for path in paths]
+    file_rows = [_file_row(path) for path in paths]
     pool = _pool(job, comparison)
     try:
-        _stage(job, lake.spark.createDataFrame(asked, rows.SCHEMA))
+        _stage(job, lake.spark.createDataFrame(file_rows, rows.SCHEMA))
         with job.progress.step("regurgitation: search every image"):
             _search(lake, pool, comparison)
             faults = {row.key: f"{row.reason} ({row.detail})" for row in _faults(lake).collect()}
@@ -161,12 +160,12 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
 
 
 def is_question(paths: Sequence[str]) -> bool:
-    """Whether all paths name single image files, so that an answer is wanted and no table."""
+    """Returns whether all paths are single image files: then the command answers, and writes no table."""
     return all(is_image(path) and files.kind(files.absolute(path)) == "file" for path in paths)
 
 
 def comparison_for(job: Job) -> CopyRule:
-    """What the settings say; without a distance of its own, the one that makes a duplicate."""
+    """Returns the rule of the settings; the default distance is that of duplicates."""
     settings, rule = job.settings.regurgitation, rule_for(job)
     distance = rule.max_distance if settings.max_distance is None else settings.max_distance
     return CopyRule(rule, distance, settings.min_likeness, settings.neighbours)
@@ -176,12 +175,12 @@ def comparison_for(job: Job) -> CopyRule:
 
 
 def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
-    """The images nearest to generated ones, by hash and by embedding.
+    """Returns the images nearest to generated images, by hash and by embedding.
 
     Args:
-        generated: generated_id, hash, embedding; a bounded number, whose signals are collected.
+        generated: generated_id, hash, embedding; a bounded number of rows, because they are collected.
         pool: image_id, hash, embedding.
-        k: Nearest by each.
+        k: Number of nearest images by each.
 
     Returns:
         generated_id, image_id, nearest_by (`embedding`, `hash` or `embedding, hash`).
@@ -202,19 +201,19 @@ def neighbours(generated: DataFrame, pool: DataFrame, k: int) -> DataFrame:
 
 
 def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison: CopyRule) -> DataFrame:
-    """Pairs with both their distances, and whether they may be copies.
+    """Returns pairs with both distances, and whether they are candidates for copies.
 
-    A picture too plain to hash is only a copy of the same bytes, as in `dedup`.
+    As in `dedup`, an image too plain to hash is a copy only of the same bytes.
 
     Args:
         near: generated_id, image_id, nearest_by.
         generated: generated_id, generated_key, generated_source, prompt_id, hash, embedding, plain, content.
         pool: image_id, hash, embedding, plain, content.
-        comparison: What counts as a copy.
+        comparison: The rule for copies.
 
     Returns:
-        generated_id and the columns of the table regurgitation but for copy and likeness; rank 1 is the most similar;
-        same (whether both have the same bytes) and candidate (whether a look at both may show a copy).
+        generated_id, the columns of the table regurgitation except copy and likeness (rank 1 is the most similar),
+        same (whether the bytes are equal) and candidate (whether the likeness decides).
     """
     image = pool.select("image_id", *[F.col(name).alias(f"image_{name}") for name in _SIGNALS])
     both = near.join(generated, "generated_id").join(image, "image_id")
@@ -223,37 +222,37 @@ def compared(near: DataFrame, generated: DataFrame, pool: DataFrame, comparison:
     close = ~F.col("plain") & ~F.col("image_plain") & (F.col("distance") <= comparison.max_distance)
     order = Window.partitionBy("generated_id").orderBy(F.desc("similarity"), "distance", "image_id")
     measured = both.withColumn("distance", distance).withColumn("similarity", similarity)
-    told = {"same": same, "candidate": close & ~same, "rank": F.row_number().over(order)}
+    flags = {"same": same, "candidate": close & ~same, "rank": F.row_number().over(order)}
     left = [name for name in tables.REGURGITATION.schema.names if name not in ("copy", "likeness")]
-    return measured.withColumns(told).select("generated_id", *left, "same", "candidate")
+    return measured.withColumns(flags).select("generated_id", *left, "same", "candidate")
 
 
-def looked_at(candidates: DataFrame, generated: DataFrame, images: DataFrame) -> DataFrame:
-    """How alike the candidates are once laid over each other.
+def candidate_likenesses(candidates: DataFrame, generated: DataFrame, images: DataFrame) -> DataFrame:
+    """Returns the likeness of each candidate pair after alignment.
 
     Args:
-        candidates: generated_id, image_id; few enough to be sent to every executor.
+        candidates: generated_id, image_id; few enough rows for a broadcast.
         generated: generated_id, image.
-        images: image_id, image; may lack images, whose pairs then have no likeness.
+        images: image_id, image; a pair whose image is missing has no likeness.
 
     Returns:
         generated_id, image_id, likeness.
     """
     made, originals = _thumbnails(generated, "generated_id", candidates), _thumbnails(images, "image_id", candidates)
     both = candidates.join(made, "generated_id").join(originals, "image_id", "left")
-    # A number of its own, since the rows are small and the work is not: else few tasks would do it all.
+    # The rows are small but the work is not: without an explicit number, a few tasks would do all of it.
     spread = both.repartition(_TASKS_PER_CORE * candidates.sparkSession.sparkContext.defaultParallelism, "generated_id")
     likeness = likenesses(F.col("image_id_seen"), F.col("generated_id_seen")).alias("likeness")
     return spread.select("generated_id", "image_id", likeness)
 
 
 def judged(pairs: DataFrame, looks: DataFrame, comparison: CopyRule) -> DataFrame:
-    """generated_id and the columns of the table regurgitation: pairs with their likeness and whether they are copies.
+    """Returns generated_id and the columns of the table regurgitation, with likeness and copy.
 
     Args:
         pairs: As `compared` returns them.
-        looks: As `looked_at` returns them.
-        comparison: What counts as a copy.
+        looks: As `candidate_likenesses` returns them.
+        comparison: The rule for copies.
     """
     seen = pairs.join(looks, ["generated_id", "image_id"], "left")
     copy = F.col("same") | (F.col("candidate") & comparison.alike(F.col("distance"), F.col("likeness")))
@@ -261,7 +260,7 @@ def judged(pairs: DataFrame, looks: DataFrame, comparison: CopyRule) -> DataFram
 
 
 def nearest_pairs(pairs: DataFrame) -> DataFrame:
-    """For each generated image the pair that says most: a copy before all others, then the most similar.
+    """Returns the best pair of each generated image: a copy first, then the most similar pair.
 
     Args:
         pairs: As `compared` returns them.
@@ -271,7 +270,7 @@ def nearest_pairs(pairs: DataFrame) -> DataFrame:
 
 
 def _thumbnails(rows: DataFrame, name: str, candidates: DataFrame) -> DataFrame:
-    """The name and, of those among the candidates, the thumbnail as `{name}_seen`: each picture is decoded once."""
+    """The id and the thumbnail (as `{name}_seen`) of each image among the candidates; decodes each image once."""
     few = F.broadcast(candidates.select(name).distinct())
     return rows.join(few, name, "left_semi").select(name, thumbnails("image").alias(f"{name}_seen"))
 
@@ -296,29 +295,29 @@ def _recipe(job: Job, comparison: CopyRule, found: Sequence[Source], now: Snapsh
 
 
 def _pool(job: Job, comparison: CopyRule) -> DataFrame:
-    """Every image of the lake with what is compared.
+    """The signals of every image of the lake.
 
     Raises:
-        WinnowError: Images have no signals of the present encoder, so that a search would not be of all of them.
+        WinnowError: Some images have no signals of the current encoder, so the search would miss them.
     """
     encoder = comparison.rule.encoder
     present = job.lake.read(tables.SIGNALS).where(F.col("encoder") == encoder)
-    with job.progress.step("regurgitation: look for images without signals"):
+    with job.progress.step("regurgitation: check that all images have signals"):
         images = job.lake.read(tables.IMAGES).select("image_id")
         require_signals(job, encoder, images.join(present, "image_id", "left_semi").count())
     return present.select("image_id", *_signals(comparison))
 
 
 def _stage(job: Job, source_rows: DataFrame) -> None:
-    """Reads and scores generated images into a scratch folder."""
+    """Reads and scores generated images; writes them to the staging folder."""
     lake, settings = job.lake, job.settings
     lake.mark()
     lake.delete_staging(STAGING)
     with image_files.small_files(lake.spark, settings.ingest):
         with job.progress.step("regurgitation: read generated images"):
-            looked_at = inspect.inspected(source_rows, settings.ingest.max_megapixels)
-            looked_at.write.parquet(lake.path(f"{STAGING}/images"))
-        with job.progress.step("regurgitation: hash and embed them"):
+            inspected = inspect.inspected(source_rows, settings.ingest.max_megapixels)
+            inspected.write.parquet(lake.path(f"{STAGING}/images"))
+        with job.progress.step("regurgitation: hash and embed generated images"):
             score = settings.score
             scoring = Scoring(distribute_encoder(job), (), score.batch, score.threads, tuple(score.providers))
             good = (
@@ -330,7 +329,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
 
 
 def _search(lake: Lake, pool: DataFrame, comparison: CopyRule) -> None:
-    """Writes the pairs, a bounded number of generated images at a time."""
+    """Searches a bounded number of generated images at a time and writes the pairs."""
     signals = _staged_signals(lake)
     named = _images(lake).select(
         "generated_id",
@@ -352,7 +351,7 @@ def _looks(lake: Lake, candidates: DataFrame, comparison: CopyRule) -> DataFrame
     if not comparison.min_likeness:
         return candidates.select("*", F.lit(None).cast("float").alias("likeness"))
     generated = _images(lake).select("generated_id", "image")
-    return looked_at(candidates, generated, lake.rows_of(tables.IMAGES, candidates.select("image_id")))
+    return candidate_likenesses(candidates, generated, lake.rows_of(tables.IMAGES, candidates.select("image_id")))
 
 
 def _written(job: Job, comparison: CopyRule, recipe: Recipe) -> Summary:
@@ -380,9 +379,12 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
     read, faults = _images(job.lake).count(), _faults(job.lake).count()
     searched = job.lake.read(tables.SIGNALS).where(F.col("encoder") == comparison.rule.encoder).count()
     if read != faults + found and searched:
-        raise LostRowsError(f"{read} generated images were read, but {found} compared and {faults} not decodable")
+        raise LostRowsError(
+            f"regurgitation: of {read} generated images, {found} were compared and {faults} could not be decoded: "
+            "run `winnow regurgitation` again"
+        )
     draws = trials(each)
-    # Of nothing that was compared there is no rate.
+    # Without a compared image there is no rate.
     rate = {"rate of copies": sentences.copy_rate(draws, job.settings.regurgitation.confidence)} if found else {}
     of_prompts = {"prompts": draws.number, "prompts that gave a copy": draws.copies} if draws.are_prompts else {}
     return {
@@ -399,7 +401,7 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
 
 
 def _images(lake: Lake) -> DataFrame:
-    """The generated images as staged, named by their place."""
+    """The generated images of the staging folder; generated_id is file and row."""
     place = F.concat_ws(":", F.col("_metadata.file_name"), F.col("_metadata.row_index")).alias("generated_id")
     return lake.spark.read.parquet(lake.path(f"{STAGING}/images")).select("*", place)
 
@@ -413,7 +415,7 @@ def _pairs(lake: Lake) -> DataFrame:
 
 
 def _faults(lake: Lake) -> DataFrame:
-    """source, key, stage, reason, detail of what could not be decoded, by the reader's look or by the scoring pass."""
+    """source, key, stage, reason, detail of the images that the reader or the scoring pass could not decode."""
     failed = lake.spark.read.parquet(lake.path(f"{STAGING}/signals")).where("reason is not null")
     later = (
         _images(lake)
@@ -424,7 +426,7 @@ def _faults(lake: Lake) -> DataFrame:
 
 
 def _described(lake: Lake, pairs: DataFrame) -> DataFrame:
-    """A bounded number of pairs with key and source of the image, and what became of it: kept, filtered, duplicate."""
+    """A bounded number of pairs with key, source and fate (kept, filtered or duplicate) of the image."""
     images = lake.read(tables.IMAGES).select("image_id", "key", "source")
     verdicts = lake.read(tables.VERDICTS).select("image_id", "kept")
     removed = lake.read(tables.DUPLICATES).select(F.col("removed_id").alias("image_id"), F.lit(True).alias("removed"))
@@ -444,11 +446,11 @@ def _file_row(path: str) -> Mapping[str, Any]:
 
 def _answer(path: str, best: Row | None, fault: str | None, comparison: CopyRule) -> str:
     if best is None:
-        return f"{path}: cannot be compared: {fault or 'the lake has no image'}"
+        return f"{path}: cannot be compared: {fault or 'the lake has no images, run `winnow ingest SOURCE`'}"
     where = f"image {best.image_id}, {best.key} of {best.source} ({best.fate})"
     distance = f"{best.distance} bits of {HASH_BITS}, similarity {best.similarity:.3f}"
     if best.likeness is not None:
-        distance += f", {best.likeness:.3f} alike once laid over it"
+        distance += f", likeness {wording.likeness(best.likeness)}"
     if best.copy:
-        return f"{path}: in the lake: {where}, at {distance}"
-    return f"{path}: no copy within {comparison.words}; nearest is {where}, at {distance}"
+        return f"{path}: copy of {where}: {distance}"
+    return f"{path}: not a copy (a copy is within {comparison.words}); nearest is {where}: {distance}"

@@ -1,4 +1,4 @@
-"""The contact sheet of `regurgitation`: generated images beside the ones they are nearest to, in one HTML file."""
+"""The contact sheet of `regurgitation`: generated images beside the nearest images of the lake, in one HTML file."""
 
 import base64
 from collections.abc import Mapping
@@ -13,20 +13,21 @@ from jobs.lake.lake import Lake
 from jobs.pages import thumbnails
 from jobs.pages.template import PICTURE_BYTES, style, template
 from jobs.pages.thumbnails import Thumbnail
+from jobs.runtime import wording
 from jobs.runtime.config import Settings
 
 FILE = "regurgitation.html"
-_PIXELS_PER_POINT = 2  # sharp on screens that show two pixels for one
+_PIXELS_PER_POINT = 2  # sharp on high-density screens
 
 
 @dataclass(frozen=True)
 class SheetPair:
-    """A generated image and an original.
+    """A generated image and an image of the lake.
 
     Attributes:
-        facts: A row of the table regurgitation, with key, source and fate of the original.
-        generated: Its thumbnail.
-        original: The other's.
+        facts: A row of the table regurgitation, with key, source and fate of the image of the lake.
+        generated: Thumbnail of the generated image.
+        original: Thumbnail of the image of the lake.
     """
 
     facts: Row
@@ -35,20 +36,20 @@ class SheetPair:
 
     @property
     def veiled(self) -> bool:
-        """Whether both are blurred until someone asks to see them: the original was filtered, and they look alike."""
+        """Whether both images are blurred at first: the image of the lake was filtered, and the other looks like it."""
         return bool(self.facts.fate == "filtered")
 
 
 def pairs_of(
     described: DataFrame, generated: DataFrame, images: DataFrame, settings: Settings
 ) -> tuple[SheetPair, ...]:
-    """The pairs of a sheet with their pictures, copies first, then the most similar.
+    """Returns the pairs of a sheet with their thumbnails: copies first, then the most similar.
 
     Args:
-        described: A bounded number of rows of regurgitation with generated_id, and key, source, fate of the original.
-        generated: generated_id, image, caption, info (width and height) of the generated images.
+        described: A bounded number of rows of regurgitation, with generated_id and key, source, fate of the image.
+        generated: generated_id, image, caption, info (width and height in pixels).
         images: Table images.
-        settings: For the size of a thumbnail.
+        settings: For the size of the thumbnails.
     """
     order = (F.desc("copy"), F.desc("similarity"), "generated_id")
     rows = described.orderBy(*order).collect()
@@ -61,11 +62,11 @@ def pairs_of(
 
 
 def stored(pairs: tuple[SheetPair, ...], spark: SparkSession) -> DataFrame:
-    """The pairs as rows of regurgitation_pairs: the lake keeps no generated image, and the report shows these.
+    """Returns the pairs as rows of regurgitation_pairs, for the report: the lake stores no generated image.
 
     Args:
         pairs: In the order of the sheet.
-        spark: The session.
+        spark: The Spark session.
     """
     own = ("place", "generated_caption", "thumbnail")
     names = [name for name in tables.REGURGITATION_PAIRS.schema.names if name not in own]
@@ -82,20 +83,21 @@ def stored(pairs: tuple[SheetPair, ...], spark: SparkSession) -> DataFrame:
 
 
 def write(lake: Lake, pairs: tuple[SheetPair, ...], summary: Summary) -> str:
-    """Writes the sheet below the lake and returns its address."""
+    """Writes the sheet into the folder of the lake and returns its address."""
     name = lake.uri.rstrip("/").rpartition("/")[2] or lake.uri
     return lake.write_file(FILE, render(name, pairs, summary).encode("utf-8", "replace"))
 
 
 def render(name: str, pairs: tuple[SheetPair, ...], summary: Mapping[str, object]) -> str:
-    """The sheet as HTML, with its style inside and no script at all.
+    """Returns the sheet as one HTML file with its style sheet, without scripts.
 
     Args:
-        name: The lake's.
-        pairs: Captions and names in them are data: they are escaped.
-        summary: What the command found out, by name.
+        name: Name of the lake.
+        pairs: Captions and keys are escaped.
+        summary: The summary of the command.
     """
-    return template("regurgitation.html.jinja").render(name=name, pairs=pairs, summary=summary, style=style())
+    page = template("regurgitation.html.jinja")
+    return page.render(name=name, pairs=pairs, summary=summary, style=style(), wording=wording)
 
 
 def _bytes(uri: str | None) -> bytes | None:

@@ -1,8 +1,8 @@
-"""`regurgitation prompts`: the captions most worth generating from, to see whether a model repeats its training set.
+"""`regurgitation prompts`: the captions most worth generating from, to find out whether a model reproduces its data.
 
-A model repeats most what it saw most often (Carlini et al. 2023, "Extracting training data from diffusion models",
-section 4), so half are captions of the largest groups of duplicates; the other half is a random sample of all. Only its
-rate of copies is that of the whole set: what comes of the largest groups says how bad it can get.
+A model mostly reproduces what it saw most often (Carlini et al. 2023, "Extracting training data from diffusion models",
+section 4). So half of the prompts are captions of the largest duplicate groups. The other half is a random sample of
+all captions. Only the random half estimates the rate of copies of the whole set; the other half shows the worst case.
 """
 
 import csv
@@ -28,26 +28,26 @@ def run(job: Job, count: int, file: str | None) -> str:
 
     Args:
         job: The lake and the seed.
-        count: How many.
-        file: Ends in .csv or .jsonl; None for none.
+        count: Number of prompts.
+        file: Ends in .csv or .jsonl; None to return the prompts instead.
 
     Returns:
-        The file's name; without a file the rows themselves, as CSV.
+        A line with the name of the file; without a file, the rows as CSV.
 
     Raises:
-        WinnowError: The lake has no images, or no kept one has a caption; or the file is of another format or cannot
+        WinnowError: The lake has no images, or no kept image has a caption; or the file has another ending or cannot
             be written.
     """
     if file is not None and Path(file).suffix not in _WRITERS:
-        raise WinnowError(f"prompts are written to .csv or .jsonl, not to {file}: choose one of these endings")
+        raise WinnowError(f"prompts cannot be written to {file}: choose a name that ends in .csv or .jsonl")
     images = job.lake.require(tables.IMAGES)
     verdicts, duplicates = (job.lake.read(t) for t in (tables.VERDICTS, tables.DUPLICATES))
     with job.progress.step("regurgitation: choose prompts"):
         found = prompts(images, verdicts, duplicates, count, job.settings.seed).collect()
     if not found:
         raise WinnowError(
-            f"{job.lake.uri}: no kept image has a caption, so there is no prompt: run `winnow ingest` on sources with "
-            "captions"
+            f"{job.lake.uri}: no kept image has a caption, so there is no prompt: run `winnow ingest SOURCE` with a "
+            "source that has captions"
         )
     rows = [row.asDict() for row in found]
     if file is None:
@@ -57,34 +57,34 @@ def run(job: Job, count: int, file: str | None) -> str:
             part.write_text(_WRITERS[Path(file).suffix](rows), encoding="utf-8", newline="")
     except OSError as error:
         raise WinnowError(f"{file} cannot be written: {error.strerror}") from error
-    return f"{len(rows)} prompts in {file}"
+    return f"wrote {len(rows):,} prompts to {file}"
 
 
 def prompts(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, count: int, seed: int) -> DataFrame:
-    """Captions of training images: a random sample of all, and half of the largest duplicate groups among the others.
+    """Returns captions of training images: half from the largest duplicate groups, the others a random sample of all.
 
     Args:
         images: Table images.
         verdicts: Table verdicts; an image without a verdict is kept.
         duplicates: Table duplicates.
-        count: Rows wanted.
+        count: Number of rows.
         seed: Of the random sample.
 
     Returns:
-        image_id, caption, reason, group_size (images that look the same, 1 for a single one); the largest groups
-        first. Fewer rows where fewer images have captions, or where the groups are few and some are in the sample.
+        image_id, caption, reason, group_size (images of the duplicate group, 1 without duplicates); the largest groups
+        first. Fewer rows if fewer images have captions, or if the few groups are partly in the random sample.
     """
     captions = training_captions(images, verdicts, duplicates)
     by_size = (F.desc("group_size"), F.col("image_id"))
     grouped = captions.where("group_size > 1")
-    # 1. How many are random depends on how many groups there are, not on which images were drawn.
+    # 1. The size of the random sample depends on the number of groups, not on the images drawn.
     groups = grouped.limit(count // 2).agg(F.count("*").alias("groups"))
-    # 2. They are drawn first, and from all: without the largest groups they would be a sample of what is left.
+    # 2. Draw it first, from all captions: without the largest groups it would not be a sample of the set.
     by_chance = (F.xxhash64("image_id", F.lit(seed)), F.col("image_id"))
     place = F.row_number().over(Window.orderBy(*by_chance)).alias("place")
     drawn = captions.orderBy(*by_chance).limit(count).select("*", place)
     sample = drawn.crossJoin(groups).where(F.col("place") + F.col("groups") <= count)
-    # 3. The largest groups among the others, so that no image comes twice.
+    # 3. Take the largest groups among the others, so that no image is in the list twice.
     others = grouped.join(sample, "image_id", "left_anti").orderBy(*by_size).limit(count // 2)
     largest = others.withColumns({"reason": F.lit(LARGEST), "place": -F.col("group_size")}).select(*COLUMNS, "place")
     random = sample.withColumn("reason", F.lit(RANDOM)).select(*COLUMNS, "place")
@@ -92,16 +92,16 @@ def prompts(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, count
 
 
 def training_captions(images: DataFrame, verdicts: DataFrame, duplicates: DataFrame) -> DataFrame:
-    """image_id, caption, group_size of the images that are trained on and have a caption.
+    """Returns image_id, caption, group_size of the training images that have a caption.
 
     Args:
         images: Table images.
         verdicts: Table verdicts; an image without a verdict is kept.
         duplicates: Table duplicates.
     """
-    out = verdicts.where("not kept").select("image_id")
-    out = out.unionByName(duplicates.select(F.col("removed_id").alias("image_id")))
-    training = images.where(F.trim("caption") != "").join(out, "image_id", "left_anti").select("image_id", "caption")
+    lost = verdicts.where("not kept").select("image_id")
+    lost = lost.unionByName(duplicates.select(F.col("removed_id").alias("image_id")))
+    training = images.where(F.trim("caption") != "").join(lost, "image_id", "left_anti").select("image_id", "caption")
     groups = duplicates.groupBy(F.col("kept_id").alias("image_id")).agg((F.count("*") + 1).alias("group_size"))
     return training.join(groups, "image_id", "left").na.fill(1, ["group_size"])
 

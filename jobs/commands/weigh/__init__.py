@@ -1,1 +1,1 @@
-"""`weigh`: importance weights that give back the balance which filtering took, and the curated set."""
+"""`weigh`: importance weights that correct the bias of filtering, and the curated set."""

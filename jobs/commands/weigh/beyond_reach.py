@@ -1,4 +1,4 @@
-"""Removed images that no kept image resembles, so that no weight can bring them back."""
+"""Removed images that no kept image resembles, so that no weight can replace them."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _SHOWN = 48
 
 
 class LostImage(NamedTuple):
-    """A removed image that nothing kept resembles, and the kept one that comes nearest.
+    """A removed image that no kept image resembles, and its nearest kept image.
 
     Attributes:
         image_id: The removed image.
@@ -29,11 +29,11 @@ class LostImage(NamedTuple):
 
 
 class BeyondReach(NamedTuple):
-    """What no weight can bring back.
+    """Removed images beyond reach: no weight can replace them.
 
     Attributes:
-        share: Of the sampled removed images, in [0, 1]; None where there is nothing to compare.
-        images: Those that are least like any kept image, the least alike first; 48 at most.
+        share: Share of the sampled removed images, in [0, 1]; None if there is nothing to compare.
+        images: At most 48 of them, the least similar to any kept image first.
     """
 
     share: float | None = None
@@ -41,12 +41,12 @@ class BeyondReach(NamedTuple):
 
 
 def beyond_reach(data: Unfiltered, settings: WeighSettings, seed: int) -> BeyondReach:
-    """`models.stats.probe.beyond_reach` for samples of the removed and kept images, against all kept images.
+    """Returns the removed images beyond reach, from samples of removed and kept images against all kept images.
 
     Args:
         data: The unfiltered reference, and embeddings.
         settings: Size of the samples.
-        seed: Of the samples.
+        seed: Seed of the samples.
     """
     embedded = data.signals.where(F.col("embedding").isNotNull()).select("image_id", "embedding")
     sides = [data.rows.where(side).select("image_id") for side in (~F.col("kept"), F.col("kept"))]
@@ -61,19 +61,19 @@ def beyond_reach(data: Unfiltered, settings: WeighSettings, seed: int) -> Beyond
 
 
 def _sample(embedded: DataFrame, ids: DataFrame, size: int, seed: int) -> list[Row]:
-    """image_id, embedding: the first by a hash of the id, in that order."""
+    """Returns image_id, embedding of the first images by a hash of the id, in that order."""
     order = F.xxhash64(F.lit(seed), "image_id"), F.col("image_id")
-    # Few ids go to the embeddings, rather than all embeddings to the ids.
+    # A broadcast of the few ids avoids a shuffle of all embeddings.
     some = F.broadcast(ids.orderBy(*order).limit(size))
     return list(embedded.join(some, "image_id").orderBy(*order).collect())
 
 
-def _nearest_others(asked: list[Row], pool: DataFrame) -> list[tuple[str, float]]:
-    """The nearest image of the pool for each image, other than itself, and their similarity."""
-    queries = np.asarray([row.embedding for row in asked], dtype=np.float32)
+def _nearest_others(images: list[Row], pool: DataFrame) -> list[tuple[str, float]]:
+    """Returns for each image the nearest other image of the pool, and their similarity."""
+    queries = np.asarray([row.embedding for row in images], dtype=np.float32)
     nearest: dict[int, tuple[str, float]] = {}
-    # A kept image is its own nearest: the next one counts.
+    # A kept image is nearest to itself, so the next one counts.
     for row in nearest_by_embedding(pool, queries, 2).orderBy("query", "rank").collect():
-        if row.image_id != asked[row.query].image_id:
+        if row.image_id != images[row.query].image_id:
             nearest.setdefault(row.query, (row.image_id, row.similarity))
-    return [nearest[i] for i in range(len(asked))]
+    return [nearest[i] for i in range(len(images))]

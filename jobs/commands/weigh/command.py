@@ -1,4 +1,4 @@
-"""The command `weigh`: checks what it needs, reads tables, weighs, and writes weights and the curated set."""
+"""The command `weigh`: checks its inputs, and writes the weights and the curated set."""
 
 from dataclasses import astuple
 
@@ -21,12 +21,13 @@ from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_encoder
 from jobs.prerequisites import require_kept, require_verdicts
 from jobs.runtime.config import fingerprint
+from jobs.runtime.wording import number, percent
 from models.errors import LostRowsError, WinnowError
 
-# Raised where other weights would come out than by the version before: what that wrote is made anew.
+# Raised if this version would write other weights than the version before: then older tables are stale.
 _REVISION = 3
 
-# In the order in which they are written.
+# In the order of writing.
 _WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
 
 
@@ -34,16 +35,15 @@ def run(job: Job) -> Summary:
     """Weighs the kept images and writes weights, weight_quality, reliability, beyond_reach and curated.
 
     Raises:
-        WinnowError: Images came, or were judged anew, after the filter or the search for duplicates; or no image is
-            kept.
-        LostRowsError: Images are not the sum of kept, filtered and duplicates.
+        WinnowError: The verdicts or duplicates are stale, or no image is kept.
+        LostRowsError: The number of images is not the sum of kept, filtered and duplicates.
     """
     lake, settings = job.lake, job.settings
     now = _checked(lake)
     encoder = current_encoder(job)
     _check_compared(now, encoder.digest)
-    asked = {**fingerprint(settings.weigh), "encoder": encoder.digest, "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("weigh", now.inputs(*REFERENCE, tables.SIGNALS), asked)
+    used = {**fingerprint(settings.weigh), "encoder": encoder.digest, "seed": settings.seed, "revision": _REVISION}
+    recipe = Recipe("weigh", now.inputs(*REFERENCE, tables.SIGNALS), used)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
     require_kept(lake)
@@ -61,7 +61,7 @@ def run(job: Job) -> Summary:
 
 
 def _checked(lake: Lake) -> Snapshot:
-    """The lake as it is now, once all that weighing needs is there and current."""
+    """Checks that the inputs of `weigh` exist and are not stale, and returns a snapshot of the lake."""
     lake.require(tables.IMAGES)
     lake.require(tables.DUPLICATES)
     now = lake.snapshot()
@@ -71,38 +71,38 @@ def _checked(lake: Lake) -> Snapshot:
 
 
 def _check_compared(now: Snapshot, encoder: str) -> None:
-    """Makes sure that the search for duplicates ended, and had the encoder in use: so all images have signals of it."""
+    """Checks that `dedup` finished and used the current encoder, so that all images have its signals."""
     made, first = (now.recipe(table) for table in (tables.DUPLICATES, tables.FILTERED_DUPLICATES))
     compared = made.settings.get("encoder", encoder) if made else encoder
     if compared != encoder:
         raise WinnowError(
-            f"duplicates were looked for with encoder {compared}, but {encoder} is in use: run `winnow score` and "
+            f"the table duplicates was made with encoder {compared}, but {encoder} is in use: run `winnow score` and "
             "`winnow dedup` first"
         )
     if made and first and not made.makes_the_same(first):
-        raise WinnowError("a search for duplicates with other settings was stopped: run `winnow dedup` first")
+        raise WinnowError("`winnow dedup` was stopped while it ran with other settings: run `winnow dedup` first")
 
 
 def _checked_summary(lake: Lake, quality: WeightQuality) -> Summary:
-    """What was weighed, once the numbers of images add up."""
+    """Checks that the numbers of images add up, and returns the summary of the command."""
     kept, size = quality.kept, quality.effective_sample_size
     images = lake.read(tables.IMAGES).count()
     filtered = lake.read(tables.VERDICTS).where(~F.col("kept")).count()
     duplicates = lake.read(tables.DUPLICATES).count()
     if images != kept + filtered + duplicates:
         raise LostRowsError(
-            f"weigh: {images} images are not {kept} kept + {filtered} filtered + {duplicates} duplicates; "
-            "run filter, dedup and weigh again"
+            f"weigh: {images} images are not {kept} kept + {filtered} filtered + {duplicates} duplicates: "
+            "run `winnow filter`, `winnow dedup` and `winnow weigh` again"
         )
     return {
         "images": images, "filtered": filtered, "duplicates": duplicates, "kept": kept,
-        "effective sample size": f"{size:.0f} ({size / kept:.1%})", "clipped": quality.clipped,
-        "largest weight": round(quality.max_weight, 3),
+        "effective sample size": f"{size:,.0f} ({percent(size / kept)})", "clipped": quality.clipped,
+        "largest weight": number(quality.max_weight),
     }  # fmt: skip
 
 
 def _write(lake: Lake, found: ImportanceWeights, recipe: Recipe, summary: Summary) -> None:
-    """Writes all tables; curated, which tells that the command ended, is the last one."""
+    """Writes all tables; curated is the last one and shows that the command finished."""
     lake.replace(tables.WEIGHTS, found.weights, recipe)
     small = (
         (tables.WEIGHT_QUALITY, [astuple(found.quality)]),

@@ -1,4 +1,4 @@
-"""What the probe sees of an image: frequent words of its caption, its embedding, or both."""
+"""The features of the probe: frequent words of the caption, the embedding, or both."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +19,13 @@ _LEAST_CAPTIONS = 50
 
 @dataclass(frozen=True)
 class Unfiltered:
-    """The unfiltered reference that is weighed.
+    """The unfiltered reference.
 
     Attributes:
-        rows: image_id, kept, words (of the caption, each once).
-        signals: image_id, embedding; larger than the rows, so that it is joined only where an embedding is asked for.
+        rows: image_id, kept, words (words of the caption, each once).
+        signals: image_id, embedding; larger than the rows, so it is joined only if embeddings are features.
         total: Number of rows.
-        kept: Number of those that passed the filter.
+        kept: Number of rows that passed the filter.
     """
 
     rows: DataFrame
@@ -40,8 +40,8 @@ class Features:
 
     Attributes:
         words: Words whose presence is a feature.
-        dims: Length of the embedding; 0 where it is not used.
-        chosen: Their kinds, as the setting `weigh.features` names them.
+        dims: Length of the embedding; 0 if it is not used.
+        chosen: Kinds of features, as the setting `weigh.features` names them.
     """
 
     words: tuple[str, ...]
@@ -55,33 +55,33 @@ class Features:
 
     @cached_property
     def keywords(self) -> Keywords:
-        """The words, to look for."""
+        """The words as `Keywords`, to find them in captions."""
         return Keywords(self.words)
 
     def matrix(self, words: pa.ListArray, embeddings: pa.ListArray) -> sparse.csr_matrix:
-        """Features of shape (n, words + dims), from captions' words and embeddings; a missing embedding is all 0."""
+        """Returns features of shape (n, words + dims) from captions' words and embeddings; a missing embedding is 0."""
         caption, place = self.keywords.places(words)
-        found = sparse.csr_matrix((np.ones(len(caption)), (caption, place)), shape=(len(words), len(self.words)))
+        words_found = sparse.csr_matrix((np.ones(len(caption)), (caption, place)), shape=(len(words), len(self.words)))
         if not self.dims:
-            return found
-        there = pc.fill_null(embeddings.value_lengths(), 0).to_numpy(zero_copy_only=False) == self.dims
+            return words_found
+        present = pc.fill_null(embeddings.value_lengths(), 0).to_numpy(zero_copy_only=False) == self.dims
         stacked = np.zeros((len(words), self.dims))
-        if there.any():
-            stacked[there] = matrix(embeddings.filter(pa.array(there)))
-        return sparse.hstack([found, sparse.csr_matrix(stacked)], format="csr")
+        if present.any():
+            stacked[present] = matrix(embeddings.filter(pa.array(present)))
+        return sparse.hstack([words_found, sparse.csr_matrix(stacked)], format="csr")
 
 
 def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[str, ...]:
-    """The most frequent caption words that filtering left enough of.
+    """Returns the most frequent caption words of which filtering kept enough captions.
 
-    A word that loses most of its captions names what the filter is there to remove: to weigh by it would ask the few
-    that are left to stand for it. What is enough is relative to the share that filtering left of all captions: a strict
-    filter, which drops a fifth of everything, would otherwise leave no word to weigh by.
+    A word that loses most of its captions names what the filter must remove. Weights by such a word would give the few
+    remaining images a large weight. The minimum is relative to the share of captions that filtering kept; otherwise a
+    strict filter, which removes a fifth of everything, would leave no word.
 
     Args:
         rows: words, kept.
-        settings: How much is enough, and how many words.
-        kept: Share of all captions that filtering left, in [0, 1].
+        settings: The minimum (`min_support`), and the number of words.
+        kept: Share of all captions that filtering kept, in [0, 1].
     """
     counted = rows.select(F.explode("words").alias("word"), "kept").groupBy("word")
     counts = counted.agg(F.count("*").alias("captions"), F.count_if("kept").alias("left"))
@@ -91,7 +91,7 @@ def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[s
 
 
 def featured(rows: DataFrame, signals: DataFrame, features: Features) -> DataFrame:
-    """image_id, kept, words, embedding: null where there is none, and empty where the probe does not see it."""
+    """Returns image_id, kept, words, embedding (null if there is none, empty if it is not a feature)."""
     if not features.dims:
         return rows.withColumn("embedding", F.array().cast("array<float>"))
     return rows.join(signals.select("image_id", "embedding"), "image_id", "left")

@@ -1,4 +1,4 @@
-"""Importance weights of the kept images: how often each stands for what filtering removed."""
+"""Importance weights of the kept images, which correct the bias of filtering."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class WeighingConfig:
 
     Attributes:
         settings: The section `weigh` of the settings.
-        dims: Length of the embeddings; 0 where there are none.
-        seed: Of the folds and samples.
+        dims: Length of the embeddings; 0 if there are none.
+        seed: Seed of the folds and samples.
     """
 
     settings: WeighSettings
@@ -38,12 +38,12 @@ class WeighingConfig:
 
     @classmethod
     def with_defaults(cls, seed: int = 0, dims: int = 0, **changes: object) -> Self:
-        """The defaults of conf/winnow.toml, but for some settings.
+        """Returns the defaults of conf/winnow.toml with some settings changed.
 
         Args:
-            seed: Of the folds and samples.
+            seed: Seed of the folds and samples.
             dims: Length of the embeddings.
-            **changes: Values of settings of the section `weigh`, by name.
+            **changes: New values of settings of the section `weigh`, by name.
 
         Raises:
             SettingsError: There is no such setting, or its value is not allowed.
@@ -57,18 +57,18 @@ class WeighingConfig:
 
 @dataclass(frozen=True)
 class WeightQuality:
-    """How far the weights can be trusted, as a row of the table weight_quality has it.
+    """The quality of the weights: a row of the table weight_quality.
 
     Attributes:
-        kept: Kept images.
-        reference: Images of the unfiltered reference.
-        effective_sample_size: How many images of weight 1 the weighted ones are worth.
-        clipped: Kept images whose raw weight met the bound.
+        kept: Number of kept images.
+        reference: Number of images of the unfiltered reference.
+        effective_sample_size: Number of equally weighted images with the same statistical precision.
+        clipped: Number of kept images whose raw weight reached the bound.
         max_weight: Largest weight.
-        probe_auc: Area under the ROC curve of the probes; None where no probe was fitted.
-        calibration_error: Expected calibration error of the probes; None where no probe was fitted.
-        beyond_reach: Share of the sampled removed images that no kept one resembles; None where it is not known.
-        features: Kinds of features that the probes saw; none where nothing was filtered.
+        probe_auc: Area under the ROC curve of the probes; None if no probe was fitted.
+        calibration_error: Expected calibration error of the probes; None if no probe was fitted.
+        beyond_reach: Share of the sampled removed images that no kept image resembles; None if it is not known.
+        features: Kinds of features of the probes; empty if no image was filtered.
     """
 
     kept: int
@@ -84,13 +84,13 @@ class WeightQuality:
 
 @dataclass(frozen=True)
 class ImportanceWeights:
-    """The weights of the kept images, and what is known of them.
+    """The weights of the kept images, and their quality.
 
     Attributes:
-        weights: image_id string, weight double (mean 1), of the kept images; read it before the scratch ends.
-        quality: How far the weights can be trusted.
-        reliability: The reliability curve of the probes, by rising prediction.
-        beyond_reach: Removed images that nothing kept resembles, the least alike first.
+        weights: image_id string, weight double (mean 1), of the kept images; read it before the scratch is closed.
+        quality: The quality of the weights.
+        reliability: The reliability curve of the probes, by increasing prediction.
+        beyond_reach: Removed images that no kept image resembles, the least similar first.
     """
 
     weights: DataFrame
@@ -101,7 +101,7 @@ class ImportanceWeights:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over the raw weights: of the weights, of their squares, of those clipped; and the largest weight."""
+    """Sum of the raw weights, sum of their squares, number of clipped ones, and the largest."""
 
     total: float
     squares: float
@@ -116,22 +116,22 @@ def importance_weights(
     scratch: Scratch,
     progress: Progress | None = None,
 ) -> ImportanceWeights:
-    """Weighs the kept images so that their captions or embeddings are spread as in the unfiltered data.
+    """Weighs the kept images so that their captions or embeddings have the same distribution as in the unfiltered data.
 
-    A probe learns to tell the unfiltered images from the kept ones. Its odds are the ratio of their densities, which is
-    the weight of an image. Each image is weighed by a probe that did not see it.
+    A probe learns to distinguish unfiltered images from kept ones. Its odds are the ratio of their densities, which is
+    the weight of an image. Each image gets its weight from a probe that was not fitted on it.
 
     Args:
         reference: The unfiltered data, deduplicated: image_id string (unique), caption string, kept boolean (whether it
             passed the filter).
-        signals: image_id string, embedding array<float> (`config.dims` numbers, unit length); None where there are
-            none. Then the probe cannot look at images, and what is beyond reach is not known.
+        signals: image_id string, embedding array<float> (`config.dims` numbers, unit length); None if there are no
+            embeddings. Then they cannot be features, and `beyond_reach` is not known.
         config: Settings, length of the embeddings and seed.
-        scratch: Where frames are kept that are read twice.
-        progress: Where steps and warnings are shown; None shows nothing.
+        scratch: Stores frames that are read twice.
+        progress: Shows steps and warnings; None shows nothing.
 
     Raises:
-        WinnowError: No image is kept; or `config` asks for embeddings and there are none.
+        WinnowError: No image is kept, or `config` needs embeddings and there are none.
 
     Source:
         Choi et al., "Fair generative modeling via weak supervision", ICML 2020, section 3: the density ratio from a
@@ -146,12 +146,12 @@ def importance_weights(
     """
     progress = progress or Progress.silent()
     _require_embeddings(signals, config)
-    with progress.step("weigh: gather the unfiltered reference"):
+    with progress.step("weigh: read the unfiltered reference"):
         data = _gathered(reference, signals, scratch)
     features = _features(data, config, progress)
     with progress.step("weigh: fit the probe"):
         probes, fit = cross_fitted_probes(data, features, config.settings, config.seed, progress)
-    with progress.step("weigh: look for removed images that nothing resembles"):
+    with progress.step("weigh: find removed images that no kept image resembles"):
         reach = BeyondReach() if signals is None else beyond_reach(data, config.settings, config.seed)
     with progress.step("weigh: weigh the kept images"):
         shown = featured(data.rows.where("kept"), data.signals, features)
@@ -165,16 +165,16 @@ def importance_weights(
 
 
 def raw_weights(kept: DataFrame, features: Features, probes: list[Probe], config: WeighingConfig) -> DataFrame:
-    """P(unfiltered | x) / P(filtered | x) of each kept image, by the probe that did not see it.
+    """Returns P(unfiltered | x) / P(filtered | x) of each kept image, by the probe that was not fitted on it.
 
     Args:
-        kept: image_id, words, embedding, as `featured` returns them.
-        features: What the probes see.
-        probes: One for each fold.
+        kept: image_id, words, embedding; rows of `featured`.
+        features: Features of the probes.
+        probes: One probe for each fold.
         config: Folds, bound and seed.
 
     Returns:
-        image_id string, raw long (millionths), clipped boolean (whether it met the bound).
+        image_id string, raw long (millionths), clipped boolean (whether it reached the bound).
     """
     bound = float(np.log(config.settings.max_weight))
 
@@ -194,7 +194,7 @@ def raw_weights(kept: DataFrame, features: Features, probes: list[Probe], config
 
 
 def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
-    """image_id, weight: the raw weights times `scale`, which makes their mean 1."""
+    """Returns image_id, weight: the raw weights times `scale`, which makes their mean 1."""
     return raw.select("image_id", (F.col("raw").cast("double") * scale).alias("weight"))
 
 
@@ -207,28 +207,32 @@ def _require_embeddings(signals: DataFrame | None, config: WeighingConfig) -> No
 
 
 def _gathered(reference: DataFrame, signals: DataFrame | None, scratch: Scratch) -> Unfiltered:
-    """The words of the reference's captions, and how many images there are."""
+    """Returns the reference with the words of its captions and the numbers of images."""
     rows = scratch.keep(with_words(reference))
     counts = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
     total, kept = int(counts[0]), int(counts[1])
     if not kept:
-        raise WinnowError(f"none of {total:,} images is kept, so there is nothing to weigh: let the filter keep some")
+        raise WinnowError(
+            f"none of {total:,} images is kept, so there is nothing to weigh: use a filter that keeps some"
+        )
     if signals is None:
         signals = reference.sparkSession.createDataFrame([], "image_id string, embedding array<float>")
     return Unfiltered(rows, signals, total, kept)
 
 
 def _features(data: Unfiltered, config: WeighingConfig, progress: Progress) -> Features:
-    """What the settings ask the probe to see; nothing where nothing was filtered."""
+    """Returns the features according to the settings; none if no image was filtered."""
     chosen = tuple(config.settings.features) if data.kept < data.total else ()
     words = vocabulary(data.rows, config.settings, data.kept / data.total) if "caption" in chosen else ()
     if "caption" in chosen and not words:
-        progress.warn("weigh: filtering left too little of every caption word, so captions cannot be weighed by")
+        progress.warn(
+            "weigh: no caption word is left in enough kept images (weigh.min_support), so the weights ignore captions"
+        )
     return Features(words, config.dims if "embedding" in chosen else 0, chosen)
 
 
 def _sums(raw: DataFrame) -> _Sums:
-    """Sums of whole numbers, so that no order of rows shows in a weight."""
+    """Sums the raw weights as whole numbers, so that the sums do not depend on the order of rows."""
     square = F.col("raw").cast("decimal(19,0)") * F.col("raw").cast("decimal(19,0)")
     row = raw.agg(F.sum("raw"), F.sum(square), F.count_if("clipped"), F.max("raw")).collect()[0]
     return _Sums(float(row[0]), float(row[1]), int(row[2]), float(row[3]))

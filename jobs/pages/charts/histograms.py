@@ -1,4 +1,4 @@
-"""Histograms: scores, distances, weights."""
+"""Histograms of scores, distances and weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jobs.facts.categories import ScoreBin
 from jobs.facts.regurgitated import Nearest
 from jobs.facts.weights import WeightBin
 from jobs.pages.charts.svg import GRID, X_LABEL, Y_LABEL, joined, short, titles
-from jobs.runtime.wording import number
+from jobs.runtime.wording import number, score
 
 _BAR = Markup(
     '<rect class="{kind}" x="{x:.3f}%" width="{width:.3f}%" y="{y:.2f}%" height="{height:.2f}%">'
@@ -29,7 +29,7 @@ _HISTOGRAM = Markup(
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: left and right edge in [0, 1] of the width, how much, its CSS class and what it says when pointed at."""
+    """One bar: its left and right edge in [0, 1] of the width, its count, its CSS class and its tooltip."""
 
     left: float
     right: float
@@ -40,12 +40,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Axis:
-    """How a histogram is read.
+    """The axes of a histogram.
 
     Attributes:
-        label: What the chart shows, for those who do not see it.
-        across: What the horizontal axis counts, with its unit.
-        up: What the bars count.
+        label: Description of the chart for screen readers.
+        across: Title of the horizontal axis, with its unit.
+        up: Title of the vertical axis.
         ticks: Position in [0, 1] and text along the horizontal axis.
         marks: Position in [0, 1] and text of the vertical lines.
         logarithmic: Whether heights are the logarithms of the counts.
@@ -60,14 +60,14 @@ class Axis:
 
 
 def histogram(bars: Sequence[Bar], axis: Axis) -> Markup:
-    """Bars over one axis.
+    """Returns a bar chart as inline SVG.
 
     Args:
-        bars: In the order in which they are drawn, later ones on top.
+        bars: In drawing order; later bars cover earlier ones.
         axis: Its ticks, lines and scale.
 
     Examples:
-        >>> svg = histogram([Bar(0.0, 0.5, 3, "kept", "<b>")], Axis("three", "size", "pictures", [(0.0, "0")]))
+        >>> svg = histogram([Bar(0.0, 0.5, 3, "kept", "<b>")], Axis("three", "size", "images", [(0.0, "0")]))
         >>> "<b>" in svg, "&lt;b&gt;" in svg
         (False, True)
     """
@@ -90,24 +90,32 @@ def histogram(bars: Sequence[Bar], axis: Axis) -> Markup:
     )
 
 
-def score_histogram(bins: Sequence[ScoreBin], threshold: float | None) -> Markup:
-    """Scores of one category, on logarithmic counts: kept below the threshold line, dropped above it."""
+def score_histogram(bins: Sequence[ScoreBin], threshold: float | None, decimals: int = 4) -> Markup:
+    """Returns the histogram of one category's scores, kept and removed, on a logarithmic axis of counts.
+
+    Args:
+        bins: From the lowest score to the highest.
+        threshold: Drawn as a line; None for no line.
+        decimals: Of the threshold in the label of the line.
+    """
     bars = []
     for one in bins:
         span = f"score {one.low:.2f} to {one.high:.2f}"
         pair = [
             Bar(one.low, one.high, one.kept, "kept", f"{span}: {one.kept:,} kept"),
-            Bar(one.low, one.high, one.dropped, "dropped", f"{span}: {one.dropped:,} dropped"),
+            Bar(one.low, one.high, one.dropped, "dropped", f"{span}: {one.dropped:,} removed"),
         ]
-        # Both stand in one place only where the threshold cuts a bin: the lower one in front, so that both are seen.
+        # If the threshold cuts a bin, its two bars overlap: draw the shorter one last, so that both are visible.
         bars += sorted(pair, key=lambda bar: -bar.count)
     ticks = [(x / 5, f"{x / 5:g}") for x in range(6)]
-    marks = [(threshold, f"threshold {number(threshold)}")] if threshold is not None and isfinite(threshold) else []
-    return histogram(bars, Axis("Histogram of scores", "score", "pictures (log)", ticks, marks, logarithmic=True))
+    marks = []
+    if threshold is not None and isfinite(threshold):
+        marks.append((threshold, f"threshold {score(threshold, decimals)}"))
+    return histogram(bars, Axis("Histogram of scores", "score", "images (log)", ticks, marks, logarithmic=True))
 
 
 def distance_histogram(counts: Sequence[tuple[int, int]], max_distance: int) -> Markup:
-    """Pairs of duplicates by their Hamming distance in bits."""
+    """Returns the histogram of the found pairs by Hamming distance in bits."""
     width = max([max_distance, *[distance for distance, _ in counts]]) + 1
     bars = [
         Bar((d + 0.08) / width, (d + 0.92) / width, n, "pairs", f"{d} bits: {n:,} pair{'s' if n != 1 else ''}")
@@ -117,7 +125,7 @@ def distance_histogram(counts: Sequence[tuple[int, int]], max_distance: int) -> 
 
 
 def sampled_histogram(sampled: Sequence[Row], max_distance: int) -> Markup:
-    """Pairs of sampled hashes with all others, by distance: those that the search found, and all that there are."""
+    """Returns the histogram of the pairs of sampled hashes by distance: all pairs, and those that the search found."""
     width = max([max_distance, *[row.distance for row in sampled]]) + 1
     bars = []
     for row in sampled:
@@ -133,26 +141,26 @@ def sampled_histogram(sampled: Sequence[Row], max_distance: int) -> Markup:
 
 
 def nearest_histogram(nearest: Sequence[Nearest], max_distance: int | None) -> Markup:
-    """Generated images by the distance of the nearest image of the lake: copies, and others."""
+    """Returns the histogram of generated images by distance of the nearest image of the lake: copies and others."""
     width = max([max_distance or 0, *[one.distance for one in nearest]]) + 1
     bars = []
     for one in nearest:
         left, right = (one.distance + 0.08) / width, (one.distance + 0.92) / width
         pair = [
-            Bar(left, right, one.others, "kept", f"{one.distance} bits: {one.others:,} no copies"),
+            Bar(left, right, one.others, "kept", f"{one.distance} bits: {one.others:,} not copies"),
             Bar(left, right, one.copies, "dropped", f"{one.distance} bits: {one.copies:,} copies"),
         ]
-        # Where both stand in one place the lower one is in front, so that both are seen.
+        # The two bars of a distance overlap: draw the shorter one last, so that both are visible.
         bars += sorted(pair, key=lambda bar: -bar.count)
     marks = [((max_distance + 1) / width, f"at most {max_distance}")] if max_distance is not None else []
     axis = Axis(
-        "Histogram of distances", "bits of 256 that differ", "generated pictures (log)", _bits(width), marks, True
+        "Histogram of distances", "bits of 256 that differ", "generated images (log)", _bits(width), marks, True
     )
     return histogram(bars, axis)
 
 
 def weight_histogram(bins: Sequence[WeightBin], max_weight: float | None) -> Markup:
-    """Weights of the kept set, on a logarithmic axis with 1 and the clip marked."""
+    """Returns the histogram of the weights on a logarithmic axis, with marks at the mean and the largest weight."""
     low = min(-1, floor(log2(bins[0].low)) if bins else -1)
     high = max(1, ceil(log2(bins[-1].high)) if bins else 1)
 
@@ -160,7 +168,7 @@ def weight_histogram(bins: Sequence[WeightBin], max_weight: float | None) -> Mar
         return (log2(weight) - low) / (high - low)
 
     bars = [
-        Bar(place(b.low), place(b.high), b.count, "kept", f"weight {b.low:.2f} to {b.high:.2f}: {b.count:,} pictures")
+        Bar(place(b.low), place(b.high), b.count, "kept", f"weight {b.low:.2f} to {b.high:.2f}: {b.count:,} images")
         for b in bins
     ]
     step = max(1, ceil((high - low) / 10))
@@ -168,18 +176,18 @@ def weight_histogram(bins: Sequence[WeightBin], max_weight: float | None) -> Mar
     marks = [(place(1.0), "mean 1")]
     if max_weight and 1.3 < max_weight < 2.0**high:
         marks.append((place(max_weight), f"largest {number(max_weight)}"))
-    return histogram(bars, Axis("Histogram of weights", "weight (log)", "pictures", ticks, marks))
+    return histogram(bars, Axis("Histogram of weights", "weight (log)", "images", ticks, marks))
 
 
 def _bar(bar: Bar, height: float) -> Markup:
     place = {"x": 100 * bar.left, "width": 100 * (bar.right - bar.left)}
-    # One picture among millions must still be seen.
+    # One image among millions must still be visible.
     tall = max(100 * height, 0.8)
     return _BAR.format(kind=bar.kind, y=100 - tall, height=tall, title=bar.title, **place)
 
 
 def _bits(width: int) -> list[tuple[float, str]]:
-    """Ticks of an axis on which each distance below `width` bits has its place."""
+    """Ticks of an axis for the distances from 0 to `width` - 1 bits."""
     step = next(step for step in (1, 2, 5, 10, 20, 50) if width / step <= 8)
     return [((d + 0.5) / width, str(d)) for d in range(0, width, step)]
 

@@ -1,4 +1,4 @@
-"""Points with their intervals: keyword shifts, the reliability of the probe."""
+"""Charts of points with intervals: keyword shifts, the reliability of the probe."""
 
 from collections.abc import Callable, Sequence
 from math import ceil, floor, isfinite
@@ -33,7 +33,7 @@ _POINT = Markup(
 
 
 def shift_chart(keywords: Sequence[Row]) -> Markup:
-    """Keyword shifts with their intervals: before weighing (rings) and after it (dots), one row for each keyword."""
+    """Returns the chart of keyword shifts: before weighing (rings) and after it (dots), one row per keyword."""
     values = [v for row in keywords for v in (row.shift_low, row.shift_high, row.weighted_low, row.weighted_high, 0.0)]
     known = [v for v in values if v is not None and isfinite(v)]
     step = share_step(max(known) - min(known))
@@ -53,7 +53,7 @@ def shift_chart(keywords: Sequence[Row]) -> Markup:
 
 
 def reliability_curve(bins: Sequence[Reliability]) -> Markup:
-    """The share that is unfiltered against the one that the probe predicts, with the intervals of chance."""
+    """Returns the chart of the observed unfiltered share against the predicted one, with intervals."""
     ends = [end for one in bins for end in (one.predicted, *one.interval)]
     step = share_step(max(ends) - min(ends))
     low, high = floor(min(ends) / step) * step, ceil(max(ends) / step) * step
@@ -71,7 +71,7 @@ def reliability_curve(bins: Sequence[Reliability]) -> Markup:
         _POINT.format(
             x=place(one.predicted), y=100 - place(one.observed),
             low=100 - place(one.interval[0]), high=100 - place(one.interval[1]),
-            title=f"predicted {percent(one.predicted)}, observed {percent(one.observed)} of {one.images:,} pictures",
+            title=f"predicted {percent(one.predicted)}, observed {percent(one.observed)} of {one.images:,} images",
         )
         for one in bins
     ]  # fmt: skip

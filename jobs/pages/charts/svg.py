@@ -1,4 +1,4 @@
-"""What all charts are drawn with: grid lines, labels of the axes, steps between them."""
+"""The parts of all charts: grid lines, axis labels, steps."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -13,17 +13,17 @@ _UP = Markup('<text class="title" x="-44" y="-14">{text}</text>')
 
 
 def joined(parts: Sequence[Markup]) -> Markup:
-    """Parts of a drawing, one after the other."""
+    """Returns the parts of a drawing as one."""
     return Markup("").join(parts)
 
 
 def titles(across: str, up: str) -> Markup:
-    """What the two axes count, with its unit."""
+    """Returns the titles of both axes."""
     return _ACROSS.format(text=across) + _UP.format(text=up)
 
 
 def short(count: int) -> str:
-    """A count for an axis.
+    """Returns the short form of a count, for an axis.
 
     Examples:
         >>> short(100), short(2_000), short(1_500_000)
@@ -36,5 +36,5 @@ def short(count: int) -> str:
 
 
 def share_step(span: float) -> float:
-    """A round step, such that about six of them cover a span of shares."""
+    """Returns a round step; about six of them cover the span of shares."""
     return next((s for s in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if span / s <= 6), max(1.0, ceil(span / 6)))

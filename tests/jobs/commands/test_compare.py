@@ -1,4 +1,4 @@
-"""Compare: what differs is found and told, what is the same is not, and names stay data."""
+"""Compare: differences are shown, equal settings are not, and names are escaped."""
 
 import io
 import re
@@ -26,7 +26,7 @@ WHEN = datetime(2026, 1, 2)
 
 
 def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
-    """A lake of the images a to e, of which some are kept."""
+    """Writes a lake of the images a to e, of which some are kept."""
     images = [(i, i, "s", i, b"", 1, 1, "PNG", "{}", 0) for i in "abcde"]
     quality = (len(kept), 5, len(kept) * 0.9, 0, 2.0, 0.6, 0.01, float("nan"), ["caption"])
     rows = {
@@ -80,7 +80,7 @@ def lines_of(comparison: compare.LakeComparison) -> dict[str, tuple[str, str, st
     return {f"{s.title}: {line.name}": (line.a, line.b, line.change) for s in comparison.sections for line in s.lines}
 
 
-def test_figures_stand_side_by_side_with_their_change(found):
+def test_figures_of_both_lakes_are_shown_with_their_change(found):
     lines = lines_of(found[0])
 
     assert lines["Funnel: rows read"] == ("6", "6", "")
@@ -93,7 +93,7 @@ def test_figures_stand_side_by_side_with_their_change(found):
     assert found[0].keywords[0].keyword == HOSTILE
 
 
-def test_words_beyond_doubt_come_before_larger_differences_of_rare_ones(spark):
+def test_significant_words_come_before_larger_differences_of_rare_words(spark):
     def shifts(*rows):
         names = ("keyword", "shift_low", "shift_high", "weighted_shift", "weighted_low", "weighted_high", "adjusted")
         return spark.createDataFrame([dict(zip(names, row, strict=True)) for row in rows], tables.KEYWORD_SHIFT.schema)
@@ -109,7 +109,7 @@ def test_words_beyond_doubt_come_before_larger_differences_of_rare_ones(spark):
     assert found.columns == ["keyword", *compare._BEFORE, *compare._AFTER]
 
 
-def test_what_one_side_lacks_is_left_open():
+def test_a_figure_that_one_lake_lacks_is_a_dash():
     blank = {"counts": {}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None, "weights": None,
              "tables": {}, "models": {}, "software": {}}  # fmt: skip
     boats = {"category": "boats", "model": "m", "threshold": 0.5, "recall_lower": 0.95}
@@ -121,28 +121,29 @@ def test_what_one_side_lacks_is_left_open():
 
     assert lines["rows read"] == ("–", "–", "")
     assert lines["truncated"] == ("0", "2", "+2")
-    assert lines["boats, recall lower"] == ("–", "95.00 %", "")
+    assert lines["boats, recall lower"] == ("–", "95.0 %", "")
+    assert lines["boats, threshold"] == ("–", "0.5000", "")
     assert lines["recall"] == ("–", "99.10 %", "")
 
 
-def test_only_settings_and_digests_that_differ_are_named(found):
+def test_only_settings_and_digests_that_differ_are_listed(found):
     settings = {line.name: (line.a, line.b) for s in found[0].sections if "Settings" in s.title for line in s.lines}
 
     assert settings == {"weigh.encoder": ("digest-1", "digest-2"), "weigh.max_weight": ("10.0", "5.0")}
 
 
-def test_images_of_both_lakes_are_told_apart(found):
+def test_the_overlap_of_the_lakes_is_counted(found):
     assert found[0].sections[0].note == (
-        "images in both: 5; curated in both: 2; curated in the first alone: 1; curated in the second alone: 2"
+        "images in both: 5; curated in both: 2; curated in A only: 1; curated in B only: 2"
     )
 
 
-def test_the_terminal_shows_every_figure_and_takes_nothing_for_markup(found):
+def test_the_terminal_table_shows_figures_and_escapes_markup(found):
     assert f"{HOSTILE}" in found[1]
     assert re.search(r"filtered\s+2\s+1\s+−1 \(−50.0 %\)", found[1])
 
 
-def test_the_page_opens_offline_and_holds_names_as_data(found):
+def test_the_page_works_offline_and_escapes_names(found):
     html = found[2].read_text()
 
     assert "<script" not in html
@@ -167,6 +168,6 @@ def test_the_page_fits_every_screen(found):
         browser.close()
 
 
-def test_a_lake_without_images_is_said_in_a_line(lake, tmp_path):
-    with pytest.raises(WinnowError, match="is no lake of Winnow's: there is no such folder"):
+def test_a_folder_that_is_no_lake_is_refused(lake, tmp_path):
+    with pytest.raises(WinnowError, match="is not a Winnow lake: there is no such folder"):
         compare.run(Job(lake, load(), Progress()), str(tmp_path / "other"))

@@ -41,7 +41,7 @@ def job_on(lake: Lake, *overrides: str) -> Job:
     return Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
 
 
-def said(job: Job) -> str:
+def printed(job: Job) -> str:
     return job.progress.console.file.getvalue()
 
 
@@ -60,13 +60,13 @@ FINDS_LITTLE = measured([99, 99, 99, 99, 1])
 FINDS_MUCH = measured([1, 1, 1, 99, 1])
 
 
-def say(monkeypatch, fitted: MeasuredEncoder, shipped: MeasuredEncoder) -> None:
-    """Makes the measurement say so, whatever the encoders find."""
-    found = fitted, shipped
-    monkeypatch.setattr(training, "measured", lambda model, thumbs, plan: found[model == encoder.shipped()])
+def fake_measurements(monkeypatch, fitted: MeasuredEncoder, shipped: MeasuredEncoder) -> None:
+    """Replaces the measurement of both encoders by the given ones."""
+    results = fitted, shipped
+    monkeypatch.setattr(training, "measured", lambda model, thumbs, plan: results[model == encoder.shipped()])
 
 
-def test_too_few_images_are_named_with_what_is_needed(lake):
+def test_too_few_images_are_an_error_that_names_the_minimum(lake):
     fill(lake, [png(i) for i in range(3)])
 
     with pytest.raises(WinnowError, match="found 3 images and needs at least 500"):
@@ -75,9 +75,9 @@ def test_too_few_images_are_named_with_what_is_needed(lake):
     assert not lake.has_file(encoder.FITTED)
 
 
-def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, monkeypatch):
+def test_a_better_fitted_encoder_is_stored_and_not_fitted_again(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
-    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
+    fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
     first = fit_encoder.run(job_on(filled))
     model = filled.read_file(encoder.FITTED)
     again = job_on(filled)
@@ -88,7 +88,7 @@ def test_the_fitted_encoder_becomes_the_lakes_and_is_not_fitted_again(filled, mo
     assert onnx_session.digest(model) == first["encoder"] != onnx_session.digest(encoder.shipped())
     assert Encoder.load(model).max_distance == first["max distance"]
     assert second == first and filled.read_file(encoder.FITTED) == model
-    assert "up to date" in said(again)
+    assert "up to date" in printed(again)
 
 
 def fit_from_nothing(thumbs, plan, report, start):
@@ -97,13 +97,13 @@ def fit_from_nothing(thumbs, plan, report, start):
     return training.Fitted(model, training.measured(model, thumbs, plan))
 
 
-def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(filled, monkeypatch):
+def test_training_gets_the_decodable_thumbnails_in_the_order_of_their_ids(filled, monkeypatch):
     fill(filled, [b"no image"], first=80)
     seen = []
     monkeypatch.setattr(
         training, "fit", lambda thumbs, *others: seen.append(thumbs) or fit_from_nothing(thumbs, *others)
     )
-    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
+    fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     summary = fit_encoder.run(job_on(filled, "encoder.images=90"))
 
@@ -113,24 +113,24 @@ def test_it_trains_on_the_thumbnails_that_decode_in_the_order_of_their_ids(fille
     np.testing.assert_array_equal(seen[0], expected)
 
 
-def test_the_larger_the_lake_the_fewer_pairs_may_collide(filled, monkeypatch):
+def test_a_larger_lake_allows_fewer_collisions(filled, monkeypatch):
     plans = []
     monkeypatch.setattr(training, "fit", lambda *args: plans.append(args[1]) or fit_from_nothing(*args))
-    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
+    fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     fit_encoder.run(job_on(filled))
-    monkeypatch.setattr(fit_encoder, "STRANGERS", 8e-7)
+    monkeypatch.setattr(fit_encoder, "MAX_FALSE_MATCHES", 8e-7)
     fit_encoder.run(job_on(filled, "seed=5"))
 
-    # 64 of the 80 images are looked at: the lake's size counts, not the sample's.
+    # 64 of the 80 images are sampled: the size of the lake counts, not that of the sample.
     assert [plan.collisions for plan in plans] == [1e-6, pytest.approx(1e-8)]
 
 
 @pytest.mark.parametrize("change", ["encoder.images=70", "seed=5", "encoder.minutes=0.03"])
-def test_other_settings_fit_anew(filled, monkeypatch, change):
+def test_changed_settings_fit_again(filled, monkeypatch, change):
     fitted = []
     monkeypatch.setattr(training, "fit", lambda *args: fitted.append(1) or fit_from_nothing(*args))
-    say(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
+    fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
 
     fit_encoder.run(job_on(filled))
     fit_encoder.run(job_on(filled, change))
@@ -138,61 +138,63 @@ def test_other_settings_fit_anew(filled, monkeypatch, change):
     assert len(fitted) == 2
 
 
-def test_the_shipped_encoder_is_kept_where_it_is_better(filled, monkeypatch):
+def test_the_shipped_encoder_is_stored_if_it_is_better(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
-    say(monkeypatch, FINDS_LITTLE, FINDS_MUCH)
+    fake_measurements(monkeypatch, FINDS_LITTLE, FINDS_MUCH)
     job = job_on(filled)
 
     summary = fit_encoder.run(job)
 
     assert filled.read_file(encoder.FITTED) == encoder.shipped()
     assert summary["encoder"] == onnx_session.digest(encoder.shipped())
-    assert "finds no more copies than the shipped one" in said(job)
+    assert "finds no more copies than the shipped one" in printed(job)
 
 
-def test_encoders_are_compared_by_what_they_find_within_the_distance_they_are_used_with():
+def test_encoders_are_compared_at_the_distance_that_the_lake_would_use():
     copies = [10, 40, 50, 52, 60]
-    nearer = fit_encoder.EncoderComparison(measured(copies, allowed=48, most=48), measured(copies, allowed=60), said=54)
+    nearer = fit_encoder.EncoderComparison(
+        measured(copies, allowed=48, most=48), measured(copies, allowed=60), shipped_distance=54
+    )
     job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
 
-    nearer.tell(job.progress)
+    nearer.report(job.progress)
 
     assert (nearer.recall_fitted, nearer.recall_shipped, nearer.better) == (0.4, 0.8, False)
-    assert "40.0% within 48 bits by the fitted encoder, 80.0% within 54 by the shipped one" in said(job)
-    assert "dedup.max_distance" not in said(job) and "layout" not in said(job)
+    assert "40.0% within 48 bits by the fitted encoder, 80.0% within 54 by the shipped one" in printed(job)
+    assert "dedup.max_distance" not in printed(job) and "layout" not in printed(job)
 
 
-def test_copies_found_at_the_cost_of_different_images_do_not_count():
+def test_copies_beyond_the_safe_distance_do_not_count():
     fitted, shipped = measured([10, 40, 50], allowed=48, most=48), measured([35, 45, 50], allowed=40, most=40)
-    careless = fit_encoder.EncoderComparison(fitted, shipped, said=54)
-    blind = fit_encoder.EncoderComparison(measured([0, 0, 0], allowed=0, most=31), shipped, said=54)
+    careless = fit_encoder.EncoderComparison(fitted, shipped, shipped_distance=54)
+    blind = fit_encoder.EncoderComparison(measured([0, 0, 0], allowed=0, most=31), shipped, shipped_distance=54)
     job = Job(None, None, Progress(Console(file=io.StringIO(), width=500)))
 
-    blind.tell(job.progress)
+    blind.report(job.progress)
 
     assert careless.better and careless.recall_shipped == pytest.approx(1 / 3)
     assert not blind.better and blind.recall_fitted == 0
-    assert "within the shipped encoder's 54 bits: set dedup.max_distance to 40" in said(job)
+    assert "within the shipped encoder's 54 bits: set dedup.max_distance to 40" in printed(job)
 
 
-def test_a_shared_layout_is_warned_of(filled, monkeypatch):
+def test_a_shared_layout_gives_a_warning(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
-    say(monkeypatch, measured([1], layout=22), FINDS_LITTLE)
+    fake_measurements(monkeypatch, measured([1], layout=22), FINDS_LITTLE)
     job = job_on(filled)
 
     fit_encoder.run(job)
 
-    assert "! the images share a layout: different ones lie 22 bits nearer" in said(job)
+    assert "! the images share a layout: different images are 22 bits nearer" in printed(job)
 
 
-def test_it_trains_for_the_time_given(filled):
+def test_a_short_training_stores_an_encoder(filled):
     summary = fit_encoder.run(job_on(filled))
 
     assert 0 <= summary["recall of copies, fitted"] <= 1
     assert Encoder.load(filled.read_file(encoder.FITTED)).digest == summary["encoder"]
 
 
-def test_a_sample_depends_on_ids_and_seed_alone(spark):
+def test_a_sample_depends_only_on_ids_and_seed(spark):
     ids = [f"id{i}" for i in range(200)]
     few = spark.createDataFrame([(i,) for i in ids], "image_id string").repartition(2)
     many = spark.createDataFrame([(i,) for i in reversed(ids)], "image_id string").repartition(7)
@@ -205,7 +207,7 @@ def test_a_sample_depends_on_ids_and_seed_alone(spark):
     assert len(chosen) == 50 and chosen == same and chosen != other
 
 
-def test_thumbnails_are_the_pictures_pixels_without_what_does_not_decode(spark):
+def test_thumbnails_are_pixels_and_skip_undecodable_images(spark):
     red = io.BytesIO()
     Image.new("RGB", (40, 20), (250, 0, 0)).save(red, "PNG")
     rows = spark.createDataFrame([("a", red.getvalue()), ("b", b"no image")], "image_id string, image binary")

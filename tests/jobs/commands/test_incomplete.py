@@ -100,7 +100,7 @@ def test_an_encoder_that_does_not_say_how_near_copies_are_needs_a_setting(
     monkeypatch.setattr("models.inference.encoder.Encoder.max_distance", None)
     filled(lake)
     embedded = job_of(lake, "dedup.hash=embedding")
-    with pytest.raises(WinnowError, match=r"does not say which distance makes a duplicate: set dedup\.max_distance"):
+    with pytest.raises(WinnowError, match=r"no distance for duplicates: set one, as in `--set dedup\.max_distance="):
         dedup.run(embedded)
     set_ = config.load(overrides=["dedup.hash=embedding", "dedup.max_distance=50"])
     assert rule.rule_for(type(embedded)(lake, set_, embedded.progress)).max_distance == 50

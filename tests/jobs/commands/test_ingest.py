@@ -39,7 +39,7 @@ def expected_id(picture: Picture) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def test_any_format_and_sharding_gives_the_same_ids_and_captions(job: Job, tmp_path: Path) -> None:
+def test_every_format_and_sharding_gives_the_same_ids_and_captions(job: Job, tmp_path: Path) -> None:
     rows = pictures()
     ways = [
         write_tars(tmp_path / "one", rows, 1),
@@ -78,7 +78,7 @@ def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     assert job.lake.snapshot().inputs(tables.IMAGES) == {"images": versions["images"]}
 
 
-def test_sources_are_read_again_where_the_images_were_removed_whenever_they_are_named(job: Job, tmp_path: Path) -> None:
+def test_sources_are_read_again_if_the_table_images_was_dropped(job: Job, tmp_path: Path) -> None:
     first, second = (
         write_tars(tmp_path / name, rows, 1) for name, rows in (("a", pictures()[:2]), ("b", pictures()[2:]))
     )
@@ -93,7 +93,7 @@ def test_sources_are_read_again_where_the_images_were_removed_whenever_they_are_
     assert tuple(read) == (len(CAPTIONS), len(CAPTIONS))
 
 
-def test_a_changed_source_adds_what_is_new_and_its_faults_do_not_pile_up(job: Job, tmp_path: Path) -> None:
+def test_a_changed_source_adds_new_images_and_replaces_its_quarantine_rows(job: Job, tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     good, bad = Picture("good", encoded("red"), "a"), Picture("bad", b"\xff\xd8\xff", "b")
     write_tar(shard, members_of(good) | members_of(bad))
@@ -113,7 +113,7 @@ def test_a_changed_source_adds_what_is_new_and_its_faults_do_not_pile_up(job: Jo
     assert {row["key"] for row in images_of(job).values()} == {"good", "bad", "new"}
 
 
-def test_a_raised_limit_lets_bombs_in(job: Job, tmp_path: Path) -> None:
+def test_a_raised_limit_accepts_larger_images(job: Job, tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", {"big.png": encoded("red", size=(2000, 1000))})
     strict = job.settings.model_copy(update={"ingest": job.settings.ingest.model_copy(update={"max_megapixels": 1.0})})
 
@@ -124,7 +124,7 @@ def test_a_raised_limit_lets_bombs_in(job: Job, tmp_path: Path) -> None:
     assert faults_of(job) == [] and len(images_of(job)) == 1
 
 
-def test_of_repeats_the_first_by_source_and_key_stays(job: Job, tmp_path: Path) -> None:
+def test_the_first_repeat_by_source_and_key_is_stored(job: Job, tmp_path: Path) -> None:
     same = encoded("red")
     write_tar(tmp_path / "t" / "b.tar", members_of(Picture("a", same, "x")))
     write_tar(tmp_path / "t" / "a.tar", members_of(Picture("z", same, "x")) | members_of(Picture("y", same, "x")))
@@ -136,7 +136,7 @@ def test_of_repeats_the_first_by_source_and_key_stays(job: Job, tmp_path: Path) 
     assert (row["source"], row["key"]) == (str(tmp_path / "t" / "a.tar"), "y")
 
 
-def test_rows_without_an_image_do_not_meet_in_one_task(job: Job, tmp_path: Path) -> None:
+def test_rows_without_an_image_are_not_shuffled_into_one_task(job: Job, tmp_path: Path) -> None:
     spark = job.lake.spark
     schema = "source string, key string, image_id string, meta string, reason string, info struct<reason: string>"
     lost = [("s", f"k{n}", None, "{}", "no image", None) for n in range(40)]
@@ -153,7 +153,7 @@ def test_rows_without_an_image_do_not_meet_in_one_task(job: Job, tmp_path: Path)
     assert len({row["task"] for row in found if row["fate"] == "quarantined"}) == 4
 
 
-def test_same_bytes_with_another_caption_are_another_image(job: Job, tmp_path: Path) -> None:
+def test_the_same_bytes_with_another_caption_are_another_image(job: Job, tmp_path: Path) -> None:
     image = encoded("red")
     shard = write_tar(
         tmp_path / "a.tar", members_of(Picture("a", image, "ab")) | members_of(Picture("b", image + b"a", "b"))
@@ -164,7 +164,7 @@ def test_same_bytes_with_another_caption_are_another_image(job: Job, tmp_path: P
     assert len(images_of(job)) == 2
 
 
-def test_every_bad_file_costs_one_row_and_no_other(job: Job, tmp_path: Path) -> None:
+def test_every_bad_file_gives_one_quarantine_row(job: Job, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "in", pictures())
     jpeg = encoded("red", "JPEG", (200, 200))
     bad = {
@@ -211,7 +211,7 @@ def test_lost_rows_stop_the_job_before_it_writes(job: Job, tmp_path: Path, monke
     assert not job.lake.exists(tables.IMAGES)
 
 
-def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
+def test_an_unexpected_exception_stops_the_job_before_it_writes(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -220,7 +220,7 @@ def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
     shard = write_tars(tmp_path / "in", pictures(), 1)
     with monkeypatch.context() as patched:
         patched.setattr(inspect, "_inspect_one", broken)
-        # The worker imports the module afresh, so the function itself must travel.
+        # The worker imports the module again, so the function itself must be sent to it.
         patched.setattr(inspect, "_inspect", lambda _: F.arrow_udf(lambda images: broken(images), inspect._INFO))
         with pytest.raises(Exception, match="a fault of the program"):
             ingest.run(job, [str(shard)], None)
@@ -229,7 +229,7 @@ def test_an_unexpected_exception_ends_the_job_and_empties_no_batch(
     assert ingest.run(job, [str(shard)], None)["images"] == len(CAPTIONS)
 
 
-def test_a_run_killed_before_its_counts_is_completed_by_the_next(
+def test_the_next_run_completes_one_killed_before_its_counts(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = write_tars(tmp_path / "in", [*pictures(), Picture("bad", b"text", None)], 1)
@@ -250,7 +250,7 @@ def test_a_run_killed_before_its_counts_is_completed_by_the_next(
     assert job.lake.read(tables.QUARANTINE).count() == 1
 
 
-def test_a_run_killed_before_its_images_leaves_none_and_no_staging_stays(
+def test_the_next_run_cleans_up_after_one_killed_before_its_images(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = write_tars(tmp_path / "in", [*pictures(), Picture("bad", b"text", None)], 1)
@@ -269,9 +269,7 @@ def test_a_run_killed_before_its_images_leaves_none_and_no_staging_stays(
     assert not job.lake.has_file(ingest.STAGING)
 
 
-def test_chunks_are_commits_of_their_own_with_the_same_rows(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_chunks_give_the_same_rows(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "_CHUNK_SOURCES", 1)
     rows = [*pictures(), Picture("twin", encoded("red"), CAPTIONS[0])]
 
@@ -292,7 +290,7 @@ def test_files_stay_small_enough_to_be_read_in_parallel(job: Job, tmp_path: Path
     assert len(images_of(job)) == 24
 
 
-def test_json_fields_are_kept_to_the_letter(job: Job, tmp_path: Path) -> None:
+def test_json_fields_are_kept_verbatim(job: Job, tmp_path: Path) -> None:
     fields = {"url": "http://x", "n": 1.0, "big": 2**60, "none": None, "list": [1, {"a": "ü"}], "caption": "in json"}
     shard = write_tar(tmp_path / "a.tar", members_of(Picture("a", encoded("red"), "in txt"), **fields))
 
@@ -302,7 +300,7 @@ def test_json_fields_are_kept_to_the_letter(job: Job, tmp_path: Path) -> None:
     assert row["caption"] == "in txt" and row["meta"] == json.dumps(fields)
 
 
-def test_row_groups_carry_a_filter_of_their_ids_and_of_nothing_else(job: Job, tmp_path: Path) -> None:
+def test_row_groups_have_a_bloom_filter_for_ids_only(job: Job, tmp_path: Path) -> None:
     rows = [Picture(f"p{n}", encoded(f"#{n:06x}"), None) for n in range(40)]
 
     ingest.run(job, [str(write_tars(tmp_path / "tars", rows, 1))], None)

@@ -22,8 +22,8 @@ def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
-        ([("b", "a"), ("c", "b")], "2 removed rows name 2 images and 1 of them a keeper that is removed itself"),
-        ([("b", "a"), ("b", "c")], "2 removed rows name 1 images and 0 of them"),
+        ([("b", "a"), ("c", "b")], "2 removed rows name 2 images, and 1 rows name a kept image that is removed too"),
+        ([("b", "a"), ("b", "c")], "2 removed rows name 1 images, and 0 rows name"),
     ],
 )
 def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, spark, gone, message):

@@ -1,4 +1,4 @@
-"""A statistic over nothing does not exist: it is None and its page says so, never NaN and never a made-up number."""
+"""A statistic of no rows is None, and its page says so: it is never NaN and never a made-up number."""
 
 import re
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ def funnel(images: int, filtered: int, **by: int) -> Funnel:
 
 
 def page_of(**given: object) -> str:
-    """The report of these facts alone, without styles and charts."""
+    """Returns the report of these facts, without styles."""
     made = {
         "funnel": None, "faults": (), "categories": (), "duplicates": None, "keywords": None, "weights": None,
         "regurgitation": None, "encoders": (), "classifiers": (), "provenance": (), **given,
@@ -51,21 +51,21 @@ def page_of(**given: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "quality_row"),
     [(0, quality(6, 6)), (0, quality(1, 24)), (0, quality(0, 0)), (0, None)],
     ids=["nothing filtered", "one kept", "nothing kept", "no quality"],
 )
-def test_without_a_probe_there_is_no_reliability_curve(images: int, told: Row | None) -> None:
-    assert facts._sides(images, told) is None
-    assert facts.reliability([], told) == ()
+def test_without_a_probe_there_is_no_reliability_curve(images: int, quality_row: Row | None) -> None:
+    assert facts._sides(images, quality_row) is None
+    assert facts.reliability([], quality_row) == ()
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
-    [(quality(6, 6), "the filter removed no picture"), (quality(3, 6), "they are too few, or no word stands")],
+    ("quality_row", "why"),
+    [(quality(6, 6), "the filter removed no image"), (quality(3, 6), "there are too few images, or no word is in")],
 )
-def test_weights_without_a_probe_say_why_all_are_alike_and_show_no_distribution(told: Row, why: str) -> None:
-    page = page_of(weights=Weights(ALIKE.bins, told, ALIKE.highest, ALIKE.lowest))
+def test_without_a_probe_the_report_says_why_all_weights_are_equal(quality_row: Row, why: str) -> None:
+    page = page_of(weights=Weights(ALIKE.bins, quality_row, ALIKE.highest, ALIKE.lowest))
 
     assert why in page
     assert (
@@ -78,31 +78,31 @@ def test_weights_without_a_probe_say_why_all_are_alike_and_show_no_distribution(
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (funnel(0, 0), "No picture could be read"),
-        (funnel(6, 6, everything=6), "The filter removed every picture (6)"),
+        (funnel(0, 0), "No image could be read"),
+        (funnel(6, 6, everything=6), "The filter removed every image (6)"),
     ],
     ids=["nothing readable", "all filtered"],
 )
-def test_where_nothing_is_kept_the_report_says_what_to_do(found: Funnel, said: str) -> None:
+def test_if_nothing_is_kept_the_report_says_what_to_do(found: Funnel, said: str) -> None:
     page = page_of(funnel=found)
 
     assert said in page
-    assert "so that every picture is kept" not in page or not found.filtered
-    assert "<code>winnow weigh</code> fills this section" not in page
+    assert "so the filter keeps every image" not in page or not found.filtered
+    assert "<code>winnow weigh</code> to fill this section" not in page
 
 
-def test_without_a_category_the_report_says_what_else_filtered() -> None:
-    assert "6 pictures are filtered by other reasons: everything 6." in sentences.without_category(
+def test_without_a_category_the_report_names_the_other_reasons() -> None:
+    assert "6 images are filtered for other reasons: everything 6." in sentences.without_category(
         funnel(8, 6, everything=6)
     )
-    assert "so that every picture is kept" in sentences.without_category(funnel(8, 0))
+    assert "so the filter keeps every image" in sentences.without_category(funnel(8, 0))
 
 
 def test_a_search_with_nothing_to_find_has_no_recall() -> None:
     none = np.zeros(0, np.int64)
     assert SearchRecall.of(1, none, none, 0.95).recall is None
     row = SimpleNamespace(distinct_hashes=0, sampled=0)
-    assert sentences.search_recall(SimpleNamespace(quality=row)).startswith("No picture has a hash")
+    assert sentences.search_recall(SimpleNamespace(quality=row)).startswith("No image has a hash")
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_a_search_with_nothing_to_find_has_no_recall() -> None:
     ],
     ids=["no row", "one row", "one kept", "one side only", "both sides"],
 )
-def test_a_probe_is_fitted_only_where_each_fold_leaves_both_sides(unfiltered: list[bool], fits: bool) -> None:
+def test_a_probe_is_fitted_only_if_each_fold_leaves_both_sides(unfiltered: list[bool], fits: bool) -> None:
     sides, folds = np.array(unfiltered, dtype=np.bool_), np.arange(len(unfiltered)) % 2
 
     assert probe.can_cross_fit(sides, folds) == fits
     if fits:
         return
-    # What it says is what would happen: without both sides there is no fit.
+    # Without both sides, the fit fails.
     with pytest.raises(ValueError):
         probe.cross_fit(sparse.csr_matrix(np.ones((len(sides), 1))), sides, folds, 1.0)
 
@@ -144,7 +144,7 @@ def test_charts_of_nothing_and_of_one_value_are_drawn() -> None:
     assert all(isinstance(one, Markup) and "nan" not in one for one in drawn)
 
 
-def test_no_word_moved_where_nothing_was_filtered() -> None:
+def test_no_word_moved_if_nothing_was_filtered() -> None:
     row = Row(keyword="dog", shift=0.0, shift_low=None, shift_high=None, weighted_shift=0.0, weighted_low=None,
               weighted_high=None, mover=False, adjusted=1.0)  # fmt: skip
     assert sentences.shift_sentence(row) == "“dog” 0.0 % after filtering, 0.0 % after weighing"
@@ -158,7 +158,7 @@ def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:
     assert len(keyword_shift_stats.adjusted(np.zeros(0))) == 0
 
 
-def test_precision_of_no_dropped_image_is_not_a_number_that_a_summary_shows() -> None:
+def test_the_summary_omits_the_precision_if_no_image_was_removed() -> None:
     from jobs.commands.calibrate import Outcome, _summary
 
     nothing = Calibration(0.5, 0.0, 0.95, 0, 10, 0, 0, 1.0)
@@ -166,21 +166,21 @@ def test_precision_of_no_dropped_image_is_not_a_number_that_a_summary_shows() ->
                    _summary({"boats": Outcome(nothing)}).items())  # fmt: skip
 
 
-def test_generated_images_of_which_none_can_be_compared_have_no_rate() -> None:
+def test_without_a_compared_image_the_sheet_shows_no_rate() -> None:
     summary = {"generated images": 3, "compared": 0, "not decodable": 3, "images searched": 9, "copies": 0,
                "copies of the prompt's own image": 0, "a copy is within": "54 bits of 256"}  # fmt: skip
 
     page = contact_sheet.render("lake", (), summary)
 
     assert "None of the 3 generated images could be compared: 3 could not be decoded" in page
-    assert "full of copies" not in page and "0 of 0" not in page
+    assert "has room for copies only" not in page and "0 of 0" not in page
 
 
 def test_no_embedding_is_a_matrix_without_rows() -> None:
     assert matrix(pa.chunked_array([], pa.list_(pa.float32()))).shape[0] == 0
 
 
-def test_lakes_without_words_have_no_section_of_words_when_compared() -> None:
+def test_the_comparison_of_lakes_without_keywords_has_no_keyword_section() -> None:
     blank = {"counts": {"curated": None}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None,
              "weights": None, "tables": {}, "models": {}, "software": {}}  # fmt: skip
     titles = [section.title for section in compare.sections(blank, blank, {}, [])]

@@ -1,4 +1,4 @@
-"""The report: numbers that add up, captions that stay data, a page that opens offline and fits every screen."""
+"""The report: numbers add up, captions are escaped, the page works offline and fits every screen."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from pyspark.sql import functions as F
 
 from jobs.commands import report
-from jobs.facts import gather
+from jobs.facts import gather, sentences
 from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
 from jobs.job import Job
@@ -61,7 +61,7 @@ def picture(number: int) -> bytes:
 
 
 def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
-    """Rows of every table that the report reads: a tenth filtered, a fifth duplicates of what stays."""
+    """Returns rows of every table that the report reads: a tenth filtered, a fifth duplicates of kept images."""
     ids = [identity(n) for n in range(count)]
     noise = random.Random(0)
     filtered, doubles = ids[: count // 10], ids[count // 10 : count // 10 + count // 5]
@@ -124,7 +124,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
 
 
 def regurgitated(ids: list[str], count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
-    """Generated pictures with two neighbours each: every tenth is a copy, the first of its own prompt's picture."""
+    """Returns generated images with two neighbours each: every tenth is a copy; the first 20 name their prompt."""
     rows = []
     for n in range(count):
         copy = n % 10 == 0
@@ -150,7 +150,7 @@ def regurgitated(ids: list[str], count: int) -> dict[tables.Table, list[tuple[An
 
 
 def append(lake: Lake, table: tables.Table, rows: list[tuple[Any, ...]]) -> None:
-    # Tables may gain columns: they stay empty here.
+    # New columns of a table stay empty here.
     padded = [row + (None,) * (len(table.schema) - len(row)) for row in rows]
     result = {
         "fireworks: escapes at most": "0.123% of all images",
@@ -194,7 +194,7 @@ def facts(full: Job) -> Facts:
     return gather.gather(full.lake, full.settings)
 
 
-def test_numbers_of_the_funnel_add_up(facts: Facts, page: str) -> None:
+def test_the_counts_of_the_funnel_add_up(facts: Facts, page: str) -> None:
     funnel = facts.funnel
 
     assert funnel == Funnel(
@@ -202,36 +202,36 @@ def test_numbers_of_the_funnel_add_up(facts: Facts, page: str) -> None:
         filtered_by={"fireworks": 6},
     )  # fmt: skip
     assert funnel.gaps == ()
-    assert "Of 71 pictures read, 42 are kept: 6 filtered, 12 duplicates, 3 repeats, 8 quarantined." in page
+    assert "Of 71 rows read, 42 images are kept: 6 filtered, 12 duplicates, 3 repeats, 8 quarantined." in page
     assert "do not add up" not in page
 
 
-def test_numbers_that_do_not_add_up_are_said() -> None:
+def test_counts_that_do_not_add_up_are_reported() -> None:
     funnel = Funnel(rows_read=10, repeats=0, quarantined=1, images=8, judged=7, filtered=1, duplicates=2, weighed=4)
 
     assert len(funnel.gaps) == 3
     assert "10 rows were read, but there are 8 images, 0 repeats and 1 quarantined" in funnel.gaps[0]
 
 
-def test_every_section_copes_with_an_empty_lake(job: Job) -> None:
+def test_the_report_of_an_empty_lake_names_the_command_for_each_section(job: Job) -> None:
     html = html_of(job)
 
-    for command in ("ingest", "dedup", "weigh", "audit", "score", "regurgitation GENERATED"):
+    for command in ("ingest SOURCE", "dedup", "weigh", "audit", "score", "regurgitation GENERATED"):
         assert f"<code>winnow {command}</code>" in html
     assert "<img" not in html
 
 
-def test_every_section_copes_with_empty_tables(lake: Lake, settings: Settings) -> None:
+def test_the_report_of_empty_tables_is_written(lake: Lake, settings: Settings) -> None:
     for table in tables.ALL:
         append(lake, table, [])
 
     html = html_of(with_category(lake))
 
-    assert "Of 0 pictures read, 0 are kept." in html
+    assert "Of 0 rows read, 0 images are kept." in html
     assert "<code>winnow train fireworks</code>" in html
 
 
-def test_captions_are_data(page: str) -> None:
+def test_captions_are_escaped(page: str) -> None:
     assert "<script" not in page
     assert "onerror=&#34;alert(1)" in page
     assert "detail &lt;b&gt;" in page
@@ -239,7 +239,7 @@ def test_captions_are_data(page: str) -> None:
     assert not re.search(r"[\x00-\x08]", page)
 
 
-def test_the_page_holds_all_it_needs(page: str) -> None:
+def test_the_page_loads_nothing_from_outside(page: str) -> None:
     assert len(page.encode()) < 10_000_000
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert not re.search(r"url\(|@import|https?://", page)
@@ -265,11 +265,11 @@ def settings_shown(*overrides: str) -> dict[str, str]:
         ("spark.app.name", "512m of hunter2"),
     ],
 )
-def test_what_may_be_secret_among_the_settings_of_spark_is_shown_by_name_alone(name: str, value: str) -> None:
+def test_a_spark_setting_that_may_be_secret_is_shown_without_its_value(name: str, value: str) -> None:
     assert settings_shown(f"spark.conf.{name}={value}")[f"spark.conf.{name}"] == "(hidden)"
 
 
-def test_settings_that_cannot_be_secret_are_shown() -> None:
+def test_a_spark_setting_that_cannot_be_secret_is_shown_with_its_value() -> None:
     harmless = {"spark.executor.memory": "8g", "spark.speculation": "true", "spark.network.timeout": "120s",
                 "spark.memory.fraction": "0.6", "spark.sql.autoBroadcastJoinThreshold": "-1"}  # fmt: skip
     shown = settings_shown(
@@ -282,7 +282,7 @@ def test_settings_that_cannot_be_secret_are_shown() -> None:
     assert "(hidden)" not in shown.values()
 
 
-def test_thumbnails_keep_their_aspect_and_are_small(page: str) -> None:
+def test_thumbnails_are_small_and_keep_the_aspect_ratio(page: str) -> None:
     uris = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
     sizes = {Image.open(io.BytesIO(base64.b64decode(uri))).size for uri in uris}
 
@@ -291,13 +291,13 @@ def test_thumbnails_keep_their_aspect_and_are_small(page: str) -> None:
     assert max(max(size) for size in sizes) <= 192
 
 
-def test_the_sample_is_the_same_in_every_run(full: Job, facts: Facts) -> None:
+def test_the_facts_are_the_same_in_every_run(full: Job, facts: Facts) -> None:
     again = gather.gather(full.lake, full.settings)
 
     assert again == facts
 
 
-def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
+def test_the_images_shown_are_the_nearest_to_the_threshold(facts: Facts) -> None:
     [category] = facts.categories
     dropped = [sample.value for sample in category.dropped_nearest]
     kept = [sample.value for sample in category.kept_nearest]
@@ -308,21 +308,33 @@ def test_samples_lie_nearest_to_the_threshold(facts: Facts) -> None:
     assert (category.random_positives, category.random_negatives) == (6, 14)
 
 
-def test_what_escapes_and_what_is_dropped_in_error_is_said(page: str) -> None:
+def test_the_page_shows_the_threshold_with_the_digits_that_its_scores_need(facts: Facts, page: str) -> None:
+    [category] = facts.categories
+    decimals = sentences.score_decimals(category)
+    section = page[page.index("<h4>Removed, nearest") : page.index('<section id="duplicates"')]
+    shown = [float(text) for text in re.findall(r"<figcaption>([\d.]+)</figcaption>", section)]
+    removed = len(category.dropped_nearest)
+
+    assert f"<dt>Threshold</dt><dd>{0.2954:.{decimals}f}</dd>" in page
+    assert len(shown) == removed + len(category.kept_nearest)
+    assert min(shown[:removed]) >= 0.2954 > max(shown[removed:])
+
+
+def test_the_page_shows_escape_bound_and_precision(page: str) -> None:
     assert "At most 0.123\u00a0% of all images are of this category and yet kept." in page
-    assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) is of this category" in page
+    assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) are of this category" in page
 
 
-def test_what_missed_duplicates_cost_is_told(page: str) -> None:
-    assert "Both pictures are kept of 2 pairs of these." in page
+def test_the_page_shows_how_many_missed_pairs_remain(page: str) -> None:
+    assert "2 such pairs remain in the set." in page
 
 
-def test_the_time_that_a_table_took_is_told(facts: Facts, page: str) -> None:
+def test_the_page_shows_the_seconds_of_each_table(facts: Facts, page: str) -> None:
     assert all(one.seconds is not None and one.seconds >= 0 for one in facts.provenance)
     assert '<th class="n">Seconds</th>' in page
 
 
-def test_groups_are_shown_once_and_hold_their_farthest(facts: Facts) -> None:
+def test_each_group_is_shown_once_with_its_farthest_duplicate_first(facts: Facts) -> None:
     duplicates = facts.duplicates
 
     assert duplicates is not None
@@ -334,30 +346,30 @@ def test_groups_are_shown_once_and_hold_their_farthest(facts: Facts) -> None:
     assert sum(count for _, count in duplicates.pair_distances) == duplicates.removed == 12
 
 
-def test_watched_words_come_before_those_that_were_found(facts: Facts, page: str) -> None:
+def test_watched_words_come_before_movers(facts: Facts, page: str) -> None:
     assert facts.keywords is not None
     assert [row.keyword for row in facts.keywords.watched[:3]] == ["woman", "man", "child"]
     assert {row.keyword for row in facts.keywords.movers} == {"kitchen", "<i>sink</i>"}
     overview = page[page.index('class="findings"') : page.index('<section id="quarantine"')]
     assert "“woman”" in overview and "“man”" in overview and "kitchen" not in overview
-    found = page[page.index("Movers found") : page.index('<section id="weights"')]
+    found = page[page.index("<h4>Movers") : page.index('<section id="weights"')]
     assert "kitchen" in found and "&lt;i&gt;sink&lt;/i&gt;" in found and "woman" not in found
     assert "found among 300 frequent words" in found
 
 
-def test_what_weighing_does_not_undo_is_said(page: str) -> None:
-    assert "Weighing leaves 1 word off by more than 1\u00a0%: “kitchen” +8.0" in page
+def test_the_page_names_words_that_weighing_does_not_correct(page: str) -> None:
+    assert "After weighing, 1 word is still off by more than 1\u00a0%: “kitchen” +8.0" in page
 
 
 def test_the_probe_is_shown_with_its_calibration(facts: Facts, page: str) -> None:
     assert facts.weights is not None
     low, high = facts.weights.reliability[0].interval
     assert [one.images for one in facts.weights.reliability] == [40, 41, 40] and low < 18 / 40 < high
-    assert "expected calibration error 0.011" in page
+    assert "Expected calibration error: 1.1\u00a0%." in page
     assert page.count('class="after"><title>predicted') == 3
 
 
-def test_pictures_beyond_reach_stand_beside_their_nearest_least_alike_first(facts: Facts, page: str) -> None:
+def test_images_beyond_reach_are_beside_their_nearest_image_least_similar_first(facts: Facts, page: str) -> None:
     assert facts.weights is not None
     assert [round(lost.similarity, 2) for lost in facts.weights.lost] == [0.12, 0.2, 0.31]
     section = page[page.index("<h4>Beyond reach") : page.index('<section id="regurgitation"')]
@@ -365,10 +377,10 @@ def test_pictures_beyond_reach_stand_beside_their_nearest_least_alike_first(fact
 
 
 def test_a_lower_bound_is_rounded_down(page: str) -> None:
-    assert "<dt>Recall, at least</dt><dd>95.3 %</dd>" in page  # of 95.37 %
+    assert "<dt>Recall, at least</dt><dd>95.3 %</dd>" in page  # 95.37 %
 
 
-def test_generated_pictures_stand_beside_the_originals(facts: Facts, page: str) -> None:
+def test_generated_images_are_beside_the_images_of_the_lake(facts: Facts, page: str) -> None:
     given = facts.regurgitation
     assert given is not None
     assert (given.compared, given.copies, given.own, given.undecodable) == (40, 4, 2, 1)
@@ -376,13 +388,13 @@ def test_generated_pictures_stand_beside_the_originals(facts: Facts, page: str) 
     assert {one.distance: (one.copies, one.others) for one in given.nearest}[5] == (1, 0)
     assert sum(one.others for one in given.nearest) == 36
     section = page[page.index('<section id="regurgitation"') :]
-    assert "4 of 40 generated pictures are copies of pictures of this lake" in section
-    assert "<dt>Rate of copies, at most</dt><dd>22 %</dd>" in section  # a bound is rounded so that it still holds
+    assert "4 of 40 generated images are copies of images of this lake" in section
+    assert "<dt>Rate of copies, at most</dt><dd>22 %</dd>" in section  # a bound is rounded up
     assert section.count("<article") == 4 + len(given.shown_others) == 16
-    assert section.count(">generated</figcaption>") == 16 and "no picture</span>" in section
+    assert section.count(">generated</figcaption>") == 16 and "no image</span>" in section
 
 
-def test_a_key_that_is_a_whole_picture_is_shown_by_its_start(lake: Lake) -> None:
+def test_a_key_that_holds_a_whole_image_is_cut(lake: Lake) -> None:
     key = "data:image/png;base64," + "A" * 1_000_000
     rows = plausible_rows(4)
     bad = rows[tables.QUARANTINE][0]
@@ -404,23 +416,23 @@ def test_every_chart_has_its_table(page: str) -> None:
     assert all(after.startswith("<details><summary>Table") for after in charts)
 
 
-def test_pairs_beyond_the_threshold_are_shown_nearest_first(facts: Facts, page: str) -> None:
+def test_near_misses_are_shown_nearest_first(facts: Facts, page: str) -> None:
     assert facts.duplicates is not None
     assert [row.distance for row in facts.duplicates.misses] == [51, 53]
     section = page[page.index("Just beyond the threshold") : page.index("<h4>Largest groups")]
     assert section.count("<img") == 4 and "51 bits" in section
 
 
-def test_clusterings_are_told_one_by_one_and_the_whole_search_by_itself(facts: Facts, page: str) -> None:
+def test_the_recall_is_shown_for_each_number_of_clusterings_and_for_the_whole_search(facts: Facts, page: str) -> None:
     assert facts.duplicates is not None and facts.duplicates.quality is not None
     assert facts.duplicates.quality.method == "both"
     assert [row.found_pairs for row in facts.duplicates.united] == [262, 291]
-    section = page[page.index("Clusterings united") : page.index("Pairs of the sampled pictures")]
+    section = page[page.index("Recall by number of clusterings") : page.index("Pairs of the sampled hashes")]
     assert section.index("262 of 315") < section.index("291 of 315") and "92.4" in section
-    assert "Pairs told apart" in page
+    assert "Pairs kept apart" in page
 
 
-def test_a_lake_without_categories_shows_its_pictures(lake: Lake, settings: Settings) -> None:
+def test_a_lake_without_categories_shows_its_images_unblurred(lake: Lake, settings: Settings) -> None:
     rows = plausible_rows(20)
     for table in (tables.IMAGES, tables.SOURCES, tables.DUPLICATES):
         append(lake, table, rows[table])
@@ -428,10 +440,10 @@ def test_a_lake_without_categories_shows_its_pictures(lake: Lake, settings: Sett
     html = html_of(Job(lake, settings, Progress()))
 
     assert '<body class="plain">' in html and 'id="show"' not in html
-    assert "No category of pictures to filter out is set" in html
+    assert "The settings define no category to filter out" in html
 
 
-def test_a_broken_picture_costs_its_place_only(lake: Lake, settings: Settings) -> None:
+def test_a_broken_image_leaves_the_rest_of_the_page_intact(lake: Lake, settings: Settings) -> None:
     rows = plausible_rows(20)
     broken = [(*row[:4], b"no image", *row[5:]) if n % 2 else row for n, row in enumerate(rows[tables.IMAGES])]
     for table, data in {**rows, tables.IMAGES: broken}.items():
@@ -439,10 +451,10 @@ def test_a_broken_picture_costs_its_place_only(lake: Lake, settings: Settings) -
 
     html = html_of(with_category(lake))
 
-    assert "no picture</span>" in html and "data:image/webp" in html
+    assert "no image</span>" in html and "data:image/webp" in html
 
 
-def test_only_files_with_pictures_of_the_page_are_opened(
+def test_only_files_with_images_of_the_page_are_opened(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = plausible_rows(40)
@@ -479,7 +491,7 @@ def browser() -> Iterator[Any]:
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_and_stays_alone(browser: Any, full: Job, page: str, width: int, scheme: str) -> None:
+def test_the_page_fits_and_requests_nothing(browser: Any, full: Job, page: str, width: int, scheme: str) -> None:
     requests: list[str] = []
     errors: list[str] = []
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -495,7 +507,7 @@ def test_the_page_fits_and_stays_alone(browser: Any, full: Job, page: str, width
     assert errors == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.title() == "lake – Winnow report"
-    # Text that sticks out of the drawings is not part of the scroll width where something clips it.
+    # Text outside a drawing is not part of the scroll width if something clips it.
     edges = tab.evaluate(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(r => [r.left, r.right])"
     )
@@ -504,7 +516,7 @@ def test_the_page_fits_and_stays_alone(browser: Any, full: Job, page: str, width
 
 
 @needs_chromium
-def test_pictures_are_blurred_until_asked_for(browser: Any, full: Job, page: str) -> None:
+def test_images_are_blurred_until_the_reader_shows_them(browser: Any, full: Job, page: str) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
     tab.goto(Path(full.lake.path("report.html")).as_uri())
 

@@ -15,10 +15,10 @@ from tests.jobs.samples import pictures, write_folder
     [
         ("encoder.model=nosuch.onnx", r"nosuch\.onnx"),
         ('categories.cats={definition="d", model={path="missing.onnx", size=[8, 8]}}', r"missing\.onnx"),
-        ("filter.rules.small='widht < 9'", "no condition on an image"),
+        ("filter.rules.small='widht < 9'", "not a condition on an image"),
     ],
 )
-def test_a_setting_or_model_that_cannot_be_used_stops_the_run_before_anything_is_read(job, tmp_path, setting, message):
+def test_an_unusable_setting_or_model_stops_the_run_before_ingest(job, tmp_path, setting, message):
     other = Job(job.lake, config.load(overrides=[setting]), job.progress)
     with pytest.raises(WinnowError, match=message):
         run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
@@ -26,7 +26,7 @@ def test_a_setting_or_model_that_cannot_be_used_stops_the_run_before_anything_is
 
 
 @pytest.mark.parametrize("setting", ['categories.cats={definition="d"}', "encoder.fit=true"])
-def test_training_without_torch_stops_the_run_before_anything_is_read(job, tmp_path, monkeypatch, setting):
+def test_training_without_torch_stops_the_run_before_ingest(job, tmp_path, monkeypatch, setting):
     for name in [name for name in sys.modules if name.startswith("models.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -36,21 +36,21 @@ def test_training_without_torch_stops_the_run_before_anything_is_read(job, tmp_p
     assert not job.lake.exists(tables.IMAGES)
 
 
-def test_a_label_file_that_is_not_there_stops_the_run_before_anything_is_read(job, tmp_path):
+def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):
     with pytest.raises(WinnowError, match=r"label file .*labels\.csv cannot be read"):
         run.run(job, [str(write_folder(tmp_path / "in", pictures()))], labels=[str(tmp_path / "labels.csv")])
     assert not job.lake.exists(tables.IMAGES)
 
 
-def test_an_encoder_is_fitted_to_a_lake_that_has_none_and_not_again_as_it_grows(job):
+def test_an_encoder_is_fitted_only_if_the_lake_has_none(job):
     fits = Job(job.lake, config.load(overrides=["encoder.fit=true"]), job.progress)
     assert "fit-encoder" in [name for name, _ in run._steps(fits, [], None, [])]
     job.lake.write_file("models/encoder.onnx", b"fitted")
     assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], None, [])]
 
 
-def test_fitting_an_encoder_that_is_not_used_is_refused():
-    with pytest.raises(WinnowError, match='an encoder would be fitted that only model = "auto" uses'):
+def test_fitting_an_unused_encoder_is_an_error():
+    with pytest.raises(WinnowError, match='fit = true needs model = "auto": another model would not use the fitted'):
         config.load(overrides=["encoder.fit=true", "encoder.model=shipped"])
 
 
@@ -59,6 +59,6 @@ def test_fitting_an_encoder_that_is_not_used_is_refused():
     [f"seed={2**63}", "encoder.minutes=inf", "weigh.max_weight=inf", "train.weight_decay=nan", 'spark.master=""',
      "spark.driver_memory=0m"],
 )  # fmt: skip
-def test_numbers_that_spark_or_torch_cannot_take_are_refused(setting):
+def test_values_that_spark_or_torch_cannot_use_are_errors(setting):
     with pytest.raises(WinnowError, match=f"wrong setting: {setting.partition('=')[0]} = "):
         config.load(overrides=[setting])

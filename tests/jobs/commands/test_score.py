@@ -37,13 +37,13 @@ BROKEN = PICTURES[0].image[:-30]
 
 
 def fill(job: Job, pictures: list[Picture], part: int = 0) -> None:
-    """The table images as ingest writes it, one part for each call."""
+    """Writes the table images as ingest does, one part for each call."""
     rows = [(p.key.rjust(32, "0"), p.key, "file:/s", p.caption, p.image, 24, 16, "PNG", "{}", part) for p in pictures]
     job.lake.append(tables.IMAGES, job.lake.spark.createDataFrame(rows, tables.IMAGES.schema), Recipe("test"))
 
 
 def add_broken(job: Job) -> None:
-    """An image that ingest has let through and whose bytes cannot be decoded now."""
+    """Adds an image that passed ingest and that score cannot decode."""
     fill(job, [Picture("broken", BROKEN, "a caption")])
 
 
@@ -61,7 +61,7 @@ def category(name: str, model: Path, index: int, output: str = "means") -> list[
 
 
 def table(name: str, model: dict[str, object]) -> str:
-    """A described model as TOML: of the encoder, or of a category of this name."""
+    """Returns the description of a model as TOML: the encoder, or a category of this name."""
     head = (
         "[encoder.model]" if name == "encoder" else f'[categories.{name}]\ndefinition = "d"\n[categories.{name}.model]'
     )
@@ -78,7 +78,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def found(job: Job, name: str) -> dict[str, float]:
-    """Scores of a category, by key, two digits."""
+    """Returns the scores of a category by key, rounded to two digits."""
     keys = job.lake.read(tables.IMAGES).select("image_id", "key")
     rows = job.lake.read(tables.SCORES).where(F.col("category") == name).join(keys, "image_id").collect()
     assert len(rows) == len({row.key for row in rows})
@@ -89,7 +89,7 @@ def versions(job: Job) -> dict[str, int | None]:
     return job.lake.snapshot().inputs(tables.SIGNALS, tables.SCORES, tables.QUARANTINE)
 
 
-def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(job, tmp_path):
+def test_signals_match_one_decode_and_only_missing_images_are_scored(job, tmp_path):
     fill(job, PICTURES)
     assert score.run(job) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
     model = Encoder.load(encoder.shipped())
@@ -107,14 +107,14 @@ def test_signals_are_what_one_decode_gives_and_only_what_is_missing_is_scored(jo
 
     before = versions(job)
     assert score.run(job)["images scored"] == 0
-    assert versions(job) == before, "an empty commit would set all later commands to work again"
+    assert versions(job) == before, "an empty commit would make all later results stale"
     fill(job, [Picture("new", encoded("navy"), "all navy")])
     assert score.run(job)["images scored"] == 1
     again = {row.image_id: row for row in job.lake.read(tables.SIGNALS).collect()}
     assert len(again) == 6 and signals.items() <= again.items()
 
 
-def test_an_undecodable_image_costs_one_quarantine_row_however_often_score_runs(job, tmp_path):
+def test_an_undecodable_image_gives_one_quarantine_row_in_repeated_runs(job, tmp_path):
     fill(job, PICTURES)
     add_broken(job)
     expected = [("file:/s", "broken", "score", "truncated", "broken".rjust(32, "0"))]
@@ -125,14 +125,14 @@ def test_an_undecodable_image_costs_one_quarantine_row_however_often_score_runs(
     assert score.run(job) == {"images scored": 0, "images not decodable": 0, "embeddings scored": 0}
     assert versions(job) == before
 
-    # A classifier does not stumble over it either, and does not say so again.
+    # A run with a classifier adds no second quarantine row.
     judged = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     assert score.run(judged)["images scored"] == 5
     assert [tuple(r) for r in job.lake.read(tables.QUARANTINE).select(*columns).collect()] == expected
     assert len(found(judged, "bright")) == 5
 
 
-def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job, tmp_path):
+def test_with_classifiers_an_undecodable_image_gives_one_quarantine_row(job, tmp_path):
     fill(job, PICTURES)
     add_broken(job)
     judged = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
@@ -141,7 +141,7 @@ def test_with_classifiers_an_undecodable_image_costs_one_quarantine_row_too(job,
     assert job.lake.read(tables.SIGNALS).count() == len(found(judged, "bright")) == 5
 
 
-def test_how_arrow_cuts_the_images_changes_no_row(spark):
+def test_arrow_batch_sizes_change_no_row(spark):
     pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
     whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
     scoring = Scoring(distribute_model(spark, encoder.shipped()), (), 2, 1, onnx_session.CPU)
@@ -158,7 +158,7 @@ def test_how_arrow_cuts_the_images_changes_no_row(spark):
 
 
 @pytest.mark.parametrize("classified", [False, True])
-def test_a_lost_part_is_scored_again_and_nothing_else(job, tmp_path, classified):
+def test_only_a_lost_part_is_scored_again(job, tmp_path, classified):
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     for number, few in enumerate((PICTURES[:2], PICTURES[2:4], PICTURES[4:])):
@@ -174,7 +174,7 @@ def test_a_lost_part_is_scored_again_and_nothing_else(job, tmp_path, classified)
     assert len(signals) == 5 and len(scores) == 5 * classified
 
 
-def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
+def test_categories_that_share_a_model_and_others_are_all_scored(job, tmp_path):
     fill(job, PICTURES)
     channels = channel_model(tmp_path / "channels.onnx")
     settings = [
@@ -187,7 +187,7 @@ def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
     assert found(judged, "not_blue") == {"p0": 1, "p1": 1, "p2": 0, "p3": 0, "p4": 1}
     assert found(judged, "bright") == {"p0": 0.33, "p1": 0.33, "p2": 0.33, "p3": 1, "p4": 0}
 
-    # Another column of the same file is another classifier: its scores are made, signals stay.
+    # Another column of the same file is another classifier: it gets new scores, the signals stay.
     signed = job.lake.snapshot().version(tables.SIGNALS)
     changed = with_categories(job, *category("reddish", channels, 1))
     assert score.run(changed)["images scored"] == 5
@@ -197,7 +197,7 @@ def test_categories_of_one_model_and_of_another_are_scored_each(job, tmp_path):
     assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)
 
 
-def test_models_as_people_export_them_score_and_embed_as_they_are_described(job, tmp_path):
+def test_exported_models_score_and_embed_as_described(job, tmp_path):
     noise = np.random.default_rng(3).integers(0, 256, (5, 64, 128, 3), dtype=np.uint8)
     drawn = [Picture(f"p{n}", png(Image.fromarray(pixels)), "noise") for n, pixels in enumerate(noise)]
     fill(job, drawn)
@@ -252,24 +252,22 @@ def test_models_as_people_export_them_score_and_embed_as_they_are_described(job,
     assert score.run(own)["images scored"] == 0
 
 
-def test_a_described_encoder_is_checked_field_by_field_and_then_by_its_file(job, tmp_path):
+def test_errors_of_a_described_encoder_name_the_field_or_the_file(job, tmp_path):
     file = tmp_path / "own.toml"
     file.write_text('[encoder.model]\npath = "x.onnx"\nsise = [1, 1]\n')
-    with pytest.raises(
-        SettingsError, match=r"encoder\.model\.size: is missing; encoder\.model\.sise: there is no such"
-    ):
+    with pytest.raises(SettingsError, match=r"encoder\.model\.size: missing; encoder\.model\.sise: there is no such"):
         config.load([file])
     file.write_text(table("encoder", {"path": image_tower(tmp_path / "t.onnx"), "size": [224, 224], "output": 1}))
     fill(job, PICTURES)
     wrong = Job(job.lake, config.load([file], SPARK), job.progress)
     with pytest.raises(
-        ModelError, match=r"t\.onnx is no encoder as described: its input has shape .* \['N', 3, 224, 224"
+        ModelError, match=r"t\.onnx is not an encoder as described: its input has shape .* \['N', 3, 224, 224"
     ):
         score.run(wrong)
     assert not job.lake.exists(tables.SIGNALS)
 
 
-def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_path):
+def test_a_model_that_does_not_match_its_description_stops_before_writing(job, tmp_path):
     fill(job, PICTURES)
     wrong = with_categories(job, *category("reddish", channel_model(tmp_path / "m.onnx"), 7))
     with pytest.raises(ModelError, match="index 7 is beyond its 3 output columns"):
@@ -280,7 +278,7 @@ def test_a_model_that_does_not_fit_stops_before_anything_is_written(job, tmp_pat
     assert not job.lake.exists(tables.SIGNALS) and not job.lake.exists(tables.SCORES)
 
 
-def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(job, capsys):
+def test_a_head_of_another_encoder_is_skipped_with_a_warning_until_trained_again(job, capsys):
     fill(job, PICTURES)
     settings = config.load(overrides=[*SPARK, 'categories.boats={definition="d"}'])
     current, boats = models_in_use.current_encoder(job), Job(job.lake, settings, Progress())
@@ -290,16 +288,17 @@ def test_a_head_of_another_encoder_waits_for_training_which_needs_the_signals(jo
 
     assert score.run(boats) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
 
-    assert "the head of boats is for another encoder: `winnow train boats`" in " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "the head of boats is for another encoder: run `winnow train boats`" in printed
     with pytest.raises(ModelError, match=r"trained on encoder old .*: run `winnow train boats` again"):
         models_in_use.current_models(boats)
-    told = {"category": "boats", "encoder": current.digest}
-    job.lake.write_file(models_in_use.HEAD.format("boats"), head_model(metadata=told, dims=current.dims))
+    metadata = {"category": "boats", "encoder": current.digest}
+    job.lake.write_file(models_in_use.HEAD.format("boats"), head_model(metadata=metadata, dims=current.dims))
     assert score.run(boats)["embeddings scored"] == 5 and "boats" in models_in_use.current_models(boats)
 
 
 @pytest.mark.parametrize("classified", [False, True])
-def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classified):
+def test_a_lost_row_stops_the_job(job, tmp_path, monkeypatch, classified):
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
@@ -309,6 +308,6 @@ def test_a_row_that_gets_lost_stops_the_job(job, tmp_path, monkeypatch, classifi
         score.run(job)
 
 
-def test_shipping_a_model_twice_sends_it_once(spark):
+def test_distributing_a_model_twice_sends_it_once(spark):
     data = encoder.shipped()
     assert distribute_model(spark, data) == distribute_model(spark, data) == f"{onnx_session.digest(data)}.onnx"

@@ -1,4 +1,4 @@
-"""Whole runs of lakes so small that nothing can be counted: each command ends with its result or with one true line."""
+"""Runs of lakes too small for any statistic: each command ends with its result or with a one-line message."""
 
 import re
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.conftest import SPARK
 
-# No word is watched, so that there is none to count either.
+# No word is watched, so there is none to count.
 QUICK = ["audit.lists=[]", "audit.resamples=20", "dedup.sample=10"]
 ALL = "the filter removed every image"
-NONE = "holds no image, since every row that was read is in the table quarantine"
+NONE = "holds no image, because every row that was read is in the table quarantine"
 CASES = {
     "one image": (1, [], None),
     "two images, one of them filtered": (2, ["filter.rules={wide='width > 70'}"], None),
@@ -34,7 +34,7 @@ CASES = {
 
 
 def write(folder: Path, count: int) -> Path:
-    """So many images of noise with captions; of a negative number copies of one; of none a file that is no image."""
+    """Writes images of noise with captions: `count` images, copies of one if negative, a file that is no image if 0."""
     folder.mkdir()
     for number in range(abs(count)):
         noise = np.random.default_rng(max(number, 0) if count > 0 else 0)
@@ -48,13 +48,13 @@ def write(folder: Path, count: int) -> Path:
 
 
 def ended(command: Callable[[], object], refusal: str | None) -> None:
-    """Runs a command, which must end with its result, or where nothing is kept with one line."""
+    """Runs a command, which must end with its result or with the expected one-line refusal."""
     if refusal is None:
         command()
         return
-    with pytest.raises(WinnowError, match=refusal) as told:
+    with pytest.raises(WinnowError, match=refusal) as error:
         command()
-    assert "\n" not in str(told.value) and "run `winnow " in str(told.value)
+    assert "\n" not in str(error.value) and "run `winnow " in str(error.value)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -77,5 +77,5 @@ def test_every_command_ends_with_its_result_or_with_one_line(name: str, spark: S
     if refusal is None:
         quality = lake.read(tables.WEIGHT_QUALITY).collect()[0]
         assert (quality.probe_auc, quality.calibration_error, quality.beyond_reach) == (None, None, None)
-        assert "All kept pictures weigh the same" in pages[0].read_text()
+        assert "All kept images have the same weight" in pages[0].read_text()
         assert lake.read(tables.DEDUP_QUALITY).where("recall is not null").isEmpty()

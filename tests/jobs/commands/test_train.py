@@ -32,14 +32,14 @@ def job(lake, monkeypatch):
 
 
 def labels(spark, *rows):
-    """Rows of the table labels from (image_id, label, origin)."""
+    """Returns rows of the table labels from (image_id, label, origin)."""
     when = datetime(2024, 1, 1, tzinfo=UTC)
     full = [(image_id, "boats", value, origin, None, when) for image_id, value, origin in rows]
     return spark.createDataFrame(full, tables.LABELS.schema)
 
 
 def signals(spark, ids, encoder="enc"):
-    """Embeddings whose first number tells even from odd ids."""
+    """Returns embeddings whose first number separates even from odd ids."""
     rng = np.random.default_rng(0)
     rows = []
     for i in ids:
@@ -67,34 +67,34 @@ def odd_labels(ids):
 
 
 def queue(spark, *rows):
-    """Rows of the table label_queue from (image_id, strategy)."""
+    """Returns rows of the table label_queue from (image_id, strategy)."""
     full = [(image_id, "boats", strategy, "", 0, "b", None) for image_id, strategy in rows]
     return spark.createDataFrame(full, tables.LABEL_QUEUE.schema)
 
 
-def wanted(spark, rows, queued=(), by="newest"):
+def training_labels(spark, rows, queued=(), by="newest"):
     return sets.training_labels(rows, queue(spark, *queued), "boats", by)
 
 
 def test_images_with_a_random_label_are_never_trained_on(spark):
     rows = [("id1", True, "import"), ("id2", False, "random"), ("id3", True, "precision"), ("id3", True, "random")]
 
-    found = wanted(spark, labels(spark, *rows, ("id4", True, "import")), [("id4", "random"), ("id1", "seed")])
+    found = training_labels(spark, labels(spark, *rows, ("id4", True, "import")), [("id4", "random"), ("id1", "seed")])
 
     assert [(row.image_id, row.label) for row in found.collect()] == [("id1", True)]
 
 
-def test_another_category_sets_nothing_apart(spark):
+def test_random_labels_of_another_category_do_not_exclude_an_image(spark):
     rows = labels(spark, ("id1", True, "import"))
     other = labels(spark, ("id1", True, "random")).selectExpr(
         "image_id", "'cars' as category", "label", "origin", "annotator", "labelled_at"
     )
 
-    assert wanted(spark, rows.unionByName(other)).count() == 1
+    assert training_labels(spark, rows.unionByName(other)).count() == 1
 
 
-def test_training_set_takes_the_embeddings_of_the_encoder_in_use(spark):
-    made = wanted(spark, labels(spark, *odd_labels([1, 2])))
+def test_the_training_set_has_the_embeddings_of_the_current_encoder(spark):
+    made = training_labels(spark, labels(spark, *odd_labels([1, 2])))
     stored = signals(spark, [1, 2, 3]).unionByName(signals(spark, [1], "old"))
 
     found = embeddings.training_set(made, stored, "enc", seed=0).collect()
@@ -105,8 +105,8 @@ def test_training_set_takes_the_embeddings_of_the_encoder_in_use(spark):
     ]
 
 
-def test_the_order_of_a_training_set_depends_on_the_seed_alone(spark):
-    made = wanted(spark, labels(spark, *odd_labels(range(20))))
+def test_the_order_of_a_training_set_depends_only_on_the_seed(spark):
+    made = training_labels(spark, labels(spark, *odd_labels(range(20))))
     stored = signals(spark, range(20))
 
     first, again, other = (
@@ -118,7 +118,7 @@ def test_the_order_of_a_training_set_depends_on_the_seed_alone(spark):
     assert sorted(first) == sorted(other) and first != other
 
 
-def test_a_head_is_trained_once_and_again_when_labels_come(job, spark):
+def test_a_head_is_trained_again_only_when_labels_change(job, spark):
     fill(job, spark, [*odd_labels(range(30)), ("id30", False, "random"), ("id31", True, "random")], range(32))
 
     first = train.run(job, "boats")
@@ -133,32 +133,33 @@ def test_a_head_is_trained_once_and_again_when_labels_come(job, spark):
     assert (first["positives"], first["negatives"], first["model"]) == (15, 15, onnx_session.digest(model))
     assert second == first
     assert job.progress.console.file.getvalue().count("up to date") == 1
-    # The new label is a random one: trained again, on the same examples, to the same bytes.
+    # The new label is a random one: training runs again on the same examples and gives the same bytes.
     assert third == first
     assert "trained_at" in json.loads(job.lake.read_file("models/head-boats.json"))
 
 
-def test_labels_of_images_that_the_lake_does_not_know_are_told_and_kept_aside(job, spark):
+def test_labels_of_unknown_images_are_reported_and_ignored(job, spark):
     fill(job, spark, [*odd_labels(range(8)), ("gone", True, "import"), ("id1", False, "seed")], range(32))
 
     found = embeddings.labelled_embeddings(job, "boats", "enc")
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", "boats")
 
     assert sorted(found.image_ids) == [f"id{i}" for i in range(8)] and found.embeddings.shape == (8, DIMS)
-    told = job.progress.console.file.getvalue()
-    assert "train: 1 labels for boats are of images not in the table images and do not count: gone" in told
-    assert "train: 1 images have both labels for boats, the newest counts: id1" in told
+    printed = job.progress.console.file.getvalue()
+    assert "train: ignored 1 labels for boats, whose images are not in the table images: gone" in printed
+    text = 'train: 1 images are labelled both yes and no for boats; labels.contradictions = "newest" decides: id1'
+    assert text in printed
     assert job.lake.read(tables.LABELS).where("image_id = 'gone'").count() == 1
 
 
-def test_of_contradicting_labels_the_newest_or_the_majority_counts(spark):
+def test_contradicting_labels_are_resolved_by_the_newest_or_the_majority(spark):
     def given(image_id, annotator, value, day):
         return image_id, "boats", value, "seed", annotator, datetime(2024, 1, day, tzinfo=UTC)
 
     rows = [
         *[given("a", "ann", True, 1), given("a", "bob", True, 1), given("a", "cy", False, 2)],
         *[given("b", "ann", True, 1), given("b", "bob", False, 2)],
-        # One person's change of mind is one vote.
+        # Several labels of one person are one vote.
         *[
             given("c", "ann", True, 1),
             given("c", "ann", True, 2),
@@ -168,25 +169,31 @@ def test_of_contradicting_labels_the_newest_or_the_majority_counts(spark):
     ]
     frame = spark.createDataFrame(rows, tables.LABELS.schema)
 
-    newest, majority = ({row.image_id: row.label for row in wanted(spark, frame, (), by).collect()} for by in BY)
+    newest, majority = (
+        {row.image_id: row.label for row in training_labels(spark, frame, (), by).collect()} for by in BY
+    )
 
     assert newest == {"a": False, "b": False, "c": False}
     assert majority == {"a": True, "b": False, "c": False}
 
 
-def test_the_exported_head_says_what_it_was_made_of(job, spark):
+def test_the_exported_head_stores_what_it_was_trained_on(job, spark):
     fill(job, spark, odd_labels(range(30)), range(30))
 
     summary = train.run(job, "boats")
 
     model = onnx.load_model_from_string(job.lake.read_file("models/head-boats.onnx"))
-    told = {prop.key: prop.value for prop in model.metadata_props}
-    assert told == {
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    assert metadata == {
         **{"category": "boats", "encoder": "enc", "positives": "15", "negatives": "15"},
-        **{"date": "2024-01-01T00:00:00+00:00", "labels": told["labels"], "lowest_positive": told["lowest_positive"]},
+        **{
+            "date": "2024-01-01T00:00:00+00:00",
+            "labels": metadata["labels"],
+            "lowest_positive": metadata["lowest_positive"],
+        },
         **{key: f"{summary[key]:.4f}" for key in ("auc", "average_precision")},
     }
-    assert len(told["labels"]) == 16 and 0 < float(told["lowest_positive"]) < 1
+    assert len(metadata["labels"]) == 16 and 0 < float(metadata["lowest_positive"]) < 1
 
 
 @pytest.mark.parametrize(
@@ -195,11 +202,11 @@ def test_the_exported_head_says_what_it_was_made_of(job, spark):
         ("planes", [], [], "no category 'planes' in the settings, they have boats, cars"),
         ("cars", [], [], r"scored by your own model cars\.onnx"),
         ("boats", [("id1", True, "import"), ("id2", False, "random")], [1, 2], "1 positive and 0 negative labels"),
-        ("boats", [("id1", False, "import")], [1], "0 positive and 1 negative.*--strategy seed` finds images to label"),
+        ("boats", [("id1", False, "import")], [1], "0 positive and 1 negative.*--strategy seed`, label the images"),
         ("boats", odd_labels([1, 2, 3]), [1], "2 of 3 images labelled for boats have no embedding.*run `winnow score`"),
     ],
 )
-def test_what_cannot_be_trained_is_said(job, spark, category, rows, ids, message):
+def test_missing_labels_or_embeddings_are_errors(job, spark, category, rows, ids, message):
     if rows:
         fill(job, spark, rows, ids)
 

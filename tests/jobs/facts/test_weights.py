@@ -1,4 +1,4 @@
-"""What the report says of the weights: the intervals of the reliability curve, and what is beyond reach."""
+"""The facts of the weights: the intervals of the reliability curve, and the share beyond reach."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from models.stats import probe
 def curve(
     draw: np.random.Generator, images: int, unfiltered: float, filtered: float
 ) -> list[tuple[float, Reliability]]:
-    """True shares and bins of ten groups, each with more images removed than the last, sampled as `weigh` does."""
-    gone = np.linspace(0.05, 0.2, 10)
-    removed, place = draw.random((10, images)) < gone[:, None], draw.random((10, images))
+    """Returns true shares and bins of ten groups with more and more removed images, sampled as by `weigh`."""
+    removal = np.linspace(0.05, 0.2, 10)
+    removed, place = draw.random((10, images)) < removal[:, None], draw.random((10, images))
     sides = (place < unfiltered).sum(axis=1), ((place < filtered) & ~removed).sum(axis=1)
     shares = [side / side.sum() for side in sides]
     observed = shares[0] / (shares[0] + shares[1])
-    true = 1 / (1 + (1 - gone) / np.mean(1 - gone))
+    true = 1 / (1 + (1 - removal) / np.mean(1 - removal))
     bins = [
         Row(low=0.0, high=1.0, images=int(n), predicted=float(t), observed=float(o))
         for n, t, o in zip(sides[0] + sides[1], true, observed, strict=True)
@@ -27,7 +27,7 @@ def curve(
 
 
 @pytest.mark.parametrize(("images", "unfiltered", "filtered"), [(300, 1.0, 1.0), (3000, 0.2, 0.23)])
-def test_intervals_of_the_curve_hold_and_count_no_kept_image_as_two_draws(
+def test_intervals_of_the_curve_cover_the_truth_and_do_not_count_a_kept_image_twice(
     images: int, unfiltered: float, filtered: float
 ) -> None:
     draw = np.random.default_rng(0)
@@ -39,18 +39,18 @@ def test_intervals_of_the_curve_hold_and_count_no_kept_image_as_two_draws(
     assert wide < as_if_apart / (3 if unfiltered == 1.0 else 1.7)
 
 
-def test_a_bin_without_a_removed_image_has_an_interval_all_the_same() -> None:
+def test_a_bin_without_a_removed_image_has_an_interval() -> None:
     bins = [Row(low=0.4, high=0.6, images=200, predicted=0.5, observed=0.5 - d) for d in (0.0, 0.02)]
     first, second = reliability(bins, Row(kept=200, reference=204))
     assert all(one.interval[0] <= one.observed < one.interval[1] for one in (first, second))
 
 
-def test_where_the_sides_are_not_known_the_interval_is_that_of_as_many_draws() -> None:
+def test_the_interval_is_binomial_if_the_sides_are_unknown() -> None:
     (found,) = reliability([Row(low=0.4, high=0.6, images=100, predicted=0.5, observed=0.5)], None)
     assert found.interval == pytest.approx((0.398, 0.602), abs=1e-3)
 
 
-def test_what_a_blind_filter_takes_is_beyond_reach_as_often_as_by_chance() -> None:
+def test_a_random_filter_removes_as_many_images_beyond_reach_as_chance_gives() -> None:
     draw = np.random.default_rng(0)
     shares, held = [], []
     for _ in range(300):
@@ -63,8 +63,14 @@ def test_what_a_blind_filter_takes_is_beyond_reach_as_often_as_by_chance() -> No
     assert np.mean(held) >= 0.94
 
 
-def test_only_what_exceeds_chance_is_said_to_be_lost() -> None:
-    told = [sentences.reach(Reach(s, *probe.beyond_chance(s, 1000, 1000, 0.95))) for s in (0.055, 0.2, 0.0)]
-    assert told[0].startswith("As many removed pictures as by chance") and "no weight" not in told[0]
-    assert told[1].startswith("15.0 % [12.") and told[1].endswith("no weight can bring these back.")
-    assert told[2].startswith("Fewer removed pictures than by chance") and "no weight" not in told[2]
+def test_only_a_share_above_chance_is_called_irreplaceable() -> None:
+    texts = [sentences.reach(Reach(s, *probe.beyond_chance(s, 1000, 1000, 0.95))) for s in (0.055, 0.2, 0.0)]
+    assert texts[0] == (
+        "5.5 % of the filtered images have no similar image left, about as many as expected by chance (5 %)."
+    )
+    assert texts[1] == (
+        "20.0 % of the filtered images have no similar image left (5 % expected by chance). "
+        "Weights cannot replace them."
+    )
+    assert texts[2] == "0.0 % of the filtered images have no similar image left, fewer than expected by chance (5 %)."
+    assert sentences.reach_excess(Reach(0.2, *probe.beyond_chance(0.2, 1000, 1000, 0.95))).startswith("+15.0 [+12.")

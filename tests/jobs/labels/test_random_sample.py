@@ -38,7 +38,7 @@ def fill(job, drawn, labelled, scored):
         (image_id, "boats", "random", "", place % 8, f"batch {place // 8}", NOW + timedelta(days=place // 8))
         for place, image_id in enumerate(drawn)
     ]
-    # Neither another strategy, nor another category, nor another model has a say.
+    # Rows of another strategy, category or model must not count.
     queue += [("other", "boats", "recall", "", 0, "b", NOW), ("i29", "cars", "random", "", 0, "c", NOW)]
     append(job, tables.LABEL_QUEUE, queue)
     append(job, tables.LABELS, [(i, "boats", False, "random", None, NOW) for i in labelled])
@@ -46,60 +46,60 @@ def fill(job, drawn, labelled, scored):
     append(job, tables.SCORES, [*given, ("x", "boats", "m2", 0.5), ("y", "cars", "m1", 0.5)])
 
 
-def said(job):
+def gaps(job):
     return random_sample.gaps(job, "boats", "m1")
 
 
-def test_a_beginning_of_the_random_order_has_no_gaps(job):
+def test_beginning_of_the_random_order_has_no_gaps(job):
     images = order(job)
-    # The last four wait, and come after all that are answered.
+    # The last four wait, after all answered images.
     fill(job, images[:DRAWN], images[: DRAWN - 4], images)
 
-    assert said(job) == {}
+    assert gaps(job) == {}
 
 
-def test_images_that_wait_among_those_that_are_answered_are_told(job):
+def test_unanswered_images_before_answered_ones_are_reported(job):
     images = order(job)
     fill(job, images[:DRAWN], [i for n, i in enumerate(images[:DRAWN]) if n not in (3, 5, 11)], images)
-    # Unsure is an answer; a label of another origin is none.
+    # Unsure counts as an answer; a label of another origin does not.
     append(job, tables.UNSURE, [(images[5], "boats", "random", "ann", NOW)])
     append(job, tables.LABELS, [(images[3], "boats", True, "import", None, NOW)])
 
-    (told,) = said(job).items()
-    assert told[0] == "random images passed over" and told[1].startswith("1 wait for a label among those that have one")
+    (gap,) = gaps(job).items()
+    assert gap[0] == "random images passed over" and gap[1].startswith("1 have no label although later images have one")
 
 
-def test_images_that_came_since_and_would_have_been_drawn_are_told(job):
+def test_new_images_that_belong_in_the_sample_are_reported(job):
     images = order(job)
     late = {images[2], images[7], images[9], images[-1]}
     there = [i for i in images if i not in late]
-    # One of the late ones has been labelled by now, and would not be drawn any more.
+    # One of the late images has a label by now, and would not be drawn any more.
     fill(job, there[:DRAWN], [*there[:DRAWN], images[9]], images)
 
-    (told,) = said(job).items()
-    assert told[0] == "images that came since" and told[1].startswith("2 would be in the random sample")
-    assert "`winnow label next boats --strategy random --count 2`" in told[1]
+    (gap,) = gaps(job).items()
+    assert gap[0] == "images that came since" and gap[1].startswith("2 belong in the random sample")
+    assert "`winnow label next boats --strategy random --count 2`" in gap[1]
 
 
-def test_by_another_seed_only_the_order_of_the_queue_is_known(job):
+def test_with_another_seed_only_the_order_of_the_queue_is_checked(job):
     images = order(job)
     fill(job, images[:DRAWN], [i for n, i in enumerate(images[:DRAWN]) if n != 3], images)
     other = Job(job.lake, config.load(overrides=["seed=5"]), job.progress)
 
-    waiting, seed = said(other).items()
-    assert waiting[0] == "random images passed over" and waiting[1].startswith("1 wait")
-    assert seed == ("another seed", "the random sample was drawn by another than 5, so whether images came since "
-                    "cannot be told")  # fmt: skip
+    waiting, seed = gaps(other).items()
+    assert waiting[0] == "random images passed over" and waiting[1].startswith("1 have no label although")
+    text = "the random sample was not drawn with seed 5, so Winnow cannot check whether images came since then"
+    assert seed == ("another seed", text)
 
 
-def test_without_a_random_sample_nothing_is_said(job):
-    assert said(job) == {}
+def test_no_random_sample_has_no_gaps(job):
+    assert gaps(job) == {}
 
 
-def test_images_are_unsettled_once_and_only_while_they_have_no_random_label(spark):
-    asked = [("a", "boats", "random", "ann"), ("a", "boats", "random", "bob"), ("b", "boats", "random", "ann"),
+def test_unsettled_has_each_unsure_image_without_random_label_once(spark):
+    rows = [("a", "boats", "random", "ann"), ("a", "boats", "random", "bob"), ("b", "boats", "random", "ann"),
              ("c", "boats", "seed", "ann"), ("d", "cars", "random", "ann")]  # fmt: skip
-    unsure = spark.createDataFrame([(*row, NOW) for row in asked], tables.UNSURE.schema)
+    unsure = spark.createDataFrame([(*row, NOW) for row in rows], tables.UNSURE.schema)
     given = [("a", "boats", True, "import", None, NOW), ("b", "boats", False, "random", None, NOW)]
     labels = spark.createDataFrame(given, tables.LABELS.schema)
 

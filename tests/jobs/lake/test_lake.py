@@ -21,7 +21,7 @@ def rows(lake: Lake, image_id: str) -> DataFrame:
     return lake.spark.createDataFrame([(image_id, True, [])], tables.VERDICTS.schema)
 
 
-def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(lake: Lake) -> None:
+def test_a_commit_gives_the_duration_of_the_command_including_deltas_work(lake: Lake) -> None:
     def slowly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         time.sleep(2)
         yield from batches
@@ -30,20 +30,20 @@ def test_a_commit_says_how_long_the_command_took_with_the_work_that_delta_does(l
     slow = lake.spark.createDataFrame(VERDICTS, schema).coalesce(1).mapInArrow(slowly, schema)
     lake.begin()
     lake.replace(tables.VERDICTS, slow, Recipe("filter", settings={"x": 1}))
-    told = lake.snapshot().commit(tables.VERDICTS)
-    assert told is not None and told.recipe == Recipe("filter", settings={"x": 1})
-    assert told.seconds is not None and 2 <= told.seconds < 120
+    stored = lake.snapshot().commit(tables.VERDICTS)
+    assert stored is not None and stored.recipe == Recipe("filter", settings={"x": 1})
+    assert stored.seconds is not None and 2 <= stored.seconds < 120
 
 
-def test_a_table_that_is_not_there_has_no_rows_and_names_the_command_that_makes_it(lake: Lake) -> None:
+def test_a_missing_table_has_no_rows_and_the_error_names_its_command(lake: Lake) -> None:
     assert lake.read(tables.VERDICTS).columns == tables.VERDICTS.schema.names
     assert lake.read(tables.VERDICTS).count() == 0
     assert lake.snapshot().version(tables.VERDICTS) is None and lake.snapshot().commit(tables.VERDICTS) is None
-    with pytest.raises(WinnowError, match="holds no table 'verdicts': run `winnow filter` first"):
+    with pytest.raises(WinnowError, match="has no table 'verdicts': run `winnow filter` first"):
         lake.require(tables.VERDICTS)
 
 
-def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
+def test_rows_are_deleted_and_older_versions_can_be_read(lake: Lake) -> None:
     both = lake.spark.createDataFrame(VERDICTS, tables.VERDICTS.schema)
     lake.append(tables.VERDICTS, both, Recipe("filter"))
     lake.remove(tables.VERDICTS, both.where("kept").select("image_id"), Recipe("undo"))
@@ -57,7 +57,7 @@ def test_rows_are_taken_out_and_older_versions_can_be_read(lake: Lake) -> None:
     assert lake.read_made(tables.VERDICTS, Recipe("another")) is None
 
 
-def test_a_version_whose_files_are_gone_is_gone(lake: Lake) -> None:
+def test_a_version_whose_files_were_deleted_is_none(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
     files = lake.read(tables.VERDICTS).inputFiles()
     lake.replace(tables.VERDICTS, rows(lake, "b" * 32), Recipe("two"))
@@ -73,7 +73,7 @@ def read_verdicts(lake: Lake) -> Recipe:
     return Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS))
 
 
-def test_a_table_that_was_removed_and_made_anew_is_another_input(lake: Lake) -> None:
+def test_a_table_deleted_and_written_again_is_a_different_input(lake: Lake) -> None:
     missing = read_verdicts(lake)
     assert missing.inputs == {"verdicts": None}
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
@@ -88,18 +88,18 @@ def test_a_table_that_was_removed_and_made_anew_is_another_input(lake: Lake) -> 
     assert not first.makes_the_same(read_verdicts(lake))
 
 
-def test_inputs_that_an_earlier_version_noted_as_numbers_are_read_and_are_others(lake: Lake) -> None:
+def test_inputs_stored_as_plain_numbers_are_read_and_count_as_different(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("one"))
     noted: dict[str, Any] = {"verdicts": 0, "weights": None}
     lake.append(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", noted))
 
-    told = lake.snapshot().recipe(tables.DUPLICATES)
+    stored = lake.snapshot().recipe(tables.DUPLICATES)
 
-    assert told and told.inputs == {"verdicts": Version(version=0, id=None), "weights": None}
-    assert not told.makes_the_same(Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS, tables.WEIGHTS)))
+    assert stored and stored.inputs == {"verdicts": Version(version=0, id=None), "weights": None}
+    assert not stored.makes_the_same(Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS, tables.WEIGHTS)))
 
 
-def test_what_was_made_from_another_version_is_told_with_the_command_that_makes_it_anew(lake: Lake) -> None:
+def test_a_stale_table_raises_and_the_error_names_its_command(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
     nothing = lake.read(tables.DUPLICATES)
     lake.snapshot().require_current(tables.DUPLICATES)
@@ -114,7 +114,7 @@ def test_what_was_made_from_another_version_is_told_with_the_command_that_makes_
         lake.snapshot().require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)
 
 
-def test_of_inputs_that_an_earlier_version_noted_only_the_numbers_count(lake: Lake) -> None:
+def test_only_the_version_number_counts_for_inputs_without_an_id(lake: Lake) -> None:
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
     early = Recipe("dedup", {"verdicts": Version(version=0, id=None), "weights": None})
     lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), early)
@@ -125,7 +125,7 @@ def test_of_inputs_that_an_earlier_version_noted_only_the_numbers_count(lake: La
     assert lake.snapshot().newer(tables.DUPLICATES) == ["verdicts"]
 
 
-def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake: Lake) -> None:
+def test_tables_of_a_stopped_run_with_other_settings_are_not_up_to_date(lake: Lake) -> None:
     nothing = {table: lake.read(table) for table in (tables.PAIRS, tables.DUPLICATES)}
     wanted, other = (Recipe("dedup", settings={"max_distance": bits}) for bits in (31, 20))
     for table in (tables.PAIRS, tables.DUPLICATES):
@@ -141,8 +141,8 @@ def test_what_a_stopped_run_with_other_settings_left_is_not_taken_for_whole(lake
     )
 
 
-def test_nothing_in_the_place_of_nothing_is_a_commit_with_its_recipe(lake: Lake) -> None:
-    """Delta leaves such a commit out: a lake that grew and still holds no copies would ask for dedup for ever."""
+def test_replacing_no_rows_by_no_rows_makes_a_commit_with_its_recipe(lake: Lake) -> None:
+    """By default Delta skips such a commit. A lake that grew without duplicates would then ask for dedup forever."""
     nothing = lake.read(tables.DUPLICATES)
     lake.append(tables.VERDICTS, rows(lake, "a" * 32), Recipe("filter"))
     lake.replace(tables.DUPLICATES, nothing, Recipe("dedup", lake.snapshot().inputs(tables.VERDICTS)))
@@ -155,7 +155,7 @@ def test_nothing_in_the_place_of_nothing_is_a_commit_with_its_recipe(lake: Lake)
     assert lake.rows_written(tables.VERDICTS) == 0 and lake.read(tables.VERDICTS).count() == 2
 
 
-def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have_no_recipe(lake: Lake) -> None:
+def test_maintenance_commits_are_skipped_and_foreign_commits_have_no_recipe(lake: Lake) -> None:
     for image_id in "ab":
         lake.append(tables.VERDICTS, rows(lake, image_id * 32), Recipe("filter", settings={"x": 1}))
     before = lake.snapshot().inputs(tables.VERDICTS)
@@ -176,7 +176,7 @@ def test_commits_that_lay_rows_out_anew_are_passed_over_and_those_of_others_have
     assert commit and commit.recipe is None and commit.seconds is None
 
 
-def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: Lake) -> None:
+def test_rows_are_fetched_partition_by_partition_and_the_scratch_folder_is_deleted(lake: Lake) -> None:
     odd = Lake(lake.spark, f"{lake.uri}/a lake of 100%")
     parts = list(odd.fetch("_staging/x", lake.spark.range(100).repartition(3)))
     assert len(parts) == 3 and all(part.num_rows for part in parts)
@@ -184,7 +184,7 @@ def test_rows_are_fetched_partition_by_partition_and_leave_nothing_behind(lake: 
     assert not odd.has_file("_staging/x")
 
 
-def test_a_file_is_replaced_whole_and_a_missing_one_is_named(lake: Lake) -> None:
+def test_a_file_is_replaced_atomically_and_the_error_names_a_missing_file(lake: Lake) -> None:
     lake.write_file("models/a.bin", b"one")
     lake.write_file("models/a.bin", b"\xfftwo")
     assert lake.read_file("models/a.bin") == b"\xfftwo" and lake.has_file("models/a.bin")

@@ -1,4 +1,4 @@
-"""What a table's log says is what Delta says of it, and a snapshot asks once."""
+"""The log reader agrees with Delta, and a snapshot reads each table once."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def filled(lake: Lake, commits: int) -> DeltaTable:
 
 
 def forget_first_commits(lake: Lake, count: int) -> None:
-    """As Delta does with commits that a checkpoint holds and that are older than its retention."""
+    """Deletes commits as Delta does when a checkpoint holds them and they are older than its retention."""
     log = Path(lake.path(TABLE.name)) / "_delta_log"
     for number in range(count):
         for ending in ("json", "crc"):
@@ -30,20 +30,20 @@ def forget_first_commits(lake: Lake, count: int) -> None:
             (log / f".{number:020d}.{ending}.crc").unlink(missing_ok=True)
 
 
-def test_the_log_says_what_deltas_history_and_detail_say(lake: Lake) -> None:
+def test_the_log_agrees_with_deltas_history_and_detail(lake: Lake) -> None:
     delta = filled(lake, 4)
     history = {row.version: row for row in delta.history().collect()}
     entries = list(lake._log.entries(TABLE.name))
     assert [entry.version for entry in entries] == [3, 2, 1, 0]
     for entry in entries:
-        told = history[entry.version]
-        assert (entry.operation, entry.user_metadata) == (told.operation, told.userMetadata)
-        assert entry.rows == int(told.operationMetrics["numOutputRows"]) == entry.version % 3
-        assert abs(entry.written_ms / 1000 - told.timestamp.timestamp()) < 1
+        expected_row = history[entry.version]
+        assert (entry.operation, entry.user_metadata) == (expected_row.operation, expected_row.userMetadata)
+        assert entry.rows == int(expected_row.operationMetrics["numOutputRows"]) == entry.version % 3
+        assert abs(entry.written_ms / 1000 - expected_row.timestamp.timestamp()) < 1
     assert lake._log.table_id(TABLE.name) == delta.detail().collect()[0].id
 
 
-def test_a_log_that_forgot_its_first_commits_still_tells_the_version_and_the_id(lake: Lake) -> None:
+def test_version_and_id_are_right_when_the_log_has_lost_its_first_commits(lake: Lake) -> None:
     delta = filled(lake, 12)  # Delta writes a checkpoint at each tenth version.
     expected = delta.detail().collect()[0].id
     before = lake.snapshot().inputs(TABLE)
@@ -54,20 +54,20 @@ def test_a_log_that_forgot_its_first_commits_still_tells_the_version_and_the_id(
     assert lake.read(TABLE).count() == sum(number % 3 for number in range(12))
 
 
-def test_a_table_without_a_commit_is_none(lake: Lake, tmp_path: Path) -> None:
+def test_a_folder_without_a_commit_is_not_a_table(lake: Lake, tmp_path: Path) -> None:
     (Path(lake.uri) / TABLE.name / "_delta_log").mkdir(parents=True)
     assert not lake.exists(TABLE)
     now = lake.snapshot()
     assert (now.version(TABLE), now.recipe(TABLE), now.inputs(TABLE)) == (None, None, {"weights": None})
 
 
-def test_a_snapshot_asks_for_each_table_once_and_stays_as_it_was(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_reads_each_table_once_and_does_not_change(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(lake, 1)
-    asked: list[str] = []
+    calls: list[str] = []
     newest = DeltaLog.newest
 
     def counted(log: DeltaLog, table: str) -> object:
-        asked.append(table)
+        calls.append(table)
         return newest(log, table)
 
     monkeypatch.setattr(DeltaLog, "newest", counted)
@@ -76,5 +76,5 @@ def test_a_snapshot_asks_for_each_table_once_and_stays_as_it_was(lake: Lake, mon
     filled(lake, 1)
     assert now.inputs(TABLE, tables.CURATED) == noted and now.recipe(TABLE) is not None
     assert now.newer(TABLE) == [] and now.made_by(Recipe("other"), TABLE) is None
-    assert asked == [TABLE.name, tables.CURATED.name]
+    assert calls == [TABLE.name, tables.CURATED.name]
     assert lake.snapshot().version(TABLE) == 1

@@ -1,4 +1,4 @@
-"""What a lake may be made in, and that nothing but Winnow's own is written over or deleted."""
+"""Which folders may become a lake, and that Winnow overwrites and deletes only its own files."""
 
 import json
 import os
@@ -28,7 +28,7 @@ Files = dict[str, bytes]
 
 
 def files_below(folder: Path) -> Files:
-    """Every file with its bytes, those of hidden folders too."""
+    """Returns every file with its bytes, including those of hidden folders."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -44,10 +44,10 @@ def rows_of(lake: Lake) -> Any:
     return lake.spark.createDataFrame([("a" * 32, True, [])], tables.VERDICTS.schema)
 
 
-# Folders of the user's ------------------------------------------------------------------------------------------------
+# Folders of the user --------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_named_sources_or_quarantine_is_left_byte_for_byte(job: Job, tmp_path: Path) -> None:
+def test_user_folders_named_sources_or_quarantine_stay_unchanged(job: Job, tmp_path: Path) -> None:
     project = tmp_path / "project"
     write_folder(project / "sources", pictures())
     write_folder(project / "quarantine", pictures())
@@ -60,18 +60,16 @@ def test_a_folder_named_sources_or_quarantine_is_left_byte_for_byte(job: Job, tm
         assert files_below(project) == before
 
 
-def test_no_table_is_written_into_a_folder_of_pictures(job: Job, tmp_path: Path) -> None:
+def test_no_table_is_written_into_a_folder_of_images(job: Job, tmp_path: Path) -> None:
     project = tmp_path / "project"
     write_folder(project / "images", pictures())
     elsewhere, before = write_folder(tmp_path / "elsewhere", pictures()), files_below(project)
 
-    with pytest.raises(
-        WinnowError, match=r"is no lake of Winnow's and not empty: it holds images; nothing was written"
-    ):
+    with pytest.raises(WinnowError, match=r"is not a Winnow lake and not empty: it holds images; nothing was written"):
         ingest.run(job_in(job, project), [str(elsewhere)])
     assert files_below(project) == before
     (project / lake_marker.FILE).write_bytes(lake_marker.written())
-    with pytest.raises(WinnowError, match=r"images is no Delta table and holds .*, where the table 'images' is to be"):
+    with pytest.raises(WinnowError, match=r"images is not a Delta table and holds .*, but .* write the table 'images'"):
         ingest.run(job_in(job, project), [str(elsewhere)])
 
     (project / lake_marker.FILE).unlink()
@@ -79,7 +77,7 @@ def test_no_table_is_written_into_a_folder_of_pictures(job: Job, tmp_path: Path)
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_delta_table_of_the_users_under_a_tables_name_is_refused(job: Job, tmp_path: Path, marked: bool) -> None:
+def test_a_foreign_delta_table_under_a_tables_name_is_refused(job: Job, tmp_path: Path, marked: bool) -> None:
     project = tmp_path / "project"
     for name in ("images", "sources", "quarantine"):
         make_delta(job.lake.spark, project / name, "select 'http://x' as url, 'cat' as label")
@@ -101,7 +99,7 @@ def test_a_delta_table_of_the_users_under_a_tables_name_is_refused(job: Job, tmp
     assert files_below(project) == before
 
 
-def test_a_delta_table_of_the_users_is_no_lake_and_its_folders_are_no_tables(job: Job, tmp_path: Path) -> None:
+def test_a_foreign_delta_table_is_not_a_lake_and_its_folders_are_not_tables(job: Job, tmp_path: Path) -> None:
     table = tmp_path / "table"
     make_delta(job.lake.spark, table, "select 1 as n")
     (table / "sources").mkdir()
@@ -109,16 +107,16 @@ def test_a_delta_table_of_the_users_is_no_lake_and_its_folders_are_no_tables(job
     elsewhere, before = write_folder(tmp_path / "elsewhere", pictures()), files_below(table)
 
     assert not Lake(job.lake.spark, str(table)).exists(tables.SOURCES)
-    with pytest.raises(WinnowError, match="is no lake of Winnow's and not empty"):
+    with pytest.raises(WinnowError, match="is not a Winnow lake and not empty"):
         ingest.run(job_in(job, table), [str(elsewhere)])
 
     assert files_below(table) == before
 
 
-def test_the_demo_replaces_no_labels_of_the_users(job: Job, tmp_path: Path) -> None:
+def test_the_demo_does_not_replace_the_users_labels(job: Job, tmp_path: Path) -> None:
     (tmp_path / "labels.parquet").write_bytes(b"mine")
 
-    with pytest.raises(WinnowError, match=r"labels.parquet is not the demo's and would be replaced"):
+    with pytest.raises(WinnowError, match=r"labels.parquet was not written by the demo and would be replaced"):
         demo.run(job_in(job, tmp_path / "lake"), str(tmp_path), 500)
 
     assert files_below(tmp_path) == {"labels.parquet": b"mine"}
@@ -127,20 +125,20 @@ def test_the_demo_replaces_no_labels_of_the_users(job: Job, tmp_path: Path) -> N
 # What may become a lake -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["absent", "empty"])
-def test_a_new_or_empty_folder_becomes_a_lake(lake: Lake, there: bool) -> None:
-    if there:
+@pytest.mark.parametrize("exists", [False, True], ids=["absent", "empty"])
+def test_a_new_or_empty_folder_becomes_a_lake(lake: Lake, exists: bool) -> None:
+    if exists:
         Path(lake.uri).mkdir()
 
     lake.append(tables.VERDICTS, rows_of(lake), Recipe("filter"))
 
-    told = json.loads(Path(lake.uri, lake_marker.FILE).read_bytes())
-    assert told["layout"] == 1 and told["winnow"] and told["created_at"].endswith("+00:00")
+    marker = json.loads(Path(lake.uri, lake_marker.FILE).read_bytes())
+    assert marker["layout"] == 1 and marker["winnow"] and marker["created_at"].endswith("+00:00")
     lake.drop(tables.VERDICTS)
     again = Lake(lake.spark, lake.uri)
     again.require_made()
     again.append(tables.VERDICTS, rows_of(lake), Recipe("filter"))
-    assert json.loads(Path(lake.uri, lake_marker.FILE).read_bytes()) == told
+    assert json.loads(Path(lake.uri, lake_marker.FILE).read_bytes()) == marker
 
 
 def test_a_lake_of_an_earlier_version_is_marked_by_its_next_commit(lake: Lake) -> None:
@@ -162,12 +160,12 @@ def test_a_lake_of_an_earlier_version_is_marked_by_its_next_commit(lake: Lake) -
     [
         (
             '{"winnow": "9.1", "layout": 2}',
-            r"layout 2, made by Winnow 9\.1, .* up to 1: use Winnow 9\.1 or a later one",
+            r"layout 2, written by Winnow 9\.1; .* up to 1: use Winnow 9\.1 or later",
         ),
-        ("mine", r"_winnow_lake\.json is no marker of a lake"),
+        ("mine", r"_winnow_lake\.json is not a valid lake marker"),
     ],
 )
-def test_a_lake_of_a_later_layout_is_left_alone(lake: Lake, marker: str, said: str) -> None:
+def test_a_lake_with_a_later_layout_or_a_broken_marker_stays_unchanged(lake: Lake, marker: str, said: str) -> None:
     Path(lake.uri).mkdir()
     Path(lake.uri, lake_marker.FILE).write_text(marker)
 
@@ -178,13 +176,13 @@ def test_a_lake_of_a_later_layout_is_left_alone(lake: Lake, marker: str, said: s
     assert files_below(Path(lake.uri)) == {lake_marker.FILE: marker.encode()}
 
 
-def test_an_empty_address_is_no_lake_and_the_root_is_not_the_working_directory(spark: SparkSession) -> None:
-    with pytest.raises(WinnowError, match="the lake has an empty address"):
+def test_an_empty_address_is_refused_and_the_root_stays_the_root(spark: SparkSession) -> None:
+    with pytest.raises(WinnowError, match="the address of the lake is empty"):
         Lake(spark, "")
     assert Lake(spark, "/").path("images") == "/images"
 
 
-def test_only_scratch_folders_are_deleted_as_such(lake: Lake) -> None:
+def test_delete_staging_deletes_only_scratch_folders(lake: Lake) -> None:
     lake.write_file("models/a.bin", b"x")
 
     for name in ("models", "_staging", "_staging/", "_staging/../models", ""):
@@ -199,7 +197,7 @@ def test_only_scratch_folders_are_deleted_as_such(lake: Lake) -> None:
 # Commands that need a lake --------------------------------------------------------------------------------------------
 
 
-def test_a_command_that_needs_a_lake_says_that_there_is_none_and_writes_nothing(
+def test_commands_report_a_missing_lake_and_write_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, before = tmp_path / "photos", {}
@@ -212,18 +210,18 @@ def test_a_command_that_needs_a_lake_says_that_there_is_none_and_writes_nothing(
         for folder, found in ((photos, "it holds "), (tmp_path / "typo", "there is no such folder")):
             said = CliRunner().invoke(app, [*words, "--lake", str(folder)])
             line = said.stderr.splitlines()[-1]
-            assert said.exit_code == 1 and f"error: {folder} is no lake of Winnow's: {found}" in line
-            assert "make a lake in a new folder by `winnow ingest SOURCE... --lake FOLDER`" in line
+            assert said.exit_code == 1 and f"error: {folder} is not a Winnow lake: {found}" in line
+            assert "create a lake in a new folder with `winnow ingest SOURCE... --lake FOLDER`" in line
 
     with pytest.raises(WinnowError, match="not empty"):
         report.run(Job(Lake(spark, str(photos)), config.load(), Progress()))
     assert files_below(tmp_path) == before and not (tmp_path / "typo").exists()
 
 
-# Sources and lakes lie apart ------------------------------------------------------------------------------------------
+# Sources and lakes are separate folders -------------------------------------------------------------------------------
 
 
-def test_a_source_in_the_lake_or_around_it_is_refused_before_anything_is_touched(
+def test_a_source_inside_or_around_the_lake_is_refused_before_any_write(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
@@ -257,7 +255,7 @@ def test_a_source_in_the_lake_or_around_it_is_refused_before_anything_is_touched
         ("hdfs://one/lake", "hdfs://two/lake"),
     ],
 )
-def test_what_lies_beside_a_lake_is_a_source(
+def test_a_path_beside_the_lake_is_accepted_as_a_source(
     lake: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.sources.files.kind", lambda _: None)
@@ -277,7 +275,7 @@ def test_what_lies_beside_a_lake_is_a_source(
         ("file:/a/b/lake", "/a/*"),
     ],
 )
-def test_addresses_are_compared_as_stores_take_them(lake: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_are_compared_as_stores_resolve_them(lake: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.sources.files.kind", lambda _: None)
     monkeypatch.setattr("jobs.sources.files.expand", lambda path: [path] if "*" not in path else [])
 
@@ -285,11 +283,11 @@ def test_addresses_are_compared_as_stores_take_them(lake: str, source: str, monk
         require_apart(lake, [source])
 
 
-# Files are replaced in one step ---------------------------------------------------------------------------------------
+# Files are replaced atomically ----------------------------------------------------------------------------------------
 
 
 class KilledError(Exception):
-    """What a kill does, as far as a test can."""
+    """Stands for a killed process."""
 
 
 def crash(*_: object) -> None:
@@ -297,7 +295,7 @@ def crash(*_: object) -> None:
 
 
 class Failing:
-    """A file system that is killed when it is to rename."""
+    """A file system whose rename fails."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -306,7 +304,7 @@ class Failing:
         return crash if name == "rename" else getattr(self._inner, name)  # type: ignore[no-any-return]
 
 
-def test_a_crash_before_a_file_takes_its_name_leaves_the_old_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_the_rename_leaves_the_old_file(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.write_file("models/a.bin", b"old")
     owner: Any = lake if hasattr(lake, "_hadoop") else lake._files
     found = owner._hadoop
@@ -322,7 +320,7 @@ def test_a_crash_before_a_file_takes_its_name_leaves_the_old_one(lake: Lake, mon
     assert lake.read_file("models/a.bin") == b"new"
 
 
-def test_a_file_that_hadoop_wrote_with_its_checksum_is_replaced(lake: Lake) -> None:
+def test_a_file_with_a_hadoop_checksum_is_replaced(lake: Lake) -> None:
     lake.write_file("models/a.bin", b"x")
     filesystem, path = lake._files._hadoop("models/a.bin")
     stream = filesystem.create(path, True)

@@ -1,4 +1,4 @@
-"""A lake opened to be read: its tables as frames, the errors for what is not there, and that nothing is written."""
+"""`open_lake` returns tables as frames, raises clear errors for missing tables and columns, and writes nothing."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ THRESHOLDS = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
 
 
 class NoSession:
-    """A session of a user's that was built without Delta."""
+    """A user's session without Delta."""
 
     class conf:  # noqa: N801
         @staticmethod
@@ -39,7 +39,7 @@ def files_below(folder: str) -> dict[str, tuple[int, int]]:
     return {str(f): (f.stat().st_size, f.stat().st_mtime_ns) for f in Path(folder).rglob("*")}
 
 
-def test_tables_come_as_spark_and_as_pandas_frames_without_removed_rows(made: Lake) -> None:
+def test_tables_are_read_as_spark_and_pandas_frames_without_replaced_rows(made: Lake) -> None:
     before = files_below(made.uri)
 
     opened = open_lake(made.uri)
@@ -65,21 +65,21 @@ def test_a_session_without_arrow_gives_the_same_frame(made: Lake) -> None:
     assert frame["positives"].tolist() == [60]
 
 
-def test_what_is_not_there_is_told_with_what_is(made: Lake) -> None:
+def test_errors_for_a_missing_table_or_column_list_the_existing_ones(made: Lake) -> None:
     opened = open_lake(made.uri, made.spark)
 
     with pytest.raises(WinnowError, match=r"no table 'verdict'; the tables of .* are: thresholds, verdicts$"):
         opened.spark("verdict")
-    with pytest.raises(WinnowError, match="holds no table 'weights': run `winnow weigh` first"):
+    with pytest.raises(WinnowError, match="has no table 'weights': run `winnow weigh` first"):
         opened.pandas("weights")
     with pytest.raises(WinnowError, match="the table 'verdicts' has no column 'id'; it has image_id, kept, reasons"):
         opened.pandas("verdicts", columns=["image_id", "id"])
 
 
-def test_a_folder_that_is_no_lake_is_refused_and_left_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_lake_is_refused_and_stays_unchanged(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
 
-    with pytest.raises(WinnowError, match="is no lake of Winnow's: it holds notes"):
+    with pytest.raises(WinnowError, match="is not a Winnow lake: it holds notes"):
         open_lake(str(tmp_path), spark)
     with pytest.raises(WinnowError, match="there is no such folder"):
         open_lake(str(tmp_path / "absent"), spark)
@@ -87,12 +87,14 @@ def test_a_folder_that_is_no_lake_is_refused_and_left_as_it_is(spark: SparkSessi
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_session_without_delta_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_for_a_session_without_delta_names_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(
-        WinnowError, match=r"no Delta: build it with .*spark\.sql\.extensions=io\.delta.*spark_catalog="
-    ) as told:
+        WinnowError, match=r"no Delta: create it with .*spark\.sql\.extensions=io\.delta.*spark_catalog="
+    ) as raised:
         open_lake(str(tmp_path), NoSession())
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
     monkeypatch.setattr(SparkSession, "getActiveSession", classmethod(lambda cls: NoSession()))
     with pytest.raises(WinnowError, match="no Delta"):
@@ -106,7 +108,7 @@ def test_without_a_session_a_local_one_starts(made: Lake, monkeypatch: pytest.Mo
     assert open_lake(made.uri).spark("verdicts").count() == len(VERDICTS)
 
 
-def test_every_table_says_what_it_is() -> None:
+def test_every_table_has_its_own_meaning() -> None:
     meanings = [table.meaning for table in tables.ALL]
 
     assert all(meanings) and len(set(meanings)) == len(meanings)

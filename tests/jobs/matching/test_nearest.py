@@ -1,4 +1,4 @@
-"""The distributed search against a plain sort of all distances."""
+"""The distributed search agrees with a plain sort of all distances."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ ROWS, QUERIES, DIMS = 700, 60, 16
 
 
 def embeddings(count: int, seed: int, dims: int = DIMS) -> NDArray[np.float32]:
-    """Unit vectors of coarse numbers, every third a repeat, so that many products are equal."""
+    """Returns unit vectors of coarse numbers, every third a repeat, so that many products are equal."""
     vectors = np.random.default_rng(seed).integers(-2, 3, (count, dims)).astype(np.float32)
     vectors[:, 0] += 0.5
     vectors[::3] = vectors[count // 2]
@@ -23,17 +23,17 @@ def embeddings(count: int, seed: int, dims: int = DIMS) -> NDArray[np.float32]:
 
 
 def hashes(count: int, seed: int) -> NDArray[np.uint8]:
-    """Hashes of few set bits, so that many distances are equal."""
+    """Returns hashes with few set bits, so that many distances are equal."""
     return np.packbits(np.random.default_rng(seed).random((count, 256)) < 0.05, axis=1)
 
 
 def names(count: int) -> list[str]:
-    """Ids of different lengths, in no order."""
+    """Returns ids of different lengths, in no order."""
     return [f"ü{number * 7919 % 1009:x}" for number in range(count)]
 
 
 def expected(ids: list[str], measure: NDArray[np.float64], k: int) -> list[tuple[int, str, int]]:
-    """query, image_id, rank by a plain sort; `measure` of shape (q, n), smaller is nearer."""
+    """Returns query, image_id, rank from a plain sort; `measure` has shape (q, n), smaller is nearer."""
     rows = []
     for query, line in enumerate(measure):
         order = sorted(range(len(ids)), key=lambda place: (line[place], ids[place]))[:k]
@@ -56,18 +56,18 @@ def pool(spark: SparkSession) -> DataFrame:
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 8])
-def test_neighbours_are_those_of_a_plain_sort_however_the_pool_is_divided(pool: DataFrame, partitions: int) -> None:
+def test_neighbours_equal_a_plain_sort_for_any_partitioning(pool: DataFrame, partitions: int) -> None:
     divided = pool.repartition(partitions, "image_id")
-    asked = embeddings(QUERIES, 2)
-    apart = -exact(asked, embeddings(ROWS, 0))
-    assert rows_of(nearest.nearest_by_embedding(divided, asked, 5)) == expected(names(ROWS), apart, 5)
-    asked_bits = hashes(QUERIES, 3)
-    bits = distances(words(asked_bits)[:, None], words(hashes(ROWS, 1))[None])
-    found = nearest.nearest_by_hash(divided, asked_bits, 5)
+    queries = embeddings(QUERIES, 2)
+    apart = -exact(queries, embeddings(ROWS, 0))
+    assert rows_of(nearest.nearest_by_embedding(divided, queries, 5)) == expected(names(ROWS), apart, 5)
+    query_hashes = hashes(QUERIES, 3)
+    bits = distances(words(query_hashes)[:, None], words(hashes(ROWS, 1))[None])
+    found = nearest.nearest_by_hash(divided, query_hashes, 5)
     assert rows_of(found) == expected(names(ROWS), bits.astype(float), 5)
 
 
-def test_values_are_the_similarity_and_the_bits(pool: DataFrame) -> None:
+def test_results_hold_the_similarity_or_the_distance_in_bits(pool: DataFrame) -> None:
     bits = distances(words(hashes(1, 3)), words(hashes(ROWS, 1)))
     (row,) = nearest.nearest_by_hash(pool, hashes(1, 3), 1).collect()
     assert row.distance == bits.min()
@@ -80,13 +80,13 @@ def test_everything_within_a_distance_is_found_once(pool: DataFrame) -> None:
     near = {(q, names(ROWS)[n], int(bits[q, n])) for q, n in zip(*np.nonzero(bits <= 15), strict=True)}
     found = nearest.within_distance(pool, hashes(QUERIES, 3), 15).collect()
     assert len(found) == len(near) > 0 and {tuple(row) for row in found} == near
-    alike = exact(embeddings(QUERIES, 2), embeddings(ROWS, 0))
-    wanted = {(q, names(ROWS)[n]) for q, n in zip(*np.nonzero(alike >= 0.5), strict=True)}
+    similarity = exact(embeddings(QUERIES, 2), embeddings(ROWS, 0))
+    wanted = {(q, names(ROWS)[n]) for q, n in zip(*np.nonzero(similarity >= 0.5), strict=True)}
     found = nearest.within_similarity(pool, embeddings(QUERIES, 2), 0.5).collect()
     assert len(found) == len(wanted) > 0 and {(row.query, row.image_id) for row in found} == wanted
 
 
-def test_many_queries_are_worked_through_in_passes(pool: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_queries_are_searched_in_several_passes(pool: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows_of(nearest.nearest_by_hash(pool, hashes(QUERIES, 3), 2))
     monkeypatch.setattr(nearest, "_QUERIES_OF_A_PASS", 25)
     assert rows_of(nearest.nearest_by_hash(pool, hashes(QUERIES, 3), 2)) == whole
@@ -96,10 +96,10 @@ def test_a_small_pool_an_empty_one_and_missing_signals(spark: SparkSession) -> N
     schema = "image_id string, embedding array<float>, hash binary"
     rows = [("a", [1.0, 0.0], b"\0" * 32), ("b", None, None), ("c", [float("nan"), 0.0], b"\1" * 32)]
     small = spark.createDataFrame(rows, schema)
-    asked, bits = np.eye(2, dtype=np.float32), np.zeros((1, 32), np.uint8)
-    assert rows_of(nearest.nearest_by_embedding(small, asked, 5)) == [(0, "a", 1), (1, "a", 1)]
+    queries, bits = np.eye(2, dtype=np.float32), np.zeros((1, 32), np.uint8)
+    assert rows_of(nearest.nearest_by_embedding(small, queries, 5)) == [(0, "a", 1), (1, "a", 1)]
     assert rows_of(nearest.nearest_by_hash(small, bits, 5)) == [(0, "a", 1), (0, "c", 2)]
-    assert rows_of(nearest.nearest_by_embedding(small.limit(0), asked, 5)) == []
+    assert rows_of(nearest.nearest_by_embedding(small.limit(0), queries, 5)) == []
     assert rows_of(nearest.nearest_by_hash(small, bits[:0], 5)) == []
 
 

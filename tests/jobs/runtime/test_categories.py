@@ -15,7 +15,7 @@ def write(folder, **texts):
     return folder
 
 
-def test_a_folder_gives_a_category_for_each_file_but_the_example(tmp_path):
+def test_a_folder_gives_a_category_for_each_file_except_the_example(tmp_path):
     folder = write(
         tmp_path / "categories", boats='definition = "b"\nrecall = 0.9\ninclude = ["rafts"]', cars='definition = "c"'
     )
@@ -27,7 +27,7 @@ def test_a_folder_gives_a_category_for_each_file_but_the_example(tmp_path):
     assert (found["boats"].recall, found["boats"].include, found["cars"].recall) == (0.9, ["rafts"], 0.8)
 
 
-def test_the_example_is_a_category_once_it_is_copied(tmp_path):
+def test_a_copy_of_the_example_is_a_category(tmp_path):
     folder = write(tmp_path / "categories", fireworks=EXAMPLE.read_text())
 
     found = config.load([folder / "fireworks.toml"]).categories["fireworks"]
@@ -35,7 +35,7 @@ def test_the_example_is_a_category_once_it_is_copied(tmp_path):
     assert found.include and found.exclude and found.recall == 0.95
 
 
-def test_wrong_files_name_themselves_and_all_their_faults(tmp_path):
+def test_the_error_names_wrong_files_and_all_their_faults(tmp_path):
     folder = write(
         tmp_path / "categories", boats='recall = 2\ncolour = "red"', Cars='definition = "c"', fine='definition = "f"'
     )
@@ -44,8 +44,8 @@ def test_wrong_files_name_themselves_and_all_their_faults(tmp_path):
         config.load([folder])
 
     text = str(caught.value)
-    assert "boats.toml: 3 wrong settings" in text and "Cars.toml: a name is" in text and "fine" not in text
-    assert all(key in text for key in ("definition: is missing", "recall = 2", "colour: there is no such setting"))
+    assert "boats.toml: 3 wrong settings" in text and "Cars.toml: rename it" in text and "fine" not in text
+    assert all(key in text for key in ("definition: missing", "recall = 2", "colour: there is no such setting"))
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_wrong_files_name_themselves_and_all_their_faults(tmp_path):
         ("seed=-1", "seed = -1: input should be greater than or equal to 0"),
         (
             'dedup.rank=["caption", "resolution", "caption"]',
-            "dedup.rank = .*: value error, each name may stand there once",
+            "dedup.rank = .*: value error, each name may appear once",
         ),
     ],
 )
-def test_a_setting_out_of_its_limits_is_named(setting, fault):
+def test_an_error_names_a_setting_outside_its_limits(setting, fault):
     with pytest.raises(SettingsError, match=fault):
         config.load(overrides=[setting])
 
 
-def test_a_folder_without_a_category_is_told(tmp_path):
+def test_a_folder_without_a_category_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="holds no category: copy"):
         config.load([write(tmp_path / "categories", _example='definition = "x"')])
 
 
-def test_a_settings_file_is_still_one(tmp_path):
+def test_a_settings_file_may_hold_categories(tmp_path):
     file = write(tmp_path / "s", mine='seed = 7\n[categories.boats]\ndefinition = "b"') / "mine.toml"
 
     found = config.load([file])

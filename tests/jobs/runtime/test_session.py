@@ -32,7 +32,7 @@ app(["ingest", "pictures", "--lake", sys.argv[1], "--set", "spark.master='local[
 """
 
 
-def test_a_jvm_that_was_killed_is_one_line(tmp_path: Path) -> None:
+def test_a_killed_jvm_gives_a_one_line_error(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLS_THE_JVM, str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     (line,) = [line for line in ran.stderr.splitlines() if "error" in line.lower()]
@@ -41,7 +41,7 @@ def test_a_jvm_that_was_killed_is_one_line(tmp_path: Path) -> None:
     assert Path(line.rsplit(" ", 1)[-1]).exists()
 
 
-IN_A_PLACE_OF_MANY = """
+SHARED_FOLDER = """
 import os, stat
 from pathlib import Path
 from py4j.protocol import Py4JError
@@ -53,9 +53,9 @@ settings = SparkSettings(driver_memory="3g")
 
 
 def run_in(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
-    """A script in a process of its own, whose temporary files lie in the folder."""
+    """Runs a script in its own process, with the folder for its temporary files."""
     return subprocess.run(
-        [sys.executable, "-c", IN_A_PLACE_OF_MANY + script],
+        [sys.executable, "-c", SHARED_FOLDER + script],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
@@ -65,7 +65,7 @@ def run_in(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_log_follows_no_link_is_for_its_owner_alone_and_goes_with_the_process(tmp_path: Path) -> None:
+def test_the_log_follows_no_link_is_private_and_is_deleted_at_exit(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("dear")
     script = """
 planted.symlink_to(planted.parent / "mine")
@@ -80,7 +80,7 @@ print(oct(stat.S_IMODE(log.stat().st_mode)), log.read_text(), "|", session._prin
     assert [path.is_symlink() for path in tmp_path.glob("winnow-spark-*")] == [True]
 
 
-def test_a_second_launch_begins_an_empty_log_that_the_first_jvm_writes_on_in(tmp_path: Path) -> None:
+def test_a_second_launch_empties_the_log_and_keeps_the_output_of_both_jvms(tmp_path: Path) -> None:
     script = """
 with session._quiet_launch(False, ""):
     os.write(2, b"java.lang.OutOfMemoryError")
@@ -94,7 +94,7 @@ print(session._printed())
     assert ran.stdout == "second, first\n", ran.stderr
 
 
-def test_a_log_that_an_error_names_stays(tmp_path: Path) -> None:
+def test_a_log_that_an_error_names_is_not_deleted(tmp_path: Path) -> None:
     script = """
 try:
     with session._quiet_launch(False, ""):
@@ -105,11 +105,11 @@ except Exception as error:
 """
     ran = run_in(tmp_path, script)
     (log,) = tmp_path.glob("winnow-spark-*")
-    assert ran.stdout == f"Spark did not start: no room; all it printed is in {log}\n", ran.stderr
+    assert ran.stdout == f"Spark did not start: no room; its output is in {log}\n", ran.stderr
     assert log.read_text() == "no room"
 
 
-def test_what_another_process_left_in_a_log_explains_nothing(tmp_path: Path) -> None:
+def test_the_log_of_another_process_is_not_read(tmp_path: Path) -> None:
     script = """
 planted.write_text("java.lang.OutOfMemoryError")
 with session._quiet_launch(True, ""):
@@ -120,7 +120,7 @@ print(session.failure(Py4JError("java.lang.IllegalStateException: no"), settings
     assert ran.stdout.startswith("Spark failed: java.lang.IllegalStateException: no"), ran.stderr
 
 
-def test_packages_that_are_not_there_are_asked_for_again_and_then_one_line(tmp_path: Path) -> None:
+def test_missing_packages_are_tried_three_times_and_give_a_one_line_error(tmp_path: Path) -> None:
     setting = "spark.conf.spark.jars.packages=io.delta:nothing-of-this-name:0"
     command = [
         sys.executable,
@@ -135,14 +135,14 @@ def test_packages_that_are_not_there_are_asked_for_again_and_then_one_line(tmp_p
     ]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error")]
-    assert "could not be fetched from Maven Central" in line
+    assert "could not be downloaded from Maven Central" in line
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
     log = Path(line.rsplit(" ", 1)[-1]).read_text(errors="replace")
     assert log.count(":: resolving dependencies") == 3
 
 
 @pytest.mark.parametrize("said", ["java.lang.OutOfMemoryError: Java heap space", "TaskResultLost (result lost ...)"])
-def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said: str) -> None:
+def test_an_out_of_memory_error_names_the_setting_wherever_it_is_in_the_chain(said: str) -> None:
     inner = Py4JError(f"org.apache.spark.SparkException: {said}")
     outer = Py4JError("the job was stopped")
     outer.__cause__ = inner
@@ -150,7 +150,7 @@ def test_memory_that_ran_out_is_named_with_the_setting_wherever_it_is_said(said:
     assert told is not None and "set spark.driver_memory to more than 3g" in str(told)
 
 
-def test_an_error_of_the_system_is_one_line_with_the_file(tmp_path: Path) -> None:
+def test_an_operating_system_error_is_one_line_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     shown = CliRunner().invoke(app, ["generate", str(tmp_path / "a" / "b"), "--count", "3"])
     assert shown.exit_code == 1
@@ -158,11 +158,11 @@ def test_an_error_of_the_system_is_one_line_with_the_file(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("error", [ValueError("java.lang.OutOfMemoryError"), OSError("disk"), KeyError("x")])
-def test_errors_that_did_not_come_through_spark_are_left_as_they_are(error: Exception) -> None:
+def test_errors_from_outside_spark_are_not_translated(error: Exception) -> None:
     assert failure(error, SETTINGS, running=True) is None
 
 
-def test_what_winnow_raises_in_a_worker_is_told_as_it_was_said(spark: SparkSession) -> None:
+def test_an_error_of_winnow_in_a_worker_keeps_its_message(spark: SparkSession) -> None:
     def refused(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         raise ModelError("the embedding of 2 of 9 pictures is not made of numbers")
 
@@ -173,7 +173,7 @@ def test_what_winnow_raises_in_a_worker_is_told_as_it_was_said(spark: SparkSessi
     )
 
 
-def test_other_failures_of_spark_are_one_line_with_the_cause(spark: SparkSession, tmp_path: Path) -> None:
+def test_other_failures_of_spark_give_one_line_with_the_cause(spark: SparkSession, tmp_path: Path) -> None:
     def broken(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         raise OSError(28, "No space left on device")
 
@@ -191,13 +191,13 @@ def test_other_failures_of_spark_are_one_line_with_the_cause(spark: SparkSession
         assert line.startswith("Spark failed: ") and said in line and "\n" not in line and "`--debug`" in line
 
 
-def test_the_connectors_that_are_named_are_of_the_hadoop_that_spark_comes_with() -> None:
+def test_the_named_connectors_match_the_hadoop_version_of_spark() -> None:
     jars = Path(pyspark.__file__).parent / "jars"
     assert (jars / f"hadoop-client-api-{HADOOP}.jar").exists()
 
 
-def test_packages_and_extensions_of_the_user_join_those_that_delta_needs(tmp_path: Path) -> None:
-    # What Delta's own package needs is in the cache for certain.
+def test_packages_and_extensions_of_the_user_are_added_to_those_of_delta(tmp_path: Path) -> None:
+    # A dependency of Delta itself is certainly in the cache.
     package = "io.delta:delta-storage:" + DELTA_JAR.rpartition(":")[2]
     shown = """
 import sys
@@ -213,7 +213,7 @@ print(conf.get("spark.sql.extensions"), conf.get("spark.jars.packages"))
     assert ran.stdout.split() == [extensions, f"{DELTA_JAR},{package}"]
 
 
-def test_an_error_that_cannot_say_its_text_is_still_told() -> None:
+def test_an_error_whose_text_cannot_be_read_still_gives_a_message() -> None:
     class MuteError(Py4JNetworkError):  # type: ignore[misc]
         def __str__(self) -> str:
             raise ConnectionRefusedError

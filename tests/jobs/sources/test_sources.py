@@ -73,17 +73,17 @@ def test_formats_are_guessed(spark: SparkSession, settings: config.Settings, tmp
 @pytest.mark.parametrize(
     ("name", "fmt", "message"),
     [
-        ("nowhere", None, "is not there"),
+        ("nowhere", None, "does not exist"),
         ("*.tar", None, "no file matches"),
         ("empty", None, "holds no images"),
-        ("both", None, "1 tar files and 1 image files"),
-        ("both", "parquet", "holds no parquet files among 2"),
+        ("both", None, "1 tar file and 1 image file:"),
+        ("both", "parquet", r"holds no parquet files \(it has 2 other files\)"),
         ("both", "zip", "there is no format 'zip'"),
-        ("both/a.png", None, "name the folder of an image"),
-        ("both/a.tar", "folder", "name the folder that it lies in"),
+        ("both/a.png", None, "give the folder of an image"),
+        ("both/a.tar", "folder", "give the folder that contains it"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(
+def test_unreadable_sources_give_a_one_line_error(
     spark: SparkSession, settings: config.Settings, tmp_path: Path, name: str, fmt: str | None, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -110,7 +110,7 @@ def test_a_fingerprint_changes_with_files_and_settings(
     assert len({before.fingerprint, limited.fingerprint, grown.fingerprint}) == 3
 
 
-def test_links_back_do_not_lead_in_circles(tmp_path: Path) -> None:
+def test_a_link_to_a_parent_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "sub" / "a.png").write_bytes(b"1")
     (tmp_path / "in" / "sub" / "back").symlink_to(tmp_path / "in")
@@ -118,7 +118,7 @@ def test_links_back_do_not_lead_in_circles(tmp_path: Path) -> None:
     assert [e.name for _, entries in files.walk(str(tmp_path / "in")) for e in entries] == ["a.png"]
 
 
-def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_listed_as_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
 
     assert [list(entries) for _, entries in files.walk(str(tmp_path))] == [[files.FileEntry("a.png", 0, 0)]]
@@ -141,7 +141,7 @@ def test_settings_name_other_columns() -> None:
     assert columns.match(schema, settings, "t") == columns.Mapping("pixels", "legend", None)
 
 
-def test_a_table_without_pictures_lists_its_columns() -> None:
+def test_the_error_for_a_table_without_images_lists_its_columns() -> None:
     schema = T.StructType.fromDDL("url string, image string")
 
     with pytest.raises(WinnowError, match=r"it has url string, image string: set ingest\.image_columns"):
@@ -170,7 +170,7 @@ def write_metadata(path: Path, records: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("column", ["text", "caption"])
-def test_captions_from_metadata_survive(
+def test_captions_from_metadata_are_unchanged(
     spark: SparkSession, settings: config.Settings, tmp_path: Path, ending: str, column: str
 ) -> None:
     rows = [picture for picture in pictures() if picture.caption is not None]
@@ -219,7 +219,7 @@ def test_metadata_of_sub_folders_odd_endings_and_missing_files(
     ]
 
 
-def test_captions_beside_the_picture(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+def test_captions_in_files_beside_the_image(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
     for name in ("txt", "json", "both", "latin", "none"):
         (tmp_path / f"{name}.png").write_bytes(encoded("red"))
     (tmp_path / "txt.txt").write_bytes(b"two\r\nlines \n")
@@ -238,7 +238,7 @@ def test_captions_beside_the_picture(spark: SparkSession, settings: config.Setti
     assert "UTF-8" in json.loads(got["latin"]["meta"])["caption_fault"]
 
 
-def test_half_an_emoji_and_json_without_end_cost_no_other_row(
+def test_half_an_emoji_and_too_deep_json_affect_no_other_row(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
     for name in ("line", "beside", "deep", "good"):
@@ -265,7 +265,7 @@ def test_half_an_emoji_and_json_without_end_cost_no_other_row(
     ]
 
 
-def test_only_what_lies_in_the_file_costs_its_row(
+def test_only_file_errors_give_a_quarantine_row(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
@@ -290,7 +290,7 @@ def test_only_what_lies_in_the_file_costs_its_row(
             folder._row(listed, settings.ingest)
 
 
-def test_pipes_devices_and_what_is_too_large_cost_their_rows(
+def test_pipes_devices_and_too_large_files_give_quarantine_rows(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "MAX_FIELD_BYTES", 9)
@@ -321,7 +321,7 @@ def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None
     assert len(list(files.walk(str(tmp_path)))) <= 1 + 12 + 12
 
 
-def test_a_password_in_an_address_is_refused(spark: SparkSession, settings: config.Settings) -> None:
+def test_a_password_in_an_address_is_an_error(spark: SparkSession, settings: config.Settings) -> None:
     with pytest.raises(WinnowError, match="holds a password") as caught:
         found(spark, settings, "s3://KEY:SECRET@bucket/x.tar")
     assert "SECRET" not in str(caught.value)
@@ -332,13 +332,11 @@ def test_metadata_without_file_names_stops_the_job(
 ) -> None:
     write_metadata(tmp_path / "metadata.csv", [{"image": "a.png", "text": "x"}])
 
-    with pytest.raises(WinnowError, match="no column file_name, which names the picture; it has image, text"):
+    with pytest.raises(WinnowError, match="no column file_name, which must name the image file; it has image, text"):
         read(spark, settings, tmp_path)
 
 
-def test_metadata_that_cannot_be_read_stops_the_job_in_a_line(
-    spark: SparkSession, settings: config.Settings, tmp_path: Path
-) -> None:
+def test_unreadable_metadata_stops_the_job(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(WinnowError, match=r"metadata\.csv cannot be read: .*[Nn]o such file"):
         read(spark, settings, tmp_path)
@@ -348,7 +346,7 @@ def test_metadata_that_cannot_be_read_stops_the_job_in_a_line(
         read(spark, settings, tmp_path)
 
 
-def test_metadata_that_tells_only_of_some_rows_costs_the_others_alone(
+def test_partly_readable_metadata_affects_only_its_unreadable_rows(
     spark: SparkSession, settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
@@ -363,7 +361,7 @@ def test_metadata_that_tells_only_of_some_rows_costs_the_others_alone(
     write_metadata(tmp_path / "below" / "metadata.parquet", [{"file_name": "cut.png", "text": "x" * 99}])
     whole = (tmp_path / "below" / "metadata.parquet").read_bytes()
     (tmp_path / "below" / "metadata.parquet").write_bytes(whole[: len(whole) // 2])
-    monkeypatch.setattr(folder, "_check_metadata", lambda root: None)  # as if it lay beyond those looked at
+    monkeypatch.setattr(folder, "_check_metadata", lambda root: None)  # as if there were too many files to check
 
     rows = [(row["key"], row["caption"], row["reason"]) for row in read(spark, settings, tmp_path)]
 
@@ -391,7 +389,7 @@ def test_csv_rows_may_be_short_or_long() -> None:
 
 
 def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """The block that begins a member, whatever size it claims."""
+    """Returns the header block of a member with any claimed size."""
     member = tarfile.TarInfo(name)
     member.size, member.type = size, kind
     return member.tobuf(tarfile.GNU_FORMAT)
@@ -406,10 +404,10 @@ def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
         header("././@LongLink", 8, tarfile.GNUTYPE_LONGNAME).ljust(1024, b"x") * 400,
         header("b.jpg", 512, b"S")[:300].ljust(512, b"\xff"),
     ],
-    ids=["negative", "endless and no part", "endless", "names of names", "sparse"],
+    ids=["negative size", "huge size of no sample", "huge size", "nested long names", "sparse"],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_headers_that_nobodys_tar_has_written_cost_the_rest_of_their_shard(
+def test_invalid_headers_lose_only_the_rest_of_their_shard(
     settings: config.Settings, tmp_path: Path, rest: bytes, first: bool
 ) -> None:
     begin = b"" if first else header("a.jpg", 3) + b"abc".ljust(512, b"\0")
@@ -421,7 +419,7 @@ def test_headers_that_nobodys_tar_has_written_cost_the_rest_of_their_shard(
     assert rows[-1].reason in ("corrupt shard", "truncated shard")
 
 
-def test_of_members_too_large_for_meta_the_size_is_told(
+def test_only_the_size_of_too_large_members_is_stored(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webdataset, "MAX_FIELD_BYTES", 10)
@@ -442,9 +440,7 @@ def test_of_members_too_large_for_meta_the_size_is_told(
         (b'{"x": 0.1, "x": 0.99}', '{"x": 0.99}'),
     ],
 )
-def test_json_that_readers_differ_on_is_written_anew(
-    settings: config.Settings, tmp_path: Path, content: bytes, meta: str
-) -> None:
+def test_ambiguous_json_is_normalised(settings: config.Settings, tmp_path: Path, content: bytes, meta: str) -> None:
     write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "a.json": content})
 
     (row,) = webdataset._rows(str(tmp_path / "a.tar"), settings.ingest)
@@ -452,7 +448,7 @@ def test_json_that_readers_differ_on_is_written_anew(
     assert row.meta == meta
 
 
-def test_a_gzip_that_unpacks_to_far_more_than_itself_is_taken_for_cut(
+def test_a_gzip_bomb_counts_as_truncated(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_UNPACKED_FREE", 1 << 16)
@@ -489,9 +485,7 @@ def test_samples_of_a_shard(spark: SparkSession, settings: config.Settings, tmp_
     assert got["c"]["source"] == str(tmp_path / "0.tar") and got["c"]["stage"] == "read"
 
 
-def test_half_an_emoji_in_a_shard_costs_a_character(
-    spark: SparkSession, settings: config.Settings, tmp_path: Path
-) -> None:
+def test_half_an_emoji_in_a_shard_is_replaced(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
     image = encoded("red")
     fields = {"caption": HALF, "n": 1.0}
     members = {
@@ -515,7 +509,7 @@ def test_half_an_emoji_in_a_shard_costs_a_character(
 
 
 @pytest.mark.parametrize("depth", [199, 200, 985, 1500])
-def test_json_that_can_be_read_can_be_written(depth: int) -> None:
+def test_parsed_json_can_be_written(depth: int) -> None:
     fields, faults = json_object('{"nan": NaN, "deep": ' + "[" * depth + "]" * depth + "}")
 
     assert (fields is not None) == (depth < 200)
@@ -527,7 +521,7 @@ def keys_and_fault(data: bytes) -> tuple[list[str], tuple[str, str] | None]:
     return [sample.key for sample in whole], (fault.key, fault.reason) if fault else None
 
 
-def test_a_cut_shard_keeps_what_is_whole() -> None:
+def test_a_truncated_shard_keeps_its_complete_samples() -> None:
     one = {"a.png": b"x" * 600, "a.txt": b"a"}
     two = {"b.png": b"x" * 600, "b.txt": b"b"}
     whole = tar_bytes(one | two)
@@ -544,7 +538,7 @@ def test_a_cut_shard_keeps_what_is_whole() -> None:
     assert keys_and_fault(damaged) == (["a"], ("", "corrupt shard"))
 
 
-def test_a_cut_sample_with_an_odd_name_can_be_told() -> None:
+def test_a_truncated_sample_with_a_non_utf8_name_has_a_printable_detail() -> None:
     data = tar_bytes({"\udce9.png": b"x" * 600})
 
     _, fault = webdataset.samples(io.BytesIO(data[: 512 + 300]))
@@ -552,7 +546,7 @@ def test_a_cut_sample_with_an_odd_name_can_be_told() -> None:
     assert fault is not None and fault.detail == "�.png: its last 300 bytes are missing"
 
 
-def test_same_names_in_joined_shards_are_samples_of_their_own() -> None:
+def test_equal_names_in_concatenated_shards_are_separate_samples() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in [("a.png", b"1"), ("a.txt", b"one"), ("a.png", b"2"), ("a.txt", b"two")]:
@@ -566,7 +560,7 @@ def test_same_names_in_joined_shards_are_samples_of_their_own() -> None:
     assert whole[0].parts["png"] != whole[1].parts["png"] and fault is None
 
 
-def test_a_packed_shard_is_read_as_far_as_it_goes(
+def test_a_truncated_gzip_shard_is_read_as_far_as_possible(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
     packed = gzip.compress(tar_bytes(members_of(pictures()[0]) | members_of(pictures()[1])))
@@ -600,7 +594,7 @@ def test_parquet_of_img2dataset(spark: SparkSession, settings: config.Settings, 
     assert (bad["reason"], bad["detail"]) == ("no image", "failed_to_download: HTTP Error 404")
 
 
-def test_parquet_of_hugging_face_without_keys(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+def test_parquet_of_hugging_face_has_no_keys(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [{"bytes": b"123", "path": "a.png"}], "text": ["x"]}), tmp_path / "0.parquet")
 
     (row,) = read(spark, settings, tmp_path)
@@ -609,7 +603,9 @@ def test_parquet_of_hugging_face_without_keys(spark: SparkSession, settings: con
     assert json.loads(row["meta"]) == {"image": {"path": "a.png"}}
 
 
-def test_a_broken_parquet_file_costs_one_row(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+def test_a_broken_parquet_file_gives_one_quarantine_row(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
     write_parquet(tmp_path / "a.parquet", pictures()[:2])
     whole = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
@@ -619,7 +615,7 @@ def test_a_broken_parquet_file_costs_one_row(spark: SparkSession, settings: conf
     assert [(row["key"], row["reason"]) for row in got] == [("b.parquet", "corrupt file"), ("p0", None), ("p1", None)]
 
 
-def test_a_parquet_file_that_cannot_be_opened_costs_one_row(
+def test_an_unreadable_parquet_file_gives_one_quarantine_row(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
     write_parquet(tmp_path / "a.parquet", pictures()[:1])
@@ -634,7 +630,7 @@ def test_a_parquet_file_that_cannot_be_opened_costs_one_row(
     assert got[0]["detail"].startswith("FileNotFoundError: ")
 
 
-def test_a_parquet_file_is_looked_at_once(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
+def test_a_parquet_file_is_checked_once(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", pictures()[:1])
     write_parquet(tmp_path / "b.parquet", pictures()[1:2])
     whole = (tmp_path / "b.parquet").read_bytes()
@@ -643,14 +639,16 @@ def test_a_parquet_file_is_looked_at_once(spark: SparkSession, settings: config.
     rows = parquet.read(spark, found(spark, settings, tmp_path), settings.ingest)
     (tmp_path / "b.parquet").write_bytes(whole)
 
-    # A second look would find the file whole, and its row and all that it holds would be missing.
+    # A second check would find the file intact, and then both its quarantine row and its data would be missing.
     assert {(row["key"], row["reason"]) for row in rows.collect()} == {("p0", None), ("b.parquet", "corrupt file")}
 
 
-def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_footer_of_a_remote_parquet_file_is_transferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pq.write_table(pa.table({"jpg": [bytes([n]) * 4 for n in range(200)] * 5000}), tmp_path / "a.parquet",
                    compression="none", use_dictionary=False)  # fmt: skip
-    travelled = []
+    transferred = []
 
     class Remote(io.FileIO):
         def size(self) -> int:
@@ -658,7 +656,7 @@ def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkey
 
         def read(self, size: int | None = -1) -> bytes:
             data = super().read(-1 if size is None else size)
-            travelled.append(len(data))
+            transferred.append(len(data))
             return data
 
     class Store:
@@ -671,11 +669,11 @@ def test_of_a_remote_parquet_file_only_the_footer_travels(tmp_path: Path, monkey
     monkeypatch.setattr(files, "filesystem_of", lambda _: (Store(), str(tmp_path / "a.parquet")))
 
     assert list(parquet._fault("s3a://bucket/a.parquet")) == []
-    assert (tmp_path / "a.parquet").stat().st_size > 1 << 22 and sum(travelled) < 1 << 17
+    assert (tmp_path / "a.parquet").stat().st_size > 1 << 22 and sum(transferred) < 1 << 17
 
 
 @pytest.mark.parametrize("fault", [OSError("AWS Error NETWORK_CONNECTION"), OSError(errno.ESTALE, "Stale file handle")])
-def test_a_network_that_fails_as_a_footer_is_read_costs_no_file(
+def test_a_network_error_while_reading_a_footer_fails_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
 ) -> None:
     class Broken(io.BytesIO):
@@ -715,7 +713,7 @@ def test_a_delta_table(spark: SparkSession, settings: config.Settings, tmp_path:
     assert json.loads(row["meta"]) == {"n": 5}
 
 
-def test_batches_are_cut_by_bytes() -> None:
+def test_batches_are_limited_in_bytes() -> None:
     rows = [Row("s", str(number), image=bytes(3 << 20)) for number in range(7)]
 
     assert [batch.num_rows for batch in batches(iter(rows))] == [3, 3, 1]

@@ -42,14 +42,14 @@ def test_any_layout_channel_order_type_and_batch_gives_the_same_scores(tmp_path,
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_uint8_models_are_fed_the_pixels_as_they_are(tmp_path, layout):
+def test_uint8_models_get_unchanged_pixels(tmp_path, layout):
     path = channel_model(tmp_path / "m.onnx", layout, TensorProto.UINT8)
     model = ImageModel(str(path), (4, 6), layout=layout, dtype="uint8", index=1, activation="softmax")
     values = np.exp(COLOURS.astype(float) - 255)
     assert scores(model) == pytest.approx(values[:, 1] / values.sum(axis=1), abs=1e-6)
 
 
-def test_scale_mean_and_std_come_before_the_model(model):
+def test_scale_mean_and_std_are_applied_to_the_input(model):
     described = replace(model, scale=1 / 51, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 8.0), activation="sigmoid")
     logits = (COLOURS / 51 - [1, 2, 3]) / [2, 4, 8]
     for index in range(3):
@@ -64,12 +64,12 @@ def test_softmax_is_over_the_columns_of_the_output(model):
     )
 
 
-def test_an_output_is_picked_by_name_and_column(model):
+def test_an_output_is_chosen_by_name_and_column(model):
     picked = replace(model, output="others", index=1)
     assert scores(picked) == pytest.approx(1 - COLOURS[:, 1] / 255, abs=1e-6)
 
 
-def test_models_of_one_inference_share_it(model):
+def test_models_with_the_same_input_share_one_inference(model):
     class Counting:
         runs = 0
 
@@ -90,51 +90,51 @@ def test_models_of_one_inference_share_it(model):
         assert found[:, place] == pytest.approx(scores(each))
 
 
-def test_no_picture_gives_no_score(model):
+def test_no_images_give_no_scores(model):
     assert classifier.classify_thumbnails(onnx_session.start(model.path), PIXELS[:0], model, 4).shape == (0,)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": (8, 6)}, r"shape \['n', 3, 4, 6\], size and layout say \['N', 3, 8, 6\]"),
-        ({"layout": "NHWC"}, r"size and layout say \['N', 4, 6, 3\]"),
-        ({"dtype": "uint8"}, r"input is tensor\(float\), dtype says uint8"),
+        ({"size": (8, 6)}, r"shape \['n', 3, 4, 6\], but size and layout give \['N', 3, 8, 6\]"),
+        ({"layout": "NHWC"}, r"size and layout give \['N', 4, 6, 3\]"),
+        ({"dtype": "uint8"}, r"input is tensor\(float\), but dtype is uint8"),
         ({"output": "logits"}, "no output 'logits', only means, others"),
         ({"index": 3}, "index 3 is beyond its 3 output columns"),
         ({"output": 2}, r"no output number 2, only 2, counted from 0 \(means, others\)"),
         ({"output": -1}, "no output number -1"),
         ({"index": -1}, "index is -1, and columns are counted from 0"),
-        ({"size": (0, 6)}, r"size is \[0, 6\], and both sides must be 1 pixel at least"),
+        ({"size": (0, 6)}, r"size is \[0, 6\], but both sides must be at least 1 pixel"),
         ({"std": (0.2, 0.0, 0.2)}, "scale, mean and std must be numbers, and std not 0"),
         ({"scale": float("nan")}, "scale, mean and std must be numbers"),
-        ({"scale": 1.0}, r"answered 255.0, not a score in \[0, 1\]: set activation"),
-        # Black has logits in [0, 1]: one grey picture would have passed.
-        ({"scale": 1 / 200}, r"answered 1.27\d*, not a score"),
+        ({"scale": 1.0}, r"returned 255.0, not a score in \[0, 1\]: set activation"),
+        # The logits of black are in [0, 1], so a black test image alone would pass.
+        ({"scale": 1 / 200}, r"returned 1.27\d*, not a score"),
     ],
 )
-def test_a_description_that_does_not_fit_is_named(model, change, message):
+def test_the_error_for_a_wrong_description_names_the_fault(model, change, message):
     described = replace(model, **change)
     with pytest.raises(ModelError, match=message):
         classifier.check(onnx_session.start(model.path), described)
 
 
-def test_all_that_does_not_fit_is_named_at_once(model):
-    with pytest.raises(ModelError, match=r"dtype says uint8.*size and layout.*no output 'x'"):
+def test_the_error_names_all_faults(model):
+    with pytest.raises(ModelError, match=r"dtype is uint8.*size and layout.*no output 'x'"):
         classifier.check(onnx_session.start(model.path), replace(model, dtype="uint8", size=(1, 1), output="x"))
 
 
-def test_mean_and_std_of_a_uint8_model_are_not_silently_left_out(tmp_path):
+def test_mean_and_std_are_refused_for_a_uint8_model(tmp_path):
     path = channel_model(tmp_path / "m.onnx", dtype=TensorProto.UINT8)
     model = ImageModel(str(path), (4, 6), dtype="uint8", mean=(0.5, 0.5, 0.5))
-    with pytest.raises(ModelError, match="mean and std are for float inputs"):
+    with pytest.raises(ModelError, match="mean and std are set, but dtype uint8"):
         classifier.check(onnx_session.start(model.path), model)
 
 
 def altered(
     model: ImageModel, *nodes: onnx.NodeProto, shape: list[int | str], dtype: int = TensorProto.FLOAT
 ) -> ImageModel:
-    """The model, its outputs replaced by what nodes make of `means`, and `means` as the second."""
+    """Replaces the model's outputs: first the result of `nodes` on `means`, then `means`."""
     proto = onnx.load(model.path)
     proto.graph.node.extend(nodes)
     means = next(output for output in proto.graph.output if output.name == "means")
@@ -145,29 +145,29 @@ def altered(
     return model
 
 
-def test_a_model_that_answers_nan_is_named(model):
+def test_a_model_that_returns_nan_is_refused(model):
     none = helper.make_node("Sub", ["means", "means"], ["none"])
     nan = helper.make_node("Div", ["none", "none"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
-    with pytest.raises(ModelError, match=f"{model.path} answered nan"):
+    with pytest.raises(ModelError, match=f"{model.path} returned nan"):
         classifier.check(onnx_session.start(broken.path), broken)
 
 
-def test_a_model_that_answers_nan_to_white_alone_is_named(model):
+def test_a_model_that_returns_nan_only_for_white_is_refused(model):
     none = helper.make_node("Sub", ["others", "others"], ["none"])
     nan = helper.make_node("Div", ["none", "others"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
-    with pytest.raises(ModelError, match="answered nan"):
+    with pytest.raises(ModelError, match="returned nan"):
         classifier.check(onnx_session.start(broken.path), broken)
 
 
-def test_axes_of_length_one_do_not_count(model):
+def test_output_axes_of_length_one_are_ignored(model):
     axes = helper.make_node("Constant", [], ["last"], value=helper.make_tensor("l", TensorProto.INT64, [2], [2, 3]))
     wide = altered(model, axes, helper.make_node("Unsqueeze", ["means", "last"], ["changed"]), shape=["n", 3, 1, 1])
     assert scores(replace(wide, index=2)) == pytest.approx(COLOURS[:, 2] / 255)
 
 
-def test_a_label_in_place_of_scores_is_named_and_the_scores_beside_it_are_read(model):
+def test_an_integer_output_is_refused_and_another_output_can_be_read(model):
     label = helper.make_node("ArgMax", ["means"], ["changed"], axis=1, keepdims=0)
     both = altered(model, label, shape=["n"], dtype=TensorProto.INT64)
     with pytest.raises(ModelError, match=r"'changed' is tensor\(int64\), .*: set output to one of changed, means"):
@@ -175,7 +175,7 @@ def test_a_label_in_place_of_scores_is_named_and_the_scores_beside_it_are_read(m
     assert scores(replace(both, output=1, index=1)) == pytest.approx(COLOURS[:, 1] / 255)
 
 
-def test_softmax_over_a_single_column_is_named(model):
+def test_softmax_over_a_single_column_is_refused(model):
     one = helper.make_node("ReduceMean", ["means", "second"], ["changed"], keepdims=1)
     second = helper.make_node("Constant", [], ["second"], value=helper.make_tensor("s", TensorProto.INT64, [1], [1]))
     single = replace(altered(model, second, one, shape=["n", 1]), activation="softmax")
@@ -183,7 +183,7 @@ def test_softmax_over_a_single_column_is_named(model):
         classifier.check(onnx_session.start(single.path), single)
 
 
-def test_a_column_that_only_a_run_can_miss_is_named(tmp_path):
+def test_a_missing_column_is_found_by_the_test_run(tmp_path):
     path = usual_models.sequence_classifier(tmp_path / "m.onnx")
     model = ImageModel(str(path), usual_models.SIZE, index=8, activation="softmax")
     with pytest.raises(ModelError, match="index 8 is beyond its 8 output columns"):
@@ -191,7 +191,7 @@ def test_a_column_that_only_a_run_can_miss_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 8])
-def test_a_clip_like_tower_with_captions_built_in_gives_their_probabilities(tmp_path, batch):
+def test_a_clip_tower_with_built_in_captions_gives_their_probabilities(tmp_path, batch):
     path = usual_models.zero_shot(tmp_path / "clip.onnx", batch)
     model = ImageModel(
         str(path),
@@ -210,7 +210,7 @@ def test_a_clip_like_tower_with_captions_built_in_gives_their_probabilities(tmp_
     assert expected.std() > 0.05
 
 
-def test_a_classifier_of_transformers_with_free_sides_gives_softmax_of_its_logits(tmp_path):
+def test_a_transformers_classifier_with_free_sides_gives_softmax_of_its_logits(tmp_path):
     path = usual_models.sequence_classifier(tmp_path / "vit.onnx")
     halves = (0.5, 0.5, 0.5)
     model = ImageModel(
@@ -223,14 +223,14 @@ def test_a_classifier_of_transformers_with_free_sides_gives_softmax_of_its_logit
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_in_a_file_of_their_own_are_named(tmp_path):
+def test_weights_in_a_separate_file_are_refused(tmp_path):
     path = usual_models.zero_shot(tmp_path / "m.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    with pytest.raises(ModelError, match=r"m\.onnx keeps its weights in another file: make one file of it"):
+    with pytest.raises(ModelError, match=r"m\.onnx has its weights in another file: save it as one file"):
         onnx_session.start(path.read_bytes(), name=str(path))
 
 
-def test_a_provider_that_does_not_start_is_named_and_not_passed_over(model, monkeypatch):
+def test_a_missing_provider_and_one_that_does_not_start_are_refused(model, monkeypatch):
     with pytest.raises(ModelError, match=r"this onnxruntime has no FancyExecutionProvider; it has .*CPUExecution"):
         onnx_session.start(model.path, providers=("FancyExecutionProvider",))
     known = (*onnx_session.ort.get_available_providers(), "CUDAExecutionProvider")
@@ -242,25 +242,25 @@ def test_a_provider_that_does_not_start_is_named_and_not_passed_over(model, monk
         onnx_session.start(model.path, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
-def test_a_model_that_gives_one_answer_for_a_whole_batch_is_named(model):
+def test_a_model_with_one_result_for_a_whole_batch_is_refused(model):
     one = helper.make_node("ReduceMean", ["means"], ["changed"], keepdims=1)
     broken = altered(model, one, shape=[1, 1])
     with pytest.raises(ModelError, match=r"'changed' has shape \(1, 1\) for 2 rows"):
         classifier.check(onnx_session.start(broken.path), broken)
 
 
-def test_a_file_that_is_no_model_is_named(tmp_path):
+def test_a_file_that_is_not_a_model_is_refused(tmp_path):
     wrong = tmp_path / "wrong.onnx"
     wrong.write_bytes(b"GIF89a, and no model")
     with pytest.raises(ModelError, match=r"wrong.onnx is not an ONNX model"):
         onnx_session.start(str(wrong))
 
 
-def test_a_model_with_two_inputs_is_named(tmp_path):
+def test_a_model_with_two_inputs_is_refused(tmp_path):
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "ab"]
     output = helper.make_tensor_value_info("c", TensorProto.FLOAT, ["n", 3])
     graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "two", inputs, [output])
     path = tmp_path / "two.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-    with pytest.raises(ModelError, match=r"it has 2 inputs \(a, b\), one is expected"):
+    with pytest.raises(ModelError, match=r"it has 2 inputs \(a, b\), not one"):
         classifier.check(onnx_session.start(str(path)), ImageModel(str(path), (4, 6)))

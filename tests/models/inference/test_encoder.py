@@ -19,14 +19,14 @@ MEGABYTES = 5
 
 
 def blobs(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth coloured pictures, each unlike the others."""
+    """Returns smooth coloured images, all different."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
     resized = [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC) for c in coarse]
     return np.stack([np.asarray(image) for image in resized])
 
 
 def tiny(hash_bits: int | None = None, embedding: str = "embedding", dtype: int = TensorProto.UINT8) -> bytes:
-    """An ONNX file whose embedding is four pixels of an 8×8 picture, not of unit length."""
+    """Returns an ONNX file whose embedding is four pixels of an 8×8 image, without unit length."""
     weights = np.zeros((192, 4), np.float32)
     weights[[0, 50, 100, 150], range(4)] = 1
     stored = [numpy_helper.from_array(weights, "w")]
@@ -51,7 +51,7 @@ def shipped() -> Encoder:
     return Encoder.load(encoder.shipped())
 
 
-def test_shipped_is_small_and_says_what_it_is(shipped: Encoder) -> None:
+def test_the_shipped_encoder_is_small_and_has_metadata(shipped: Encoder) -> None:
     assert len(encoder.shipped()) <= MEGABYTES * 1_000_000
     assert shipped.digest == onnx_session.digest(encoder.shipped())
     assert shipped.properties["size"] == str(shipped.size[0])
@@ -66,14 +66,14 @@ def test_embeddings_have_unit_length_and_hashes_32_bytes(shipped: Encoder) -> No
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
 
 
-def test_no_pictures_give_no_rows(shipped: Encoder) -> None:
+def test_no_images_give_no_rows(shipped: Encoder) -> None:
     embedding, hashes = shipped.encode(blobs(1, shipped.size[0])[:0])
 
     assert embedding.shape == (0, shipped.dims) and hashes.shape == (0, 32)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 32])
-def test_a_result_depends_on_neither_neighbours_nor_place_nor_batch(shipped: Encoder, batch: int) -> None:
+def test_results_do_not_depend_on_other_images_order_or_batch(shipped: Encoder, batch: int) -> None:
     thumbs = blobs(70, shipped.size[0])
     together = shipped.encode(thumbs)
     other = Encoder.load(encoder.shipped(), batch=batch)
@@ -83,20 +83,20 @@ def test_a_result_depends_on_neither_neighbours_nor_place_nor_batch(shipped: Enc
             np.testing.assert_array_equal(found, expected[chosen])
 
 
-def test_a_crop_is_found_and_different_pictures_are_not(shipped: Encoder) -> None:
+def test_crops_are_within_the_distance_and_different_images_are_not(shipped: Encoder) -> None:
     large = blobs(40, 200)
     whole = np.stack([decoding.thumbnail(Image.fromarray(p), shipped.size) for p in large])
     cropped = [Image.fromarray(p).crop((10, 6, 194, 198)) for p in large]
     copies = np.stack([decoding.thumbnail(p, shipped.size) for p in cropped])
 
-    hashes, of_copies = (np.unpackbits(shipped.encode(thumbs)[1], axis=1) for thumbs in (whole, copies))
+    hashes, copy_hashes = (np.unpackbits(shipped.encode(thumbs)[1], axis=1) for thumbs in (whole, copies))
 
-    distances = (hashes[:, None] != of_copies[None]).sum(axis=2)
+    distances = (hashes[:, None] != copy_hashes[None]).sum(axis=2)
     assert (np.diag(distances) <= shipped.max_distance).mean() >= 0.95
     assert (distances[~np.eye(40, dtype=bool)] > shipped.max_distance).all()
 
 
-def test_opened_from_a_file_it_is_the_same(shipped: Encoder, tmp_path: object) -> None:
+def test_an_encoder_from_a_file_gives_the_same_results(shipped: Encoder, tmp_path: object) -> None:
     path = f"{tmp_path}/encoder.onnx"
     with open(path, "wb") as file:  # noqa: PTH123
         file.write(encoder.shipped())
@@ -129,18 +129,18 @@ def test_projections_are_orthogonal_for_more_dimensions_than_bits() -> None:
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        (tiny(embedding="features"), r"no output 'embedding', only features: .* described under \[encoder\.model\]"),
+        (tiny(embedding="features"), r"no output 'embedding', only features: describe .* in \[encoder\.model\]"),
         (tiny(hash_bits=64), r"hash has shape .*, not \[n, 256\]"),
         (tiny(dtype=TensorProto.FLOAT), r"input is tensor\(float\) .*, not uint8"),
         (b"no model", "can load"),
     ],
 )
-def test_what_is_no_encoder_is_refused_by_its_fault(model: bytes, fault: str) -> None:
+def test_the_error_for_a_wrong_encoder_names_the_fault(model: bytes, fault: str) -> None:
     with pytest.raises(ModelError, match=fault):
         Encoder.load(model)
 
 
-def test_several_faults_are_named_at_once() -> None:
+def test_the_error_names_several_faults() -> None:
     model = onnx.load_from_string(tiny(embedding="features", dtype=TensorProto.FLOAT)).SerializeToString()
 
     with pytest.raises(ModelError, match=r"not uint8 .*, and its outputs are features"):
@@ -148,7 +148,7 @@ def test_several_faults_are_named_at_once() -> None:
 
 
 def described(path: Path, **fields: Any) -> ImageInput:
-    """An encoder with the image tower's normalisation, and fields of the test's own."""
+    """Returns the description of an encoder with the image tower's normalisation and the given fields."""
     whole: dict[str, Any] = {"mean": CLIP_MEAN, "std": CLIP_STD, "output": "image_embeds", **fields}
     return ImageInput(str(path), SIZE, **whole)
 
@@ -159,7 +159,7 @@ def loaded(model: ImageInput, batch: int = 4) -> Encoder:
 
 @pytest.mark.parametrize("batch", ["batch", 1, 8])
 @pytest.mark.parametrize(("dtype", "name"), [(TensorProto.FLOAT, "float32"), (TensorProto.FLOAT16, "float16")])
-def test_a_described_image_tower_is_an_encoder(tmp_path: Path, batch: int | str, dtype: int, name: str) -> None:
+def test_a_described_image_tower_works_as_an_encoder(tmp_path: Path, batch: int | str, dtype: int, name: str) -> None:
     model = described(image_tower(tmp_path / "clip.onnx", batch, dtype), dtype=name)
     pictures = blobs(11, 48)[:, :32]
 
@@ -176,7 +176,7 @@ def test_a_described_image_tower_is_an_encoder(tmp_path: Path, batch: int | str,
     np.testing.assert_array_equal(opened.encode(pictures)[0], embedding)
 
 
-def test_how_an_encoder_is_read_is_part_of_its_name(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_description(tmp_path: Path) -> None:
     file = image_tower(tmp_path / "clip.onnx")
 
     digests = [loaded(described(file, **fields)).digest for fields in ({}, {"channels": "BGR"}, {"mean": (0, 0, 0)})]
@@ -184,7 +184,7 @@ def test_how_an_encoder_is_read_is_part_of_its_name(tmp_path: Path) -> None:
     assert len({*digests, onnx_session.digest(file.read_bytes())}) == 4
 
 
-def test_sides_that_a_file_leaves_open_are_as_described(tmp_path: Path) -> None:
+def test_free_sides_of_a_file_come_from_the_description(tmp_path: Path) -> None:
     assert loaded(described(image_tower(tmp_path / "clip.onnx", size=("height", "width")))).size == SIZE
 
 
@@ -195,13 +195,11 @@ def test_sides_that_a_file_leaves_open_are_as_described(tmp_path: Path) -> None:
         ({"output": None}, "outputs are last_hidden_state, image_embeds, and none is called embedding: set output"),
         ({"output": "pooled"}, "no output 'pooled', only last_hidden_state, image_embeds"),
         ({"output": 0}, r"'last_hidden_state' has shape \['n', 3, 4\], not \[n, dims\]: set output to one of"),
-        ({"layout": "NHWC"}, r"shape \['batch', 3, 32, 48\], size and layout say \['N', 32, 48, 3\]"),
-        ({"dtype": "float16"}, r"input is tensor\(float\), dtype says float16"),
-        ({"scale": 1e38, "std": (1e-30,) * 3}, "the encoder answered nan or infinity"),
+        ({"layout": "NHWC"}, r"shape \['batch', 3, 32, 48\], but size and layout give \['N', 32, 48, 3\]"),
+        ({"dtype": "float16"}, r"input is tensor\(float\), but dtype is float16"),
+        ({"scale": 1e38, "std": (1e-30,) * 3}, "the encoder returned nan or infinity"),
     ],
 )
-def test_a_described_encoder_that_does_not_fit_is_refused_by_its_fault(
-    tmp_path: Path, fields: dict[str, Any], fault: str
-) -> None:
+def test_the_error_for_a_wrong_description_names_the_fault(tmp_path: Path, fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(ModelError, match=fault):
         loaded(described(image_tower(tmp_path / "clip.onnx"), **fields))

@@ -52,12 +52,12 @@ def test_no_rows_give_no_scores():
         (model(metadata={"category": "boats", "encoder": "old"}), "trained on encoder old .* run `winnow train boats`"),
     ],
 )
-def test_unfit_heads_are_refused(data, message):
+def test_wrong_heads_are_refused(data, message):
     with pytest.raises(ModelError, match=message):
         Head.load(data, "abc", 3)
 
 
-def test_a_head_is_opened_once_in_a_process(tmp_path):
+def test_a_head_is_loaded_once_in_a_process(tmp_path):
     file = tmp_path / "head.onnx"
     file.write_bytes(model())
 
@@ -68,7 +68,7 @@ def test_a_head_is_opened_once_in_a_process(tmp_path):
     assert Head.open(str(file)) is opened
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_the_error_names_a_missing_file(tmp_path):
     with pytest.raises(ModelError, match=r"missing\.onnx cannot be read"):
         Head.open(str(tmp_path / "missing.onnx"))
 
@@ -81,6 +81,6 @@ def test_scores_outside_the_unit_interval_are_refused(operator, wrong, right):
         Head.load(model(operator), "abc", 3).score(embeddings)
 
 
-def test_embeddings_of_another_length_are_refused():
+def test_embeddings_with_the_wrong_length_are_refused():
     with pytest.raises(ModelError, match="embeddings of 3, but got 2 x 5"):
         Head.load(model(), "abc", 3).score(np.zeros((2, 5), np.float32))

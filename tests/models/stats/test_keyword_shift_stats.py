@@ -6,10 +6,10 @@ from udfs.text.bootstrap import poisson_counts, resampled_sums
 
 
 def test_bootstrap_intervals_cover_the_true_shift_in_95_of_100_simulations() -> None:
-    # A word in 20 % of captions; the filter takes 24 % of these and 10 % of the others; weights differ.
+    # A word is in 20 % of the captions. The filter removes 24 % of these and 10 % of the others. Weights differ.
     share, left_with, left_without, simulations, rows = 0.2, 0.76, 0.9, 300, 2000
     left = share * left_with + (1 - share) * left_without
-    # The weight is 1 or 3 by a coin that the word loads: 60 % of its images have the large one, half of the others.
+    # The weight is 1 or 3 at random: 3 for 60 % of the word's images, and for half of the others.
     heavy = share * left_with * (0.6 * 3 + 0.4) / (share * left_with * (0.6 * 3 + 0.4) + (1 - share) * left_without * 2)
     truth = np.array([left_with / left - 1, heavy / share - 1])
     covered = np.zeros(2)
@@ -33,7 +33,7 @@ def test_intervals_of_picked_words_are_wider() -> None:
     draw = np.random.default_rng(0)
     sums = draw.poisson(1000, (3, 201, 3)).astype(float)
     sums[0] = 10_000
-    sums[1:, :, 0] += 500  # a word is in more captions than are kept of it
+    sums[1:, :, 0] += 500  # more captions have a word than are kept of it
     plain, wide = (
         keyword_shift_stats.moves(sums, 0.95, np.full(2, c)).filtered
         for c in (np.nan, keyword_shift_stats.widened(0.95, 1, 1000))
@@ -42,20 +42,20 @@ def test_intervals_of_picked_words_are_wider() -> None:
     assert (wide[1] < plain[1]).all() and (wide[2] > plain[2]).all()
 
 
-def test_words_that_the_filter_does_not_care_for_are_hardly_ever_found() -> None:
+def test_words_independent_of_the_filter_are_rarely_found() -> None:
     draw = np.random.default_rng(0)
     found = []
     for _ in range(200):
         captions = draw.integers(50, 2000, 500)
         kept = draw.hypergeometric(90_000, 10_000, captions)
         kept[:3] -= captions[:3] // 5
-        doubt = keyword_shift_stats.adjusted(keyword_shift_stats.chance(captions, kept, (100_000, 90_000)))
-        found.append(((doubt[:3] <= 0.05).sum(), (doubt[3:] <= 0.05).sum()))
+        adjusted = keyword_shift_stats.adjusted(keyword_shift_stats.chance(captions, kept, (100_000, 90_000)))
+        found.append(((adjusted[:3] <= 0.05).sum(), (adjusted[3:] <= 0.05).sum()))
     true, false = np.sum(found, axis=0)
     assert true / 600 > 0.95 and false / (true + false) < 0.07
 
 
-def test_a_word_that_all_captions_hold_or_none_kept_gives_no_error() -> None:
+def test_words_in_all_captions_or_in_no_kept_one_give_no_error() -> None:
     assert keyword_shift_stats.chance(np.array([100, 10]), np.array([90, 0]), (100, 90)) == pytest.approx(
         [1.0, 0.0], abs=1e-6
     )
@@ -65,8 +65,8 @@ def test_a_word_that_all_captions_hold_or_none_kept_gives_no_error() -> None:
 
 
 @pytest.mark.parametrize("captions", [5, 10, 20, 50])
-def test_intervals_of_rare_words_hold_where_the_filter_does_not_care_for_them(captions: int) -> None:
-    # Each row is one simulation: 3 % of all captions are dropped by chance, weights are 1 or 3 by a coin.
+def test_intervals_of_rare_words_cover_zero_if_the_filter_is_independent_of_them(captions: int) -> None:
+    # Each row is one simulation: 3 % of all captions are removed at random, and weights are 1 or 3 at random.
     draw = np.random.default_rng(captions)
     rows, everything, share = 1000, 20_000, 0.97
     kept = draw.binomial(captions, share, rows)
@@ -78,12 +78,12 @@ def test_intervals_of_rare_words_hold_where_the_filter_does_not_care_for_them(ca
     counts[0] = [everything, share * everything, 2 * share * everything]
     found = keyword_shift_stats.moves(counts, 0.95, np.full(rows, np.nan))
     covered = [np.mean((low <= 0) & (high >= 0)) for _, low, high in (found.filtered, found.weighted)]
-    # Resamples alone give 14 to 76 % after filtering.
+    # Bootstrap intervals alone would cover 14 to 76 % after filtering.
     assert covered[0] >= 0.95, covered
     assert covered[1] >= 0.93, covered
 
 
-def test_a_rare_word_picked_for_its_shift_has_the_exact_interval_of_its_confidence() -> None:
+def test_picked_rare_word_has_the_exact_interval_of_its_confidence() -> None:
     counts = np.zeros((2, 201, 3))
     counts[0], counts[1] = [1000, 900, 900], [60, 60, 66]
     for confidence in (0.95, 0.999):
@@ -94,8 +94,8 @@ def test_a_rare_word_picked_for_its_shift_has_the_exact_interval_of_its_confiden
         assert found.weighted[1][0] == pytest.approx(1.1 * least / 0.9 - 1)
 
 
-def test_of_n_resamples_the_quantiles_leave_out_as_many_as_they_say() -> None:
-    # Shifts of 0 and, in resamples, of 0.001 to 0.2: of 201 equal chances 5 lie below the fifth.
+def test_quantiles_of_resamples_are_weibull_quantiles() -> None:
+    # The resamples have shifts of 0.001 to 0.2. The 2.5 % quantile is at rank 0.025 x 201 = 5.025.
     counts = np.full((2, 201, 3), 1000.0)
     counts[0], counts[1, 0] = 10_000, 1000
     counts[1, :, 0] = 1000

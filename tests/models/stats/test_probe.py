@@ -5,8 +5,8 @@ from scipy import sparse
 from models.stats import probe
 
 
-def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:
-    # Half cats, half dogs; the filter drops half of the dogs by something that the probe does not see.
+def test_halved_dogs_get_twice_the_weight_of_cats() -> None:
+    # Half cats, half dogs. The filter removes half of the dogs by a property that is not a feature.
     dog = np.array([0] * 3000 + [1] * 3000)
     kept = np.array([True] * 3000 + [True, False] * 1500)
     features = sparse.csr_matrix(np.concatenate([dog, dog[kept]])[:, None].astype(float))
@@ -18,10 +18,10 @@ def test_the_cats_and_dogs_of_the_toy_example_get_weights_one_and_two() -> None:
     assert quality.calibration_error < 0.01
 
 
-def test_weights_restore_the_mean_of_every_feature_even_where_one_nearly_tells_the_sides_apart() -> None:
+def test_weights_restore_feature_means_even_if_one_feature_nearly_separates_the_sides() -> None:
     generator = np.random.default_rng(1)
     woman, bucket = generator.random(20_000) < 0.3, generator.random(20_000) < 0.1
-    # Whoever holds a bucket is nearly always filtered out, and more women than others do.
+    # Most captions with a bucket are filtered out, and more women than others hold one.
     bucket |= woman & (generator.random(20_000) < 0.1)
     kept = ~(bucket & (generator.random(20_000) < 0.8))
     every = np.stack([woman, bucket], axis=1).astype(float)
@@ -32,19 +32,19 @@ def test_weights_restore_the_mean_of_every_feature_even_where_one_nearly_tells_t
     assert np.average(every[kept], axis=0, weights=weights) == pytest.approx(every.mean(axis=0), rel=0.01)
 
 
-def test_words_in_all_or_nearly_all_captions_do_not_keep_the_fit_from_its_least() -> None:
+def test_fit_reaches_its_minimum_with_words_in_nearly_all_captions() -> None:
     draw = np.random.default_rng(2)
-    who = np.eye(3)[draw.choice(3, 40_000, p=[0.2, 0.2, 0.6])]
-    kept = draw.random(40_000) < who @ [0.774, 0.846, 0.96]
-    every = np.column_stack([who, np.ones(40_000), draw.random(40_000) < 0.9999])
+    group = np.eye(3)[draw.choice(3, 40_000, p=[0.2, 0.2, 0.6])]
+    kept = draw.random(40_000) < group @ [0.774, 0.846, 0.96]
+    every = np.column_stack([group, np.ones(40_000), draw.random(40_000) < 0.9999])
     features = sparse.csr_matrix(np.concatenate([every, every[kept]]))
     fitted = probe.fit_probe(features, np.repeat([True, False], [40_000, int(kept.sum())]), regularisation=1.0)
     weights = np.exp(fitted.log_odds(every[kept]))
     assert fitted.coefficients[3] == 0.0
-    assert np.average(who[kept], axis=0, weights=weights) == pytest.approx(who.mean(axis=0), rel=0.003)
+    assert np.average(group[kept], axis=0, weights=weights) == pytest.approx(group.mean(axis=0), rel=0.003)
 
 
-def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
+def test_beyond_reach_finds_images_without_similar_kept_images() -> None:
     generator = np.random.default_rng(0)
     cluster = generator.normal([5, 0, 0], 0.1, (200, 3))
     elsewhere = generator.normal([0, 5, 0], 0.1, (50, 3))
@@ -56,7 +56,7 @@ def test_beyond_reach_counts_what_no_kept_image_resembles() -> None:
     assert probe.beyond_reach(to_near, among.max(axis=1)).mean() < 0.2
 
 
-def test_a_calibrated_probe_has_a_reliability_curve_on_the_diagonal() -> None:
+def test_reliability_curve_of_a_calibrated_probe_is_diagonal() -> None:
     draw = np.random.default_rng(0)
     word = draw.random(60_000) < 0.3
     kept = draw.random(60_000) < np.where(word, 0.6, 0.95)

@@ -20,7 +20,7 @@ def coverage(draw, recall_at, target, positives, negatives):
     return held / SIMULATIONS
 
 
-def test_lower_bound_is_the_share_at_which_the_tail_has_the_wanted_size():
+def test_lower_bound_is_the_share_with_the_right_tail_probability():
     from scipy import stats
 
     bound = thresholds.lower_bound(90, 100, 0.95)
@@ -28,14 +28,14 @@ def test_lower_bound_is_the_share_at_which_the_tail_has_the_wanted_size():
     assert stats.binom.sf(89, 100, bound) == pytest.approx(0.05)
 
 
-def test_bounds_without_evidence_are_empty():
+def test_bounds_without_trials_are_trivial():
     assert thresholds.lower_bound(0, 0, 0.95) == 0.0
     assert thresholds.upper_bound(0, 0, 0.95) == 1.0
     assert thresholds.interval(0, 0, 0.95) == (0.0, 1.0)
 
 
 @given(st.integers(1, 400), st.floats(0.5, 0.995), st.floats(0.5, 0.995))
-def test_order_is_the_largest_that_shows_the_recall(positives, recall, confidence):
+def test_order_is_the_largest_that_proves_the_recall(positives, recall, confidence):
     k = thresholds.order(positives, recall, confidence)
 
     if k > 0:
@@ -57,7 +57,7 @@ def test_one_positive_too_few_gives_no_threshold():
     assert thresholds.calibrate(np.ones(59), np.zeros(10), Target(0.95, 0.95)) is not None
 
 
-def test_threshold_is_the_kth_smallest_positive_when_a_negative_lies_right_below():
+def test_threshold_is_the_kth_smallest_positive_if_a_negative_is_just_below():
     positive = np.linspace(0.5, 1.0, 93)
     negative = [positive[1] - 1e-9]
 
@@ -68,7 +68,7 @@ def test_threshold_is_the_kth_smallest_positive_when_a_negative_lies_right_below
     assert found.recall_lower == thresholds.lower_bound(92, 93, 0.95)
 
 
-def test_threshold_sinks_through_the_allowed_negatives_and_stops_above_the_next():
+def test_threshold_is_lowered_past_the_allowed_negatives_only():
     negative = np.arange(100) / 200
 
     found = thresholds.calibrate(np.full(60, 0.9), negative, Target(0.95, 0.95, dropped_negatives=0.03))
@@ -77,7 +77,7 @@ def test_threshold_sinks_through_the_allowed_negatives_and_stops_above_the_next(
     assert negative[96] < found.threshold <= negative[97]
 
 
-def test_tied_negatives_are_dropped_together_or_not_at_all():
+def test_tied_negatives_are_removed_together_or_not_at_all():
     negative = [0.1] * 90 + [0.4] * 10
 
     found = thresholds.calibrate(np.full(60, 0.9), negative, Target(0.95, 0.95, dropped_negatives=0.05))
@@ -86,7 +86,7 @@ def test_tied_negatives_are_dropped_together_or_not_at_all():
     assert found.threshold > 0.4
 
 
-def test_sinking_claims_no_more_than_the_order_statistic_proves():
+def test_lowered_threshold_keeps_the_bound_of_the_order_statistic():
     positive = np.concatenate([[0.3], np.full(92, 0.9)])
 
     found = thresholds.calibrate(positive, np.full(50, 0.1), Target(0.95, 0.95))
@@ -95,7 +95,7 @@ def test_sinking_claims_no_more_than_the_order_statistic_proves():
     assert found.recall_lower == thresholds.lower_bound(92, 93, 0.95)
 
 
-def test_threshold_never_sinks_to_drop_everything():
+def test_threshold_is_never_lowered_to_remove_everything():
     found = thresholds.calibrate(np.full(60, 0.5), [], Target(0.95, 0.95, dropped_negatives=0.5))
 
     assert found.threshold == 0.5
@@ -106,7 +106,7 @@ def test_scores_that_are_not_numbers_are_refused():
         thresholds.calibrate([np.nan] * 60, [0.1], Target(0.95, 0.95))
 
 
-def test_precision_counts_the_dropped():
+def test_precision_is_the_positive_share_of_removed_images():
     found = thresholds.Calibration(
         0.5, 0.95, 0.95, positives=100, negatives=900, missed=4, dropped_negatives=24, escaped_upper=0.1
     )
@@ -131,7 +131,7 @@ def test_bound_holds_as_often_as_stated(positives):
     assert share >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
 
 
-def test_bound_is_exact_where_the_threshold_does_not_sink():
+def test_bound_is_exact_if_the_threshold_is_not_lowered():
     share = coverage(
         draw=lambda rng, n: rng.random(n),
         recall_at=lambda threshold: 1 - threshold,
@@ -155,11 +155,11 @@ def test_bound_holds_for_scores_with_ties():
     assert share >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
 
 
-def test_no_more_escapes_than_stated():
+def test_escape_bound_holds():
     rng, held, share = np.random.default_rng(3), 0, 0.05
     for _ in range(500):
         positives = rng.binomial(3000, share)
-        # One positive in fifty scores like nothing at all.
+        # One positive in fifty has the score 0.
         scores = np.where(rng.random(positives) < 0.02, 0.0, rng.random(positives))
         found = thresholds.calibrate(scores, rng.random(3000 - positives) * 0.3, Target(0.9, 0.95))
         missed = 0.02 + 0.98 * found.threshold if found.threshold > 0 else 0.0

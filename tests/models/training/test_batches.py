@@ -11,7 +11,7 @@ FAMILIES, MEMBERS = 30, 16
 
 @pytest.fixture(scope="module")
 def codes() -> NDArray[np.float32]:
-    """Families of pictures whose hashes differ in some 60 bits from each other and in 128 from all others."""
+    """Returns families of images whose hashes differ in about 60 bits from each other and in 128 from all others."""
     rng = np.random.default_rng(0)
     heads = rng.integers(0, 2, (FAMILIES, 1, BITS)) * 2 - 1
     flips = np.where(rng.random((FAMILIES, MEMBERS, BITS)) < 0.13, -1, 1)
@@ -23,11 +23,11 @@ def batches(codes: NDArray[np.float32] | None, size: int = 64, count: int = FAMI
 
 
 def members(batch: torch.Tensor, groups: torch.Tensor) -> list[list[int]]:
-    of_group = [batch[groups == group].tolist() for group in range(int(groups.max()) + 1)]
-    return [found for found in of_group if len(found) > 1]
+    members = [batch[groups == group].tolist() for group in range(int(groups.max()) + 1)]
+    return [found for found in members if len(found) > 1]
 
 
-def test_half_of_a_batch_are_groups_of_near_pictures(codes: NDArray[np.float32]) -> None:
+def test_half_of_a_batch_is_groups_of_near_images(codes: NDArray[np.float32]) -> None:
     batch = batches(codes).draw()
 
     groups = members(batch.chosen, batch.groups)
@@ -37,7 +37,7 @@ def test_half_of_a_batch_are_groups_of_near_pictures(codes: NDArray[np.float32])
     assert len(batch.chosen) == len(batch.groups) == 64
 
 
-def test_a_copy_is_not_taken_for_a_near_picture(codes: NDArray[np.float32]) -> None:
+def test_copies_are_not_drawn_as_near_images(codes: NDArray[np.float32]) -> None:
     copied = codes.copy()
     copied[1::2] = codes[::2]
 
@@ -49,7 +49,7 @@ def test_a_copy_is_not_taken_for_a_near_picture(codes: NDArray[np.float32]) -> N
     assert torch.equal(batch.repeats, expected)
 
 
-def test_another_of_the_nearest_is_met_every_time(codes: NDArray[np.float32]) -> None:
+def test_groups_draw_different_near_images(codes: NDArray[np.float32]) -> None:
     source = batches(codes[:MEMBERS], size=2 * GROUP, count=MEMBERS)
 
     groups = [members(batch.chosen, batch.groups)[0] for batch in (source.draw() for _ in range(400))]
@@ -58,7 +58,7 @@ def test_another_of_the_nearest_is_met_every_time(codes: NDArray[np.float32]) ->
 
 
 @pytest.mark.parametrize(("codes_of", "count"), [(0, 500), (GROUP, GROUP), (GROUP + 1, GROUP + 1)])
-def test_batches_are_whole_without_an_encoder_and_with_few_pictures(
+def test_batches_have_full_size_without_an_encoder_and_with_few_images(
     codes: NDArray[np.float32], codes_of: int, count: int
 ) -> None:
     batch = batches(codes[:codes_of] if codes_of else None, size=32, count=count).draw()
@@ -69,7 +69,7 @@ def test_batches_are_whole_without_an_encoder_and_with_few_pictures(
     assert batch.groups.max() < 32
 
 
-def test_batches_follow_from_the_seed(codes: NDArray[np.float32]) -> None:
+def test_batches_depend_only_on_the_seed(codes: NDArray[np.float32]) -> None:
     first, same = batches(codes).draw(), batches(codes).draw()
 
     assert torch.equal(first.chosen, same.chosen) and torch.equal(first.groups, same.groups)

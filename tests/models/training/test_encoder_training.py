@@ -15,7 +15,7 @@ from models.training.network import Hyperplanes, Network, from_onnx, to_onnx
 
 CPU = torch.device("cpu")
 
-# Threads that wait for each other are slow where other tests use the cores too.
+# Several threads would be slow, since other tests use the cores too.
 torch.set_num_threads(1)
 
 
@@ -38,13 +38,13 @@ def file_of(network: Network) -> bytes:
     return to_onnx(network, planes, {"size": str(network.side), "max_distance": "50"})
 
 
-def test_noise_pictures_differ_and_are_not_plain(pictures: NDArray[np.uint8]) -> None:
+def test_noise_pictures_are_different_and_not_plain(pictures: NDArray[np.uint8]) -> None:
     assert pictures.shape == (80, 96, 96, 3)
     assert len({picture.tobytes() for picture in pictures}) == 80
     assert (pictures.std(axis=(1, 2, 3)) > 5).mean() > 0.9
 
 
-def test_views_are_changed_pictures_in_whole_numbers(planar: torch.Tensor) -> None:
+def test_views_are_changed_images_in_whole_numbers(planar: torch.Tensor) -> None:
     view = Augmenter(64, 1, CPU).view(planar)
 
     assert view.shape == (80, 3, 64, 64)
@@ -54,14 +54,14 @@ def test_views_are_changed_pictures_in_whole_numbers(planar: torch.Tensor) -> No
     assert (changed > 2).float().mean() > 0.8
 
 
-def test_views_follow_from_the_seed(planar: torch.Tensor) -> None:
+def test_views_depend_only_on_the_seed(planar: torch.Tensor) -> None:
     first, same, other = (Augmenter(64, seed, CPU).view(planar) for seed in (1, 1, 2))
 
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
 
-def test_turned_pictures_hold_the_same_pixels(pictures: NDArray[np.uint8]) -> None:
+def test_turned_images_have_the_same_pixels(pictures: NDArray[np.uint8]) -> None:
     turned = Augmenter(64, 0, CPU).turned(torch.from_numpy(pictures), torch.arange(len(pictures)))
 
     plain = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
@@ -70,7 +70,7 @@ def test_turned_pictures_hold_the_same_pixels(pictures: NDArray[np.uint8]) -> No
     assert 0.4 < moved_ones < 0.9
 
 
-def test_pictures_of_a_group_are_turned_alike(pictures: NDArray[np.uint8]) -> None:
+def test_images_of_a_group_are_turned_in_the_same_way(pictures: NDArray[np.uint8]) -> None:
     same = torch.from_numpy(pictures[:1]).expand(40, -1, -1, -1)
     turned = Augmenter(64, 0, CPU).turned(same, torch.arange(20).repeat_interleave(2))
 
@@ -79,7 +79,7 @@ def test_pictures_of_a_group_are_turned_alike(pictures: NDArray[np.uint8]) -> No
 
 
 @pytest.mark.parametrize("change", [recoloured, refocused, grained])
-def test_each_change_changes_some_pictures_and_not_their_shape(change: object, planar: torch.Tensor) -> None:
+def test_each_change_changes_some_images_but_not_their_shape(change: object, planar: torch.Tensor) -> None:
     changed = change(planar, chance())  # type: ignore[operator]
 
     assert changed.shape == planar.shape
@@ -87,7 +87,7 @@ def test_each_change_changes_some_pictures_and_not_their_shape(change: object, p
     assert 0.2 < touched < 1
 
 
-def test_moved_pictures_keep_their_middle(planar: torch.Tensor) -> None:
+def test_moved_images_keep_their_centre(planar: torch.Tensor) -> None:
     flat = torch.full_like(planar, 40.0)
 
     result = moved(flat, 64, chance())
@@ -103,7 +103,7 @@ def test_info_nce_is_lower_for_partners_that_agree() -> None:
     assert contrast.info_nce(views, views, 0.05) < contrast.info_nce(views, views.roll(1, 0), 0.05)
 
 
-def test_repeats_do_not_count_as_different() -> None:
+def test_repeats_are_not_treated_as_different() -> None:
     views = torch.nn.functional.normalize(torch.tensor([[1.0, 0, 0], [1, 0.01, 0], [0, 0, 1]]), dim=1)
     repeats = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
 
@@ -111,7 +111,7 @@ def test_repeats_do_not_count_as_different() -> None:
     assert contrast.crowding(views, views, repeats) < contrast.crowding(views, views)
 
 
-def test_onnx_gives_what_torch_gives(pictures: NDArray[np.uint8]) -> None:
+def test_onnx_and_torch_give_the_same_results(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     network = Network(64, 32)
     torch.nn.init.normal_(network.residual[1].weight, std=0.05)
@@ -125,7 +125,7 @@ def test_onnx_gives_what_torch_gives(pictures: NDArray[np.uint8]) -> None:
     assert (np.unpackbits(hashes, axis=1) == (expected @ projection(32) > 0)).mean() > 0.99
 
 
-def test_the_residual_block_adds_nothing_at_first() -> None:
+def test_the_residual_block_initially_adds_nothing() -> None:
     network = Network(32, 16)
     pixels = torch.rand(2, 3, 32, 32) * 255
     before = network(pixels)
@@ -135,7 +135,7 @@ def test_the_residual_block_adds_nothing_at_first() -> None:
     torch.testing.assert_close(network(pixels), before)
 
 
-def test_a_network_comes_back_from_its_file() -> None:
+def test_a_network_is_loaded_from_its_file() -> None:
     torch.manual_seed(0)
     network = Network(32, 16)
 
@@ -146,7 +146,7 @@ def test_a_network_comes_back_from_its_file() -> None:
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
-def test_a_file_without_a_residual_block_gets_one_that_adds_nothing(pictures: NDArray[np.uint8]) -> None:
+def test_a_file_without_a_residual_block_gets_a_neutral_one(pictures: NDArray[np.uint8]) -> None:
     given, seen = encoder.shipped(), np.ascontiguousarray(pictures[:, 16:80, 16:80])
     assert b"residual" not in given
 
@@ -157,7 +157,7 @@ def test_a_file_without_a_residual_block_gets_one_that_adds_nothing(pictures: ND
     np.testing.assert_allclose(found, Encoder.load(given).encode(seen)[0], atol=2e-3)
 
 
-def test_another_file_is_refused() -> None:
+def test_a_file_with_another_network_is_refused() -> None:
     model = onnx.load_from_string(file_of(Network(32, 16)))
     del model.graph.initializer[:]
 
@@ -165,13 +165,13 @@ def test_another_file_is_refused() -> None:
         from_onnx(model.SerializeToString())
 
 
-def test_properties_are_replaced_and_kept() -> None:
+def test_properties_are_replaced_or_kept() -> None:
     model = with_properties(file_of(Network(32, 16)), {"max_distance": "7", "made_by": "a test"})
 
     assert Encoder.load(model).properties == {"size": "32", "max_distance": "7", "made_by": "a test"}
 
 
-def test_split_loses_and_repeats_nothing() -> None:
+def test_split_uses_each_image_once() -> None:
     rows = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
 
     training, unseen = split(rows, seed=1)
@@ -182,29 +182,29 @@ def test_split_loses_and_repeats_nothing() -> None:
 
 
 def separation(model: bytes, pictures: NDArray[np.uint8]) -> float:
-    """Bits by which different pictures lie farther apart than copies, on average."""
+    """Returns how much farther apart different images are than copies, in bits, on average."""
     own = Encoder.load(model)
     hashes = signs(own, pictures)
     different = (256 - hashes @ hashes.T)[~np.eye(len(hashes), dtype=bool)] / 2
     return float(different.mean() - measure(own, pictures, 5, pictures[:0]).copies.mean())
 
 
-def test_fitting_sets_pictures_apart_from_copies_and_is_repeatable(pictures: NDArray[np.uint8]) -> None:
+def test_fitting_separates_different_images_and_is_reproducible(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     untrained = separation(file_of(Network(64, 64)), pictures[-30:])
     plan = TrainingPlan(minutes=0, batch=24, seed=0, dims=64, steps=20)
-    told: list[float] = []
+    reports: list[float] = []
 
-    fitted = fit(pictures[:-30], plan, lambda done, loss: told.append(done))
+    fitted = fit(pictures[:-30], plan, lambda done, loss: reports.append(done))
 
     assert separation(fitted.model, pictures[-30:]) > max(2 * untrained, 20)
-    assert len(told) == 10 and told == sorted(told)
+    assert len(reports) == 10 and reports == sorted(reports)
     assert fitted.model == fit(pictures[:-30], plan, lambda done, loss: None).model
     assert Encoder.load(fitted.model).max_distance == fitted.measured.max_distance
     assert fitted.measured.copies.tolist() == measured(fitted.model, pictures[:-30], plan).copies.tolist()
 
 
-def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -> None:
+def test_fitting_continues_from_a_file_for_a_given_time(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     start = file_of(Network(64, 256))
 
@@ -214,7 +214,7 @@ def test_fitting_goes_on_from_a_file_by_the_clock(pictures: NDArray[np.uint8]) -
     assert not np.array_equal(signs(Encoder.load(model), pictures[:10]), signs(Encoder.load(start), pictures[:10]))
 
 
-def test_an_encoder_that_tells_nothing_apart_finds_nothing(pictures: NDArray[np.uint8]) -> None:
+def test_an_encoder_with_equal_hashes_has_recall_zero(pictures: NDArray[np.uint8]) -> None:
     blind = Network(64, 64)
     torch.nn.init.zeros_(blind.linear.weight)
     torch.nn.init.ones_(blind.linear.bias)
@@ -224,7 +224,7 @@ def test_an_encoder_that_tells_nothing_apart_finds_nothing(pictures: NDArray[np.
     assert found.copies.max() == 0 and found.recall == 0 and found.max_distance == LEAST_DISTANCE
 
 
-def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDArray[np.uint8]) -> None:
+def test_measure_counts_copies_at_the_collision_free_distance(pictures: NDArray[np.uint8]) -> None:
     own = Encoder.load(encoder.shipped())
 
     found = measure(own, pictures[:60], 1, pictures[60:])
@@ -241,7 +241,7 @@ def test_measure_counts_copies_at_the_distance_where_none_collide(pictures: NDAr
     assert found.max_distance == min(found.free_distance, allowed[0])
 
 
-def test_a_shared_layout_brings_the_distance_nearer(pictures: NDArray[np.uint8]) -> None:
+def test_a_shared_layout_lowers_the_distance(pictures: NDArray[np.uint8]) -> None:
     own, alike = Encoder.load(encoder.shipped()), pictures.copy()
     alike[:, :, :40] = pictures[7, :, :40]
 
@@ -263,7 +263,7 @@ def changed(hashes: NDArray[np.float32], share: float) -> NDArray[np.float32]:
     return np.where(np.random.default_rng(9).random(hashes.shape) < share, -hashes, hashes)
 
 
-def test_what_all_pictures_share_is_counted_in_bits() -> None:
+def test_layout_bits_measure_what_all_images_share() -> None:
     originals, mirrored = some_hashes(300, 0), some_hashes(300, 1)
     assert layout_bits(originals, mirrored, 100) == 0
 
@@ -274,29 +274,31 @@ def test_what_all_pictures_share_is_counted_in_bits() -> None:
     assert layout_bits(of_one_form, mirrored, 100) > 80
 
 
-def test_unmarked_copies_are_no_layout() -> None:
+def test_unmarked_copies_do_not_count_as_a_layout() -> None:
     originals, mirrored = some_hashes(300, 0), some_hashes(300, 1)
-    five_of_each = originals[np.arange(300) % 60]
+    five_copies_each = originals[np.arange(300) % 60]
     popular = originals[np.where(np.arange(300) % 5, np.arange(300), 0)]
 
     near = [
-        layout_bits(changed(copies, share), mirrored, 100) for copies in (five_of_each, popular) for share in (0, 0.05)
+        layout_bits(changed(copies, share), mirrored, 100)
+        for copies in (five_copies_each, popular)
+        for share in (0, 0.05)
     ]
 
     assert near == [0] * 4
-    assert layout_bits(changed(five_of_each, 0.12), mirrored, 100) == 0
+    assert layout_bits(changed(five_copies_each, 0.12), mirrored, 100) == 0
 
 
-def test_too_few_pictures_show_no_layout() -> None:
+def test_too_few_images_show_no_layout() -> None:
     assert layout_bits(some_hashes(12, 0), some_hashes(12, 1), 5) == 0
     assert layout_bits(some_hashes(0, 0), some_hashes(0, 1), 0) == 0
 
 
 def test_few_pairs_do_not_make_the_threshold_optimistic() -> None:
-    distances_of_many = np.random.default_rng(0).normal(128, 12, 1_000_000).astype(np.float32)
-    exact = distance_at(distances_of_many, 1e-4)
+    many_distances = np.random.default_rng(0).normal(128, 12, 1_000_000).astype(np.float32)
+    exact = distance_at(many_distances, 1e-4)
 
-    from_few = distance_at(distances_of_many[:5000], 1e-4)
+    from_few = distance_at(many_distances[:5000], 1e-4)
 
     assert exact - 12 <= from_few <= exact + 2
-    assert from_few < distances_of_many[:5000].min()
+    assert from_few < many_distances[:5000].min()

@@ -19,7 +19,7 @@ BASIS = Basis("boats", "abc")
 
 
 def examples(n=200, noise=0.3, seed=3):
-    """Unit embeddings whose first direction tells the label; one in five is positive."""
+    """Returns unit embeddings whose first dimension decides the label; one in five is positive."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 5 == 0
     raw = rng.normal(size=(n, 8)) * noise
@@ -28,7 +28,7 @@ def examples(n=200, noise=0.3, seed=3):
 
 
 def ring(n=300):
-    """Positives inside, negatives around: no straight line parts them."""
+    """Returns positives surrounded by negatives, which no straight line separates."""
     rng = np.random.default_rng(1)
     points = rng.normal(size=(n, 8)).astype(np.float32)
     points[:, 2:] = 0
@@ -36,7 +36,7 @@ def ring(n=300):
 
 
 @pytest.mark.parametrize("hidden", [0, 8])
-def test_head_parts_what_can_be_parted(hidden):
+def test_a_head_separates_separable_examples(hidden):
     data = examples()
 
     trained = train(data, BASIS, HeadOptions(hidden=hidden))
@@ -65,7 +65,7 @@ def test_another_seed_gives_another_hidden_layer():
     )
 
 
-def test_metadata_says_what_it_was_trained_on():
+def test_metadata_describe_the_training_data():
     session = ort.InferenceSession(train(examples(), BASIS, HeadOptions()).model)
 
     metadata = session.get_modelmeta().custom_metadata_map
@@ -78,9 +78,9 @@ def test_metadata_says_what_it_was_trained_on():
     assert 0.9 < float(metadata["auc"]) <= 1.0
 
 
-def test_held_out_logits_come_from_models_that_did_not_see_the_example():
+def test_held_out_logits_come_from_models_not_trained_on_the_example():
     data = examples(noise=1.0)
-    # A single mislabelled example: the model that saw it leans its way, the one that did not does not.
+    # One wrong label: a model trained on it follows it, a model not trained on it does not.
     labels = data.labels.copy()
     labels[1] = True
     wrong = Examples(data.embeddings, labels)
@@ -94,7 +94,7 @@ def test_held_out_logits_come_from_models_that_did_not_see_the_example():
     assert held_out[1] < seen
 
 
-def test_one_positive_is_trained_on_but_not_cross_validated():
+def test_a_single_positive_gives_no_cross_validation():
     data = Examples(np.eye(8, dtype=np.float32), np.arange(8) == 0)
 
     trained = train(data, BASIS, HeadOptions())
@@ -103,7 +103,7 @@ def test_one_positive_is_trained_on_but_not_cross_validated():
     assert Head.load(trained.model, "abc", 8).score(data.embeddings).argmax() == 0
 
 
-def test_folds_hold_their_share_of_both_classes():
+def test_each_fold_has_its_share_of_both_classes():
     labels = np.array([True] * 10 + [False] * 50)
 
     folds = stratified_folds_in_order(labels, 5)
@@ -112,7 +112,7 @@ def test_folds_hold_their_share_of_both_classes():
     assert [int((~labels[folds == f]).sum()) for f in range(5)] == [10] * 5
 
 
-def test_platt_tames_logits_that_are_too_sure():
+def test_platt_corrects_overconfident_logits():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=4000) * 2
     labels = rng.random(4000) < 1 / (1 + np.exp(-logits))
@@ -123,7 +123,7 @@ def test_platt_tames_logits_that_are_too_sure():
     assert intercept == pytest.approx(0, abs=0.15)
 
 
-def test_platt_keeps_the_order_of_useless_logits():
+def test_platt_keeps_the_order_of_uninformative_logits():
     logits = np.linspace(-1, 1, 100)
 
     slope, _ = platt(logits, logits < 0)
@@ -139,7 +139,7 @@ def test_a_class_without_examples_is_refused(label):
         train(data, BASIS, HeadOptions())
 
 
-def test_embeddings_that_are_not_numbers_are_refused():
+def test_embeddings_that_are_not_finite_are_refused():
     data = examples()
     data.embeddings[0, 0] = np.nan
 

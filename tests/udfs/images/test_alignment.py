@@ -1,4 +1,4 @@
-"""Likeness: a copy is alike however it was changed, a picture with the same layout is not."""
+"""Likeness: high for changed copies, low for images that only have the same layout."""
 
 import io
 
@@ -18,7 +18,7 @@ def seen(image: Image.Image, quality: int = 80) -> np.ndarray:
 
 
 def scene(seed: int) -> Image.Image:
-    """A night sky over a meadow, with fireworks by chance: all of one layout."""
+    """Draws a night sky over a meadow, with random fireworks: all scenes have the same layout."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", (200, 140), (20, 24, 48))
     pen = ImageDraw.Draw(image)
@@ -49,30 +49,30 @@ def moved(image: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_changed_copy_is_alike(change: str, seed: int) -> None:
+def test_a_changed_copy_has_a_high_likeness(change: str, seed: int) -> None:
     original = scene(seed)
     assert likeness(seen(original), seen(CHANGES[change](original), quality=60)) > 0.9
 
 
-def test_pictures_of_one_layout_are_not() -> None:
+def test_images_with_the_same_layout_have_a_lower_likeness() -> None:
     scenes = [seen(scene(seed)) for seed in range(8)]
     assert max(likeness(a, b) for i, a in enumerate(scenes) for b in scenes[:i]) < 0.8
 
 
-def test_other_pictures_are_not() -> None:
+def test_different_images_have_a_low_likeness() -> None:
     pictures = [seen(Image.fromarray(pattern(seed, 128))) for seed in range(6)]
     assert max(likeness(a, b) for i, a in enumerate(pictures) for b in pictures[:i]) < 0.7
 
 
-def test_plain_pictures_can_be_compared() -> None:
+def test_plain_images_can_be_compared() -> None:
     white, black = (np.full((SIDE, SIDE, 3), level, np.uint8) for level in (255, 0))
     assert np.isfinite(likeness(white, black))
 
 
-def test_columns_take_what_is_missing_or_broken() -> None:
+def test_columns_may_hold_missing_or_broken_images() -> None:
     buffer = io.BytesIO()
     scene(0).save(buffer, "PNG")
     found = thumbnails.func(pd.Series([buffer.getvalue(), b"no picture", None]))
     assert [None if value is None else len(value) for value in found] == [SIDE * SIDE * 3, None, None]
-    alike = likenesses.func(found, pd.Series([found[0], found[0], found[0]]))
-    assert alike[0] > 0.999 and alike[1:].isna().all()
+    likeness_column = likenesses.func(found, pd.Series([found[0], found[0], found[0]]))
+    assert likeness_column[0] > 0.999 and likeness_column[1:].isna().all()

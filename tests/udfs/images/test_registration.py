@@ -1,4 +1,4 @@
-"""Thumbnails laid over each other: what makes a copy is taken out, what is pictured stays."""
+"""Comparison of aligned thumbnails: differences of copies are removed, differences of content are found."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from scipy import ndimage
 
 from models.images.decoding import GREY_SIDE as SIDE
 from models.images.decoding import grey
-from udfs.images.registration import Placing, alike, largest_difference, registered
+from udfs.images.registration import Placement, alike, largest_difference, registered
 
 BIG = 4 * SIDE
 
 
 def scene(seed: int, hour: float | None = None) -> NDArray[np.float64]:
-    """Blobs of random greys, with a clock's hand over them."""
+    """Draws blobs of random greys, and a clock if `hour` is given."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[:BIG, :BIG]
     picture = np.full((BIG, BIG), 120.0)
@@ -55,7 +55,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("seed", range(4))
-def test_a_copy_is_alike_and_another_time_is_not(change: str, seed: int) -> None:
+def test_copies_match_and_clocks_at_other_times_do_not(change: str, seed: int) -> None:
     one = scene(seed, hour=1)
     copy, later = CHANGES[change](one), CHANGES[change](scene(seed, hour=2))
     assert alike(small(one), small(copy)).tolist() == [True]
@@ -63,13 +63,13 @@ def test_a_copy_is_alike_and_another_time_is_not(change: str, seed: int) -> None
     assert alike(small(copy), small(one)).tolist() == [True]
 
 
-def test_other_pictures_are_not_alike() -> None:
+def test_different_images_do_not_match() -> None:
     pictures = np.concatenate([small(scene(seed)) for seed in range(20)])
     assert not alike(pictures[:-1], pictures[1:]).any()
     assert alike(pictures, pictures).all() and (largest_difference(pictures, pictures) < 0.02).all()
 
 
-def test_registration_finds_where_a_framed_copy_lies() -> None:
+def test_registration_finds_scale_and_shift_of_a_framed_copy() -> None:
     picture = scene(3)
     framed = np.pad(picture, BIG // 10, constant_values=0)
     scale_x, shift_x, scale_y, shift_y = registered(
@@ -82,13 +82,13 @@ def test_registration_finds_where_a_framed_copy_lies() -> None:
 
 def test_pixels_outside_the_other_thumbnail_are_not_compared() -> None:
     numbers = np.array([[1, 10, 1, 0]], np.float32)
-    covered = Placing(numbers).covered(SIDE)[0]
+    covered = Placement(numbers).covered(SIDE)[0]
     assert covered[:, : SIDE - 10].all() and not covered[:, SIDE - 10 :].any()
     ramp = np.broadcast_to(np.arange(SIDE, dtype=np.float32), (1, SIDE, SIDE))
-    assert np.allclose(Placing(numbers).taken(ramp)[0, :, : SIDE - 10], ramp[0, :, 10:])
+    assert np.allclose(Placement(numbers).warped(ramp)[0, :, : SIDE - 10], ramp[0, :, 10:])
 
 
-def test_rounded_corners_that_are_filled_anew_do_not_count() -> None:
+def test_rounded_corners_are_ignored() -> None:
     whole = scene(5)
     rows, columns = np.abs(np.mgrid[:BIG, :BIG] - (BIG - 1) / 2)
     rounded, radius = whole.copy(), 0.1 * BIG
@@ -99,13 +99,13 @@ def test_rounded_corners_that_are_filled_anew_do_not_count() -> None:
     assert not alike(small(whole), small(moved)).any()
 
 
-def test_a_plain_picture_is_like_itself_with_the_traces_of_its_coding() -> None:
+def test_a_plain_image_matches_its_copy_with_compression_artefacts() -> None:
     plain = np.full((1, SIDE, SIDE), 128, np.uint8)
     traces = plain + np.random.default_rng(0).integers(0, 2, plain.shape, dtype=np.uint8)
     assert alike(plain, traces).all()
 
 
-def test_many_pairs_are_judged_as_each_alone() -> None:
+def test_the_result_of_a_pair_does_not_depend_on_other_pairs() -> None:
     pictures = np.concatenate([small(scene(seed % 7, hour=1 + seed % 3)) for seed in range(150)])
     order = np.random.default_rng(0).permutation(150)
     together = alike(pictures, pictures[order])
@@ -115,5 +115,5 @@ def test_many_pairs_are_judged_as_each_alone() -> None:
     assert 0 < together.sum() < 150
 
 
-def test_grey_is_what_the_eye_weighs() -> None:
+def test_grey_is_the_luma() -> None:
     assert grey(np.array([[[[0, 255, 0], [0, 0, 255]]]], np.uint8)).tolist() == [[[149, 29]]]

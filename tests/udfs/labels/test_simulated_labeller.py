@@ -12,13 +12,13 @@ def wrong(labeller: SimulatedLabeller, category: str = "boats") -> np.ndarray:
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.02, 0.3, 1.0])
-def test_as_many_answers_are_wrong_as_is_wanted_whatever_is_true(errors):
+def test_error_rate_is_the_same_for_positives_and_negatives(errors):
     found = wrong(SimulatedLabeller(errors))
-    for of in (TRUTH, ~TRUTH):
-        assert abs(found[of].mean() - errors) <= 4 * np.sqrt(errors * (1 - errors) / of.sum())
+    for rows in (TRUTH, ~TRUTH):
+        assert abs(found[rows].mean() - errors) <= 4 * np.sqrt(errors * (1 - errors) / rows.sum())
 
 
-def test_a_labeller_errs_again_in_the_same_places_and_others_elsewhere():
+def test_labeller_repeats_its_errors_and_other_labellers_make_others():
     first = wrong(SimulatedLabeller(0.2, 1, "ann"))
     backwards = SimulatedLabeller(0.2, 1, "ann").answers(KEYS[::-1], TRUTH[::-1], "boats")[::-1]
     assert np.array_equal(first, backwards != TRUTH)

@@ -4,8 +4,8 @@ from udfs.hashes.hamming import bit_vectors
 from udfs.search.cluster import Assigning
 
 
-def test_a_vector_goes_to_the_same_clusters_whatever_batch_it_comes_in() -> None:
-    # Points half way between centroids are many among bits, and where the product rounds otherwise they change sides.
+def test_the_clusters_of_a_vector_do_not_depend_on_its_batch() -> None:
+    # Many bit vectors are half way between two centroids. If the product rounded differently, they would change sides.
     generator = np.random.default_rng(0)
     vectors = bit_vectors(generator.integers(0, 256, (3000, 32), dtype=np.uint8))
     means = vectors[generator.integers(0, 3000, (2, 40, 3))].mean(axis=2)

@@ -22,7 +22,7 @@ def flipped(hashes: NDArray[np.uint8], bits: int, seed: int = 1) -> NDArray[np.u
 
 
 def entries_of(hashes: NDArray[np.uint8], known: int = 0) -> Entries:
-    """Ranked as they stand; the last `known` have been compared before."""
+    """Returns entries ranked in their order; the last `known` were compared before."""
     ranks = np.arange(len(hashes))
     return Entries(np.ascontiguousarray(words(hashes).T), ranks, ranks >= len(hashes) - known)
 
@@ -51,20 +51,20 @@ def test_signature_is_the_first_set_bit_under_each_permutation() -> None:
         assert got[:, column].tolist() == expected
 
 
-def test_signatures_agree_as_often_as_the_jaccard_similarity_says() -> None:
+def test_signatures_agree_as_often_as_the_jaccard_similarity() -> None:
     hashes = random_hashes(400)
     near = flipped(hashes, 40)
     agreement = (signatures(hashes, 200) == signatures(near, 200)).mean()
     assert abs(agreement - jaccard(np.array(40))) < 0.01
 
 
-def test_a_hash_with_one_late_bit_is_still_signed() -> None:
+def test_a_hash_with_only_the_last_bit_has_a_signature() -> None:
     lonely = np.zeros((1, 32), np.uint8)
     lonely[0, 31] = 1
     assert (signatures(lonely, 50) > 0).any()
 
 
-def test_bands_find_the_share_of_pairs_that_the_arithmetic_says() -> None:
+def test_bands_find_the_predicted_share_of_pairs() -> None:
     bands = Bands(bands=20, rows=8)
     hashes = random_hashes(2000)
     found = (band_keys(hashes, bands) == band_keys(flipped(hashes, 31), bands)).any(axis=1).mean()
@@ -80,7 +80,7 @@ def test_no_two_bands_share_a_key() -> None:
     assert all(len(bands) == 1 for bands in owners.values())
 
 
-def test_more_data_asks_for_longer_bands() -> None:
+def test_more_hashes_need_longer_bands() -> None:
     few, many = (choose_bands(count, 31, 0.99) for count in (5_000, 5_000_000))
     assert few.recall(31) >= 0.99 and many.recall(31) >= 0.99
     assert few.rows < many.rows
@@ -125,9 +125,9 @@ def test_all_pairs_between_two_lists_are_found_at_any_distance(limit: int) -> No
     assert len(i) == near.sum() >= 40
 
 
-def test_pairs_know_the_clustering_that_brought_them_together() -> None:
+def test_pairs_have_the_number_of_their_clustering() -> None:
     hashes = np.repeat(random_hashes(2), 2, axis=0)
-    # Ten clusters in each: 0 and 1 meet in the first clustering, all four in the third.
+    # Ten clusters in each clustering: 0 and 1 share a cluster of the first one, all four share one of the third.
     keys = np.array([[3, 25], [3, 25], [4, 25], [5, 25]], np.uint32)
     packed = packed_rows(keys, keys % np.uint32(1), packed_entries(*columns_of(hashes)))
     rows = Matching(31, 100, clusters=10)(pa.Table.from_batches([packed])).to_pylist()
@@ -152,7 +152,7 @@ def test_a_hash_and_its_opposite_are_not_near() -> None:
         assert pairs_of(found) == near_pairs(hashes, 0)
 
 
-def test_found_pairs_travel_once_with_a_row_of_counts() -> None:
+def test_each_found_pair_is_returned_once_with_a_row_of_counts() -> None:
     hashes = np.repeat(random_hashes(1), 3, axis=0)
     entries = entries_of(np.concatenate([hashes, hashes]))
     rows = FoundPairs.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
@@ -160,7 +160,7 @@ def test_found_pairs_travel_once_with_a_row_of_counts() -> None:
     assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0, "clustering": None}
 
 
-def test_a_pile_of_near_copies_is_settled_by_its_best_in_linear_time() -> None:
+def test_a_large_run_of_near_copies_is_resolved_against_its_best_in_linear_time() -> None:
     popular = np.repeat(random_hashes(1), 20_000, axis=0)
     copies = np.unique(flipped(popular, 4), axis=0)
     found = Matching(max_distance=31, max_bucket=100).match(np.zeros(len(copies), np.uint32), entries_of(copies))
@@ -168,7 +168,7 @@ def test_a_pile_of_near_copies_is_settled_by_its_best_in_linear_time() -> None:
     assert found.compared == len(copies) - 1 and found.skipped == (len(copies) - 1) * (len(copies) - 2) // 2
 
 
-def test_a_pile_of_unlike_hashes_is_split_and_still_finds_its_pairs() -> None:
+def test_a_large_run_of_different_hashes_is_split_and_finds_its_pairs() -> None:
     hashes = random_hashes(3000)
     hashes[1500:] = flipped(hashes[:1500], 3)
     found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint32), entries_of(hashes))
@@ -176,7 +176,7 @@ def test_a_pile_of_unlike_hashes_is_split_and_still_finds_its_pairs() -> None:
     assert found.compared < 3000 * 2999 // 4
 
 
-def test_a_crowd_of_near_copies_is_settled_by_its_best_instead_of_by_all_its_pairs() -> None:
+def test_crowds_of_near_copies_are_resolved_against_their_best_instead_of_all_pairs() -> None:
     crowds = [flipped(np.repeat(random_hashes(1, seed), 2000, axis=0), 3, seed) for seed in (1, 2)]
     hashes = np.concatenate([*crowds, random_hashes(500, seed=3)])
     found = Matching(max_distance=31, max_bucket=20_000).match(np.zeros(4500, np.uint32), entries_of(hashes))
@@ -187,14 +187,14 @@ def test_a_crowd_of_near_copies_is_settled_by_its_best_instead_of_by_all_its_pai
 
 
 def crowd_of(count: int, bits: int, seed: int) -> NDArray[np.uint8]:
-    """So many different hashes, each so many bits from one and the same."""
+    """Returns `count` different hashes, each at `bits` bits from the same random hash."""
     copies = flipped(np.repeat(random_hashes(1, seed), count + 9, axis=0), bits, seed)
     _, first = np.unique(copies, axis=0, return_index=True)
     return copies[np.sort(first)[:count]]
 
 
 def kept(pairs: set[tuple[int, int]], count: int) -> set[int]:
-    """Those that no better kept one matches."""
+    """Returns the places that no better kept place matches."""
     lost: set[int] = set()
     for a, b in sorted(pairs, key=lambda pair: pair[1]):
         if a not in lost:
@@ -204,7 +204,7 @@ def kept(pairs: set[tuple[int, int]], count: int) -> set[int]:
 
 @pytest.mark.parametrize("unlike", [1, 20])
 @pytest.mark.parametrize("known", [0, 3000])
-def test_a_crowd_is_settled_by_its_best_though_unlike_hashes_are_better(unlike: int, known: int) -> None:
+def test_a_crowd_is_resolved_against_its_best_among_better_different_hashes(unlike: int, known: int) -> None:
     hashes = np.concatenate([random_hashes(unlike), crowd_of(3000, 4, seed=1)])
     matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
     found = matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes, known))
@@ -213,10 +213,10 @@ def test_a_crowd_is_settled_by_its_best_though_unlike_hashes_are_better(unlike: 
 
 
 @pytest.mark.parametrize("crowds", [2, 12])
-def test_crowds_that_lie_among_unlike_hashes_are_each_settled_by_their_best(crowds: int) -> None:
+def test_each_crowd_among_different_hashes_is_resolved_against_its_best(crowds: int) -> None:
     size = 3600 // crowds
     members = np.stack([crowd_of(size, 4, seed) for seed in range(crowds)], axis=1)
-    # Best first: an unlike one, one of each crowd, an unlike one, and so on.
+    # Best first: a different hash, one of each crowd, a different hash, and so on.
     hashes = np.concatenate([random_hashes(size, seed=99)[:, None], members], axis=1).reshape(-1, 32)
     matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
     found = matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes))
@@ -226,8 +226,8 @@ def test_crowds_that_lie_among_unlike_hashes_are_each_settled_by_their_best(crow
 
 
 @pytest.mark.parametrize("bits", [14, 16, 18])
-def test_who_stays_of_a_crowded_run_is_who_would_stay_by_all_its_pairs(bits: int) -> None:
-    # Beyond 15 bits from the middle few match the best of all, and those that do have followers of their own.
+def test_a_crowded_run_keeps_the_same_hashes_as_all_its_pairs(bits: int) -> None:
+    # Beyond 15 bits from the centre, few hashes match the best one, and those have matches of their own.
     hashes = np.concatenate([random_hashes(20, seed=2), crowd_of(1000, bits, seed=3)])
     every = near_pairs(hashes, 31)
     matching = Matching(max_distance=31, max_bucket=20_000, crowd_pairs=30_000)
@@ -236,7 +236,7 @@ def test_who_stays_of_a_crowded_run_is_who_would_stay_by_all_its_pairs(bits: int
     assert kept(pairs_of(found), len(hashes)) == kept(every, len(hashes))
 
 
-def test_a_bucket_too_large_is_settled_by_the_best_of_its_crowd_though_unlike_hashes_are_better() -> None:
+def test_a_large_run_is_resolved_against_the_best_of_its_crowd_among_better_hashes() -> None:
     hashes = np.concatenate([random_hashes(40), crowd_of(5000, 4, seed=1)])
     found = Matching(max_distance=31, max_bucket=100).match(np.zeros(len(hashes), np.uint32), entries_of(hashes))
     assert pairs_of(found) == {(40, i) for i in range(41, len(hashes))}
@@ -244,7 +244,7 @@ def test_a_bucket_too_large_is_settled_by_the_best_of_its_crowd_though_unlike_ha
 
 
 @pytest.mark.parametrize("max_bucket", [300, 20_000])
-def test_in_whatever_order_entries_come_the_same_is_found(max_bucket: int) -> None:
+def test_the_result_does_not_depend_on_the_order_of_entries(max_bucket: int) -> None:
     crowds = [crowd_of(1000, bits, seed) for seed, bits in enumerate((4, 17))]
     entries = entries_of(np.concatenate([*crowds, random_hashes(500, seed=9)]), known=900)
     keys = (entries.ranks % 2).astype(np.uint32)
@@ -255,13 +255,13 @@ def test_in_whatever_order_entries_come_the_same_is_found(max_bucket: int) -> No
         assert matching.match(keys[order], entries.take(order)).to_arrow() == found
 
 
-def test_a_pile_that_is_split_counts_every_pair_as_compared_or_skipped() -> None:
+def test_a_split_run_counts_every_pair_as_compared_or_skipped() -> None:
     hashes = random_hashes(3000)
     found = Matching(max_distance=31, max_bucket=200).match(np.zeros(3000, np.uint32), entries_of(hashes))
     assert 0 < found.compared < found.skipped and found.compared + found.skipped == 3000 * 2999 // 2
 
 
-def test_a_long_run_of_unlike_hashes_is_compared_all_with_all() -> None:
+def test_a_long_run_of_different_hashes_compares_all_pairs() -> None:
     hashes = random_hashes(3000)
     hashes[2999] = hashes[1]
     found = Matching(max_distance=31, max_bucket=20_000).match(np.zeros(3000, np.uint32), entries_of(hashes))

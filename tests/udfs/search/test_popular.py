@@ -6,14 +6,14 @@ from tests.udfs.search.test_lsh import entries_of, flipped, random_hashes
 from udfs.arrays.arrow import cells
 from udfs.hashes.hamming import distances, words
 from udfs.search.matching import Entries, packed_entries
-from udfs.search.popular import BestNear, Settling, crowded
+from udfs.search.popular import BestNear, Resolving, crowded
 
 LIMIT = 31
 
 
 @pytest.fixture(scope="module")
 def batches() -> list[pa.RecordBatch]:
-    """Two clouds among loners, in an order by chance, in batches of 100 of which one is empty."""
+    """Returns two clouds among single hashes, in random order, in batches of 100, of which one is empty."""
     clouds = [flipped(np.repeat(random_hashes(1, seed), 150, axis=0), 8, seed) for seed in (1, 2)]
     hashes = np.concatenate([*clouds, random_hashes(100, seed=3)])
     hashes = hashes[np.random.default_rng(0).permutation(len(hashes))]
@@ -34,29 +34,29 @@ def near_of(batches: list[pa.RecordBatch]) -> np.ndarray[tuple[int, ...], np.dty
 def test_the_best_near_each_centre_is_found_over_all_batches(batches: list[pa.RecordBatch]) -> None:
     centres = np.array([0, 7, 399])
     packed = packed_of(batches)
-    (told,) = BestNear(packed[centres], LIMIT)(iter(batches))
+    (result,) = BestNear(packed[centres], LIMIT)(iter(batches))
     near = near_of(batches)
     best = [int(np.flatnonzero(near[place])[0]) for place in centres]
-    assert told.column("place").to_pylist() == [0, 1, 2] and told.column("rank").to_pylist() == best
-    assert told.column("entry").to_pylist() == [packed[place].tobytes() for place in best]
+    assert result.column("place").to_pylist() == [0, 1, 2] and result.column("rank").to_pylist() == best
+    assert result.column("entry").to_pylist() == [packed[place].tobytes() for place in best]
 
 
-def test_each_hash_loses_to_the_best_leader_within_the_distance_and_a_leader_to_none(
+def test_each_hash_loses_to_the_best_leader_in_range_and_leaders_to_none(
     batches: list[pa.RecordBatch],
 ) -> None:
     near = near_of(batches)
     first = {int(np.flatnonzero(row)[0]) for row in near}
     leaders = sorted(place for place in first if near[place].sum() > 1)
-    told = pa.Table.from_batches(list(Settling(packed_of(batches)[leaders[::-1]], LIMIT)(iter(batches)))).to_pylist()
-    assert len(told) == 400 and len(leaders) >= 2
-    for place, row in enumerate(told):
+    result = pa.Table.from_batches(list(Resolving(packed_of(batches)[leaders[::-1]], LIMIT)(iter(batches)))).to_pylist()
+    assert len(result) == 400 and len(leaders) >= 2
+    for place, row in enumerate(result):
         better = [leader for leader in leaders if leader < place and near[leader, place]]
         assert row["rank"] == place and row["leader"] == (better[0] if better else None)
         assert (row["distance"] is None) == (not better) and (row["distance"] or 0) <= LIMIT
-    assert sum(row["leader"] is not None for row in told) >= 298
+    assert sum(row["leader"] is not None for row in result) >= 298
 
 
-def test_a_centre_is_told_once_for_each_crowd_and_none_where_there_is_no_crowd(batches: list[pa.RecordBatch]) -> None:
+def test_each_crowd_gives_one_centre_and_other_hashes_none(batches: list[pa.RecordBatch]) -> None:
     entries = Entries.unpacked(packed_of(batches))
     places = crowded(entries, LIMIT, needed=100, most=10)
     near = near_of(batches)

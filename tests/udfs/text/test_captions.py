@@ -27,7 +27,7 @@ CAPTIONS = [
 ]
 
 
-def test_words_and_keywords(spark: SparkSession) -> None:
+def test_words_and_keywords_of_captions(spark: SparkSession) -> None:
     frame = spark.createDataFrame([(i, c) for i, (c, _, _) in enumerate(CAPTIONS)], "place int, caption string")
     tokens = frame.select("place", caption_tokens(F.col("caption")).alias("tokens"), caption_words(F.col("caption")))
     rows = sorted(tokens.collect())
@@ -35,11 +35,11 @@ def test_words_and_keywords(spark: SparkSession) -> None:
     caption, keyword = KEYWORDS.places(pa.array([row.tokens for row in rows], pa.list_(pa.string())))
     found = [[KEYWORDS.names[k] for k in keyword[caption == i]] for i in range(len(CAPTIONS))]
     assert found == [keywords for _, _, keywords in CAPTIONS]
-    # A keyword is cut as a caption is.
+    # Keywords are split like captions.
     assert [keyword_words(caption or "") for caption, _, _ in CAPTIONS] == [list(row.tokens) for row in rows]
 
 
-def test_a_phrase_does_not_reach_from_one_caption_into_the_next_nor_past_a_slice() -> None:
+def test_phrases_match_only_within_one_caption() -> None:
     tokens = pa.array([["left", "out"], ["an", "old"], ["man"], ["old", "man", "old", "man"]])
     caption, keyword = Keywords(("old man",)).places(tokens)
     assert (caption.tolist(), keyword.tolist()) == ([3], [0])
@@ -48,5 +48,5 @@ def test_a_phrase_does_not_reach_from_one_caption_into_the_next_nor_past_a_slice
 
 
 @pytest.mark.parametrize("names", [(), ("tree",), ("a tall tree",)])
-def test_no_word_no_keyword(names: tuple[str, ...]) -> None:
+def test_captions_without_words_have_no_keywords(names: tuple[str, ...]) -> None:
     assert Keywords(names).places(pa.array([[], None], pa.list_(pa.string())))[0].tolist() == []

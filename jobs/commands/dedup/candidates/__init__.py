@@ -1,1 +1,1 @@
-"""Candidate pairs within the distance: by MinHash bands, inside clusters, around popular images."""
+"""Finds pairs of hashes within the distance: by MinHash bands, within clusters, around popular images."""

@@ -1,4 +1,4 @@
-"""Pairs of distinct hashes within a Hamming distance, by MinHash bands: hashes in, verified pairs out."""
+"""Finds and verifies pairs of distinct hashes within a Hamming distance by MinHash bands."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from udfs.search.matching import FOUND
 
 @dataclass(frozen=True)
 class LshParameters:
-    """Everything that decides which pairs are found.
+    """The parameters that decide which pairs are found.
 
     Attributes:
         bands: MinHash bands and rows.
-        max_distance: Bits of 256 within which a pair counts.
-        max_bucket: Hashes under one band key beyond which a bucket is split.
-        buckets: Shuffle buckets.
+        max_distance: Largest distance of a pair, in bits of 256.
+        max_bucket: Hashes under one band key above which they are split.
+        buckets: Number of shuffle buckets.
         crowd_pairs: Pairs that crowded runs of a bucket may make.
     """
 
@@ -29,9 +29,9 @@ class LshParameters:
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, recall: float, max_bucket: int, seed: int) -> "LshParameters":
-        """Parameters for a number of distinct hashes and a wanted recall.
+        """Returns the parameters for a number of distinct hashes and a target recall.
 
-        The bands are those of the next power of two, so that a lake that grows a little keeps its bands.
+        The bands are chosen for the next power of two, so that a lake that grows a little keeps its bands.
 
         Examples:
             >>> LshParameters.for_data(1_000, 31, 0.9, 1000, seed=0).buckets
@@ -42,20 +42,20 @@ class LshParameters:
         return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
 
-def found_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
-    """Runs the bands over hashes and verifies every candidate.
+def find_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
+    """Finds candidate pairs by bands and verifies each by its distance.
 
     Args:
-        hashes: hash (32 bytes, each once), rank (each once, smaller is better), known (whether it has been compared
-            with the other known ones before).
-        parameters: Bands and bounds.
+        hashes: hash (32 bytes, each once), rank (each once, smaller is better), known (whether an earlier run compared
+            it with all other known hashes).
+        parameters: The parameters.
 
     Returns:
-        `udfs.search.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
+        `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
     packing = Packing(parameters.bands, parameters.buckets)
     packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
     matching = Matching(parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs, parameters.bands.seed)
-    # A plain function: Spark asks for its signature.
+    # Spark inspects the signature, so this must be a plain function.
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

@@ -1,8 +1,9 @@
-"""Pairs of hashes within a Hamming distance, by clusters: the method of DALL·E 2's pre-training mitigations.
+"""Finds pairs of hashes within a Hamming distance by clusters: the method of DALL·E 2's pre-training mitigations.
 
-k-means puts unlike pictures apart, so that only those of one cluster are compared. A pair that a border parts is lost;
-another clustering, fitted on another random subset, has other borders, so the union of several finds nearly all.
-Source: OpenAI, "DALL·E 2 pre-training mitigations" (2022): 85 % of the pairs with one clustering, 97 % with five.
+k-means groups similar images, and only images of one cluster are compared. A pair with its images in two clusters is
+missed. Another clustering, fitted on another random subset, has other borders, so the union of several clusterings
+finds nearly all pairs. Source: OpenAI, "DALL·E 2 pre-training mitigations" (2022): 85 % of the pairs with one
+clustering, 97 % with five.
 """
 
 from dataclasses import dataclass
@@ -27,15 +28,15 @@ _ITERATIONS = 5
 
 @dataclass(frozen=True)
 class ClusterParameters:
-    """Everything that decides which pairs are found.
+    """The parameters that decide which pairs are found.
 
     Attributes:
         clusters: k of each k-means.
-        clusterings: How many, each fitted on another random subset.
-        nearest: Centroids that each hash is assigned to in each clustering.
-        max_distance: Bits of 256 within which a pair counts.
-        seed: Of the subsets and of k-means.
-        buckets: Shuffle buckets.
+        clusterings: Number of clusterings, each fitted on another random subset.
+        nearest: Nearest centroids to which each hash is assigned in each clustering.
+        max_distance: Largest distance of a pair, in bits of 256.
+        seed: Seed of the subsets and of k-means.
+        buckets: Number of shuffle buckets.
         crowd_pairs: Pairs that crowded clusters of a bucket may make.
     """
 
@@ -49,10 +50,10 @@ class ClusterParameters:
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, clusterings: int, nearest: int, seed: int) -> "ClusterParameters":
-        """Parameters for a number of distinct hashes.
+        """Returns the parameters for a number of distinct hashes.
 
-        Finding the nearest of k centroids costs k products for each hash, comparing inside clusters n / k bit counts:
-        about the same where k is half the root of n.
+        For each hash, finding the nearest of k centroids costs k products, and comparing within a cluster costs n / k
+        bit counts. Both cost about the same if k is half the square root of n.
 
         Examples:
             >>> ClusterParameters.for_data(1_000_000, 31, 5, 1, seed=0).clusters
@@ -65,7 +66,7 @@ class ClusterParameters:
 
 
 def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
-    """Hashes with what k-means sees: the embedding, or the bits of a PDQ hash as ±1.
+    """Adds the vectors for k-means to the hashes: the embedding, or the bits of a PDQ hash as ±1.
 
     Args:
         signals: encoder, embedding_hash, embedding.
@@ -78,20 +79,20 @@ def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
     if rule.hash == "pdq":
         return hashes.withColumn("vector", hash_bits("hash"))
     own = signals.where(F.col("encoder") == rule.encoder)
-    # Pictures of one hash have almost one embedding: any of them will do, the smallest so that it is always the same.
+    # Images with the same hash have almost the same embedding. The smallest one makes the choice reproducible.
     each = own.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("embedding").alias("vector"))
     return hashes.join(each, "hash").select("rank", "hash", "known", "vector")
 
 
-def found_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
-    """Clusters the hashes and verifies every pair of a cluster.
+def find_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
+    """Clusters the hashes and compares all pairs within a cluster.
 
     Args:
         hashes: rank, hash, known, vector.
-        parameters: Clusters and bounds.
+        parameters: The parameters.
 
     Returns:
-        `udfs.search.matching.FOUND`: pairs of ranks, the same one perhaps several times, and rows of counts.
+        `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
     centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
@@ -104,14 +105,14 @@ def found_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
 
 
 def _centroids(hashes: DataFrame, parameters: ClusterParameters, number: int) -> NDArray[np.float32]:
-    """Centroids of one clustering, float32 of shape (clusters, d), fitted on a random subset of bounded size."""
+    """Fits one clustering on a random subset of bounded size; returns centroids, float32 of shape (clusters, d)."""
     order = F.xxhash64("hash", F.lit(parameters.seed), F.lit(number))
     subset = hashes.orderBy(order, "hash").limit(_MEMBERS_FITTED * parameters.clusters)
     points = subset.select(array_to_vector("vector").alias("features")).coalesce(2)
     fitted = KMeans(k=parameters.clusters, maxIter=_ITERATIONS, seed=parameters.seed + number, initMode="random").fit(
         points
     )
-    found = np.array(fitted.clusterCenters(), dtype=np.float32)
-    # k-means may end with fewer clusters than asked for: those that are missing repeat the first, and nobody is nearer.
-    missing = parameters.clusters - len(found)
-    return np.concatenate([found, np.repeat(found[:1], missing, axis=0)])
+    centres = np.array(fitted.clusterCenters(), dtype=np.float32)
+    # k-means may return fewer clusters. Copies of the first one fill the gap: no hash is nearer to a copy.
+    missing = parameters.clusters - len(centres)
+    return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])

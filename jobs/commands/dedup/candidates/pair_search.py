@@ -1,4 +1,4 @@
-"""The search for pairs that `dedup` makes: by MinHash bands, inside clusters, or both, into the same pairs."""
+"""Searches for pairs of hashes by MinHash bands, within clusters, or both."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -24,13 +24,13 @@ _A_PAIR = 2
 
 @dataclass(frozen=True)
 class Search:
-    """How pairs are searched.
+    """The methods of a search and their parameters.
 
     Attributes:
         method: `lsh`, `clusters` or `both`.
-        max_distance: Bits of 256 within which a pair counts.
-        lsh: Parameters of the bands; None where they are not used.
-        clusters: Parameters of the clusterings; None where they are not used.
+        max_distance: Largest distance of a pair, in bits of 256.
+        lsh: Parameters of the bands; None if they are not used.
+        clusters: Parameters of the clusterings; None if they are not used.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Search:
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, chosen: DedupSettings, seed: int) -> "Search":
-        """The search that the settings ask for, sized for a number of distinct hashes."""
+        """Returns the search of the settings, sized for a number of distinct hashes."""
         lsh = LshParameters.for_data(hashes, max_distance, chosen.recall, chosen.max_bucket, seed)
         grouped = ClusterParameters.for_data(hashes, max_distance, chosen.clusterings, chosen.nearest, seed)
         return cls(
@@ -52,40 +52,40 @@ class Search:
 
     @property
     def clusterings(self) -> int:
-        """How many clusterings are searched."""
+        """Number of clusterings; 0 if clusters are not used."""
         return self.clusters.clusterings if self.clusters else 0
 
     @property
     def words(self) -> str:
-        """What is searched, for the progress display."""
+        """The text for the progress display."""
         parts = []
         if self.lsh:
             parts.append(f"{self.lsh.bands.bands} bands of {self.lsh.bands.rows} rows")
         if self.clusters:
             parts.append(f"{self.clusters.clusterings} clusterings of {self.clusters.clusters} clusters")
-        return " and ".join(parts) + ", compared"
+        return "compare hashes by " + " and ".join(parts)
 
 
 @dataclass(frozen=True)
 class SearchCounts:
-    """What a search took: pairs compared, and pairs left out among copies of popular pictures."""
+    """The number of pairs that a search compared, and of pairs that it skipped among copies of popular images."""
 
     compared: int = 0
     skipped: int = 0
 
     def plus(self, other: "SearchCounts") -> "SearchCounts":
-        """Both together."""
+        """Returns the sum of both."""
         return SearchCounts(self.compared + other.compared, self.skipped + other.skipped)
 
 
 @dataclass(frozen=True)
 class SearchCost:
-    """What a search took: by the bands, and by each clustering.
+    """The cost of a search: of the bands, and of each clustering.
 
     Attributes:
-        bands: Of the bands.
-        clusterings: Of each clustering.
-        told_apart: Pairs that a second look told apart; None where there was none.
+        bands: Cost of the bands.
+        clusterings: Cost of each clustering.
+        told_apart: Pairs of near hashes whose images differ, by `dedup.strict`; None without it.
     """
 
     bands: SearchCounts
@@ -94,21 +94,21 @@ class SearchCost:
 
     @property
     def whole(self) -> SearchCounts:
-        """All of it."""
+        """The total cost."""
         return self.first(len(self.clusterings)).plus(self.bands)
 
     def first(self, count: int) -> SearchCounts:
-        """Of the first `count` clusterings."""
+        """Returns the cost of the first `count` clusterings."""
         return reduce(SearchCounts.plus, self.clusterings[:count], SearchCounts())
 
 
 @dataclass(frozen=True)
 class SearchInputs:
-    """What a search depends on besides the hashes.
+    """The inputs of a search besides the hashes.
 
     Attributes:
-        signals: encoder, embedding_hash, embedding: clusters lie among the embeddings.
-        rule: Which of them, and how near a pair is.
+        signals: encoder, embedding_hash, embedding, for the clusters.
+        rule: The rule for near-duplicates.
         settings: The section `[dedup]` of the settings.
     """
 
@@ -118,13 +118,13 @@ class SearchInputs:
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What was searched, and what was found.
+class PairSearchResult:
+    """The searched hashes and the pairs found.
 
     Attributes:
         found: `udfs.search.matching.FOUND`, with method.
-        hashes: rank, hash, known: those that were searched, which are all but what popular pictures settled.
-        count: How many they are.
+        hashes: rank, hash, known: the searched hashes, which are all but those resolved against popular images.
+        count: Number of the searched hashes.
     """
 
     found: DataFrame
@@ -132,47 +132,47 @@ class Searched:
     count: int
 
 
-def searched(
+def find_all_pairs(
     hashes: DataFrame, count: int, search: Search, inputs: SearchInputs, scratch: Scratch, progress: Progress
-) -> Searched:
-    """Runs the search; popular images settle what matches them first, where a match alone decides who goes.
+) -> PairSearchResult:
+    """Runs the search. If a match alone decides what is removed, it first resolves hashes against popular images.
 
     Args:
         hashes: rank, hash, known.
-        count: How many there are.
-        search: How.
-        inputs: What else it depends on.
-        scratch: Keeps what popular images settle.
-        progress: Told of popular images.
+        count: Number of hashes.
+        search: The methods and their parameters.
+        inputs: The other inputs.
+        scratch: Keeps the hashes that were resolved against popular images.
+        progress: Receives a note about popular images.
     """
     settings = inputs.settings
-    parted = None
+    split = None
     if settings.keep == "independent" and not inputs.rule.strict:
         limits = inputs.rule.max_distance, settings.max_bucket
-        parted = popular.split_popular(hashes, count, *limits, bool(search.clusterings), scratch)
-    if parted is None:
-        return Searched(_found_pairs(hashes, count, search, inputs), hashes, count)
-    pictures = "a popular picture" if parted.popular == 1 else f"{parted.popular:,} popular pictures"
-    progress.note(f"dedup: {parted.settled:,} hashes match {pictures} and are not searched further")
-    left = count - parted.settled
-    found = parted.found.unionByName(_found_pairs(parted.rest, left, search, inputs))
-    return Searched(found, parted.rest, left)
+        split = popular.split_popular(hashes, count, *limits, bool(search.clusterings), scratch)
+    if split is None:
+        return PairSearchResult(_find_pairs(hashes, count, search, inputs), hashes, count)
+    images = "a popular image" if split.popular == 1 else f"{split.popular:,} popular images"
+    progress.note(f"dedup: {split.resolved:,} hashes match {images}; they need no further search")
+    left = count - split.resolved
+    found = split.found.unionByName(_find_pairs(split.rest, left, search, inputs))
+    return PairSearchResult(found, split.rest, left)
 
 
-def _found_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs) -> DataFrame:
-    if count < _A_PAIR:  # k-means fails there.
+def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs) -> DataFrame:
+    if count < _A_PAIR:  # k-means fails on fewer hashes.
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     if search.lsh:
-        parts.append(bands.found_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
+        parts.append(bands.find_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
-        parts.append(clusters.found_pairs(vectors, search.clusters).withColumn("method", F.lit(CLUSTERS)))
+        parts.append(clusters.find_pairs(vectors, search.clusters).withColumn("method", F.lit(CLUSTERS)))
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
 
 def distinct_pairs(found: DataFrame) -> DataFrame:
-    """a, b, distance, method, clustering (the first that found it): each pair of ranks once (a < b), whoever found it.
+    """Returns each pair of ranks (a < b) once: a, b, distance, method, clustering (the first that found it).
 
     Args:
         found: `udfs.search.matching.FOUND`, with method.
@@ -184,21 +184,21 @@ def distinct_pairs(found: DataFrame) -> DataFrame:
     return pairs.select("a", "b", "distance", "method", "clustering")
 
 
-def with_old(pairs: DataFrame, old: DataFrame | None) -> DataFrame:
-    """Pairs with those of an earlier run that this one did not find again.
+def add_earlier_pairs(pairs: DataFrame, earlier: DataFrame | None) -> DataFrame:
+    """Adds the pairs of an earlier run that this run did not find again.
 
     Args:
         pairs: As `distinct_pairs` returns them.
-        old: a, b, distance, method, if there was an earlier run.
+        earlier: a, b, distance, method of an earlier run; None without one.
     """
-    if old is None:
+    if earlier is None:
         return pairs
-    other = old.join(pairs.select("a", "b"), ["a", "b"], "left_anti")
+    other = earlier.join(pairs.select("a", "b"), ["a", "b"], "left_anti")
     return pairs.unionByName(other, allowMissingColumns=True)
 
 
-def effort(found: DataFrame, search: Search) -> SearchCost:
-    """Sums of what the search took."""
+def search_cost(found: DataFrame, search: Search) -> SearchCost:
+    """Sums the pairs that the search compared and skipped."""
     counts = found.where(F.col("a").isNull()).groupBy("clustering")
     # A row for each clustering.
     rows = counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped")).collect()
@@ -210,9 +210,9 @@ def effort(found: DataFrame, search: Search) -> SearchCost:
 
 
 def quality_rows(
-    spark: SparkSession, search: Search, taken: SearchCost, measured: MeasuredRecall, hashes: int
+    spark: SparkSession, search: Search, cost: SearchCost, measured: MeasuredRecall, hashes: int
 ) -> DataFrame:
-    """The table dedup_quality: a row for each number of clusterings united, and one for the search as a whole."""
+    """Returns the table dedup_quality: a row for the first n clusterings, for each n, and one for the whole search."""
 
     def row(
         method: str, recall: SearchRecall, counts: SearchCounts, clusterings: int | None, whole: bool
@@ -222,11 +222,12 @@ def quality_rows(
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
             recall.high, hashes, used.bands if used else None, used.rows if used else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
-            taken.told_apart if whole else None, recall.both_kept if whole else None,
+            cost.told_apart if whole else None, recall.both_kept if whole else None,
         )  # fmt: skip
 
-    united = [
-        row(CLUSTERS, recall, taken.first(count), count, False) for count, recall in enumerate(measured.united, start=1)
+    by_count = [
+        row(CLUSTERS, recall, cost.first(count), count, False)
+        for count, recall in enumerate(measured.first_clusterings, start=1)
     ]
-    whole = row(search.method, measured.whole, taken.whole, search.clusterings or None, True)
-    return spark.createDataFrame([*united, whole], tables.DEDUP_QUALITY.schema)
+    whole = row(search.method, measured.whole, cost.whole, search.clusterings or None, True)
+    return spark.createDataFrame([*by_count, whole], tables.DEDUP_QUALITY.schema)

@@ -1,1 +1,1 @@
-"""Who stays: an independent set or one of each component, and the images behind the hashes."""
+"""Chooses the images to keep: an independent set, or one image of each component."""

@@ -1,8 +1,8 @@
-"""Whole groups: the connected components of the pairs, for those who want a single image of each chain.
+"""Keeps one image of each connected component of the pairs (`dedup.keep = "component"`).
 
-Large-star and small-star operations in turn hang every node onto the best of its component (Kiveris et al., "Connected
-components in MapReduce and beyond", SoCC 2014); once few edges are left, one task of bounded size ends the work. Own
-code rather than GraphFrames': its results have been reported to change when a checkpoint is lost.
+Large-star and small-star operations, in turns, attach every node to the best of its component (Kiveris et al.,
+"Connected components in MapReduce and beyond", SoCC 2014). Once few edges are left, one task of bounded size finishes
+the work. This is not GraphFrames' implementation: its results reportedly change when a checkpoint is lost.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ _ROOTED = StructType([StructField("node", LongType()), StructField("root", LongT
 
 
 def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFrame:
-    """All nodes of a component but its best.
+    """Returns all nodes of each component except its best.
 
     Args:
-        pairs: a, b (ranks, the smaller is the better).
+        pairs: a, b (ranks, smaller is better).
         nodes: rank, node: the hash of each rank.
-        few: Edges that one task may settle alone.
+        few: Edges that one task may process alone.
 
     Returns:
-        removed, kept, distance (bits between the two, which may be farther apart than any pair), method.
+        removed, kept, distance (in bits; it may exceed the distance of every pair), method.
     """
     lost = roots(pairs, few).where("node != root")
     for end, name in (("node", "x"), ("root", "y")):
@@ -44,11 +44,11 @@ def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFra
 
 
 def roots(pairs: DataFrame, few: int = FEW_EDGES) -> DataFrame:
-    """Every node of a pair with the best of its component: node, root.
+    """Returns every node of a pair with the best of its component: node, root.
 
     Args:
         pairs: a, b.
-        few: Edges that one task may settle alone.
+        few: Edges that one task may process alone.
     """
     edges = pairs.select("a", "b").distinct().localCheckpoint()
     while edges.count() > few and not _are_stars(edges):
@@ -56,40 +56,40 @@ def roots(pairs: DataFrame, few: int = FEW_EDGES) -> DataFrame:
     if edges.count() > few:
         stars = edges.select(F.col("b").alias("node"), F.col("a").alias("root"))
         return stars.unionByName(stars.select(F.col("root").alias("node"), "root").distinct())
-    return edges.repartition(1).mapInArrow(_settle, _ROOTED).localCheckpoint()
+    return edges.repartition(1).mapInArrow(_finish, _ROOTED).localCheckpoint()
 
 
 def large_star(edges: DataFrame) -> DataFrame:
-    """a, b (a < b): each node's worse neighbours hung onto the best among itself and its neighbours."""
+    """Attaches each node's worse neighbours to the best of the node and its neighbours: a, b (a < b)."""
     both = edges.unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
     best = both.groupBy("a").agg(F.least("a", F.min("b")).alias("best"))
-    hung = both.join(best, "a").where("b > a").select(F.col("best").alias("a"), "b")
-    return hung.where("a != b").distinct()
+    attached = both.join(best, "a").where("b > a").select(F.col("best").alias("a"), "b")
+    return attached.where("a != b").distinct()
 
 
 def small_star(edges: DataFrame) -> DataFrame:
-    """a, b (a < b): each node and its better neighbours hung onto the best of these."""
+    """Attaches each node and its better neighbours to the best of these: a, b (a < b)."""
     best = edges.groupBy("b").agg(F.min("a").alias("best"))
-    hung = edges.join(best, "b").select(F.col("best"), F.col("a").alias("b"))
+    attached = edges.join(best, "b").select(F.col("best"), F.col("a").alias("b"))
     own = best.select("best", "b")
-    every = hung.unionByName(own).select(F.least("best", "b").alias("a"), F.greatest("best", "b").alias("b"))
+    every = attached.unionByName(own).select(F.least("best", "b").alias("a"), F.greatest("best", "b").alias("b"))
     return every.where("a != b").distinct()
 
 
 def _are_stars(edges: DataFrame) -> bool:
-    """Whether each node hangs onto one that hangs onto none."""
-    hanging = edges.select("b")
-    twice = hanging.groupBy("b").count().where("count > 1")
-    chained = edges.select(F.col("a").alias("b")).join(hanging, "b", "left_semi")
+    """Returns whether each node is attached to one root, and no root is attached to another node."""
+    leaves = edges.select("b")
+    twice = leaves.groupBy("b").count().where("count > 1")
+    chained = edges.select(F.col("a").alias("b")).join(leaves, "b", "left_semi")
     return twice.isEmpty() and chained.isEmpty()
 
 
 def best_of_component(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every node of a graph with the smallest of its component.
+    """Returns every node of a graph with the smallest node of its component.
 
     Args:
         a: One end of each edge, shape (n,).
-        b: The other.
+        b: The other end, shape (n,).
 
     Examples:
         >>> best_of_component(np.array([1, 2, 7]), np.array([2, 3, 9]))
@@ -104,7 +104,7 @@ def best_of_component(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArr
     return nodes, best[component]
 
 
-def _settle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _finish(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     table = pa.Table.from_batches(list(batches), schema=pa.schema([("a", pa.int64()), ("b", pa.int64())]))
     if table.num_rows:
         nodes, best = best_of_component(table.column("a").to_numpy(), table.column("b").to_numpy())

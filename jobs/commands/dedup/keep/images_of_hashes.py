@@ -1,4 +1,4 @@
-"""From hashes back to their images: pairs, removed images with the ones that stand for them, near misses."""
+"""Converts results on hashes to results on images: pairs, removed images with the kept ones, near misses."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -6,26 +6,27 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.nodes.compared import Compared
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall
 
-# Pairs that the repeats of one hash, or of two that match, may make before the best one stands for all of them.
-_SPELLED_OUT = 1000
+# Images of one hash, or of two matching hashes, may make this many pairs. Above it, only the best image's pairs are
+# written.
+_MAX_PAIRS = 1000
 
 
 def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
-    """Every image that does not stay, with the one that stands for it.
+    """Returns every removed image with the kept one.
 
     Args:
         compared: Nodes and images.
-        losers: Hashes that lost: removed, kept (ranks), distance, method.
+        losers: Removed hashes: removed, kept (ranks), distance, method.
 
     Returns:
-        removed_id, kept_id, distance, method, passed (whether the removed one had passed the filter).
+        removed_id, kept_id, distance, method, passed (whether the removed image passed the filter).
     """
     keepers = compared.nodes.select(F.col("rank").alias("kept"), F.col("image_id").alias("keeper"))
     by_hash = losers.join(keepers, "kept").select(
         F.col("removed").alias("rank"), "keeper", F.col("distance").alias("apart"), F.col("method").alias("by")
     )
-    judged = compared.images.join(by_hash, "rank", "left")
-    lost = judged.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best_id")))
+    images = compared.images.join(by_hash, "rank", "left")
+    lost = images.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best_id")))
     return lost.select(
         F.col("image_id").alias("removed_id"),
         F.coalesce("keeper", "best_id").alias("kept_id"),
@@ -35,24 +36,24 @@ def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
     )
 
 
-def image_pairs(compared: Compared, pairs: DataFrame, limit: int = _SPELLED_OUT) -> DataFrame:
-    """Pairs of images: those of one hash, and those of a pair of hashes.
+def image_pairs(compared: Compared, pairs: DataFrame, limit: int = _MAX_PAIRS) -> DataFrame:
+    """Returns the pairs of images: those with the same hash, and those of a pair of hashes.
 
-    Where repeats would make more than `limit` pairs, the best image stands for all of them, so that rows stay
-    proportional to images.
+    If the images of a hash, or of two hashes, would make more than `limit` pairs, only the pairs with the best image
+    are returned. This keeps the number of rows proportional to the number of images.
 
     Args:
         compared: Nodes and images.
         pairs: a, b, distance, method between ranks.
-        limit: Pairs that the repeats of one hash, or of two that match, may make.
+        limit: Pairs that the images of one hash, or of two matching hashes, may make.
 
     Returns:
         a_id, b_id (a_id < b_id), distance, method.
     """
-    return _repeats(compared.images.where("members > 1"), limit).unionByName(_across(compared, pairs, limit))
+    return _same_hash(compared.images.where("members > 1"), limit).unionByName(_two_hashes(compared, pairs, limit))
 
 
-def _repeats(images: DataFrame, limit: int) -> DataFrame:
+def _same_hash(images: DataFrame, limit: int) -> DataFrame:
     best = F.col("image_id") == F.col("best_id")
     full = F.col("members") * (F.col("members") - 1) / 2 <= limit
     left = images.where(full | best).select("rank", F.col("image_id").alias("x"))
@@ -63,16 +64,16 @@ def _repeats(images: DataFrame, limit: int) -> DataFrame:
     return _ordered_pairs(both.where(once).withColumns({"distance": F.lit(0), "method": F.lit("exact")}))
 
 
-def _across(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
-    ended = pairs
+def _two_hashes(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
+    best = pairs
     for end, name in (("a", "x"), ("b", "y")):
         columns = F.col("rank").alias(end), F.col("image_id").alias(name), F.col("members").alias(f"{name}_members")
-        ended = ended.join(compared.nodes.select(*columns), end)
-    makes = F.col("x_members") * F.col("y_members")
-    spread = ended.where((makes > 1) & (makes <= limit)).select("a", "b", "distance", "method")
+        best = best.join(compared.nodes.select(*columns), end)
+    count = F.col("x_members") * F.col("y_members")
+    every = best.where((count > 1) & (count <= limit)).select("a", "b", "distance", "method")
     for end, name in (("a", "x"), ("b", "y")):
-        spread = spread.join(compared.images.select(F.col("rank").alias(end), F.col("image_id").alias(name)), end)
-    return _ordered_pairs(ended.where((makes == 1) | (makes > limit))).unionByName(_ordered_pairs(spread))
+        every = every.join(compared.images.select(F.col("rank").alias(end), F.col("image_id").alias(name)), end)
+    return _ordered_pairs(best.where((count == 1) | (count > limit))).unionByName(_ordered_pairs(every))
 
 
 def _ordered_pairs(pairs: DataFrame) -> DataFrame:
@@ -81,11 +82,11 @@ def _ordered_pairs(pairs: DataFrame) -> DataFrame:
 
 
 def near_misses(nodes: DataFrame, measured: MeasuredRecall) -> DataFrame:
-    """Rows of the table near_misses.
+    """Returns the rows of the table near_misses.
 
     Args:
         nodes: rank, image_id.
-        measured: Its near misses, a bounded number.
+        measured: The measurement with a bounded number of near misses.
     """
     named = nodes.sparkSession.createDataFrame(list(measured.near_misses), "a long, b long, distance int")
     for end, name in (("a", "x"), ("b", "y")):

@@ -1,10 +1,10 @@
-"""Who stays: the greedy maximal independent set of a graph whose edges point from better to worse.
+"""Keeps the greedy maximal independent set of a graph whose edges point from better to worse.
 
-Taking nodes best first and keeping each that matches none kept before gives the lexicographically first maximal
-independent set. Rounds find the same set in parallel (Blelloch, Fineman, Shun, "Greedy sequential maximal independent
-set and matching are parallel on average", SPAA 2012): a node without an undecided better neighbour stays, its
-neighbours go. Each round settles a good part of the edges; once few are left, one task of bounded size takes them in
-order, so that neither a small graph nor a long chain costs a round for each step.
+A sequential algorithm takes the nodes best first and keeps each that matches no kept node. This gives the
+lexicographically first maximal independent set. Rounds find the same set in parallel (Blelloch, Fineman, Shun, "Greedy
+sequential maximal independent set and matching are parallel on average", SPAA 2012): a node without an undecided better
+neighbour is kept, and its neighbours are removed. Each round decides many edges. Once few are left, one task of bounded
+size takes them in order, so that a small graph or a long chain does not need a round for each step.
 """
 
 from collections.abc import Iterator
@@ -17,45 +17,43 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 FEW_EDGES = 4_000_000
-"""Edges that one task may hold: 16 bytes each, and some ten times that while it orders them."""
+"""Edges that one task may hold: 16 bytes each, and about ten times that while it sorts them."""
 
 _REMOVED = StructType([StructField("removed", LongType())])
 
 
 def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
-    """The nodes that do not stay, each with the kept neighbour that stands for it.
+    """Returns the removed nodes, each with its kept neighbour. All other nodes are kept.
 
     Args:
-        edges: better, worse (ranks, the smaller is the better), distance: an edge for each pair. Further columns
-            say more of an edge.
-        few: Edges that one task may settle alone.
+        edges: better, worse (ranks, smaller is better), distance, and any further columns: one row for each pair.
+        few: Edges that one task may process alone.
 
     Returns:
-        removed, kept, distance and the further columns: the nearest kept neighbour that is better; the better one
-        where two are as near.
-        A node that is not removed stays.
+        removed, kept (the nearest better neighbour that is kept; ties go to the better one), distance and the further
+        columns.
     """
     undecided = edges.select("better", "worse")
-    gone: list[DataFrame] = []
+    rounds: list[DataFrame] = []
     while undecided.count() > few:
         winners = undecided.select("better").join(
             undecided.select(F.col("worse").alias("better")), "better", "left_anti"
         )
         losers = undecided.join(winners.distinct(), "better", "left_semi").select(F.col("worse").alias("removed"))
-        gone.append(losers.distinct().localCheckpoint())
-        undecided = _without(_without(undecided, gone[-1], "worse"), gone[-1], "better").localCheckpoint()
-    lost = undecided.repartition(1).mapInArrow(_settle, _REMOVED)
-    for losers in gone:
+        rounds.append(losers.distinct().localCheckpoint())
+        undecided = _without(_without(undecided, rounds[-1], "worse"), rounds[-1], "better").localCheckpoint()
+    lost = undecided.repartition(1).mapInArrow(_finish, _REMOVED)
+    for losers in rounds:
         lost = lost.unionAll(losers)
     return _with_keeper(edges, lost.localCheckpoint())
 
 
 def greedily_removed(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The nodes that the sequential greedy algorithm removes.
+    """Returns the nodes that the sequential greedy algorithm removes.
 
     Args:
         better: The better end of each edge, a rank, shape (n,).
-        worse: The worse end.
+        worse: The worse end, shape (n,).
 
     Returns:
         Removed nodes, each once, in order.
@@ -66,16 +64,16 @@ def greedily_removed(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDA
     """
     nodes, places = np.unique(np.concatenate([better, worse]), return_inverse=True)
     left, right = places[: len(better)], places[len(better) :]
-    gone = bytearray(len(nodes))
-    # In the order of the worse end: whatever could remove the better end has been seen before.
+    is_removed = bytearray(len(nodes))
+    # Sorted by the worse end, so that every edge that could remove the better end comes first.
     order = np.argsort(right, kind="stable")
     for a, b in zip(left[order].tolist(), right[order].tolist(), strict=True):
-        if not gone[a]:
-            gone[b] = 1
-    return np.asarray(nodes[np.frombuffer(gone, dtype=np.uint8) == 1])
+        if not is_removed[a]:
+            is_removed[b] = 1
+    return np.asarray(nodes[np.frombuffer(is_removed, dtype=np.uint8) == 1])
 
 
-def _settle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _finish(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([("better", pa.int64()), ("worse", pa.int64())])
     table = pa.Table.from_batches(list(batches), schema=schema)
     lost = greedily_removed(table.column("better").to_numpy(), table.column("worse").to_numpy())
@@ -86,13 +84,13 @@ def _without(edges: DataFrame, nodes: DataFrame, end: str) -> DataFrame:
     return edges.join(nodes.select(F.col("removed").alias(end)), end, "left_anti")
 
 
-def _with_keeper(edges: DataFrame, gone: DataFrame) -> DataFrame:
-    to_kept = _without(edges, gone, "better")
-    about = [name for name in edges.columns if name not in ("better", "worse", "distance")]
-    nearest = to_kept.groupBy("worse").agg(F.min(F.struct("distance", "better", *about)).alias("nearest"))
+def _with_keeper(edges: DataFrame, lost: DataFrame) -> DataFrame:
+    to_kept = _without(edges, lost, "better")
+    further = [name for name in edges.columns if name not in ("better", "worse", "distance")]
+    nearest = to_kept.groupBy("worse").agg(F.min(F.struct("distance", "better", *further)).alias("nearest"))
     return nearest.select(
         F.col("worse").alias("removed"),
         F.col("nearest.better").alias("kept"),
         "nearest.distance",
-        *(f"nearest.{name}" for name in about),
+        *(f"nearest.{name}" for name in further),
     )

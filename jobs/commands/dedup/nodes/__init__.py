@@ -1,1 +1,1 @@
-"""What is compared: distinct hashes, numbered from best to worst, and what an earlier run found among them."""
+"""Prepares the distinct hashes: their ranks, and the results of an earlier run."""

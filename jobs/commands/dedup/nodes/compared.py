@@ -1,4 +1,4 @@
-"""What a search compares: the distinct hashes with their ranks, the images behind them, what an earlier run found."""
+"""Prepares what a search compares: distinct hashes with ranks, their images, and the results of an earlier run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from jobs.runtime.scratch import Scratch
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables that are compared.
+    """The input tables.
 
     Attributes:
         signals: image_id, encoder, pdq, pdq_quality, embedding, embedding_hash, content, thumbnail.
         images: image_id, width, height, caption.
         verdicts: image_id, kept; an image without a verdict has passed.
-        earlier: What an earlier run compared, found and kept; None where there was none, or it cannot be built on.
+        earlier: The results of an earlier run; None if there is none that can be reused.
     """
 
     signals: DataFrame
@@ -31,17 +31,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a run compares.
+    """The hashes and images that a run compares.
 
     Attributes:
-        nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run has compared
-            them with each other.
+        nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run compared them
+            with all other known ones.
         images: As `image_ranks` returns them.
-        old_pairs: a, b, distance, method: pairs of ranks that an earlier run found, if there was one.
-        hashes: Distinct hashes that can be compared.
-        fresh: Those of them that are not known.
-        passed: Hashes whose best image passed the filter: their ranks come first.
-        total: Images.
+        old_pairs: a, b, distance, method: pairs of ranks that an earlier run found; None without one.
+        hashes: Number of distinct hashes that can be compared.
+        fresh: Number of those that are not known.
+        passed: Number of nodes whose best image passed the filter. Their ranks come first.
+        total: Number of images.
     """
 
     nodes: DataFrame
@@ -54,29 +54,29 @@ class Compared:
 
 
 def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) -> Compared:
-    """Numbers the distinct hashes from best to worst.
+    """Ranks the distinct hashes from best to worst.
 
     Args:
-        inputs: The tables.
-        rule: What counts as a duplicate.
-        rank: `dedup.rank`: what makes the better of two images, the first the most important.
+        inputs: The input tables.
+        rule: The rule for near-duplicates.
+        rank: `dedup.rank`: the criteria for the better of two images, the most important first.
         scratch: Keeps the result.
     """
     earlier = inputs.earlier
     members = hash_nodes.members(inputs.signals, inputs.images, inputs.verdicts, rule)
     ordered = scratch.keep(hash_nodes.ordered(members, rank, earlier.kept if earlier else None))
     nodes = hash_nodes.numbered(hash_nodes.distinct_nodes(ordered), scratch)
-    everyone = scratch.keep(image_ranks(ordered, nodes))
-    known = history.known_nodes(nodes, everyone, earlier)
-    old_pairs = scratch.keep(history.known_pairs(everyone, earlier)) if earlier else None
+    image_rows = scratch.keep(image_ranks(ordered, nodes))
+    known = history.known_nodes(nodes, image_rows, earlier)
+    old_pairs = scratch.keep(history.known_pairs(image_rows, earlier)) if earlier else None
     best_passed = F.count_if((F.col("image_id") == F.col("best_id")) & F.col("passed"))
-    total, passed = everyone.agg(F.count("*"), best_passed).collect()[0]
+    total, passed = image_rows.agg(F.count("*"), best_passed).collect()[0]
     hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
-    return Compared(known, everyone, old_pairs, hashes, fresh, passed, total)
+    return Compared(known, image_rows, old_pairs, hashes, fresh, passed, total)
 
 
 def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
-    """Every image with the rank of its hash.
+    """Returns every image with the rank of its hash.
 
     Args:
         ordered: As `hash_nodes.ordered` returns them.

@@ -1,4 +1,4 @@
-"""What `dedup` compares: the distinct hashes of a lake, each with its best image, numbered from best to worst."""
+"""The distinct hashes of a lake, each with its best image, ranked from best to worst."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ _PIXEL_BITS, _CAPTION_BITS = 31, 20
 
 
 def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule) -> DataFrame:
-    """Every scored image with what it is compared by and what its rank depends on.
+    """Returns every scored image with its node and the values that decide its rank.
 
     Args:
         signals: Table signals.
         images: Table images.
         verdicts: Table verdicts; an image without a verdict has passed.
-        rule: What counts as a duplicate.
+        rule: The rule for near-duplicates.
 
     Returns:
-        image_id, node (the hash, and if strict the content behind it; for a plain image its content alone),
-        comparable (whether it has a usable hash), passed, resolution (pixels), caption (characters).
+        image_id, node (the hash, in strict mode followed by the digest of the content; for an image too plain to hash
+        only that digest), comparable (whether it has a usable hash), passed, resolution (pixels), caption (characters).
     """
     chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
     comparable = F.col("pdq_quality") >= rule.min_quality
@@ -38,22 +38,22 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
     )
     resolution = (F.col("width").cast("long") * F.col("height")).alias("resolution")
     facts = images.select("image_id", resolution, F.coalesce(F.length("caption"), F.lit(0)).alias("caption"))
-    judged = verdicts.select("image_id", F.col("kept").alias("passed"))
-    joined = hashed.join(facts, "image_id").join(judged, "image_id", "left")
+    passed = verdicts.select("image_id", F.col("kept").alias("passed"))
+    joined = hashed.join(facts, "image_id").join(passed, "image_id", "left")
     return joined.select(
         "image_id", "node", "comparable", F.coalesce("passed", F.lit(True)).alias("passed"), "resolution", "caption"
     )
 
 
 def ordered(members: DataFrame, criteria: Sequence[str], incumbents: DataFrame | None = None) -> DataFrame:
-    """Members with their order among all images: who passed the filter, then who was kept before, then the criteria.
+    """Adds the order among all images: by passed the filter, then kept by the earlier run, then the criteria.
 
-    Images that passed come before all others, so that none of them loses to one that is not kept.
+    Images that passed come first, so that none of them loses to an image that is not kept.
 
     Args:
         members: As `members` returns them.
-        criteria: `resolution` and `caption`, the first the most important; the smaller image_id decides ties.
-        incumbents: image_id of images that are to stay, whatever the criteria say.
+        criteria: `resolution` and `caption`, the most important first; ties go to the smaller image_id.
+        incumbents: image_id of images that an earlier run kept and that stay, whatever the criteria.
 
     Returns:
         image_id, node, comparable, passed, order (24 bytes, smaller is better).
@@ -76,7 +76,7 @@ def _order(criteria: Sequence[str]) -> Column:
 
 
 def distinct_nodes(ordered: DataFrame) -> DataFrame:
-    """One row for each distinct node: node, comparable, order and image_id of its best image, members (count)."""
+    """Returns each distinct node once: node, comparable, order and image_id of its best image, members (a count)."""
     best = F.min(F.struct("order", "image_id")).alias("best")
     grouped = ordered.groupBy("node").agg(
         best, F.first("comparable").alias("comparable"), F.count("*").alias("members")
@@ -85,32 +85,32 @@ def distinct_nodes(ordered: DataFrame) -> DataFrame:
 
 
 def numbered(nodes: DataFrame, scratch: Scratch) -> DataFrame:
-    """Nodes with their rank: 0 is the best of all.
+    """Adds the rank to the nodes: 0 is the best.
 
-    Whole numbers are what the search, the graph and every join move instead of 56 bytes of hash and order. They are
-    written down before they are used, since a sort that is planned anew may part the rows elsewhere.
+    The search, the graph and all joins move this number instead of 56 bytes of hash and order. The ranks are written
+    before they are used, because a recomputed sort may divide the rows into other partitions.
 
     Args:
         nodes: As `distinct_nodes` returns them; each order once.
-        scratch: Where they are written.
+        scratch: Stores the ranks.
 
     Returns:
         rank, node, comparable, image_id, members.
     """
     columns = [F.spark_partition_id().alias("part"), "node", "comparable", "image_id", "members"]
     ranged = nodes.repartitionByRange(scratch.shuffle_partitions, "order").sortWithinPartitions("order")
-    placed = scratch.keep(ranged.select(*columns))
-    # As many rows as there are partitions.
-    counts = {row.part: row["count"] for row in placed.groupBy("part").count().collect()}
+    sorted_nodes = scratch.keep(ranged.select(*columns))
+    # One row for each partition.
+    counts = {row.part: row["count"] for row in sorted_nodes.groupBy("part").count().collect()}
     offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
-    fields = [StructField("rank", LongType()), *placed.schema.fields[1:]]
-    return scratch.stage("nodes", placed.mapInArrow(RowIndexer(offsets, "rank"), StructType(fields)))
+    fields = [StructField("rank", LongType()), *sorted_nodes.schema.fields[1:]]
+    return scratch.stage("nodes", sorted_nodes.mapInArrow(RowIndexer(offsets, "rank"), StructType(fields)))
 
 
 def hash_of(node: str) -> Column:
-    """The hash of a comparable node.
+    """Returns the hash of a comparable node.
 
     Args:
-        node: The node's column.
+        node: Name of the column of nodes.
     """
     return F.substring(node, 1, HASH_BYTES)

@@ -1,4 +1,4 @@
-"""What an earlier run compared, found and kept, so that a lake that grew is not compared anew."""
+"""The results of an earlier run, so that `dedup` compares only new images with all others."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from jobs.commands.dedup.candidates.popular import POPULAR
 
 @dataclass(frozen=True)
 class History:
-    """An earlier run, as far as it can be built on.
+    """The reusable results of an earlier run.
 
     Attributes:
-        compared: image_id: images that had signals.
+        compared: image_id: images that it compared.
         pairs: Table pairs.
-        kept: image_id: images that it kept; None where another order of rank decided.
+        kept: image_id: images that it kept; None if they need not stay or `dedup.rank` changed.
     """
 
     compared: DataFrame
@@ -24,29 +24,30 @@ class History:
 
 
 def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:
-    """Nodes with known: whether any of their images had been compared with all others.
+    """Adds known to the nodes: whether the earlier run compared one of their images with all others.
 
-    Of those that a popular picture had settled no other pair was told, and it may not be the best any more.
+    Nodes that were resolved against a popular image are not known: their other pairs were not searched, and the popular
+    image may no longer be the best. Neither is the popular image itself.
 
     Args:
         nodes: As `hash_nodes.numbered` returns them.
         images: As `jobs.commands.dedup.nodes.compared.image_ranks` returns them.
-        history: The earlier run.
+        history: The earlier run; None without one.
     """
     if history is None:
         return nodes.withColumn("known", F.lit(False))
     by_leader = history.pairs.where(F.col("method") == POPULAR)
     ends = by_leader.select(F.explode(F.array("a_id", "b_id")).alias("image_id")).distinct()
-    # By rank: where repeats are many, the pair names one image of each hash, and settled are all of them.
-    settled = images.join(ends, "image_id", "left_semi").select("rank").distinct()
-    seen = images.join(history.compared, "image_id", "left_semi").select("rank").distinct()
-    seen = seen.join(settled, "rank", "left_anti")
-    marked = nodes.join(seen.withColumn("known", F.lit(True)), "rank", "left")
+    # By rank: a pair may name only one of many images of a hash, but all of them were resolved.
+    resolved = images.join(ends, "image_id", "left_semi").select("rank").distinct()
+    known = images.join(history.compared, "image_id", "left_semi").select("rank").distinct()
+    known = known.join(resolved, "rank", "left_anti")
+    marked = nodes.join(known.withColumn("known", F.lit(True)), "rank", "left")
     return marked.withColumn("known", F.coalesce("known", F.lit(False)))
 
 
 def known_pairs(images: DataFrame, history: History) -> DataFrame:
-    """a, b, distance, method: the pairs of ranks (a < b) that the earlier run found, each once."""
+    """Returns the pairs of ranks (a < b) that the earlier run found, each once: a, b, distance, method."""
     a = images.select(F.col("image_id").alias("a_id"), F.col("rank").alias("x"))
     b = images.select(F.col("image_id").alias("b_id"), F.col("rank").alias("y"))
     ranked = history.pairs.join(a, "a_id").join(b, "b_id").where("x != y")

@@ -1,1 +1,1 @@
-"""What is right and what was missed: thumbnails laid over each other, the recall of the search."""
+"""Verifies pairs by their thumbnails, and measures the recall of the search."""

@@ -1,7 +1,7 @@
-"""`dedup.strict`: pairs of near hashes looked at again, by the thumbnails of their pictures.
+"""`dedup.strict`: verifies pairs of near hashes by the thumbnails of their images.
 
-The hash of a copy may lie farther from its original's than that of a sibling (a clock at another time), so that no
-distance tells them apart. The thumbnails do: see `udfs.images.registration`.
+The hash of a sibling (a clock at another time) may be nearer than the hash of a copy, so no distance separates them.
+The thumbnails do: see `udfs.images.registration`.
 """
 
 from pyspark.sql import DataFrame
@@ -13,46 +13,46 @@ from udfs.images.registration import looks_alike
 
 
 def thumbnails(signals: DataFrame, nodes: DataFrame, rule: Rule) -> DataFrame:
-    """The thumbnail of each node that is compared.
+    """Returns the thumbnail of each comparable node.
 
     Args:
         signals: Table signals.
         nodes: As `hash_nodes.numbered` returns them.
-        rule: Which signals count.
+        rule: The rule, which names the encoder.
 
     Returns:
         rank, thumbnail.
     """
-    of_encoder = signals.where(F.col("encoder") == rule.encoder).select("image_id", "thumbnail")
-    return nodes.where("comparable").select("rank", "image_id").join(of_encoder, "image_id").select("rank", "thumbnail")
+    own = signals.where(F.col("encoder") == rule.encoder).select("image_id", "thumbnail")
+    return nodes.where("comparable").select("rank", "image_id").join(own, "image_id").select("rank", "thumbnail")
 
 
 def confirmed(pairs: DataFrame, thumbnails: DataFrame) -> DataFrame:
-    """The pairs whose pictures show the same; all their columns.
+    """Returns the pairs whose images look the same, with all their columns.
 
     Args:
         pairs: a, b (ranks) and further columns.
         thumbnails: rank, thumbnail.
     """
-    seen = pairs
+    joined = pairs
     for end, name in (("a", "left"), ("b", "right")):
-        seen = seen.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
-    return seen.where(looks_alike("left", "right")).select(*pairs.columns)
+        joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
+    return joined.where(looks_alike("left", "right")).select(*pairs.columns)
 
 
 def check(signals: DataFrame, rule: Rule) -> None:
-    """Stops before work begins where pictures have no thumbnail.
+    """Checks, before the work begins, that all images have thumbnails.
 
     Args:
         signals: Table signals.
-        rule: Which signals count.
+        rule: The rule, which names the encoder.
 
     Raises:
-        WinnowError: Some were scored before thumbnails were kept.
+        WinnowError: Images were scored by a version of Winnow that stored no thumbnails.
     """
-    blind = signals.where((F.col("encoder") == rule.encoder) & F.col("thumbnail").isNull()).count()
-    if blind:
+    missing = signals.where((F.col("encoder") == rule.encoder) & F.col("thumbnail").isNull()).count()
+    if missing:
         raise WinnowError(
-            f"dedup.strict looks at thumbnails, and {blind:,} images were scored by a version that kept none: remove "
-            "the table signals and run `winnow score` again, or set dedup.strict=false"
+            f"dedup.strict needs thumbnails, but {missing:,} images were scored by a version that stored none: delete "
+            "the table signals and run `winnow score` again, or use `--set dedup.strict=false`"
         )

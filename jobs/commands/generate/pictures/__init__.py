@@ -1,1 +1,1 @@
-"""What `generate` draws: the plan, scenes, captions, copies."""
+"""Plans and draws the pictures of `generate`: plan, scenes, captions, copies."""

@@ -1,4 +1,4 @@
-"""Captions that read like alt texts, from varied templates and words."""
+"""Writes captions that read like alt texts, from varied templates and words."""
 
 from jobs.commands.generate.pictures.motifs.clocks import spoken
 from jobs.commands.generate.pictures.motifs.props import ACTIVITIES
@@ -38,14 +38,14 @@ _SLIME_WORDS = ("green", "sticky", "gooey", "bright", "wet")
 
 
 def caption(seed: int, scene: Scene) -> str:
-    """The caption of a drawing.
+    """Returns the caption of a drawing.
 
     Args:
-        seed: Of the picture set.
-        scene: What the drawing shows.
+        seed: Seed of the picture set.
+        scene: The scene of the drawing.
 
     Returns:
-        One line that names the subject; `woman`, `man`, `girl`, `boy` and `child` appear for those kinds only.
+        One line that names the subject. `woman`, `man`, `girl`, `boy` and `child` appear only for these kinds.
     """
     rng = stream(seed, scene.role.original, Purpose.CAPTION)
     if scene.role.kind in PERSONS:
@@ -59,7 +59,7 @@ def caption(seed: int, scene: Scene) -> str:
 
 
 def copied_caption(rng: Rng, original: str) -> str:
-    """The caption of a copy: mostly the same, else slightly altered; the subject always stays.
+    """Returns the caption of a copy: usually the same, sometimes slightly changed, always with the subject.
 
     Examples:
         >>> import numpy as np

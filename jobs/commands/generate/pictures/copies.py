@@ -1,4 +1,4 @@
-"""The changes that make a near-duplicate: what re-uploading, resizing and editing do to a picture."""
+"""The changes that make a near-duplicate, as by uploading again, resizing and editing."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,12 +13,12 @@ Change = Callable[[Image.Image, Rng], Image.Image]
 
 
 def same(image: Image.Image, rng: Rng) -> Image.Image:
-    """Nothing; the file is encoded anew, at any quality."""
+    """Changes nothing; the file is encoded again, at any quality."""
     return image
 
 
 def resize(image: Image.Image, rng: Rng) -> Image.Image:
-    """0.4 to 1.6 times the size."""
+    """Resizes to 0.4 to 1.6 times the size."""
     factor = pick(rng, (between(rng, 0.4, 0.9), between(rng, 1.1, 1.6)))
     return image.resize(
         (max(16, round(image.width * factor)), max(16, round(image.height * factor))), Image.Resampling.BICUBIC
@@ -26,7 +26,7 @@ def resize(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def crop(image: Image.Image, rng: Rng) -> Image.Image:
-    """Up to 10 % less width and height in all."""
+    """Crops up to 10 % of the width and height."""
     left, top = between(rng, 0, 0.05), between(rng, 0, 0.05)
     right, bottom = 1 - between(rng, 0.0, 0.05), 1 - between(rng, 0.0, 0.05)
     return image.crop(
@@ -35,7 +35,7 @@ def crop(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def shift(image: Image.Image, rng: Rng) -> Image.Image:
-    """Moved by up to 6 %, the gap filled with one colour or by the picture's edge."""
+    """Shifts by up to 6 %, and fills the gap with one colour or the picture's edge."""
     dx, dy = (round(between(rng, -0.06, 0.06) * side) for side in image.size)
     moved = Image.new("RGB", image.size, _plain(rng)) if chance(rng, 0.5) else image.copy()
     moved.paste(image, (dx, dy))
@@ -43,17 +43,17 @@ def shift(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def brightness(image: Image.Image, rng: Rng) -> Image.Image:
-    """Darker or lighter."""
+    """Darkens or brightens."""
     return ImageEnhance.Brightness(image).enhance(pick(rng, (between(rng, 0.7, 0.92), between(rng, 1.08, 1.3))))
 
 
 def contrast(image: Image.Image, rng: Rng) -> Image.Image:
-    """Flatter or harder."""
+    """Lowers or raises the contrast."""
     return ImageEnhance.Contrast(image).enhance(pick(rng, (between(rng, 0.65, 0.9), between(rng, 1.1, 1.4))))
 
 
 def hue(image: Image.Image, rng: Rng) -> Image.Image:
-    """All hues turned a little, by up to a sixth of the circle either way."""
+    """Rotates all hues by up to a sixth of the circle."""
     turn = int(rng.integers(10, 42)) * pick(rng, (-1, 1))
     hue_band, saturation, value = image.convert("HSV").split()
     turned = hue_band.point([(level + turn) % 256 for level in range(256)])
@@ -61,12 +61,12 @@ def hue(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def grey(image: Image.Image, rng: Rng) -> Image.Image:
-    """Without colour."""
+    """Removes the colour."""
     return ImageOps.grayscale(image).convert("RGB")
 
 
 def text(image: Image.Image, rng: Rng) -> Image.Image:
-    """A line of text over the top, the middle or the bottom."""
+    """Adds a line of text at the top, the middle or the bottom."""
     changed = image.copy()
     draw = ImageDraw.Draw(changed)
     words = pick(rng, ("SALE", "stock image", "www.example.com", "preview", "free download", "NEW", "sample"))
@@ -86,23 +86,23 @@ def text(image: Image.Image, rng: Rng) -> Image.Image:
 
 
 def border(image: Image.Image, rng: Rng) -> Image.Image:
-    """A frame of one colour, up to 8 % of the shorter side."""
+    """Adds a frame of one colour, up to 8 % of the shorter side."""
     width = max(1, round(min(image.size) * between(rng, 0.02, 0.08)))
     return ImageOps.expand(image, border=width, fill=_plain(rng))
 
 
 def sharpen(image: Image.Image, rng: Rng) -> Image.Image:
-    """Edges lifted."""
+    """Sharpens edges."""
     return image.filter(ImageFilter.UnsharpMask(radius=2, percent=int(rng.integers(80, 200)), threshold=2))
 
 
 def blur(image: Image.Image, rng: Rng) -> Image.Image:
-    """A little out of focus."""
+    """Blurs slightly."""
     return image.filter(ImageFilter.GaussianBlur(min(image.size) / 200 * between(rng, 0.6, 1.6)))
 
 
 def noise(image: Image.Image, rng: Rng) -> Image.Image:
-    """Mild grain."""
+    """Adds mild grain."""
     return grain(image, rng, between(rng, 4, 10))
 
 
@@ -124,12 +124,12 @@ CHANGES: MappingProxyType[str, Change] = MappingProxyType(
     }
 )
 _WEIGHTS = MappingProxyType({name: 2.0 if name in ("reencode", "resize", "crop") else 1.0 for name in CHANGES})
-# Two that both move or hide the picture's parts could add up to more than a near-duplicate.
+# Two changes that both move or hide parts of the picture could make more than a near-duplicate.
 _MOVES = ("crop", "shift", "border")
 
 
 def choose(rng: Rng) -> tuple[str, ...]:
-    """The names of the one or two changes that make a copy."""
+    """Returns the names of one or two random changes."""
     first = pick_weighted(rng, _WEIGHTS)
     if chance(rng, 0.8):
         return (first,)
@@ -140,12 +140,12 @@ def choose(rng: Rng) -> tuple[str, ...]:
 
 
 def apply(image: Image.Image, names: tuple[str, ...], rng: Rng) -> Image.Image:
-    """A copy of a picture, changed.
+    """Returns a changed copy of a picture.
 
     Args:
         image: 8-bit RGB.
         names: Keys of `CHANGES`, applied in order.
-        rng: Decides their strength.
+        rng: Random numbers for their strength.
 
     Returns:
         8-bit RGB, of another size after some changes.

@@ -1,4 +1,4 @@
-"""A scene becomes a picture: backdrop, things or people, what is flagged, style."""
+"""Draws a scene: backdrop, objects or people, the content of its category, style."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -31,15 +31,15 @@ def draw(seed: int, scene: Scene) -> Image.Image:
     """Draws a scene.
 
     Args:
-        seed: Of the picture set.
-        scene: What it shows.
+        seed: Seed of the picture set.
+        scene: The scene.
 
     Returns:
         8-bit RGB of the scene's size.
     """
     role = scene.role
     rng = stream(seed, role.original if role.sibling < 0 else role.sibling, Purpose.DRAW)
-    # Large pictures show no steps when they are looked at, so they are drawn at their own size.
+    # Large pictures need no antialiasing, so they are drawn at their own size.
     canvas = Canvas(scene.size, scale=2 if min(scene.size) < _FINE_SIDE else 1)
     palette = make_palette(rng, scene.time)
     if scene.style == "cartoon":
@@ -53,7 +53,7 @@ def draw(seed: int, scene: Scene) -> Image.Image:
 
 
 def _subject(canvas: Canvas, rng: Rng, scene: Scene, palette: Palette) -> Point:
-    """Draws what the scene is of and returns the point that an overlay may start from."""
+    """Draws the subject of the scene, and returns the point from which an overlay may start."""
     kind = scene.role.kind
     middle = (canvas.w / 2, canvas.h / 2)
     if kind == "texture":
@@ -105,7 +105,7 @@ def _people(canvas: Canvas, rng: Rng, scene: Scene, palette: Palette, horizon: f
 
 
 def _beside(canvas: Canvas, rng: Rng, palette: Palette, horizon: float) -> None:
-    """Bushes, stones or boxes around, so that no two scenes are laid out alike."""
+    """Draws bushes, stones or boxes, so that no two scenes have the same layout."""
     for _ in range(int(rng.integers(0, 4))):
         size = canvas.unit * between(rng, 0.05, 0.2)
         x = canvas.w * pick(rng, (between(rng, -0.02, 0.25), between(rng, 0.75, 1.02)))

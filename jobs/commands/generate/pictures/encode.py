@@ -1,4 +1,4 @@
-"""Pictures as files: the formats, qualities and modes that a crawl of the web brings."""
+"""Encodes pictures with the formats, qualities and modes of images from the web."""
 
 import io
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ _FORMATS = {"jpg": 0.72, "png": 0.13, "webp": 0.09, "gif": 0.06}
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a picture is written.
+    """The encoding of a picture.
 
     Attributes:
         extension: `jpg`, `png`, `webp` or `gif`.
-        quality: Of JPEG and WebP, 20 to 95.
+        quality: Quality of JPEG and WebP, 20 to 95.
         mode: `RGB`, `L` (grey) or `RGBA` (rounded corners that are transparent).
     """
 
@@ -26,7 +26,7 @@ class Encoding:
 
 
 def choose(rng: Rng, copy: bool) -> Encoding:
-    """How a picture is written; copies may be of much lower quality."""
+    """Returns a random encoding; copies may have a much lower quality."""
     extension = pick_weighted(rng, _FORMATS)
     quality = int(rng.integers(20, 91)) if copy else int(rng.integers(60, 96))
     mode = "RGB"
@@ -38,13 +38,13 @@ def choose(rng: Rng, copy: bool) -> Encoding:
 
 
 def encode(image: Image.Image, encoding: Encoding, name: str) -> bytes:
-    """The bytes of an image file.
+    """Returns the bytes of an image file.
 
     Args:
         image: 8-bit RGB.
-        encoding: How it is written.
-        name: Noted in the file's metadata, so that no two files of a set are equal byte for byte: a copy that is only
-            encoded anew would else now and then be the same file with the same caption.
+        encoding: The encoding.
+        name: Stored in the file's metadata, so that no two files of a set have the same bytes. Otherwise a re-encoded
+            copy could be the same file with the same caption.
 
     Examples:
         >>> encode(Image.new("RGB", (4, 4)), Encoding("gif", 80, "RGB"), "a")[:4]

@@ -1,4 +1,4 @@
-"""Which index is what: exact quotas over all pictures, and over the distinct drawings as well."""
+"""Plans the pictures of a set, with exact quotas for all pictures and for the distinct drawings."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jobs.commands.generate.pictures.primitives.randomness import Purpose, Rng, stream
 
 PERSONS = ("woman", "man", "child")
-# Shares among the pictures without a person.
+# Shares of the pictures without a person.
 OBJECT_SHARES = MappingProxyType(
     {
         "clock": 0.11,
@@ -43,17 +43,17 @@ _SIBLING_SET = 3
 
 @dataclass(frozen=True)
 class Quotas:
-    """Shares that the plan keeps up to rounding.
+    """The shares in a plan, exact up to rounding.
 
     Attributes:
-        persons: Share of all pictures whose caption says so.
-        categories: Share of a person's pictures that are in a category. The defaults make a perfect filter take
-            about 14 % off the share of "woman" and 6 % off that of "man".
-        other_categories: The same for pictures without woman or man.
-        copies: Share of the pictures that copy another.
+        persons: Share of all pictures with this person in the caption.
+        categories: Share of a person's pictures in a category. With the defaults, a perfect filter lowers the share of
+            "woman" by about 14 % and that of "man" by 6 %.
+        other_categories: The same share for pictures without woman or man.
+        copies: Share of the pictures that are copies.
         rare: Share of a category's drawings in its rare mode.
-        largest: Size of the largest group of copies, as a share of all pictures, and at most.
-        siblings: Share of the clocks and signs that come in sets which differ in one detail.
+        largest: Size of the largest group of copies, as a share of all pictures, and its maximum.
+        siblings: Share of the clocks and signs in groups of siblings, which differ in one detail.
     """
 
     persons: dict[str, float] = field(default_factory=lambda: {"woman": 0.12, "man": 0.12, "child": 0.10})
@@ -67,11 +67,11 @@ class Quotas:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """What decides every byte of a generated set.
+    """The parameters that decide every byte of a generated set.
 
     Attributes:
-        count: Pictures.
-        seed: From 0.
+        count: Number of pictures.
+        seed: Seed, 0 or more.
         shard: Pictures in a sub-folder.
     """
 
@@ -81,23 +81,23 @@ class PictureSet:
 
     @property
     def shards(self) -> int:
-        """How many sub-folders there are."""
+        """Number of sub-folders."""
         return -(-self.count // self.shard)
 
 
 @dataclass(frozen=True)
 class Role:
-    """What one picture is.
+    """The plan of one picture.
 
     Attributes:
-        index: Its place in the set.
-        original: Index of the drawing that it copies, its own for a drawing.
+        index: Its index in the set.
+        original: Index of the drawing that it copies; its own index for a drawing.
         kind: One of `KINDS`.
         category: One of `CATEGORIES`.
         mode: The category's visual mode.
-        sibling: Index of the first of its siblings, -1 without.
-        variant: Its place among its siblings, which is the detail that differs.
-        size: Pictures in its group of copies, itself included.
+        sibling: Index of the first of its siblings; -1 without siblings.
+        variant: Its number among its siblings, which decides the detail that differs.
+        size: Pictures in its group of copies, including itself.
     """
 
     index: int
@@ -112,13 +112,13 @@ class Role:
 
 @dataclass(frozen=True)
 class PicturePlan:
-    """The roles of a whole set, some bytes a picture.
+    """The roles of a whole set, in a few bytes for each picture.
 
     Attributes:
         original: int64 of shape (count,).
-        kind: int8, place in `KINDS`.
-        category: int8, place in `CATEGORIES`.
-        mode: int8, place in the category's modes.
+        kind: int8, index in `KINDS`.
+        category: int8, index in `CATEGORIES`.
+        mode: int8, index in the category's modes.
         sibling: int64, -1 without siblings.
         variant: int8.
         size: int32, pictures in the group.
@@ -133,7 +133,7 @@ class PicturePlan:
     size: NDArray[np.int32]
 
     def role(self, index: int) -> Role:
-        """What the picture at an index is."""
+        """Returns the role of the picture at an index."""
         category = CATEGORIES[self.category[index]]
         return Role(
             index=index,
@@ -149,7 +149,7 @@ class PicturePlan:
 
 @dataclass(frozen=True)
 class _Cell:
-    """Pictures of one person (or `object`) and one category, in which copies are spread alike."""
+    """The pictures of one person (or `object`) and one category, with the same distribution of copies."""
 
     subject: str
     category: str
@@ -158,7 +158,7 @@ class _Cell:
 
 @lru_cache(maxsize=2)
 def plan(pictures: PictureSet) -> PicturePlan:
-    """The roles of all pictures, the same in every process.
+    """Returns the roles of all pictures, the same in every process.
 
     Examples:
         >>> made = plan(PictureSet(count=1000, seed=0))
@@ -181,7 +181,7 @@ def _cells(count: int, quotas: Quotas) -> list[_Cell]:
     cells = []
     for number, (subject, total) in enumerate(counts.items()):
         flagged = round(total * quotas.categories.get(subject, quotas.other_categories))
-        fireworks = (flagged + number % 2) // 2  # an odd one goes to either category in turn
+        fireworks = (flagged + number % 2) // 2  # an odd number rounds up for each category in turn
         cells += [
             _Cell(subject, "fireworks", fireworks),
             _Cell(subject, "slime", flagged - fireworks),
@@ -245,9 +245,9 @@ def _siblings(kind: NDArray[np.int8], quotas: Quotas) -> tuple[NDArray[np.int64]
 
 
 def _copied(kind: NDArray[np.int8], sibling: NDArray[np.int64], rng: Rng) -> NDArray[np.int64]:
-    """The drawings that may be copied, in the order in which the larger groups go to them."""
+    """Returns the drawings that may be copied; the first ones get the larger groups."""
     order = rng.permutation(np.flatnonzero(sibling < 0))
-    # The largest group copies a simple graphic, as the most repeated pictures of the web do.
+    # The largest group copies a simple graphic, like the most repeated images of the web.
     graphic = np.flatnonzero(np.isin(kind[order], [KINDS.index(name) for name in _GRAPHIC]))
     if len(graphic):
         order[[0, graphic[0]]] = order[[graphic[0], 0]]
@@ -255,12 +255,12 @@ def _copied(kind: NDArray[np.int8], sibling: NDArray[np.int64], rng: Rng) -> NDA
 
 
 def group_sizes(copies: int, largest: int, exponent: float = 1.3) -> NDArray[np.int64]:
-    """Numbers of copies for groups, by a power law, as many groups as the copies fill.
+    """Returns the sizes of groups of copies from a power law, with as many groups as the copies fill.
 
     Args:
-        copies: Their sum.
-        largest: The first and largest number.
-        exponent: Of the Pareto distribution whose quantiles they are.
+        copies: Sum of the sizes.
+        largest: The first and largest size.
+        exponent: Exponent of the Pareto distribution; the sizes are its quantiles.
 
     Returns:
         int64, descending, each at least 1.
@@ -291,7 +291,7 @@ def _modes(category: str, drawings: int, rare: float) -> NDArray[np.int8]:
         return np.zeros(drawings, np.int8)
     places = np.arange(drawings)
     modes = places % _RARE_MODE
-    # Half a step in, so that a handful of drawings has its rare one too.
+    # Shifted by half a step, so that even a few drawings include a rare one.
     step = np.floor(places * rare + 0.5)
     modes[1:][np.diff(step) > 0] = _RARE_MODE
     return modes.astype(np.int8)

@@ -1,4 +1,4 @@
-"""What a drawing shows, decided before it is drawn or captioned, so that picture and words agree."""
+"""Decides the content of a drawing before it is drawn and captioned, so that picture and caption agree."""
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from jobs.commands.generate.pictures.primitives.randomness import (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a scene plays: the words for it and the backdrop drawn."""
+    """The place of a scene: its words and its backdrop."""
 
     words: tuple[str, ...]
     backdrop: str
@@ -68,7 +68,7 @@ _STYLES = MappingProxyType(
     {"": 6.0, "photo": 1.6, "watercolor": 1.0, "black and white": 0.7, "vintage": 0.7, "pixel art": 0.35,
      "pencil sketch": 0.4, "cartoon": 1.6}
 )  # fmt: skip
-# The category's look is the drawing itself, so styles that redraw the picture are left out there.
+# Pictures of a category must keep its look, so they use no styles that redraw the picture.
 _PLAIN_STYLES = MappingProxyType({"": 6.0, "photo": 1.5, "black and white": 0.6, "vintage": 0.6})
 _ASPECTS = (1.0, 1.0, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 5 / 4, 9 / 16)
 _TALL_ASPECTS = (1.0, 4 / 3, 5 / 4, 3 / 4, 2 / 3, 3 / 4)
@@ -76,20 +76,20 @@ _TALL_ASPECTS = (1.0, 4 / 3, 5 / 4, 3 / 4, 2 / 3, 3 / 4)
 
 @dataclass(frozen=True)
 class Scene:
-    """What a drawing shows.
+    """The content of a drawing.
 
     Attributes:
-        role: What the plan says of it.
-        size: Width and height, pixels.
+        role: Its role in the plan.
+        size: Width and height, in pixels.
         subject: `woman`, `girl`, `lighthouse`, `fallen leaves`, …
         place: A key of `PLACES`, or empty.
         time: `day`, `sunset` or `night`.
-        style: How it is rendered; empty is plain.
-        colour: Named colour of the main thing.
+        style: Its style; empty is plain.
+        colour: Named colour of the main object.
         doing: A key of `props.ACTIVITIES`, or empty.
         words: Text in the picture, or the name of a pattern.
         clock: Hour and minute that a clock shows.
-        things: How many of the subject there are.
+        things: Number of objects of the subject.
     """
 
     role: Role
@@ -106,7 +106,7 @@ class Scene:
 
 
 def compose(seed: int, role: Role) -> Scene:
-    """Decides what the drawing of a role shows; siblings agree in all but their detail."""
+    """Decides the content of the drawing of a role. Siblings are equal except for one detail."""
     rng = stream(seed, role.original if role.sibling < 0 else role.sibling, Purpose.COMPOSE)
     person = role.kind in PERSONS
     style = pick_weighted(rng, _PLAIN_STYLES if role.category else _STYLES)

@@ -1,4 +1,4 @@
-"""One sub-folder of pictures: drawn, written, and its truth told."""
+"""Draws and writes one sub-folder of pictures, and returns its truth."""
 
 import json
 import shutil
@@ -33,14 +33,14 @@ TRUTH = pa.schema(
 
 
 def make_shard(directory: str, pictures: PictureSet, number: int) -> pa.Table:
-    """Writes one sub-folder, unless it is there, and returns its truth.
+    """Writes one sub-folder, unless it exists, and returns its truth.
 
-    The folder appears under its name once it is whole: a run that is stopped leaves no half of one.
+    The folder gets its name when it is complete, so a stopped run leaves no incomplete folder.
 
     Args:
-        directory: Of the picture set.
-        pictures: What is generated.
-        number: Of the sub-folder, from 0.
+        directory: Folder of the picture set.
+        pictures: The picture set.
+        number: Number of the sub-folder, from 0.
 
     Returns:
         A table of schema `TRUTH`, in the order of index.
@@ -63,7 +63,7 @@ def make_shard(directory: str, pictures: PictureSet, number: int) -> pa.Table:
 
 
 def shard_name(number: int) -> str:
-    """The name of a sub-folder.
+    """Returns the name of a sub-folder.
 
     Examples:
         >>> shard_name(12)
@@ -73,7 +73,7 @@ def shard_name(number: int) -> str:
 
 
 def picture(pictures: PictureSet, index: int) -> bytes:
-    """The file of one picture: a drawing, or a changed copy of one."""
+    """Returns the file of one picture: a drawing, or a changed copy of one."""
     role = plan(pictures).role(index)
     image = draw(pictures.seed, compose(pictures.seed, role))
     if role.original != index:

@@ -1,1 +1,1 @@
-"""The page of `label serve`: who labels what, the journal, the images, the web."""
+"""The page of `label serve`: assignments, the journal, the images, the web server."""

@@ -1,4 +1,4 @@
-"""How well people agree who labelled the same pictures."""
+"""Agreement of people who labelled the same images."""
 
 import itertools
 from collections.abc import Iterable
@@ -11,26 +11,26 @@ from jobs.commands.label.page.journal import Decision
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two people said of the pictures that both labelled.
+    """Agreement of two people on the images that both labelled.
 
     Attributes:
         people: Their names.
-        pictures: Labelled by both, with yes or no.
-        agreed: Of those, labelled alike.
-        kappa: Cohen's kappa; None where it is not defined, as when both always say the same.
+        images: Images that both labelled yes or no.
+        agreed: Images among these that have the same label from both.
+        kappa: Cohen's kappa; None where it is undefined, for example if both always give the same answer.
     """
 
     people: tuple[str, str]
-    pictures: int
+    images: int
     agreed: int
     kappa: float | None
 
 
 def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
-    """The agreement of each two people with pictures in common; who is unsure has not labelled.
+    """Returns the agreement of each pair of people with labelled images in common; *unsure* is not a label.
 
     Args:
-        decisions: One of each person and image.
+        decisions: At most one for each person and image.
 
     Source:
         Cohen (1960), "A coefficient of agreement for nominal scales".
@@ -39,14 +39,14 @@ def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
     for decision in decisions:
         if decision.answer != "unsure":
             by_person.setdefault(decision.annotator, {})[decision.image_id] = decision.answer == "yes"
-    found = []
+    result = []
     for a, b in itertools.combinations(sorted(by_person), 2):
         common = sorted(by_person[a].keys() & by_person[b].keys())
         if common:
-            left, right = ([by_person[who][image] for image in common] for who in (a, b))
+            left, right = ([by_person[person][image] for image in common] for person in (a, b))
             agreed = sum(x == y for x, y in zip(left, right, strict=True))
-            found.append(Agreement((a, b), len(common), agreed, _kappa(left, right)))
-    return found
+            result.append(Agreement((a, b), len(common), agreed, _kappa(left, right)))
+    return result
 
 
 def _kappa(left: list[bool], right: list[bool]) -> float | None:

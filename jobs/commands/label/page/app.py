@@ -1,4 +1,4 @@
-"""The web side of the label page: who may ask, what for, and what they get."""
+"""The web server of the label page: access, routes, replies."""
 
 import hmac
 import secrets
@@ -21,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued
 from jobs.commands.label.page.background_sync import BackgroundSync
+from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Answer
-from jobs.commands.label.page.pictures import PagePictures
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
 _HEADERS = {
-    # The page needs nothing but itself; pictures are fetched and shown from memory.
+    # The page loads only its own files; it fetches images and shows them from memory.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -41,36 +41,36 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class _Asked(BaseModel):
+class _NamedRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Name
 
 
-class _Next(_Asked):
+class _NextRequest(_NamedRequest):
     holding: Annotated[list[Id], Field(max_length=100)] = []
     count: Annotated[int, Field(ge=0, le=50)] = 8
 
 
-class _Decide(_Asked):
+class _DecideRequest(_NamedRequest):
     image_id: Id
     answer: Answer
 
 
-class _Undo(_Asked):
+class _UndoRequest(_NamedRequest):
     image_id: Id | None = None
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What the page says of the category, and of which lake it is.
+    """What the page shows about the category, and the id of its lake.
 
     Attributes:
-        lake: The lake's id, from which nobody learns its address.
-        category: Its name.
-        definition: What it is.
-        include: What counts as well.
-        exclude: What does not.
-        refill: The command that queues more.
+        lake: Id of the lake; it does not reveal the lake's address.
+        category: Name of the category.
+        definition: Its definition.
+        include: What else counts.
+        exclude: What does not count.
+        refill: The command that queues more images.
     """
 
     lake: str
@@ -83,11 +83,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask.
+    """Conditions for access to the page.
 
     Attributes:
-        token: Must come with every request.
-        hosts: Names under which the page may be asked for; any other is another site's name led here (DNS rebinding).
+        token: The token that every request must carry.
+        hosts: Allowed host names. Another name may belong to a site that points it at this address (DNS rebinding).
     """
 
     token: str
@@ -95,36 +95,36 @@ class Access:
 
     @staticmethod
     def new_token() -> str:
-        """A token that nobody guesses."""
+        """Returns a new random token."""
         return secrets.token_urlsafe(24)
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused; None where it may pass."""
+        """Returns why a request is refused; None if it is allowed."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = host[1 : host.find("]")] if host.startswith("[") else host.rpartition(":")[0] or host
         if name.lower() not in self.hosts:
-            return "this host name is not one of the page's"
+            return "this host name is not allowed: use the address that `winnow label serve` printed"
         query = parse_qs(scope["query_string"].decode("latin-1"))
         given = headers.get("x-winnow-token") or query.get("token", [""])[0]
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return "the address lacks the access token: use the address that `winnow label serve` printed"
+            return "the access token is missing or wrong: use the address that `winnow label serve` printed"
         return None
 
 
 class Guard:
-    """Lets only those through that have access, and puts the page's headers on every answer.
+    """Middleware that refuses requests without access, and adds the page's headers to every response.
 
     Args:
-        app: What is guarded.
-        access: Who may ask.
+        app: The application behind it.
+        access: Conditions for access.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, as ASGI has it."""
+        """Answers one ASGI request."""
         if scope["type"] != "http":
             return
 
@@ -139,13 +139,13 @@ class Guard:
 
 
 class SamePage:
-    """Lets only those requests through that come from a page of the same lake and category.
+    """Middleware that refuses requests from a page of another lake or category.
 
-    A tab outlives its server. Where another page is served at its address since, an answer that was given under one
-    heading would become a label of another.
+    A browser tab can stay open after its server has ended. If the page of another category is then served at the same
+    address, an answer about the old category would become a label of the new one.
 
     Args:
-        app: Answers what passes.
+        app: The application behind it.
         spec: The page that is served now.
     """
 
@@ -153,7 +153,7 @@ class SamePage:
         self._app, self._spec = app, spec
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, as ASGI has it."""
+        """Answers one ASGI request."""
         refusal = self._refusal(QueryParams(scope["query_string"]))
         answer = JSONResponse({"error": refusal}, 409) if refusal else self._app
         await answer(scope, receive, send)
@@ -162,34 +162,34 @@ class SamePage:
         lake, category = query.get("lake"), query.get("category")
         if (lake, category) == (self._spec.lake, self._spec.category):
             return None
-        asked = f"the category {category}" if lake == self._spec.lake else "another lake"
-        return f"this page is for {asked}, but the category {self._spec.category} is served here now; reload the page"
+        other = f"the category {category}" if lake == self._spec.lake else "another lake"
+        return f"this page is for {other}, but the category {self._spec.category} is served here now; reload the page"
 
 
 class LabelPage:
-    """The page's addresses.
+    """The routes of the page.
 
     Args:
-        spec: What the page says of the category.
-        assignments: Hands out pictures and takes answers.
-        pictures: Has the pictures.
-        sync: Knows whether the lake can be reached.
+        spec: What the page shows about the category.
+        assignments: Assigns images and takes answers.
+        images: Holds the images.
+        sync: Knows whether the lake is reachable.
     """
 
-    def __init__(self, spec: Spec, assignments: AssignmentQueue, pictures: PagePictures, sync: BackgroundSync) -> None:
-        self._spec, self._assignments, self._pictures, self._sync = spec, assignments, pictures, sync
+    def __init__(self, spec: Spec, assignments: AssignmentQueue, images: PageImages, sync: BackgroundSync) -> None:
+        self._spec, self._assignments, self._images, self._sync = spec, assignments, images, sync
 
     def app(self, access: Access) -> ASGIApp:
-        """The application, guarded."""
+        """Returns the application behind its `Guard`."""
         same = [Middleware(SamePage, self._spec)]
         routes = [
             Route("/", self._html(access.token)),
             *[Route(f"/{name}", _static(name, media)) for name, media in _STATIC.items()],
-            Route("/picture/{image_id:path}", self._picture, middleware=same),
-            Route("/next", _posted(_Next, self._next), methods=["POST"], middleware=same),
-            Route("/decide", _posted(_Decide, self._decide), methods=["POST"], middleware=same),
-            Route("/undo", _posted(_Undo, self._undo), methods=["POST"], middleware=same),
-            Route("/leave", _posted(_Asked, self._leave), methods=["POST"], middleware=same),
+            Route("/picture/{image_id:path}", self._image, middleware=same),
+            Route("/next", _posted(_NextRequest, self._next), methods=["POST"], middleware=same),
+            Route("/decide", _posted(_DecideRequest, self._decide), methods=["POST"], middleware=same),
+            Route("/undo", _posted(_UndoRequest, self._undo), methods=["POST"], middleware=same),
+            Route("/leave", _posted(_NamedRequest, self._leave), methods=["POST"], middleware=same),
         ]
         return Guard(Starlette(routes=routes), access)
 
@@ -202,69 +202,67 @@ class LabelPage:
 
         return page
 
-    def _picture(self, request: Request) -> Response:
+    def _image(self, request: Request) -> Response:
         image_id = request.path_params["image_id"]
         wait = _URGENT_SECONDS if self._assignments.holds(image_id) else 0.0
-        picture = self._pictures.get(image_id, wait)
-        if picture is None:
-            return PlainTextResponse("no such picture\n", 404)
-        return Response(picture.data, media_type=picture.media_type)
+        image = self._images.get(image_id, wait)
+        if image is None:
+            return PlainTextResponse("no such image\n", 404)
+        return Response(image.data, media_type=image.media_type)
 
-    def _next(self, asked: _Next) -> Response:
-        assigned = self._assignments.assign(asked.name, asked.holding, asked.count, self._pictures.has)
-        return self._answer(
-            asked.name,
-            pictures=[self._shown(one) for one in assigned.pictures],
+    def _next(self, request: _NextRequest) -> Response:
+        assigned = self._assignments.assign(request.name, request.holding, request.count, self._images.has)
+        return self._reply(
+            request.name,
+            images=[self._described(one) for one in assigned.images],
             lost=assigned.lost,
             loading=assigned.loading,
             elsewhere=assigned.elsewhere,
         )
 
-    def _decide(self, asked: _Decide) -> Response:
+    def _decide(self, request: _DecideRequest) -> Response:
         try:
-            known = self._assignments.decide(asked.name, asked.image_id, asked.answer)
+            known = self._assignments.decide(request.name, request.image_id, request.answer)
         except OSError as error:
             return _not_saved(error)
         if not known:
-            # Named, so that the page gives up this one answer, and none when something else knows no such address.
-            return JSONResponse({"error": "this picture is not queued", "unqueued": asked.image_id}, 404)
-        return self._answer(asked.name)
+            # The page gives up an answer only if the reply names its image: other 404s do not come from this page.
+            return JSONResponse({"error": "this image is not queued", "unqueued": request.image_id}, 404)
+        return self._reply(request.name)
 
-    def _undo(self, asked: _Undo) -> Response:
+    def _undo(self, request: _UndoRequest) -> Response:
         try:
-            back = self._assignments.undo(asked.name, asked.image_id)
+            back = self._assignments.undo(request.name, request.image_id)
         except OSError as error:
             return _not_saved(error)
-        return self._answer(asked.name, picture=self._shown(back) if back else None)
+        return self._reply(request.name, image=self._described(back) if back else None)
 
-    def _leave(self, asked: _Asked) -> Response:
-        self._assignments.leave(asked.name)
+    def _leave(self, request: _NamedRequest) -> Response:
+        self._assignments.leave(request.name)
         return JSONResponse({})
 
-    def _shown(self, queued: Queued) -> dict[str, Any]:
-        picture = self._pictures.get(queued.image_id)
-        facts = (
-            {"caption": picture.caption, "key": picture.key, "size": [picture.width, picture.height]} if picture else {}
-        )
+    def _described(self, queued: Queued) -> dict[str, Any]:
+        image = self._images.get(queued.image_id)
+        facts = {"caption": image.caption, "key": image.key, "size": [image.width, image.height]} if image else {}
         return {"image_id": queued.image_id, "origin": queued.origin, "reason": queued.reason, **facts}
 
-    def _answer(self, name: str, **more: Any) -> Response:
+    def _reply(self, name: str, **more: Any) -> Response:
         progress = asdict(self._assignments.progress(name))
         return JSONResponse({**more, "progress": progress, "fault": self._sync.fault})
 
 
 def _posted(kind: type[BaseModel], handle: Callable[[Any], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """A route that reads JSON of a kind and works in a thread, since the journal waits for the disk."""
+    """Returns a route that reads JSON of a kind and works in a thread, because the journal waits for the disk."""
 
     async def route(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > _MOST_BODY:
-            return JSONResponse({"error": f"at most {_MOST_BODY} bytes, their number stated"}, 413)
+            return JSONResponse({"error": f"a request needs a content-length of at most {_MOST_BODY} bytes"}, 413)
         try:
-            asked = kind.model_validate_json(await request.body())
+            body = kind.model_validate_json(await request.body())
         except ValidationError as error:
             return JSONResponse({"error": error.errors(include_url=False, include_input=False)[0]["msg"]}, 422)
-        return await run_in_threadpool(handle, asked)
+        return await run_in_threadpool(handle, body)
 
     return route
 
@@ -279,7 +277,7 @@ def _static(name: str, media_type: str) -> Callable[[Request], Response]:
 
 
 def _not_saved(error: OSError) -> Response:
-    return JSONResponse({"error": f"the decision could not be saved: {error.strerror}"}, 507)
+    return JSONResponse({"error": f"the server could not save the answer: {error.strerror}"}, 507)
 
 
 def _template(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Who is assigned which picture, and what they said: the state of a label page, without Spark and without the web."""
+"""Assignments and answers of a label page, without Spark and without the web server."""
 
 import hashlib
 import itertools
@@ -15,7 +15,7 @@ from jobs.commands.label.page.journal import ANSWERS, Answer, Decision, JournalE
 
 RANDOM = "random"
 
-# A longer gap between two decisions is a pause, which the rate leaves out.
+# A longer gap between two decisions is a pause, and does not count in the rate.
 _PAUSE = timedelta(seconds=60)
 
 
@@ -24,8 +24,8 @@ class Queued:
     """An image that waits for a label.
 
     Attributes:
-        image_id: Which image.
-        origin: The strategy that picked it, which becomes its label's origin.
+        image_id: Id of the image.
+        origin: The strategy that picked it; it becomes the origin of its label.
         reason: Why it was picked, in words.
     """
 
@@ -36,13 +36,13 @@ class Queued:
 
 @dataclass(frozen=True)
 class Rules:
-    """How pictures are assigned.
+    """Rules by which images are assigned.
 
     Attributes:
-        category: What is labelled.
-        lease_seconds: How long a picture stays with a person from whom nothing is heard.
-        overlap: Share of the pictures that everybody is assigned, in [0, 1]; all others go to one person each.
-        positives_needed: Random positives without which the category cannot be calibrated.
+        category: The category to label.
+        lease_seconds: Seconds after which an image of a silent person goes to another person.
+        overlap: Share of the images that everybody is assigned, in [0, 1]; each other image goes to one person.
+        positives_needed: Random positives that `calibrate` needs for the category.
     """
 
     category: str
@@ -53,16 +53,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class Assigned:
-    """What a person is given to look at.
+    """Images that a person is assigned.
 
     Attributes:
-        pictures: In the order of the queue.
-        lost: Of what they still held, what is no longer theirs.
-        loading: PagePictures for them that have not been read from the lake yet.
-        elsewhere: PagePictures that are with other people for now.
+        images: New images, in the order of the queue.
+        lost: Ids of images they held that are no longer assigned to them.
+        loading: Number of images for them that are not yet read from the lake.
+        elsewhere: Number of images that are assigned to other people at the moment.
     """
 
-    pictures: Sequence[Queued]
+    images: Sequence[Queued]
     lost: Sequence[str]
     loading: int
     elsewhere: int
@@ -70,16 +70,16 @@ class Assigned:
 
 @dataclass(frozen=True)
 class LabellingProgress:
-    """How far one person and everybody are.
+    """Progress of one person and of everybody.
 
     Attributes:
-        done: Queued pictures that this person answered.
-        left: Queued pictures that this person may still be assigned.
-        answers: This person's answers on the queue: yes, no, unsure.
-        today: This person's answers of today, and how many they give in an hour without pauses (None: too few).
-        labels: Labelled images of the category by origin: yes, no.
-        random_positives: Positive random images, and how many calibration needs.
-        agreement: Between each two people who saw the same pictures.
+        done: Queued images that this person answered.
+        left: Queued images that this person may still be assigned.
+        answers: Number of this person's answers in the queue: yes, no, unsure.
+        today: Number of this person's answers today, and their answers per hour without pauses (None: too few).
+        labels: Number of labelled images of the category by origin: yes, no.
+        random_positives: Number of positive random images, and how many `calibrate` needs.
+        agreement: Agreement of each pair of people who labelled the same images.
     """
 
     done: int
@@ -93,13 +93,13 @@ class LabellingProgress:
 
 @dataclass
 class AssignmentQueue:
-    """The queue of a category and everybody's answers to it; all methods may be called from any thread.
+    """The queue of a category with everybody's answers; all methods are thread-safe.
 
     Args:
-        rules: How pictures are assigned.
+        rules: Rules by which images are assigned.
         record: Writes entries where they survive a crash; called before a decision counts.
-        other_labels: Labelled images that are not queued, by origin: yes, no.
-        clock: Seconds that never go back.
+        other_labels: Number of labelled images that are not queued, by origin: yes, no.
+        clock: A monotonic clock in seconds.
     """
 
     rules: Rules
@@ -115,10 +115,10 @@ class AssignmentQueue:
         self._people: set[str] = set()
         self._unshowable: set[str] = set()
 
-    # What is there ------------------------------------------------------------------------------------------------
+    # Contents -----------------------------------------------------------------------------------------------------
 
     def add(self, queued: Iterable[Queued], decisions: Iterable[Decision] = ()) -> int:
-        """Adds queued images that are not there yet and answers that were given before; returns how many are new."""
+        """Adds images to the queue, and earlier answers to them; returns the number of new images."""
         with self._lock:
             before = len(self._queue)
             for one in queued:
@@ -129,55 +129,55 @@ class AssignmentQueue:
             return len(self._queue) - before
 
     def give_up(self, image_ids: Iterable[str]) -> None:
-        """Hands these out no more: they cannot be shown."""
+        """Stops assigning these images, because they cannot be shown."""
         with self._lock:
             self._unshowable.update(image_ids)
 
     def holds(self, image_id: str) -> bool:
-        """Whether the image is queued."""
+        """Returns whether the image is queued."""
         return image_id in self._queue
 
-    def wanted(self, ahead: int) -> list[str]:
-        """The images that somebody will be assigned next, at most `ahead` for each person."""
+    def upcoming(self, ahead: int) -> list[str]:
+        """Returns the ids of the images that will be assigned next, at most `ahead` for each person."""
         with self._lock:
             people = self._people or {""}
             each = [itertools.islice((q.image_id for q in self._open(p)), ahead) for p in sorted(people)]
             return list(dict.fromkeys(itertools.chain.from_iterable(each)))
 
-    # What people do -----------------------------------------------------------------------------------------------
+    # Answers -----------------------------------------------------------------------------------------------------
 
     def assign(
         self, annotator: str, holding: Sequence[str], count: int, ready: Callable[[str], bool] = lambda _: True
     ) -> Assigned:
-        """Gives a person pictures beyond those they hold, and renews their lease on these.
+        """Assigns more images to a person, and renews their lease on those they hold.
 
         Args:
-            annotator: Who.
-            holding: PagePictures they have been given and not answered.
-            count: How many more they want.
-            ready: Whether a picture can be shown at once.
+            annotator: Name of the person.
+            holding: Ids of images that they were assigned and have not answered.
+            count: Number of new images.
+            ready: Returns whether an image can be shown at once.
         """
         with self._lock:
             self._people.add(annotator)
             until, held = self.clock() + self.rules.lease_seconds, set(holding)
-            pictures: list[Queued] = []
+            images: list[Queued] = []
             kept, loading = set(), 0
             for one in self._open(annotator):
                 if one.image_id in held:
                     kept.add(one.image_id)
-                elif len(pictures) == count:
+                elif len(images) == count:
                     continue
                 elif not ready(one.image_id):
                     loading += 1
                     continue
                 else:
-                    pictures.append(one)
+                    images.append(one)
                 self._leases.setdefault(one.image_id, {})[annotator] = until
             elsewhere = sum(1 for _ in self._elsewhere(annotator))
-            return Assigned(pictures, [i for i in holding if i not in kept], loading, elsewhere)
+            return Assigned(images, [i for i in holding if i not in kept], loading, elsewhere)
 
     def decide(self, annotator: str, image_id: str, answer: Answer) -> bool:
-        """Records an answer; the same once more changes nothing, another one takes the place of the first.
+        """Records an answer. Repeating it changes nothing; a different answer replaces the first.
 
         Returns:
             Whether the image is queued at all.
@@ -199,14 +199,17 @@ class AssignmentQueue:
             return True
 
     def undo(self, annotator: str, image_id: str | None = None) -> Queued | None:
-        """Takes back a person's answer and hands them the picture again.
+        """Undoes an answer of a person and assigns them the image again.
 
         Args:
-            annotator: Who.
-            image_id: Which; their newest answer when not given.
+            annotator: Name of the person.
+            image_id: Image of the answer; None means the person's newest answer.
+
+        Returns:
+            The image; None if there is no such answer.
 
         Raises:
-            OSError: It could not be recorded, and the answer stands.
+            OSError: The undo could not be recorded, and the answer still counts.
         """
         with self._lock:
             own = [d for by in self._answers.values() for d in by.values() if d.annotator == annotator]
@@ -220,14 +223,14 @@ class AssignmentQueue:
             return self._queue[last.image_id]
 
     def leave(self, annotator: str) -> None:
-        """Gives a person's unanswered pictures back to the queue."""
+        """Returns the unanswered images of a person to the queue."""
         with self._lock:
             self._people.discard(annotator)
             for leases in self._leases.values():
                 leases.pop(annotator, None)
 
     def progress(self, annotator: str) -> LabellingProgress:
-        """How far a person and everybody are."""
+        """Returns the progress of a person and of everybody."""
         with self._lock:
             own = [by[annotator] for by in self._answers.values() if annotator in by]
             counts = Counter(d.answer for d in own)
@@ -242,10 +245,10 @@ class AssignmentQueue:
                 agreement=agreements(d for by in self._answers.values() for d in by.values()),
             )
 
-    # Who may see what ---------------------------------------------------------------------------------------------
+    # Rules --------------------------------------------------------------------------------------------------------
 
     def _open(self, annotator: str) -> Iterator[Queued]:
-        """What a person may be assigned: not answered by them, nor, unless it is shared, anyone else's."""
+        """Yields the images that may be assigned to a person: unanswered by them and, unless shared, free of others."""
         now = self.clock()
         for image_id, one in self._queue.items():
             answers = self._answers.get(image_id, {})
@@ -263,24 +266,24 @@ class AssignmentQueue:
                 yield image_id
 
     def _leased(self, image_id: str, annotator: str, now: float) -> bool:
-        """Whether the picture is with somebody else."""
+        """Returns whether the image is assigned to somebody else."""
         leases = self._leases.get(image_id)
-        return leases is not None and any(who != annotator and until > now for who, until in leases.items())
+        return leases is not None and any(person != annotator and until > now for person, until in leases.items())
 
     @staticmethod
     def _labelled(answers: Mapping[str, Decision]) -> bool:
-        # Who is unsure leaves the picture to others.
+        # After the answer unsure, others may still label the image.
         return any(decision.answer != "unsure" for decision in answers.values())
 
     def _shared(self, image_id: str) -> bool:
-        """Whether everybody is assigned the picture: by a hash of its id, so that nobody can choose."""
+        """Returns whether everybody is assigned the image; decided by a hash of its id."""
         if self.rules.overlap in (0, 1):
             return bool(self.rules.overlap)
         share = int.from_bytes(hashlib.sha256(f"overlap {image_id}".encode()).digest()[:8]) / 2**64
         return share < self.rules.overlap
 
     def _counts(self, decision: Decision) -> bool:
-        # A random sample is labelled as such whatever else is known of an image: else it were none of all images.
+        # An image of the random sample needs a random label even if it has another one: the sample covers all images.
         return self._queue[decision.image_id].origin != RANDOM or decision.origin == RANDOM
 
     def _labels(self) -> dict[str, tuple[int, int]]:
@@ -294,7 +297,7 @@ class AssignmentQueue:
 
 
 def _rate(times: Iterable[datetime], now: datetime) -> tuple[int, float | None]:
-    """Answers of today and how many come in an hour of work; None from fewer than five."""
+    """Returns the number of answers today and the answers per hour of work; None if there are fewer than five."""
     today = sorted(at for at in times if at.astimezone(now.tzinfo).date() == now.date())
     gaps: list[Any] = [b - a for a, b in itertools.pairwise(today) if b - a <= _PAUSE]
     if len(gaps) < 4:

@@ -1,8 +1,8 @@
-"""The journal of a label page: every decision on the local disk before the page hears that it is saved.
+"""The journal of a label page: every decision is on the local disk before the page shows it as saved.
 
-Decisions lie in numbered segments, one JSON object a line. A segment is closed when the lake is about to take its
-decisions and deleted when the lake has them; what a crash leaves is taken again at the next start, which adds nothing
-twice because the lake knows a decision by its image, category, annotator and time.
+The journal consists of numbered segments with one JSON object a line. A segment is closed before its decisions are
+written to the lake, and deleted afterwards. After a crash, the next start writes the remaining segments to the lake. No
+decision is added twice, because the lake identifies it by image, category, annotator and time.
 """
 
 import fcntl
@@ -23,15 +23,15 @@ ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 @dataclass(frozen=True)
 class Decision:
-    """What one person said of one image.
+    """The answer of one person to one image.
 
     Attributes:
-        image_id: Which image.
-        category: Whether it shows this.
+        image_id: Id of the image.
+        category: The category that was asked for.
         answer: `yes`, `no` or `unsure`.
         origin: The strategy that picked the image.
-        annotator: Who.
-        at: When, with its time zone, to the microsecond.
+        annotator: Name of the person.
+        at: Time of the answer with its time zone, to the microsecond.
     """
 
     image_id: str
@@ -44,22 +44,22 @@ class Decision:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One line of the journal: a decision made, or that decision taken back."""
+    """One line of the journal: a decision, or its undo."""
 
     decision: Decision
     undone: bool = False
 
     def to_line(self) -> bytes:
-        """The entry as a line of JSON."""
+        """Returns the entry as a line of JSON."""
         fields = asdict(self.decision) | {"at": self.decision.at.isoformat(), "undone": self.undone}
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "JournalEntry":
-        """The entry of a line.
+        """Returns the entry of a line.
 
         Raises:
-            ValueError: The line is not one.
+            ValueError: The line is not a journal entry.
         """
         try:
             fields = json.loads(line)
@@ -71,37 +71,37 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class LabelBatch:
-    """Entries that the lake is to take, in the order they were made, and the segments they come from."""
+    """Entries to write to the lake, oldest first, and the segments they come from."""
 
     entries: tuple[JournalEntry, ...]
     segments: tuple[Path, ...]
 
     @property
     def made(self) -> list[Decision]:
-        """Decisions that stand at the end of the batch."""
-        taken_back = set(self.undone)
-        return [e.decision for e in self.entries if not e.undone and e.decision not in taken_back]
+        """Decisions of the batch that were not undone."""
+        undone = set(self.undone)
+        return [e.decision for e in self.entries if not e.undone and e.decision not in undone]
 
     @property
     def undone(self) -> list[Decision]:
-        """Decisions that were taken back; the lake may hold them from an earlier batch."""
+        """Decisions that were undone; the lake may hold them from an earlier batch."""
         return [entry.decision for entry in self.entries if entry.undone]
 
     @property
     def net(self) -> int:
-        """How many decisions more the lake has after the batch; fewer, if below zero."""
+        """Number of decisions that the batch adds to the lake; negative if it removes more than it adds."""
         own = {entry.decision for entry in self.entries if not entry.undone}
         return len(self.made) - len(set(self.undone) - own)
 
 
 class Journal:
-    """The journal of one lake and category on this machine; one process at a time may hold it.
+    """The journal of one lake and category on this machine; only one process at a time can open it.
 
     Args:
-        folder: Where the segments lie; made if it is not there, for its owner alone.
+        folder: Folder of the segments; created for its owner alone if it does not exist.
 
     Raises:
-        WinnowError: Another process holds it, or the folder cannot be written.
+        WinnowError: Another process uses the journal, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -111,18 +111,20 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise WinnowError(f"the journal folder {folder} cannot be used: {error.strerror}") from error
+            raise WinnowError(
+                f"cannot use the journal folder {folder}: {error.strerror}; choose another with `--state DIR`"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise WinnowError(f"another `winnow label serve` holds {folder}: use its page, or end it first") from error
+            raise WinnowError(f"another `winnow label serve` uses {folder}: use its page, or stop it first") from error
 
     def write(self, entries: Iterable[JournalEntry]) -> None:
-        """Appends entries; when it returns they are on the disk.
+        """Appends entries; when it returns, they are on the disk.
 
         Raises:
-            OSError: They could not be written; the journal is as it was.
+            OSError: They could not be written; the journal is unchanged.
         """
         if self._segment is None:
             self._segment = self._open_segment()
@@ -133,12 +135,12 @@ class Journal:
                 data = data[os.write(self._segment, data) :]
             os.fsync(self._segment)
         except OSError:
-            # Half a line would spoil the next one.
+            # Half a line would damage the next one.
             os.ftruncate(self._segment, before)
             raise
 
     def take(self) -> LabelBatch | None:
-        """Closes the present segment and gives all that no lake has taken yet; None where there is nothing."""
+        """Closes the current segment and returns all entries that are not yet in the lake; None if there are none."""
         if self._segment is not None:
             os.close(self._segment)
             self._segment = None
@@ -150,12 +152,12 @@ class Journal:
         return LabelBatch(entries, segments)
 
     def drop(self, batch: LabelBatch) -> None:
-        """Deletes what the lake has taken."""
+        """Deletes the segments of a batch that is in the lake."""
         for segment in batch.segments:
             segment.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Lets another process have it; what was not taken stays on the disk."""
+        """Releases the journal; its remaining segments stay on the disk."""
         if self._segment is not None:
             os.close(self._segment)
             self._segment = None
@@ -176,7 +178,7 @@ class Journal:
 
 
 def is_segment(path: Path) -> bool:
-    """Whether a file is a journal's by its name; another is left where it is.
+    """Returns whether a file name is that of a journal segment; the journal does not touch other files.
 
     Examples:
         >>> is_segment(Path("000000001.jsonl")), is_segment(Path("notes.jsonl"))
@@ -186,18 +188,21 @@ def is_segment(path: Path) -> bool:
 
 
 def _entries(segment: Path) -> list[JournalEntry]:
-    """The entries of a segment.
+    """Returns the entries of a segment.
+
+    An incomplete last line is ignored: the page never showed its decision as saved.
 
     Raises:
-        WinnowError: A line other than the last is damaged; the last may be half a line of a decision that nobody was
-            told is saved.
+        WinnowError: Another line is damaged.
     """
     lines = segment.read_bytes().splitlines(keepends=True)
-    found = []
+    entries = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(JournalEntry.from_line(line))
+            entries.append(JournalEntry.from_line(line))
         except ValueError as error:
             if number < len(lines) or line.endswith(b"\n"):
-                raise WinnowError(f"line {number} of the journal {segment} is damaged: mend or remove it") from error
-    return found
+                raise WinnowError(
+                    f"line {number} of the journal {segment} is damaged: repair or delete this line"
+                ) from error
+    return entries

@@ -1,17 +1,17 @@
-// The label page: pictures wait here, decoded, before they are needed; answers go out in the order they were given.
+// The label page. It decodes images before they are needed, and sends answers in the order in which they were given.
 
-const AHEAD = 10; // pictures that wait in the page
-const LOW = 4; // with fewer, asking for more comes before sending answers
-const PAST = 6; // answered pictures that an undo shows without asking
-const VEIL = 72; // longest side of a blurred picture, pixels: what was blurred cannot be made out by looking harder
-const RETRY = 1500;
-const IDLE = 3000;
+const AHEAD = 10; // images that the page keeps ready
+const LOW = 4; // with fewer images ready, the page requests more before it sends answers
+const PAST = 6; // answered images that undo shows without a request
+const VEIL = 72; // longest side of a blurred image in pixels: too few to recognise anything
+const RETRY = 1500; // milliseconds
+const IDLE = 3000; // milliseconds
 
 const token = new URLSearchParams(location.search).get("token");
 const { lake, category } = document.body.dataset;
 const $ = (id) => document.getElementById(id);
-const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, talking: false };
-Object.assign(page, { untaken: 0, stopped: "" }); // answers that the server did not take; why the page asks no more
+const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, busy: false };
+Object.assign(page, { rejected: 0, stopped: "" }); // answers that the server rejected; why the page sends no more requests
 
 // Settings of this browser -------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ function store(key, value) {
   try {
     localStorage.setItem(`winnow.${key}`, JSON.stringify(value));
   } catch {
-    // A browser without storage forgets settings; labels lie with the server.
+    // Without storage, the browser forgets settings. Labels are on the server.
   }
 }
 
@@ -48,16 +48,16 @@ function setView(change) {
 
 // The server ---------------------------------------------------------------------------------------------------------
 
-// In every request, since another page may be served at this address by now.
+// Part of every request: by now, the page of another category may be served at this address.
 const identity = new URLSearchParams({ lake, category });
 const address = (path) => `${path}?${identity}&token=${encodeURIComponent(token)}`;
 const outboxKey = () => `outbox.${lake}.${category}.${page.name}`;
-const DENIED = "another lake is served here now, or its access token is a new one; open the address that `winnow label serve` printed";
+const DENIED = "the access token is no longer valid, or another lake is served here; open the address that `winnow label serve` printed";
 
-// Asking again would not help.
+// The server refused a request, and would refuse it again.
 class Refused extends Error {}
 
-async function ask(path, body) {
+async function request(path, body) {
   const answer = await fetch(`${path}?${identity}`, {
     method: "POST",
     headers: { "content-type": "application/json", "x-winnow-token": token },
@@ -68,101 +68,101 @@ async function ask(path, body) {
   throw failure(answer.status, reply?.error);
 }
 
-function failure(status, said) {
-  const text = said || (status === 403 ? DENIED : `the server answered ${status}`);
-  // A 404 may be another program's, which listens here until the page is served again.
+function failure(status, message) {
+  const text = message || (status === 403 ? DENIED : `the server answered ${status}`);
+  // A 404 may come from another program that listens here until the page is served again.
   return status >= 400 && status < 500 && status !== 404 ? new Refused(text) : new Error(text);
 }
 
-// Asks nothing more and shows no picture; what was not sent stays in the browser.
+// Sends no more requests and shows no image. Unsent answers stay in the browser.
 function stop(reason) {
   page.stopped = reason;
-  tell(page.outbox.length ? `stopped, ${notSaved()}` : "stopped", true);
+  showStatus(page.outbox.length ? `stopped, ${notSaved()}` : "stopped", true);
   draw();
 }
 
-const notSaved = () => `${page.outbox.length} not saved yet, kept in this browser`;
+const notSaved = () => `${page.outbox.length} not saved yet (kept in this browser)`;
 
-// One request at a time, so that the server hears of everything in the order in which it happened.
-async function talk() {
-  if (page.talking || page.stopped) return;
-  page.talking = true;
+// One request at a time, so that the server receives everything in the order in which it happened.
+async function exchange() {
+  if (page.busy || page.stopped) return;
+  page.busy = true;
   clearTimeout(page.waiting);
   try {
     while (!page.stopped) {
-      const hungry = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
-      if (hungry) await more();
+      const needsImages = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
+      if (needsImages) await fetchMore();
       else if (page.outbox.length) await send();
       else break;
     }
     if (!page.shown || page.dry) page.waiting = setTimeout(again, page.loading ? 400 : IDLE);
   } catch (error) {
     if (error instanceof Refused) return stop(error.message);
-    tell(`${page.outbox.length ? notSaved() : "no answer"}: ${error.message}`, true);
+    showStatus(`${page.outbox.length ? notSaved() : "no answer from the server"}: ${error.message}`, true);
     page.waiting = setTimeout(again, RETRY);
   } finally {
-    page.talking = false;
+    page.busy = false;
   }
 }
 
 function again() {
   page.dry = false;
-  talk();
+  exchange();
 }
 
-async function more() {
-  const held = [page.shown, ...page.ahead].filter(Boolean).map((p) => p.image_id);
+async function fetchMore() {
+  const held = [page.shown, ...page.ahead].filter(Boolean).map((one) => one.image_id);
   const unsent = new Set(page.outbox.map((one) => one.image_id));
   const holding = [...new Set([...held, ...unsent])];
-  const reply = await ask("next", { name: page.name, holding, count: AHEAD - page.ahead.length });
+  const reply = await request("next", { name: page.name, holding, count: AHEAD - page.ahead.length });
   const lost = new Set(reply.lost.filter((id) => !unsent.has(id) && !page.outbox.some((one) => one.image_id === id)));
-  page.ahead = page.ahead.filter((p) => !lost.has(p.image_id));
+  page.ahead = page.ahead.filter((one) => !lost.has(one.image_id));
   const known = new Set([...held, ...page.outbox.map((one) => one.image_id)]);
-  for (const picture of reply.pictures) if (!known.has(picture.image_id)) page.ahead.push(prepared(picture));
-  Object.assign(page, { loading: reply.loading, elsewhere: reply.elsewhere, dry: !reply.pictures.length });
+  for (const image of reply.images) if (!known.has(image.image_id)) page.ahead.push(prepared(image));
+  Object.assign(page, { loading: reply.loading, elsewhere: reply.elsewhere, dry: !reply.images.length });
   if (page.shown && lost.has(page.shown.image_id)) page.shown = null;
-  heard(reply);
+  handleReply(reply);
   if (!page.shown) show(page.ahead.shift() ?? null);
 }
 
 async function send() {
   const [first] = page.outbox;
-  const reply = await ask(first.path, { name: page.name, image_id: first.image_id, ...(first.answer && { answer: first.answer }) });
+  const reply = await request(first.path, { name: page.name, image_id: first.image_id, ...(first.answer && { answer: first.answer }) });
   page.outbox.shift();
   store(outboxKey(), page.outbox);
-  // Refused for itself alone: those after it go on.
-  if (reply.unqueued) page.untaken += 1;
-  heard(reply);
+  // The server rejected this answer alone; the page still sends the later ones.
+  if (reply.unqueued) page.rejected += 1;
+  handleReply(reply);
 }
 
 function post(entry) {
   page.outbox.push(entry);
-  tellSaved();
+  showSaved();
   store(outboxKey(), page.outbox);
-  talk();
+  exchange();
 }
 
-function heard(reply) {
+function handleReply(reply) {
   if (reply.progress) report(reply.progress);
-  if (reply.fault) tell(`the lake cannot be used, labels wait in the journal: ${reply.fault}`, true);
-  else tellSaved();
+  if (reply.fault) showStatus(`the lake cannot be used; labels wait in the server's journal: ${reply.fault}`, true);
+  else showSaved();
 }
 
-function tellSaved() {
+function showSaved() {
   const state = page.outbox.length ? "saving" : "all saved";
-  if (!page.untaken) return tell(state);
-  tell(`${state}, but ${count(page.untaken, "answer was", "answers were")} not taken: no longer queued`, true);
+  if (!page.rejected) return showStatus(state);
+  showStatus(`${state}, but ${count(page.rejected, "answer was", "answers were")} rejected: no longer queued`, true);
 }
 
-function tell(text, late = false) {
+function showStatus(text, late = false) {
   $("saved").textContent = text;
   $("saved").classList.toggle("late", late);
 }
 
-// Pictures -----------------------------------------------------------------------------------------------------------
+// Images -------------------------------------------------------------------------------------------------------------
 
-function prepared(picture) {
-  const one = { ...picture, clear: null, veil: null, broken: false };
+function prepared(image) {
+  const one = { ...image, clear: null, veil: null, broken: false };
   one.ready = load(one).catch((error) => {
     if (error instanceof Refused) stop(error.message);
     else one.broken = true;
@@ -181,7 +181,7 @@ async function load(one) {
   bitmap.close();
   for (const drawn of [one.clear, one.veil]) {
     drawn.setAttribute("role", "img");
-    drawn.setAttribute("aria-label", drawn === one.veil ? "blurred picture" : one.caption || "picture without a caption");
+    drawn.setAttribute("aria-label", drawn === one.veil ? "blurred image" : one.caption || "image without a caption");
   }
 }
 
@@ -196,14 +196,14 @@ function canvas(source, share, name) {
   return made;
 }
 
-// Blurred once, at a few pixels, and drawn large again: nothing is left to reckon when the picture is shown.
+// Blurs a small copy once and draws it large: nothing is left to compute when the image is shown.
 function veil(bitmap, share) {
   const small = canvas(bitmap, share, "small");
   const soft = document.createElement("canvas");
   const pen = Object.assign(soft, { width: small.width, height: small.height }).getContext("2d");
   const radius = Math.max(2, Math.max(small.width, small.height) / 14);
   pen.filter = `blur(${radius}px) saturate(0.5)`;
-  // Drawn a little beyond its edges, so that the blur does not fade to nothing there.
+  // Drawn a little beyond its edges, so that the blur does not fade out there.
   pen.drawImage(small, -radius, -radius, small.width + 2 * radius, small.height + 2 * radius);
   const large = document.createElement("canvas");
   const scale = Math.min(480, Math.max(bitmap.width, bitmap.height)) / Math.max(small.width, small.height);
@@ -216,8 +216,8 @@ function veil(bitmap, share) {
   return large;
 }
 
-function show(picture) {
-  page.shown = picture;
+function show(image) {
+  page.shown = image;
   page.revealed = false;
   draw();
 }
@@ -226,14 +226,14 @@ function draw() {
   const one = page.stopped ? null : page.shown;
   const drawn = one && (one.broken ? null : view.veil && !page.revealed ? one.veil : one.clear);
   if (drawn?.className === "veil") {
-    // As large as the picture itself will be, so that nothing jumps.
+    // As large as the clear image, so that the layout does not jump.
     const box = $("stage").getBoundingClientRect();
     const [width, ratio] = [Number(drawn.dataset.width), Number(drawn.dataset.ratio)];
     const shown = Math.min(width, (box.width * view.size) / 100, ((box.height * view.size) / 100) * ratio);
     drawn.style.width = `${shown}px`;
     drawn.style.height = `${shown / ratio}px`;
   }
-  $("picture").replaceChildren(...(drawn ? [drawn] : []));
+  $("image").replaceChildren(...(drawn ? [drawn] : []));
   $("caption").textContent = one ? one.caption || "no caption" : "";
   $("reason").textContent = one ? (one.reason ? `${one.origin}: ${one.reason}` : one.origin) : "";
   $("reason").title = one?.reason ?? "";
@@ -245,20 +245,20 @@ function draw() {
 
 function rest(one) {
   const [head, say] = [$("rest").querySelector("h2"), $("rest").querySelector(".say")];
-  $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.told || page.stopped);
-  if (page.stopped) [head.textContent, say.textContent] = ["This page has stopped", whatNow()];
-  else if (one?.broken) [head.textContent, say.textContent] = ["This picture cannot be shown", "Answer unsure, or reload."];
-  else if (one || page.loading || !page.told) [head.textContent, say.textContent] = ["", "One moment"];
+  $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.reported || page.stopped);
+  if (page.stopped) [head.textContent, say.textContent] = ["This page has stopped", whyStopped()];
+  else if (one?.broken) [head.textContent, say.textContent] = ["This image cannot be shown", "Answer Unsure, or reload the page."];
+  else if (one || page.loading || !page.reported) [head.textContent, say.textContent] = ["", "Loading"];
   else if (page.elsewhere)
-    [head.textContent, say.textContent] = ["Nothing left for you", `${count(page.elsewhere, "picture is", "pictures are")} with other people.`];
-  else [head.textContent, say.textContent] = ["All done", "Every queued picture has its answer. Thank you; take a break."];
+    [head.textContent, say.textContent] = ["No more images for you", `${count(page.elsewhere, "image is", "images are")} assigned to other people.`];
+  else [head.textContent, say.textContent] = ["All done", "Every queued image has an answer. Thank you."];
 }
 
-function whatNow() {
-  const why = `The server refused it: ${page.stopped}.`;
+function whyStopped() {
+  const why = `The server refused a request: ${page.stopped}.`;
   if (!page.outbox.length) return why;
   const kept = count(page.outbox.length, "answer is", "answers are");
-  return `${why} ${kept} not saved yet, but kept in this browser, and sent when you open the page of ${category} here again.`;
+  return `${why} ${kept} not saved yet. This browser keeps unsaved answers and sends them when you open the page of ${category} here again.`;
 }
 
 // Answers ------------------------------------------------------------------------------------------------------------
@@ -284,24 +284,24 @@ async function undo() {
     post({ path: "undo", image_id: last.image_id });
     return;
   }
-  // Beyond what the page remembers the server knows what was answered last.
-  if (page.talking || page.outbox.length) return;
-  page.talking = true;
+  // The server knows older answers than the page remembers.
+  if (page.busy || page.outbox.length) return;
+  page.busy = true;
   try {
-    const reply = await ask("undo", { name: page.name });
-    if (reply.picture) {
+    const reply = await request("undo", { name: page.name });
+    if (reply.image) {
       if (page.shown) page.ahead.unshift(page.shown);
-      page.ahead = page.ahead.filter((p) => p.image_id !== reply.picture.image_id);
-      show(prepared(reply.picture));
+      page.ahead = page.ahead.filter((one) => one.image_id !== reply.image.image_id);
+      show(prepared(reply.image));
     }
-    heard(reply);
+    handleReply(reply);
   } catch (error) {
     if (error instanceof Refused) stop(error.message);
-    else tell(error.message, true);
+    else showStatus(error.message, true);
   } finally {
-    page.talking = false;
+    page.busy = false;
   }
-  talk();
+  exchange();
 }
 
 function reveal() {
@@ -315,13 +315,13 @@ function press(id) {
   setTimeout(() => $(id).classList.remove("pressed"), 120);
 }
 
-// From the key to the first moment after the next picture was painted.
+// Measures the time from the key press until the next image is painted.
 function measure(event) {
   const start = event?.timeStamp ?? performance.now();
   requestAnimationFrame(() => {
     const painted = new MessageChannel();
     painted.port1.onmessage = () => {
-      performance.measure("next picture", { start, end: performance.now() });
+      performance.measure("next image", { start, end: performance.now() });
       painted.port1.close();
     };
     painted.port2.postMessage(null);
@@ -340,7 +340,7 @@ function made(tag, text, name) {
 }
 
 function report(p) {
-  page.told = true;
+  page.reported = true;
   const all = p.done + p.left;
   $("bar").firstElementChild.style.width = `${all ? (100 * p.done) / all : 0}%`;
   $("count").textContent = `${p.done.toLocaleString("en")} done, ${p.left.toLocaleString("en")} left`;
@@ -350,7 +350,7 @@ function report(p) {
     return pair;
   });
   const [today, rate] = p.today;
-  const pace = rate === null ? "" : `, about ${Number(rate.toPrecision(2)).toLocaleString("en")} an hour`;
+  const pace = rate === null ? "" : `, about ${Number(rate.toPrecision(2)).toLocaleString("en")} per hour`;
   $("own").replaceChildren(...own, made("div", `${count(today, "answer", "answers")} today${pace}`, "wide"));
   const rows = Object.entries(p.labels).map(([origin, [yes, no]]) => {
     const row = document.createElement("tr");
@@ -375,7 +375,7 @@ function calibration(have, need) {
 function pair(one) {
   const item = document.createElement("li");
   const kappa = one.kappa === null ? "κ undefined" : `κ ${one.kappa.toFixed(2)}`;
-  item.append(made("span", one.people.join(" and ")), made("span", `${one.agreed} of ${one.pictures} alike, ${kappa}`));
+  item.append(made("span", one.people.join(" and ")), made("span", `agree on ${one.agreed} of ${one.images}, ${kappa}`));
   return item;
 }
 
@@ -401,7 +401,7 @@ const KEYS = {
 addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input:not([type=checkbox]), textarea");
   const pressing = event.key === " " && event.target.closest?.("button, input, summary");
-  // A key that is held down must not answer a hundred pictures.
+  // A key that is held down must not answer many images.
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || typing || pressing || $("work").hidden) return;
   const act = KEYS[event.key.toLowerCase()];
   if (!act) return;
@@ -412,7 +412,7 @@ addEventListener("keydown", (event) => {
 for (const kind of ["yes", "no", "unsure"])
   $(kind).addEventListener("click", (event) => {
     answer(kind, event);
-    // Else Space would answer the next picture instead of showing it.
+    // Otherwise Space would press the button again instead of showing the next image.
     if (event.detail) event.currentTarget.blur();
   });
 $("undo").addEventListener("click", (event) => {
@@ -437,12 +437,12 @@ $("who").addEventListener("submit", (event) => {
 });
 $("person").addEventListener("click", async () => {
   if (page.outbox.length) return;
-  await ask("leave", { name: page.name }).catch(() => {});
-  Object.assign(page, { name: "", shown: null, ahead: [], past: [], untaken: 0 });
-  who();
+  await request("leave", { name: page.name }).catch(() => {});
+  Object.assign(page, { name: "", shown: null, ahead: [], past: [], rejected: 0 });
+  askName();
 });
 
-function who() {
+function askName() {
   $("work").hidden = true;
   $("who").hidden = false;
   $("person").textContent = "";
@@ -457,12 +457,12 @@ function start(name) {
   $("who").hidden = true;
   $("work").hidden = false;
   $("person").textContent = name;
-  $("person").title = "Somebody else labels";
+  $("person").title = "Switch to another person";
   document.querySelector("details")?.toggleAttribute("open", !matchMedia("(max-width: 900px)").matches);
   setView({});
-  talk();
+  exchange();
 }
 
-const given = new URLSearchParams(location.search).get("name")?.trim() || stored("name", "");
-if (given) start(given.slice(0, 80));
-else who();
+const name = new URLSearchParams(location.search).get("name")?.trim() || stored("name", "");
+if (name) start(name.slice(0, 80));
+else askName();

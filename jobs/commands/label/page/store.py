@@ -1,4 +1,4 @@
-"""What the label page reads from the lake and writes there: the queue, labels and who is unsure."""
+"""The tables of the label page: it reads the queue, and reads and writes labels and unsure answers."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,8 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe, Version
 
-# People label thousands. Of a longer queue the first unlabelled ones are served, the rest at the next start.
+# People label thousands of images. A longer queue is served in parts: the first unlabelled images now, the rest at the
+# next start.
 MOST_QUEUED = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,18 +22,18 @@ _DECISION = "image_id string, category string, answer string, origin string, ann
 
 
 def queue(rows: DataFrame, labels: DataFrame, category: str) -> DataFrame:
-    """The images queued for a category, each once, the unlabelled first where there are more than `MOST_QUEUED`.
+    """Returns the images queued for a category, each once; unlabelled ones first if there are more than `MOST_QUEUED`.
 
-    An image that was picked by several strategies waits as the random one, if that is among them: only such labels
-    may calibrate.
+    If several strategies picked an image and `random` is among them, its origin is `random`: only random labels can
+    calibrate.
 
     Args:
         rows: Table label_queue.
         labels: Table labels.
-        category: Whose.
+        category: Name of the category.
 
     Returns:
-        image_id, origin, reason, turn int (1 for the first that was queued).
+        image_id, origin, reason, turn int (1 for the image that was queued first).
     """
     own = rows.where(F.col("category") == category)
     order = ("queued_at", "batch", "place")
@@ -41,21 +42,21 @@ def queue(rows: DataFrame, labels: DataFrame, category: str) -> DataFrame:
     labelled = labels.where(F.col("category") == category).select("image_id").distinct()
     marked = once.join(labelled.withColumn("labelled", F.lit(True)), "image_id", "left")
     chosen = marked.orderBy(F.col("labelled").isNotNull(), *order, "image_id").limit(MOST_QUEUED)
-    # One window over all: they are few by now.
+    # A window without partitions: at most `MOST_QUEUED` rows are left.
     turn = F.row_number().over(Window.orderBy(*order, "image_id")).alias("turn")
     return chosen.select("image_id", F.col("strategy").alias("origin"), "reason", turn)
 
 
 def answers(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
-    """Labels and who was unsure, in one form.
+    """Returns labels and unsure answers with the same columns.
 
     Args:
         labels: Table labels.
         unsure: Table unsure.
-        category: Whose.
+        category: Name of the category.
 
     Returns:
-        image_id, category, answer string, origin, annotator (empty where none is named), at long (microseconds since
+        image_id, category, answer string, origin, annotator (empty if it is not known), at long (microseconds since
         1970 in UTC).
     """
 
@@ -71,11 +72,11 @@ def answers(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
 
 
 class Store:
-    """The lake, as the page of one category sees it.
+    """Reads and writes the tables of the lake for the page of one category.
 
     Args:
-        job: The command at work.
-        category: Whose labels.
+        job: The running command.
+        category: Name of the category.
     """
 
     def __init__(self, job: Job, category: str) -> None:
@@ -84,17 +85,17 @@ class Store:
         self._read_at: dict[str, Version | None] = {}
 
     def changed(self) -> bool:
-        """Whether the queue is another than when `queue` read it."""
+        """Returns whether the queue changed since `queue` read it."""
         return self._lake.snapshot().inputs(tables.LABEL_QUEUE) != self._read_at
 
     def queue(self) -> list[Queued]:
-        """The queued images; a bounded number."""
+        """Returns the queued images; at most `MOST_QUEUED`."""
         self._read_at = self._lake.snapshot().inputs(tables.LABEL_QUEUE)
         rows = queue(self._lake.read(tables.LABEL_QUEUE), self._lake.read(tables.LABELS), self._category)
         return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.orderBy("turn").collect()]
 
     def decisions(self, queued: Iterable[Queued]) -> list[Decision]:
-        """What was said of queued images before."""
+        """Returns earlier decisions on queued images."""
         known = self._answers().join(F.broadcast(self._ids(queued)), "image_id", "left_semi")
         return [
             Decision(
@@ -109,7 +110,7 @@ class Store:
         ]
 
     def other_labels(self, queued: Iterable[Queued]) -> dict[str, tuple[int, int]]:
-        """Labelled images that are not queued, by origin: yes, no."""
+        """Counts labelled images that are not queued, by origin: yes, no."""
         labels = self._lake.read(tables.LABELS).where(F.col("category") == self._category)
         others = labels.join(F.broadcast(self._ids(queued)), "image_id", "left_anti")
         newest = F.max_by(F.struct("origin", "label"), "labelled_at")
@@ -118,7 +119,7 @@ class Store:
         return {row.origin: (row.yes, row["all"] - row.yes) for row in counts.collect()}
 
     def commit(self, batch: LabelBatch) -> None:
-        """Puts a batch of the journal into the tables labels and unsure; what they hold already is not added again."""
+        """Writes a batch of the journal to the tables labels and unsure; skips decisions that they already hold."""
         for table, rows, own in ((tables.LABELS, _labels, _is_label), (tables.UNSURE, _unsure, _is_unsure)):
             undone, made = ([d for d in some if own(d)] for some in (batch.undone, batch.made))
             recipe = Recipe("label serve", settings={"category": sorted({d.category for d in [*undone, *made]})})
@@ -126,7 +127,7 @@ class Store:
             if undone:
                 self._lake.remove(table, rows(_rows(self._lake.spark, undone)).select(*identity), recipe)
             if made:
-                # Only files with times as late as the batch's are looked into.
+                # The condition on time skips the files with older decisions only.
                 known = self._lake.read(table).where(F.col(identity[-1]) >= F.lit(min(d.at for d in made)))
                 fresh = rows(_rows(self._lake.spark, made)).join(known, identity, "left_anti")
                 if fresh.head(1):

@@ -1,1 +1,1 @@
-"""How `label next` picks: one module for each strategy."""
+"""The strategies of `label next`, one module each."""

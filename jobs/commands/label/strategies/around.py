@@ -1,4 +1,4 @@
-"""Neighbours of a few images in the whole pool, without copies of each other: what `seed --like` and `recall` share."""
+"""Nearest neighbours of a few images in the whole pool, without near-duplicates; used by `seed --like` and `recall`."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from models.inference.encoder import Encoder
 from models.stats import diverse_sampling
 from udfs.hashes.hamming import hashes_of, words
 
-# Neighbours looked at for each that is wanted, since some are near-duplicates of each other.
+# Neighbours searched for each image requested, because some are near-duplicates of each other.
 _SPARE = 4
 _FEWEST, _MOST = 5, 200
 
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Images around which to look, the most important first.
+    """Images around which to search, the most important first.
 
     Attributes:
-        embeddings: Of them, float32 of shape (q, dims).
+        embeddings: Their embeddings, float32 of shape (q, dims).
         reasons: Why each was chosen.
     """
 
@@ -32,17 +32,17 @@ class Queries:
 
 
 def around(request: PickRequest, pool: DataFrame, encoder: Encoder, queries: Queries) -> list[Pick]:
-    """The images nearest to each query in turn, no two of them near-duplicates."""
+    """Returns the images nearest to each query in turn; no two of them are near-duplicates."""
     each = -(-_SPARE * request.count // len(queries.embeddings))
     near = nearest.nearest_by_embedding(
         pool.select("image_id", "embedding"), queries.embeddings, min(max(each, _FEWEST), _MOST)
     )
     hashed = pool.select("image_id", "embedding_hash").join(F.broadcast(near), "image_id")
-    # At most _MOST for each of at most label_next.queries: a bounded number, however large the pool.
+    # A bounded number, however large the pool: at most _MOST rows for each of at most label_next.queries queries.
     rows = hashed.select("query", "rank", "similarity", "image_id", "embedding_hash").orderBy("rank", "query").toArrow()
     ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
     first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
-    found = words(hashes_of(rows["embedding_hash"]))
-    chosen = diverse_sampling.distinct(found, sorted(first.values()), request.count, encoder.presumed_distance)
+    hashes = words(hashes_of(rows["embedding_hash"]))
+    chosen = diverse_sampling.distinct(hashes, sorted(first.values()), request.count, encoder.presumed_distance)
     similarity = rows["similarity"].to_numpy()
     return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

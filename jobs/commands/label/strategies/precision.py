@@ -1,4 +1,4 @@
-"""`precision`: what the present model calls positive, so that false positives are found."""
+"""The strategy `precision`: images that the current model calls positive, to find false positives."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -19,9 +19,9 @@ _BANDS = 20
 
 
 def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
-    """What the model calls positive at its high-recall threshold, over the whole range of scores above it."""
+    """Picks images that score at or above the model's high-recall threshold, over the whole range of these scores."""
     scored, digest = _scored(job, request.category, pool, encoder)
-    threshold, whence = _threshold(job, request.category, digest, encoder)
+    threshold, source = _threshold(job, request.category, digest, encoder)
     above = scored.where(F.col("score").cast("double") >= threshold)
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
@@ -30,23 +30,23 @@ def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> l
         words(hashes_of(rows["embedding_hash"])), order, request.count, encoder.presumed_distance
     )
     ids = rows["image_id"].to_pylist()
-    return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {whence}") for i in chosen]
+    return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {source}") for i in chosen]
 
 
 def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
-    """A random sample in which every band of scores has about as many images as any other, if it has that many.
+    """Draws a random sample with about the same number of images from each band of scores, if the band has so many.
 
     Args:
         scored: image_id, embedding_hash, score.
-        seed: Of the sample.
-        count: Its size.
+        seed: Seed of the sample.
+        count: Size of the sample.
 
     Returns:
         The same columns, in the order of the draw.
 
     Source:
-        Efraimidis and Spirakis, "Weighted random sampling with a reservoir", IPL 2006: the smallest -log(u) / weight,
-        the weight being one over the number of images in the band.
+        Efraimidis and Spirakis, "Weighted random sampling with a reservoir", IPL 2006: the rows with the smallest
+        -log(u) / weight, where the weight is one over the number of images in the band.
     """
     band = F.least(F.floor(F.col("score") * _BANDS), F.lit(_BANDS - 1)).cast("int")
     sizes = {row.band: row["count"] for row in scored.groupBy(band.alias("band")).count().collect()}
@@ -59,7 +59,7 @@ def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
 
 
 def _scored(job: Job, category: str, pool: DataFrame, encoder: Encoder) -> tuple[DataFrame, str]:
-    """The pool with the score of the category's model: image_id, embedding_hash, score; and the model's digest."""
+    """Returns image_id, embedding_hash, score of the pool by the category's model, and the model's digest."""
     if job.settings.categories[category].model is not None:
         digest = current_models(job)[category]
         own = (F.col("category") == category) & (F.col("model") == digest)
@@ -79,13 +79,13 @@ def _head(job: Job, category: str, encoder: Encoder) -> Head:
 
 
 def _threshold(job: Job, category: str, digest: str, encoder: Encoder) -> tuple[float, str]:
-    """The model's high-recall threshold, and in words where it comes from."""
+    """Returns the model's high-recall threshold, and where it comes from, in words."""
     own = (F.col("category") == category) & (F.col("model") == digest)
     calibrated = job.lake.read(tables.THRESHOLDS).where(own).select("threshold").collect()
     if calibrated:
         return float(calibrated[0].threshold), "its calibrated threshold"
     if job.settings.categories[category].model is not None:
-        raise WinnowError(f"{category} has a model of its own but no threshold: run `winnow calibrate` first")
+        raise WinnowError(f"{category} has its own model, which has no threshold yet: run `winnow calibrate` first")
     lowest = _head(job, category, encoder).session.get_modelmeta().custom_metadata_map.get(LOWEST_POSITIVE)
     if lowest is None:
         return 0.5, "the middle: it has too few labels to be tried on some that it did not see"

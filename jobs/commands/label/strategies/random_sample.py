@@ -1,4 +1,4 @@
-"""`random`: the next images of one fixed random order, set apart for calibration."""
+"""The strategy `random`: the next images of a fixed random order, set apart for calibration."""
 
 from pyspark.sql import DataFrame
 
@@ -9,6 +9,6 @@ from models.inference.encoder import Encoder
 
 
 def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
-    """The next images of one fixed random order, which the labels have nothing to do with."""
+    """Picks the next images of a fixed random order, which does not depend on the labels."""
     rows = in_random_order(pool, job.settings.seed, RANDOM_SAMPLE).select("image_id").limit(request.count).collect()
     return [Pick(row.image_id, "random sample, set apart for calibration") for row in rows]

@@ -1,4 +1,4 @@
-"""`recall`: around labelled positives that models miss which never saw them, what the whole pool has like them."""
+"""The strategy `recall`: images similar to labelled positives that cross-validated models miss."""
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -11,25 +11,26 @@ from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from udfs.labels.cross_validation import HELD_OUT, CrossValidation
 
-# Labels that cross-validation is run on; people make hundreds or thousands, of more a random part does.
+# Most labels that cross-validation uses. People make hundreds or thousands; of more labels, a random part is enough.
 _MOST_LABELS = 20_000
 
 
 def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
-    """Neighbours of labelled positives that cross-validated models miss."""
+    """Picks neighbours of labelled positives that cross-validated models miss."""
     return around(request, pool, encoder, _misses(job, request.category, encoder))
 
 
 def missed_positives(held_out: DataFrame) -> DataFrame:
-    """How often the versions that never saw an example call it negative.
+    """Counts how many of the versions that did not see an example call it negative.
 
     Args:
         held_out: `udfs.labels.cross_validation.HELD_OUT`.
 
     Returns:
-        example, versions, missed (how many of them miss it), logit (their sum, in millionths).
+        example, versions (that did not see it), missed (how many of them call it negative), logit (sum of their logits,
+        in millionths).
     """
-    # Whole numbers add up to the same in any order.
+    # The sum of whole numbers does not depend on their order.
     total = F.sum(F.round(F.col("logit") * 1e6).cast("long"))
     return held_out.groupBy("example").agg(
         F.count("*").alias("versions"), F.count_if(F.col("logit") < 0).alias("missed"), total.alias("logit")
@@ -37,14 +38,14 @@ def missed_positives(held_out: DataFrame) -> DataFrame:
 
 
 def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
-    """Labelled positives that models miss which never saw them; the hardest ones where none is missed."""
+    """Returns labelled positives that held-out models miss; if none is missed, those with the lowest scores."""
     found = labelled_embeddings(job, category, encoder.digest, "label next")
     embeddings, labels = found.embeddings[:_MOST_LABELS], found.labels[:_MOST_LABELS]
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives < 2 or negatives < 2:
         raise WinnowError(
-            f"{category} has {positives} positive and {negatives} negative labels (random ones set apart), and recall "
-            f"needs two of each: `winnow label next {category} --strategy seed` finds images to label"
+            f"{category} has {positives} positive and {negatives} negative labels (random ones do not count), and "
+            f"recall needs two of each: run `winnow label next {category} --strategy seed` and label the images"
         )
     settings = job.settings.label_next
     fit = CrossValidation(embeddings, labels, settings.folds, job.settings.train.weight_decay, job.settings.seed)
@@ -55,7 +56,8 @@ def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
     missed = [row for row in hard if row.missed]
     if not missed:
         job.progress.note(
-            f"label next: no labelled positive of {category} is missed, so the weakest tenth is looked at"
+            f"label next: the models miss no labelled positive of {category}; Winnow searches around the tenth with "
+            "the lowest scores"
         )
         missed = hard[: -(-len(hard) // 10)]
     missed = missed[: settings.queries]
@@ -68,7 +70,7 @@ def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
 
 
 def _judged(job: Job, fit: CrossValidation) -> list[Row]:
-    """`missed_positives` of all versions, fitted by one Spark job."""
+    """Returns `missed_positives` of all versions, fitted in one Spark job."""
     count, spark = fit.folds * job.settings.label_next.repeats, job.lake.spark
     numbers = spark.range(0, count, 1, min(count, 2 * spark.sparkContext.defaultParallelism))
     return missed_positives(numbers.mapInArrow(fit, HELD_OUT)).collect()

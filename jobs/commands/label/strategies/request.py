@@ -1,17 +1,17 @@
-"""What is asked of a strategy, and what it answers."""
+"""The request to a strategy of `label next`, and its result."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PickRequest:
-    """What is to be picked.
+    """A request to pick images.
 
     Attributes:
-        category: For which category.
-        strategy: By name: `seed`, `random`, `precision` or `recall`.
-        count: How many images.
-        like: For `seed`: local image files around which to pick.
+        category: Name of the category.
+        strategy: Name of the strategy: `seed`, `random`, `precision` or `recall`.
+        count: Number of images.
+        like: Only for `seed`: local image files around which to search.
     """
 
     category: str
@@ -22,7 +22,7 @@ class PickRequest:
 
 @dataclass(frozen=True)
 class Pick:
-    """An image to label and why."""
+    """An image to label, and the reason."""
 
     image_id: str
     reason: str

@@ -1,4 +1,4 @@
-"""`seed`: something of everything there is, or what is nearest to given pictures."""
+"""The strategy `seed`: varied images of the whole lake, or the images nearest to given image files."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from udfs.hashes.pdq import PDQ_SIDE
 
 
 def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
-    """The middle of each group of the embedding space, or what is nearest to given pictures."""
+    """Picks the image in the middle of each cluster of embeddings, or the images nearest to given image files."""
     if request.like:
-        pictures = np.stack([_thumbnail(file, encoder.input.view) for file in request.like])
-        queries, _ = encoder.encode(pictures)
+        thumbnails = np.stack([_thumbnail(file, encoder.input.view) for file in request.like])
+        queries, _ = encoder.encode(thumbnails)
         return around(request, pool, encoder, Queries(queries, tuple(f"like {file}" for file in request.like)))
     sample = in_random_order(pool, job.settings.seed, "seed").select("image_id", "embedding")
     rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()

@@ -1,4 +1,4 @@
-"""Shifts of hand-written rows, without a lake."""
+"""Keyword shifts of hand-written rows, without a lake."""
 
 from dataclasses import fields
 
@@ -23,12 +23,12 @@ from udfs.text.captions import Keywords
 REFERENCE = "image_id string, caption string, kept boolean"
 
 
-def test_a_row_has_the_columns_of_the_table() -> None:
+def test_row_has_the_columns_of_the_table() -> None:
     assert [field.name for field in fields(KeywordShiftRow)] == tables.KEYWORD_SHIFT.schema.names
 
 
-def test_weights_of_two_undo_that_the_filter_halved_the_dogs(spark: SparkSession, tmp_path) -> None:
-    # 200 cats and 200 dogs; the filter removes every second dog, and each that is left weighs two cats.
+def test_weights_correct_the_shift_of_halved_dogs(spark: SparkSession, tmp_path) -> None:
+    # 200 cats and 200 dogs. The filter removes every second dog; each remaining dog weighs as much as two cats.
     rows = [(f"{n:032x}", f"a {('cat', 'dog')[n % 2]}", n % 4 != 1) for n in range(400)]
     reference = spark.createDataFrame(rows, REFERENCE)
     weights = reference.where("kept").selectExpr("image_id", "if(caption = 'a dog', 1.5D, 0.75D) as weight")
@@ -37,7 +37,7 @@ def test_weights_of_two_undo_that_the_filter_halved_the_dogs(spark: SparkSession
     with Scratch(spark, str(tmp_path)) as scratch:
         found = keyword_shift(reference, weights, listed, scratch)
 
-    # No caption holds 'zebra'; 'cat' was not listed and moved; 'a' is too short to be a word.
+    # No caption has 'zebra'. 'cat' is not listed, but moved. 'a' is too short for a mover.
     assert [(row.keyword, row.topic, row.mover) for row in found.rows] == [("cat", None, True), ("dog", "own", False)]
     cat, dog = found.rows
     assert (dog.captions, dog.unfiltered, dog.filtered, dog.weighted) == (200, 0.5, pytest.approx(1 / 3), 0.5)
@@ -47,7 +47,7 @@ def test_weights_of_two_undo_that_the_filter_halved_the_dogs(spark: SparkSession
 
 
 @pytest.mark.parametrize(("carried", "undone"), [(True, True), (False, False)])
-def test_a_planted_bias_is_undone_on_a_held_out_half_or_said_not_to_be(carried: bool, undone: bool) -> None:
+def test_planted_bias_is_corrected_on_a_held_out_half_or_reported(carried: bool, undone: bool) -> None:
     planted = simulation.planted(100_000, carried, seed=3)
     rows = simulation.audited(planted, simulation.held_out_weights(planted))
     shifts = {row.keyword: row for row in rows}
@@ -55,7 +55,7 @@ def test_a_planted_bias_is_undone_on_a_held_out_half_or_said_not_to_be(carried: 
     assert shifts["man"].shift == pytest.approx(-0.06, abs=0.015)
     before, after = ([abs(getattr(row, side)) for row in rows[:20]] for side in ("shift", "weighted_shift"))
     left = {row.keyword for row in sentences.not_undone(rows, 0.01, 0.8)}
-    assert all(abs(shifts[who].weighted_shift) <= 0.01 for who in ("woman", "man")) == undone
+    assert all(abs(shifts[word].weighted_shift) <= 0.01 for word in ("woman", "man")) == undone
     assert (np.median(before) / np.median(after) >= 5) == undone
     assert ("woman" in left and "man" in left) != undone
 

@@ -9,7 +9,7 @@ Edge = tuple[int, int]
 
 
 def plain(edges: list[Edge]) -> dict[int, int]:
-    """Union by relabelling: slow and plainly right."""
+    """Finds components by relabelling: slow, but obviously correct."""
     label = {node: node for edge in edges for node in edge}
     for a, b in edges:
         old, new = max(label[a], label[b]), min(label[a], label[b])

@@ -28,7 +28,7 @@ from udfs.hashes.hamming import distances, words
 
 @dataclass(frozen=True)
 class Mixed:
-    """A lake of the mixture, deduplicated, and what was removed."""
+    """A deduplicated lake of the mixture, and its removed images."""
 
     lake: Lake
     removed: dict[str, tuple[str, int, str]]
@@ -40,13 +40,13 @@ def mixed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Mixe
     return Mixed(lake, run(lake, mixture()))
 
 
-def test_equals_the_plain_greedy_and_names_a_kept_image_within_the_threshold(mixed: Mixed) -> None:
+def test_the_result_equals_the_plain_greedy_algorithm(mixed: Mixed) -> None:
     pictures, lake, removed = mixture(), mixed.lake, mixed.removed
     by_id = {p.image_id: p for p in pictures}
     expected = {i for i in plain_greedy(pictures) if by_id[i].passed}
     assert set(removed) == expected
-    for gone, (keeper, distance, _) in removed.items():
-        pair = words(np.stack([np.frombuffer(by_id[i].hash, np.uint8) for i in (gone, keeper)]))
+    for removed_id, (keeper, distance, _) in removed.items():
+        pair = words(np.stack([np.frombuffer(by_id[i].hash, np.uint8) for i in (removed_id, keeper)]))
         assert keeper not in removed and by_id[keeper].passed
         assert distance == distances(pair[0], pair[1]) <= LIMIT
     pairs = lake.read(tables.PAIRS).collect()
@@ -59,7 +59,7 @@ def test_equals_the_plain_greedy_and_names_a_kept_image_within_the_threshold(mix
     assert quality.both_kept == 0
 
 
-def test_a_chain_does_not_pull_unlike_images_together(lake: Lake) -> None:
+def test_the_ends_of_a_chain_are_both_kept(lake: Lake) -> None:
     first = hashes(1)[0]
     second = near(first, 25, seed=1)
     third = second.copy()
@@ -71,7 +71,7 @@ def test_a_chain_does_not_pull_unlike_images_together(lake: Lake) -> None:
     assert set(run(lake, chain)) == {chain[1].image_id}
 
 
-def test_the_best_stays(lake: Lake) -> None:
+def test_the_best_image_is_kept(lake: Lake) -> None:
     bases = hashes(4)
     cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"width": 200}, {"width": 100, "caption": "a much longer caption"}),
@@ -81,7 +81,7 @@ def test_the_best_stays(lake: Lake) -> None:
     ]
     pictures = []
     for place, (better, worse) in enumerate(cases):
-        # The ids would decide otherwise, but where nothing else does.
+        # The ids would decide the other way, so they decide only if nothing else does.
         first, second = (2 * place, 2 * place + 1) if not better else (2 * place + 1, 2 * place)
         pictures.append(Picture(first, bases[place].tobytes(), **better))
         pictures.append(Picture(second, near(bases[place], 5, 1).tobytes(), **worse))
@@ -90,7 +90,7 @@ def test_the_best_stays(lake: Lake) -> None:
     assert [row.removed_id for row in lake.read(tables.FILTERED_DUPLICATES).collect()] == [pictures[7].image_id]
 
 
-def test_a_plain_picture_only_matches_the_same_bytes(lake: Lake) -> None:
+def test_a_plain_image_matches_only_the_same_bytes(lake: Lake) -> None:
     blank = bytes(32)
     pictures = [
         Picture(1, blank, quality=0, content="white"),
@@ -101,17 +101,17 @@ def test_a_plain_picture_only_matches_the_same_bytes(lake: Lake) -> None:
     assert run(lake, pictures) == {pictures[2].image_id: (pictures[0].image_id, 0, "exact")}
 
 
-def test_many_repeats_of_one_picture_cost_rows_not_pairs(lake: Lake) -> None:
+def test_many_repeats_of_one_image_make_few_pairs(lake: Lake) -> None:
     popular = hashes(1)[0]
     repeats = [Picture(i, popular.tobytes(), content="same") for i in range(3000)]
     copies = [Picture(3000 + i, near(popular, 6, seed=i).tobytes()) for i in range(1500)]
     removed = run(lake, [*repeats, *copies], "dedup.max_bucket=100")
     assert len(removed) == 4499 and {keeper for keeper, _, _ in removed.values()} == {repeats[0].image_id}
-    # All pairs would be 10 million; a row takes part in at most half a bucket of them.
+    # All pairs would be 10 million. The number of pairs for each row stays below half of max_bucket.
     assert lake.read(tables.PAIRS).count() < len(repeats + copies) * 100 // 2
 
 
-def test_neither_partitions_nor_adaptive_execution_nor_compiled_queries_change_a_row(mixed: Mixed, lake: Lake) -> None:
+def test_the_result_does_not_depend_on_spark_settings(mixed: Mixed, lake: Lake) -> None:
     names = (
         "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage",
         "spark.sql.codegen.factoryMode",
@@ -120,7 +120,7 @@ def test_neither_partitions_nor_adaptive_execution_nor_compiled_queries_change_a
     pairs = pair_rows(mixed.lake)
     rounds = ("1", "true", *compiled), ("7", "false", *interpreted), ("16", "true", *interpreted)
     for number, values in enumerate(rounds):
-        # A lake of its own: in one that was searched before, nothing would be searched anew.
+        # A new lake, since a second run in the same lake would search nothing.
         fresh = Lake(lake.spark, f"{lake.uri}/{number}")
         with overridden(lake.spark, dict(zip(names, values, strict=True))):
             assert run(fresh, mixture()) == mixed.removed
@@ -128,7 +128,7 @@ def test_neither_partitions_nor_adaptive_execution_nor_compiled_queries_change_a
     assert len(mixed.removed) > 50
 
 
-def test_a_second_run_is_up_to_date_and_another_distance_is_not(mixed: Mixed, tmp_path: Path) -> None:
+def test_a_second_run_is_skipped_unless_the_distance_changes(mixed: Mixed, tmp_path: Path) -> None:
     lake = Lake(mixed.lake.spark, shutil.copytree(mixed.lake.uri, tmp_path / "copy").as_posix())
     version = lake.snapshot().version(tables.DUPLICATES)
     dedup.run(job_of(lake))
@@ -146,4 +146,4 @@ def test_whole_components_keep_one_image_of_a_chain_and_warn(lake: Lake, capsys:
         chain.append(Picture(1 + step, np.packbits(flat).tobytes(), 300 - step))
     removed = run(lake, chain, "dedup.keep=component")
     assert removed == {p.image_id: (chain[0].image_id, 20 * i, "component") for i, p in enumerate(chain) if i}
-    assert "2 images of 1 components lie farther than 31 bits" in capsys.readouterr().err.replace("\n", " ")
+    assert "2 removed images of 1 components are farther than 31 bits" in capsys.readouterr().err.replace("\n", " ")

@@ -10,7 +10,7 @@ from tests.jobs.hashed import (
     Picture,
     grown,
     hashes,
-    in_two_goes,
+    in_two_runs,
     job_of,
     mixture,
     near,
@@ -22,28 +22,28 @@ from tests.jobs.hashed import (
 )
 
 
-def test_a_lake_that_grew_gives_what_one_run_over_everything_gives(lake: Lake) -> None:
+def test_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
     pictures = mixture()
-    in_two = in_two_goes(lake, pictures, "dedup.keep_kept=false")
+    in_two = in_two_runs(lake, pictures, "dedup.keep_kept=false")
     pairs, compared = pair_rows(lake), lake.read(tables.DEDUP_QUALITY).collect()[0].compared
     other = Lake(lake.spark, f"{lake.uri}/whole")
     assert in_two == run(other, pictures, "dedup.keep_kept=false") and len(in_two) > 50
     assert pairs == pair_rows(other)
-    # Old is not compared with old again.
+    # Old images are not compared with each other again.
     assert 0 < compared < 0.9 * other.read(tables.DEDUP_QUALITY).collect()[0].compared
 
 
-def test_what_was_kept_stays_when_better_copies_come_later(lake: Lake) -> None:
+def test_kept_images_stay_when_better_copies_arrive(lake: Lake) -> None:
     base = hashes(2)
     old, better = Picture(1, base[0].tobytes(), 100), Picture(2, near(base[0], 5, 1).tobytes(), 900)
     other, repeat = Picture(3, base[1].tobytes(), 100), Picture(4, base[1].tobytes(), 900)
-    assert in_two_goes(lake, [old, better, other, repeat]) == {
+    assert in_two_runs(lake, [old, better, other, repeat]) == {
         better.image_id: (old.image_id, 5, "lsh"),
         repeat.image_id: (other.image_id, 0, "exact"),
     }
 
 
-def test_another_threshold_compares_everything_anew(lake: Lake) -> None:
+def test_another_distance_compares_all_images_again(lake: Lake) -> None:
     pictures = mixture()
     run(lake, pictures, "dedup.max_distance=10")
     job = job_of(lake, "dedup.max_distance=31")
@@ -52,16 +52,16 @@ def test_another_threshold_compares_everything_anew(lake: Lake) -> None:
     assert wide == {i for i in plain_greedy(pictures) if {p.image_id: p for p in pictures}[i].passed}
 
 
-def one_and_a_better_one() -> list[Picture]:
+def image_and_better_copy() -> list[Picture]:
     base = hashes(2)
     old, better = Picture(1, base[0].tobytes(), 100), Picture(2, near(base[0], 5, 1).tobytes(), 900)
     return [old, Picture(3, base[1].tobytes(), 100), better]
 
 
-def test_what_was_kept_stays_though_the_run_was_killed_before_its_last_table(
+def test_kept_images_stay_after_a_run_was_killed_before_its_last_table(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, other, better = one_and_a_better_one()
+    old, other, better = image_and_better_copy()
     run(lake, [old, other])
     job, replace = grown(lake, [better]), lake.replace
 
@@ -80,7 +80,7 @@ def test_what_was_kept_stays_though_the_run_was_killed_before_its_last_table(
     assert removed(lake) == {better.image_id: (old.image_id, 5, "lsh")}
 
 
-def test_a_table_of_signals_that_was_removed_and_made_anew_is_compared_anew(lake: Lake) -> None:
+def test_a_new_table_of_signals_is_compared_completely(lake: Lake) -> None:
     pictures = mixture()
     run(lake, pictures[::2])
     scored = lake.read(tables.SIGNALS).collect()
@@ -90,12 +90,12 @@ def test_a_table_of_signals_that_was_removed_and_made_anew_is_compared_anew(lake
 
     dedup.run(job)
 
-    gone = plain_greedy(pictures) & {picture.image_id for picture in pictures if picture.passed}
-    assert set(removed(lake)) == gone and quality_rows(lake)[-1].recall == 1.0
+    expected = plain_greedy(pictures) & {picture.image_id for picture in pictures if picture.passed}
+    assert set(removed(lake)) == expected and quality_rows(lake)[-1].recall == 1.0
 
 
-def test_what_a_popular_picture_had_settled_is_compared_when_it_is_filtered_later(lake: Lake) -> None:
-    # So many repeats that one pair of images stands for those of the picture and what is near it.
+def test_copies_of_a_popular_image_are_compared_after_it_is_filtered(lake: Lake) -> None:
+    # So many repeats that only the pair of the best images is stored for each pair of hashes.
     base, crowd = hashes(1)[0], 80
 
     def pictures(passed: bool) -> list[Picture]:
@@ -109,5 +109,5 @@ def test_what_a_popular_picture_had_settled_is_compared_when_it_is_filtered_late
 
     dedup.run(job_of(lake, "dedup.max_bucket=60"))
 
-    gone = plain_greedy(pictures(passed=False)) & {p.image_id for p in pictures(passed=False) if p.passed}
-    assert set(removed(lake)) == gone
+    expected = plain_greedy(pictures(passed=False)) & {p.image_id for p in pictures(passed=False) if p.passed}
+    assert set(removed(lake)) == expected

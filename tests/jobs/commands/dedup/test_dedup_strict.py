@@ -5,11 +5,11 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from models.errors import WinnowError
 from models.images.decoding import GREY_SIDE as SIDE
-from tests.jobs.hashed import Picture, hashes, in_two_goes, near, quality_rows, run
+from tests.jobs.hashed import Picture, hashes, in_two_runs, near, quality_rows, run
 
 
 def clock(hour: int, light: float = 1.0) -> bytes:
-    """A dial with one hand, as a thumbnail."""
+    """Returns the thumbnail of a dial with one hand."""
     rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     dial = np.where(np.hypot(rows, columns) < 26, 230.0, 60.0)
     turn = np.pi * hour / 6
@@ -19,7 +19,7 @@ def clock(hour: int, light: float = 1.0) -> bytes:
 
 
 def clocks() -> list[Picture]:
-    """A clock at one, a darker copy of it, one at two whose hash is near and one at three whose hash is the same."""
+    """Returns a clock at one, a darker copy, one at two with a near hash, and one at three with the same hash."""
     one = hashes(1)[0]
     return [
         Picture(1, one.tobytes(), width=400, thumbnail=clock(1)),
@@ -30,25 +30,25 @@ def clocks() -> list[Picture]:
     ]
 
 
-def test_strict_keeps_clocks_at_other_times_and_still_drops_copies(lake: Lake) -> None:
+def test_strict_keeps_clocks_at_other_times_and_removes_copies(lake: Lake) -> None:
     pictures = clocks()
     ids = [picture.image_id for picture in pictures]
     assert set(run(lake, pictures)) == set(ids[1:])
     assert run(lake, pictures, "dedup.strict=true") == {ids[1]: (ids[0], 20, "lsh"), ids[4]: (ids[0], 0, "exact")}
     whole = quality_rows(lake)[-1]
-    # Near hashes that differ in a detail are found by the search all the same.
+    # The search also finds near hashes whose images differ in a detail.
     assert whole.recall == 1.0 and whole.exhaustive_pairs == 6 and whole.told_apart == 5 and whole.both_kept == 0
     # The darker copy matches the first and the first's exact repeat.
     pairs = {(row.a_id, row.b_id) for row in lake.read(tables.PAIRS).collect()}
     assert pairs == {(ids[0], ids[1]), (ids[0], ids[4]), (ids[1], ids[4])}
 
 
-def test_strict_over_a_lake_that_grew_gives_what_one_run_gives(lake: Lake) -> None:
+def test_strict_on_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
     pictures = clocks()
-    removed = in_two_goes(lake, pictures, "dedup.strict=true", "dedup.keep_kept=false")
+    removed = in_two_runs(lake, pictures, "dedup.strict=true", "dedup.keep_kept=false")
     assert removed == run(Lake(lake.spark, f"{lake.uri}/whole"), pictures, "dedup.strict=true") and len(removed) == 2
 
 
-def test_strict_says_when_pictures_have_no_thumbnail(lake: Lake) -> None:
-    with pytest.raises(WinnowError, match="1 images were scored by a version that kept none"):
+def test_strict_refuses_images_without_thumbnails(lake: Lake) -> None:
+    with pytest.raises(WinnowError, match="1 images were scored by a version that stored none"):
         run(lake, [*clocks(), Picture(6, bytes(32))], "dedup.strict=true")

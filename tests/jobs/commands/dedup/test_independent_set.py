@@ -9,7 +9,7 @@ Edge = tuple[int, int, int]
 
 
 def greedy(edges: list[Edge]) -> dict[int, tuple[int, int]]:
-    """The plain algorithm: best first, keep what matches none kept; each other names its nearest kept better one."""
+    """Runs the plain algorithm: best first, keep what matches no kept node; others name their nearest kept node."""
     better: dict[int, list[tuple[int, int]]] = {}
     for a, b, distance in edges:
         better.setdefault(b, []).append((distance, a))
@@ -44,11 +44,11 @@ GRAPHS = {
 @pytest.mark.parametrize(
     "edges", [g for n, g in GRAPHS.items() if n != "long chain"], ids=[n for n in GRAPHS if n != "long chain"]
 )
-def test_equals_the_sequential_greedy_set_row_by_row(spark: SparkSession, edges: list[Edge], few: int) -> None:
+def test_the_result_equals_the_sequential_greedy_set(spark: SparkSession, edges: list[Edge], few: int) -> None:
     assert found(spark, edges, few) == greedy(edges)
 
 
-def test_a_long_chain_does_not_take_a_round_for_each_link(spark: SparkSession) -> None:
+def test_a_long_chain_needs_few_rounds(spark: SparkSession) -> None:
     edges = GRAPHS["long chain"]
     assert found(spark, edges, few=1000) == greedy(edges)
 

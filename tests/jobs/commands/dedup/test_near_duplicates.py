@@ -1,4 +1,4 @@
-"""Near-duplicates of hand-written rows, without a lake."""
+"""`near_duplicates` on hand-written rows, without a lake."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ SIGNALS = (
 
 
 def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
-    """Two hashes: of the first a large image `a`, a copy `b` 20 bits away and `c` 40 bits from it; of the other `d`."""
+    """Returns a large image `a`, a copy `b` at 20 bits, `c` at 40 bits, and a different image `d`."""
     one, other = hashes(2)
     close = near(one, 20, seed=1)
     rows = [("a", one, 200), ("b", close, 100), ("c", near(one, 40, seed=2), 100), ("d", other, 100)]
@@ -35,14 +35,14 @@ def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
     )
 
 
-def test_the_larger_of_two_near_images_stays_and_others_are_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_larger_of_two_near_images_is_kept_and_others_stay(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     signals, images = frames(spark)
     with Scratch(spark, str(tmp_path)) as scratch:
         found = near_duplicates(signals, images, NearDuplicateConfig.with_defaults(RULE, recall=0.999), scratch)
         removed = [tuple(row) for row in found.removed.collect()]
         pairs = [tuple(row)[:3] for row in found.pairs.collect()]
-        assert len(list(tmp_path.iterdir())) == 2, "what is staged lies in a folder of its own"
+        assert len(list(tmp_path.iterdir())) == 2, "intermediate results are in one new folder"
     assert removed == [("b", "a", 20, "lsh", True)] and pairs == [("a", "b", 20)]
     assert found.quality.whole.exhaustive == 1 and found.quality.whole.recall == 1.0
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
@@ -57,7 +57,7 @@ def test_an_image_that_did_not_pass_loses_to_one_that_did(spark: SparkSession, t
         assert [(*tuple(row)[:3], row.passed) for row in found.removed.collect()] == [("a", "b", 20, False)]
 
 
-def test_the_readme_shows_how_it_is_called(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_code_of_the_readme_works(spark: SparkSession, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     code = next(block for block in blocks if "near_duplicates(" in block)
     tables = dict(zip(("signals", "images"), frames(spark), strict=True))
@@ -67,7 +67,7 @@ def test_the_readme_shows_how_it_is_called(spark: SparkSession, tmp_path: Path) 
     assert shown["recall"].exhaustive == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_setting_that_is_not_there_is_refused() -> None:
+def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(SettingsError, match="bits"):
         NearDuplicateConfig.with_defaults(RULE, bits=3)
     assert NearDuplicateConfig.with_defaults(RULE, clusterings=2).settings.clusterings == 2

@@ -19,7 +19,7 @@ def sample_of(batch: pa.RecordBatch, rows: int) -> HashSample:
 
 
 def steps(count: int, bits: int) -> NDArray[np.uint8]:
-    """Hashes of which each differs from the next in some bits."""
+    """Returns hashes, each of which differs from the next in `bits` bits."""
     flat = np.zeros((count, 256), np.uint8)
     for row in range(1, count):
         flat[row] = flat[row - 1]
@@ -27,7 +27,7 @@ def steps(count: int, bits: int) -> NDArray[np.uint8]:
     return np.packbits(flat, axis=1)
 
 
-def test_a_pair_of_two_sampled_hashes_counts_once_and_one_of_another_batch_too() -> None:
+def test_each_pair_counts_once_also_across_batches() -> None:
     hashes = steps(5, 10)
     first, second = batch_of(hashes[:3], 0, [True] * 3), batch_of(hashes[3:], 3, [True] * 2)
     rows = [row for b in Exhaustive(sample_of(first, 2), 15, 10)(iter([first, second])) for row in b.to_pylist()]
@@ -37,7 +37,7 @@ def test_a_pair_of_two_sampled_hashes_counts_once_and_one_of_another_batch_too()
     assert [(row["a"], row["b"]) for row in rows if row["pairs"] == 0] == [(0, 2), (1, 3)]
 
 
-def test_near_misses_are_bounded_the_nearest_and_kept_at_both_ends() -> None:
+def test_near_misses_are_the_nearest_pairs_of_kept_images() -> None:
     hashes = steps(8, 5)
     batch = batch_of(hashes, 0, [True, True, False, True, True, True, True, True])
     (found,) = [pa.Table.from_batches(list(Exhaustive(sample_of(batch, 1), 4, 40, most=3)(iter([batch]))))]
@@ -47,22 +47,22 @@ def test_near_misses_are_bounded_the_nearest_and_kept_at_both_ends() -> None:
     assert counted == dict.fromkeys(range(5, 40, 5), 1)
 
 
-def test_of_very_many_pairs_a_part_is_told_whatever_batches_they_come_in() -> None:
+def test_a_fixed_part_of_very_many_pairs_is_returned_for_any_batches() -> None:
     crowd = batch_of(np.zeros((400, 32), np.uint8), 0, [True] * 399 + [False])
     sample = sample_of(crowd, 10)
 
-    def told(one_in: int, batches: list[pa.RecordBatch]) -> list[tuple[int, int]]:
+    def selected_pairs(one_in: int, batches: list[pa.RecordBatch]) -> list[tuple[int, int]]:
         found = pa.Table.from_batches(list(Exhaustive(sample, 5, one_in=one_in)(iter(batches)))).to_pylist()
         return sorted((row["a"], row["b"]) for row in found if row["pairs"] == 1 and row["a"] is not None)
 
-    every = told(1, [crowd])
+    every = selected_pairs(1, [crowd])
     assert len(every) == 390 * 10 + 45
-    part = told(8, [crowd])
+    part = selected_pairs(8, [crowd])
     assert set(part) < set(every) and 380 < len(part) < 620
-    assert told(8, [crowd.slice(0, 150), crowd.slice(150)]) == part
+    assert selected_pairs(8, [crowd.slice(0, 150), crowd.slice(150)]) == part
 
 
-def test_pairs_of_which_both_images_stay_are_marked() -> None:
+def test_pairs_of_kept_images_are_marked() -> None:
     crowd = batch_of(np.zeros((4, 32), np.uint8), 0, [True, True, False, True])
     (found,) = [pa.Table.from_batches(list(Exhaustive(sample_of(crowd, 1), 5)(iter([crowd]))))]
     assert [(row["b"], row["stay"]) for row in found.to_pylist()] == [(1, True), (2, False), (3, True)]

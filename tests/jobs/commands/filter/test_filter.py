@@ -22,7 +22,7 @@ BROKEN = [("folder", "c.jpg", "score", "truncated", "…")]
 
 
 def frame(spark, table, columns, rows):
-    """Rows of a table, the columns that are not given null."""
+    """Returns rows of a table; columns without a value are null."""
     given = ", ".join(f"{name} {table.schema[name].dataType.simpleString()}" for name in columns.split())
     made = spark.createDataFrame(list(rows), given)
     blank = [name for name in table.schema.names if name not in made.columns]
@@ -95,7 +95,7 @@ def test_a_threshold_right_above_a_score_keeps_it(spark):
     assert found.first().kept
 
 
-def test_what_scoring_could_not_decode_is_filtered(spark):
+def test_images_that_scoring_could_not_decode_are_filtered(spark):
     rows = [*BROKEN, ("folder", "a.jpg", "ingest", "empty", ""), ("folder", "b.jpg", "score", "corrupt", ""),
             ("folder", "x.jpg", "score", "no image of the lake", "")]  # fmt: skip
     signals = frame(spark, tables.SIGNALS, "image_id", [("b",)])
@@ -117,7 +117,7 @@ RULES = {
 }
 
 
-def test_rules_filter_by_the_columns_of_an_image_and_do_not_hold_where_these_are_null(spark):
+def test_rules_filter_by_columns_and_do_not_hold_for_nulls(spark):
     found = judged(sized(spark), scores(spark), limits(spark, []), rules=RULES)
 
     assert {row.image_id: row.reasons for row in found.collect()} == {
@@ -127,7 +127,7 @@ def test_rules_filter_by_the_columns_of_an_image_and_do_not_hold_where_these_are
     }
 
 
-def test_a_rule_that_fails_on_a_row_does_not_hold_for_it(spark):
+def test_a_rule_that_fails_on_a_row_does_not_remove_it(spark):
     rules = {"unsafe": "cast(get_json_object(meta, '$.punsafe') as double) > 0.9", "even": "640 / (width - 100) > 1"}
     filter_rules.check(sized(spark), rules)
 
@@ -137,7 +137,7 @@ def test_a_rule_that_fails_on_a_row_does_not_hold_for_it(spark):
     assert spark.conf.get("spark.sql.ansi.enabled") == "true"
 
 
-def test_rules_that_are_no_conditions_stop_before_work_begins_and_all_are_named(spark, capfd):
+def test_all_invalid_rules_are_named_before_work_begins(spark, capfd):
     wrong = {
         "one": "widht < 256",
         "two": "width <",
@@ -148,16 +148,16 @@ def test_rules_that_are_no_conditions_stop_before_work_begins_and_all_are_named(
         "seven": "cast(meta as date) < current_date()",
         "good": "width < 256",
     }
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as caught:
         filter_rules.check(sized(spark), wrong)
 
-    faults = str(told.value).split("; filter.rules.")
-    assert len(faults) == 7 and "\n" not in str(told.value) and "good" not in str(told.value)
+    faults = str(caught.value).split("; filter.rules.")
+    assert len(faults) == 7 and "\n" not in str(caught.value) and "good" not in str(caught.value)
     assert capfd.readouterr().err == ""
-    assert "widht" in faults[0] and all("is no condition on an image: " in fault for fault in faults)
+    assert "widht" in faults[0] and all("is not a condition on an image: " in fault for fault in faults)
 
 
-def test_a_rule_and_a_category_share_no_name():
+def test_a_rule_and_a_category_may_not_share_a_name():
     with pytest.raises(SettingsError, match="1 wrong setting: boats is a category and a rule: give them different"):
         config.load(overrides=[*CATEGORIES, "filter.rules.boats='width < 9'"])
 
@@ -173,7 +173,7 @@ def test_images_without_a_score_are_counted_by_category(spark):
     assert [tuple(row) for row in found.collect()] == [("cars", 1)]
 
 
-def test_every_image_gets_a_verdict_once(job, spark):
+def test_every_image_gets_one_verdict(job, spark):
     job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
 
     first, second = filter.run(job), filter.run(job)
@@ -185,7 +185,7 @@ def test_every_image_gets_a_verdict_once(job, spark):
     assert job.lake.snapshot().version(tables.VERDICTS) == 0
 
 
-def test_what_people_labelled_positive_is_out_whatever_the_model_says(job, spark):
+def test_an_image_labelled_positive_is_filtered_whatever_its_score(job, spark):
     job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
     assert filter.run(job)["kept"] == 1
     when = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
@@ -196,14 +196,14 @@ def test_what_people_labelled_positive_is_out_whatever_the_model_says(job, spark
     assert filter.run(job)["filtered, boats"] == 2
 
     rows = {row.image_id: row.reasons for row in job.lake.read(tables.VERDICTS).collect()}
-    # No label lets an image in: recall goes before precision.
+    # A negative label does not override a score: recall goes before precision.
     assert rows["a"] == ["boats: labelled"] and len(rows["b"]) == 2
     taken_back = [("a", "boats", False, "recall", None, when[2])]
     job.lake.append(tables.LABELS, spark.createDataFrame(taken_back, tables.LABELS.schema), Recipe("label"))
     assert filter.run(job)["kept"] == 1
 
 
-def test_images_not_scored_yet_stop_the_job(job):
+def test_images_without_a_score_stop_the_job(job):
     with pytest.raises(
         WinnowError, match=r"1 images have no score for boats; 1 images have no score for cars.*winnow score"
     ):
@@ -222,14 +222,14 @@ def test_images_not_scored_yet_stop_the_job(job):
         ),
     ],
 )
-def test_thresholds_that_do_not_fit_stop_the_job(job, spark, rows, message):
+def test_missing_or_stale_thresholds_stop_the_job(job, spark, rows, message):
     job.lake.replace(tables.THRESHOLDS, limits(spark, rows), Recipe("test"))
 
     with pytest.raises(WinnowError, match=message):
         filter.run(job)
 
 
-def test_settings_that_were_forgotten_do_not_let_in_what_they_kept_out(job, spark):
+def test_a_missing_category_or_rule_stops_the_job_unless_it_is_in_forget(job, spark):
     job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
     ruled = [*CATEGORIES, "filter.rules.wide='width > 3'"]
     filter.run(Job(job.lake, config.load(overrides=ruled), job.progress))
@@ -244,27 +244,27 @@ def test_settings_that_were_forgotten_do_not_let_in_what_they_kept_out(job, spar
     assert again["kept"] == 1 and job.lake.snapshot().version(tables.VERDICTS) == 1
 
 
-def test_verdicts_of_which_nothing_says_how_they_came_are_told(job, spark):
+def test_verdicts_without_a_recipe_give_a_warning(job, spark):
     bare = Job(job.lake, config.load(), job.progress)
     frame(spark, tables.VERDICTS, "image_id kept", [("a", False)]).write.format("delta").save(job.lake.path("verdicts"))
 
     filter.run(bare)
 
-    said = " ".join(bare.progress.console.file.getvalue().split())
-    assert "nothing says what the table verdicts was filtered for" in said
+    printed = " ".join(bare.progress.console.file.getvalue().split())
+    assert "the table verdicts does not say which categories and rules made it" in printed
 
 
-def test_without_a_category_everything_is_kept_and_said_so(job):
+def test_without_a_category_everything_is_kept_with_a_note(job):
     bare = Job(job.lake, config.load(), job.progress)
 
     summary = filter.run(bare)
 
     assert summary["kept"] == summary["images"] == 3
-    assert "no category is configured" in job.progress.console.file.getvalue()
+    assert "the settings have no category and no rule" in job.progress.console.file.getvalue()
 
 
-def test_verdicts_that_do_not_match_the_images_fail(job, spark):
-    # The same image twice: what an interrupted or wrong ingest would leave.
+def test_verdicts_that_do_not_match_the_images_stop_the_job(job, spark):
+    # The same image twice, as a faulty ingest would leave it.
     job.lake.append(tables.IMAGES, images(spark, "a"), Recipe("test"))
 
     with pytest.raises(LostRowsError, match="4 images, but 4 verdicts on 3"):

@@ -37,14 +37,14 @@ def screen(job):
 
 
 def rows_of_file(spark, *rows):
-    """Rows as `files.read` gives them, from dicts; boats unless said otherwise."""
+    """Rows as from `files.read`, from dicts; the category is boats by default."""
     names = (*files.COLUMNS, files.UNREADABLE)
     filled = [{"category": "boats", **row} for row in rows]
     return spark.createDataFrame([tuple(row.get(name) for name in names) for row in filled], files._TEXT)
 
 
 def labels(spark, *rows):
-    """Rows of the table labels from (image_id, import_file, day of January 2024 or None)."""
+    """Rows of the table labels from (image_id, label, day of January 2024 or None)."""
     full = [(i, "boats", value, "import", None, day and datetime(2024, 1, day, tzinfo=UTC)) for i, value, day in rows]
     return spark.createDataFrame(full, tables.LABELS.schema)
 
@@ -58,7 +58,7 @@ def write(tmp_path, name, text):
 # Transforms ---------------------------------------------------------------------------------------------------------
 
 
-def test_words_for_yes_and_no(spark, images):
+def test_label_words_are_read_as_yes_or_no(spark, images):
     meaning = {"true": True, "1": True, "YES": True, " false ": False, "0": False, "no": False, "1.0": True, "2": None}
 
     found = import_file.checked_labels(
@@ -93,15 +93,15 @@ def test_each_fault_has_its_own_reason(spark, images, categories):
         assert {row.reason for row in found} == {"unknown category", "names no image", "unreadable line"}
 
 
-def test_labels_that_are_there_are_not_new(spark, images):
+def test_known_labels_are_not_added_again(spark, images):
     existing = labels(spark, ("id1", True, 1), ("id1", False, 2), ("id2", True, 3))
     rows = rows_of_file(
         spark,
-        {"image_id": "id1", "label": "no"},  # what the newest says
-        {"image_id": "id2", "label": "no"},  # corrects the newest
-        {"image_id": "id2", "label": "no"},  # the same again
-        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-03"},  # there with this time
-        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-04T01:00:00+01:00"},  # not with this
+        {"image_id": "id1", "label": "no"},  # equals the newest label
+        {"image_id": "id2", "label": "no"},  # corrects the newest label
+        {"image_id": "id2", "label": "no"},  # a repetition
+        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-03"},  # known with this time
+        {"image_id": "id2", "label": "yes", "labelled_at": "2024-01-04T01:00:00+01:00"},  # not known with this time
     )
 
     found = import_file.new_labels(import_file.checked_labels(rows, images, ["boats"]), existing, NOW)
@@ -110,7 +110,7 @@ def test_labels_that_are_there_are_not_new(spark, images):
     assert times == {("id2", False, "2024-06-01 00:00:00"), ("id2", True, "2024-01-04 00:00:00")}
 
 
-def test_the_newest_label_counts_and_of_equally_new_ones_the_positive(spark):
+def test_newest_label_counts_and_positive_wins_a_tie(spark):
     found = resolved.resolved(
         labels(
             spark,
@@ -132,7 +132,7 @@ def test_the_newest_label_counts_and_of_equally_new_ones_the_positive(spark):
 # Files --------------------------------------------------------------------------------------------------------------
 
 
-def test_json_lines_keep_what_they_say_and_a_broken_one_costs_itself(spark, tmp_path):
+def test_broken_json_line_is_reported_and_others_are_read(spark, tmp_path):
     text = '{"key": "a.jpg", "category": "boats", "label": true, "annotator": "ann"}\n{"key": "b.jp\n'
 
     rows = files.read(spark, write(tmp_path, "labels.jsonl", text)).collect()
@@ -143,7 +143,7 @@ def test_json_lines_keep_what_they_say_and_a_broken_one_costs_itself(spark, tmp_
     ]
 
 
-def test_parquet_of_other_types_is_read_as_text(spark, tmp_path):
+def test_parquet_columns_are_read_as_text(spark, tmp_path):
     file = str(tmp_path / "labels.parquet")
     spark.createDataFrame([("id1", "boats", 1)], "Image_ID string, category string, label int").write.parquet(file)
 
@@ -152,7 +152,7 @@ def test_parquet_of_other_types_is_read_as_text(spark, tmp_path):
     assert (row.image_id, row.key, row.label) == ("id1", None, "1")
 
 
-def test_label_studio_export(spark, tmp_path):
+def test_label_studio_export_is_read(spark, tmp_path):
     def annotation(choice, **more):
         result = [{"from_name": "boats", "to_name": "image", "type": "choices", "value": {"choices": [choice]}}]
         return {"was_cancelled": False, "created_at": "2024-01-01T00:00:00Z", "result": result, **more}
@@ -172,7 +172,7 @@ def test_label_studio_export(spark, tmp_path):
     }
 
 
-def test_written_files_hold_every_column(tmp_path):
+def test_written_files_have_all_columns(tmp_path):
     row = dict.fromkeys(files.COLUMNS) | {"image_id": "id1", "category": "boats", "label": True, "annotator": "Ä"}
 
     for name in ("a.jsonl", "a.parquet", "a.csv"):
@@ -186,19 +186,19 @@ def test_written_files_hold_every_column(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("labels.txt", "", r"ends with none of \.csv"),
-        ("labels.csv", "key,class\na,b\n", "has the columns key, class, but no category, no label"),
-        ("labels.csv", "category,label\na,b\n", r"no image_id \(or key\)"),
-        ("labels.json", '{"key": "a"}\n{"key": "b"}\n', "not what Label Studio exports"),
-        ("labels.json", "[{", "not what Label Studio exports"),
+        ("labels.txt", "", r"has an unknown ending: use one of \.csv"),
+        ("labels.csv", "key,class\na,b\n", "lacks the columns category, label; it has key, class"),
+        ("labels.csv", "category,label\na,b\n", r"lacks the columns image_id \(or key\); it has category, label"),
+        ("labels.json", '{"key": "a"}\n{"key": "b"}\n', "not a JSON export of Label Studio"),
+        ("labels.json", "[{", "not a JSON export of Label Studio"),
     ],
 )
-def test_files_of_another_form_are_refused(spark, tmp_path, name, text, message):
+def test_unusable_label_files_are_refused(spark, tmp_path, name, text, message):
     with pytest.raises(WinnowError, match=message):
         files.read(spark, write(tmp_path, name, text))
 
 
-def test_a_missing_file_is_named(spark, tmp_path):
+def test_missing_label_file_is_reported(spark, tmp_path):
     with pytest.raises(WinnowError, match=r"gone\.csv cannot be read"):
         files.read(spark, str(tmp_path / "gone.csv"))
 
@@ -206,7 +206,7 @@ def test_a_missing_file_is_named(spark, tmp_path):
 # The command --------------------------------------------------------------------------------------------------------
 
 
-def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
+def test_second_import_of_a_file_adds_nothing(job, tmp_path):
     text = "image_id,key,category,label\nid1,,boats,yes\n,b.jpg,boats,no\nid9,,boats,yes\nid2,,boats,maybe\n"
     file = write(tmp_path, "labels.csv", text)
 
@@ -220,20 +220,20 @@ def test_import_adds_reports_and_does_nothing_the_second_time(job, tmp_path):
     assert (second["labels added"], second["already there"], second["not imported, unreadable label"]) == (0, 2, 1)
     assert job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_FAULTS) == versions
     assert {row.reason for row in job.lake.read(tables.LABEL_FAULTS).collect()} == {"unknown image", "unreadable label"}
-    assert "unreadable label: id2 boats=maybe" in screen(job)
+    assert "skipped 1 labels (unreadable label): id2 boats=maybe; see the table label_faults" in screen(job)
 
 
-def test_a_corrected_file_changes_the_label_and_is_reported(job, tmp_path):
+def test_corrected_file_changes_the_label_and_the_contradiction_is_reported(job, tmp_path):
     import_file.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,yes\n"))
 
     summary = import_file.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,no\n"))
 
     assert summary["contradicted images"] == 1
-    assert "both labels, the newest counts: id1 boats" in screen(job)
+    assert 'labelled both yes and no; labels.contradictions = "newest" decides: id1 boats' in screen(job)
     assert resolved.resolved(job.lake.read(tables.LABELS)).first().label is False
 
 
-def test_an_export_imported_again_adds_nothing(job, tmp_path):
+def test_import_of_an_export_adds_nothing(job, tmp_path):
     text = 'key,category,label,annotator\na.jpg,boats,yes,"Ann, ""A"""\nb.jpg,boats,no,\n'
     import_file.import_labels(job, write(tmp_path, "labels.csv", text))
     file = str(tmp_path / "out.csv")
@@ -245,6 +245,6 @@ def test_an_export_imported_again_adds_nothing(job, tmp_path):
     assert (summary["labels read"], summary["labels added"], summary["already there"]) == (2, 0, 2)
 
 
-def test_without_labels_there_is_nothing_to_export(job, tmp_path):
+def test_export_without_labels_fails(job, tmp_path):
     with pytest.raises(WinnowError, match="no table 'labels'"):
         export_file.export_labels(job, str(tmp_path / "out.csv"))

@@ -35,13 +35,13 @@ SET = [
     "label_next.repeats=3",
 ]
 DIMS, NEAR = 8, 6
-# Groups of images: two of boats, one of them small and unlike the other, and three of other things.
+# Groups of images: two of boats (a small one that differs from the large one), and three of other things.
 SIZES = {"sail": 40, "raft": 12, "tree": 60, "house": 60, "hill": 60}
 BOATS = ("sail", "raft")
 
 
 def embeddings():
-    """ids and unit vectors: each group around an axis of its own, each image with an exact copy."""
+    """Returns ids and unit vectors: each group is around its own axis, and each image has an exact copy."""
     rng = np.random.default_rng(0)
     ids, rows = [], []
     for axis, (group, size) in enumerate(SIZES.items()):
@@ -58,7 +58,7 @@ ENCODER = SimpleNamespace(
     dims=DIMS,
     input=ImageInput("enc.onnx", (8, 8)),
     presumed_distance=NEAR,
-    encode=lambda pictures: (np.eye(DIMS, dtype=np.float32)[[1] * len(pictures)], None),
+    encode=lambda images: (np.eye(DIMS, dtype=np.float32)[[1] * len(images)], None),
 )
 
 
@@ -115,12 +115,12 @@ def test_random_samples_never_overlap_and_are_queued_in_order(job):
     assert [row.image_id for row in queue] == first + second
     assert {(row.category, row.strategy) for row in queue} == {("boats", "random")}
     assert len({row.batch for row in queue}) == 2 and "set apart" in queue[0].reason
-    assert "131 found, 500 were asked for" in job.progress.console.file.getvalue()
-    with pytest.raises(WinnowError, match="every image is labelled or queued for boats"):
+    assert "found 131 of the 500 images requested" in job.progress.console.file.getvalue()
+    with pytest.raises(WinnowError, match=r"already labelled or queued for boats: .*`winnow label serve boats`"):
         picked(job, "random", 1)
 
 
-def test_a_random_sample_has_nothing_to_do_with_what_is_shown_or_how_it_is_stored(job):
+def test_random_order_depends_only_on_seed_and_purpose(job):
     everything = job.lake.read(tables.SIGNALS).select("image_id")
 
     orders = [
@@ -134,12 +134,12 @@ def test_a_random_sample_has_nothing_to_do_with_what_is_shown_or_how_it_is_store
     ]
 
     assert orders[0] == orders[1] and orders[0] != orders[2] and orders[0] != orders[3]
-    # Of the first half, about half of each group.
+    # The first half has about half of each group.
     shares = pd.Series(groups(orders[0][:116])).value_counts()
     assert all(abs(shares[group] / size - 0.5) < 0.3 for group, size in SIZES.items())
 
 
-def test_what_was_queued_as_random_is_never_trained_on_even_under_another_origin(job):
+def test_queued_random_images_are_never_trained_on_whatever_their_origin(job):
     random = picked(job, "random", 30)
     label(job, random[:10], "random")
     label(job, random[10:20], "import")
@@ -151,7 +151,7 @@ def test_what_was_queued_as_random_is_never_trained_on_even_under_another_origin
     assert not {row.image_id for row in found.collect()} & set(random)
 
 
-def test_a_sample_over_all_scores_has_something_of_every_band(spark):
+def test_sample_over_all_scores_has_images_of_every_band(spark):
     rows = [(f"{i:04d}", 0.9 if i < 20 else 0.1) for i in range(2000)]
     scored = spark.createDataFrame(rows, "image_id string, score float")
 
@@ -161,7 +161,7 @@ def test_a_sample_over_all_scores_has_something_of_every_band(spark):
     assert found == [row.image_id for row in precision.over_all_scores(scored.repartition(5), 0, 20).collect()]
 
 
-def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark):
+def test_unseen_excludes_labelled_queued_and_unsure_images_of_the_category(spark):
     signals = spark.createDataFrame([(c,) for c in "abcde"], "image_id string")
     named = [
         spark.createDataFrame([(image, "boats"), ("e", "cars")], "image_id string, category string") for image in "abc"
@@ -170,14 +170,14 @@ def test_labelled_queued_and_unsure_images_are_out_for_their_category_only(spark
     assert sorted(row.image_id for row in unseen.unseen(signals, *named, "boats").collect()) == ["d", "e"]
 
 
-def test_seed_takes_something_of_everything(job):
+def test_seed_picks_from_every_group(job):
     found = next.run(job, PickRequest("boats", "seed", 2 * len(SIZES)))
 
     assert set(groups(pick.image_id for pick in found.picks)) == set(SIZES)
     assert "middle of a group of about" in found.picks[0].reason
 
 
-def test_seed_around_a_picture_takes_its_neighbours_without_their_copies(job, tmp_path):
+def test_seed_like_picks_neighbours_without_copies(job, tmp_path):
     file = tmp_path / "raft.png"
     Image.new("RGB", (20, 20), "red").save(file)
 
@@ -188,16 +188,16 @@ def test_seed_around_a_picture_takes_its_neighbours_without_their_copies(job, tm
     assert "raft.png" in found.picks[0].reason
 
 
-def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
+def test_precision_picks_predicted_positives_of_all_scores(job):
     label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
     model = train.run(job, "boats")["model"]
 
     found = next.run(job, PickRequest("boats", "precision", 8))
 
     ids = [pick.image_id for pick in found.picks]
-    told = [re.match(r"the model gives (\S+), at or above (\S+), which every", pick.reason) for pick in found.picks]
-    assert all(float(match[1]) >= float(match[2]) for match in told)
-    # The border is among them, not only what is sure.
+    matches = [re.match(r"the model gives (\S+), at or above (\S+), which every", pick.reason) for pick in found.picks]
+    assert all(float(match[1]) >= float(match[2]) for match in matches)
+    # Images near the threshold are among them, not only images with high scores.
     assert {group in BOATS for group in groups(ids)} == {True, False}
 
     assert len(ids) == 8
@@ -205,14 +205,14 @@ def test_precision_takes_what_the_model_calls_positive_at_all_scores(job):
     hashes = words(np.stack([signs[i] for i in ids]))
     apart = distances(hashes[:, None], hashes[None])[np.triu_indices(8, 1)]
     assert apart.min() > NEAR
-    # Once it is calibrated, the threshold of the present model counts.
+    # The calibrated threshold of the current model counts, not that of an old model.
     calibrated(job, [("boats", model, 2.0), ("boats", "old", 0.0)])
     with pytest.raises(WinnowError, match="calls no unlabelled image positive for boats"):
         picked(job, "precision", 3)
 
 
-def test_recall_looks_around_the_positives_that_models_miss(job):
-    # One raft among sails: models that never saw it miss it.
+def test_recall_picks_neighbours_of_missed_positives(job):
+    # One raft among sails: models that did not see it miss it.
     label(job, [f"sail-{i}" for i in range(8)] + ["raft-0"] + [f"{g}-{i}" for g in ("tree", "hill") for i in range(8)])
 
     found = next.run(job, PickRequest("boats", "recall", 5))
@@ -220,15 +220,15 @@ def test_recall_looks_around_the_positives_that_models_miss(job):
     ids = [pick.image_id for pick in found.picks]
     assert groups(ids) == ["raft"] * 5 and len({i.removesuffix("-copy") for i in ids}) == 5
     assert "near raft-0, a positive that 3 of 3 models miss that never saw it" in found.picks[0].reason
-    # They are queued, so the next round has to go on with others.
+    # They are queued now, so the next round picks others.
     assert not set(ids) & set(picked(job, "recall", 5))
 
 
-def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
+def test_recall_without_a_missed_positive_searches_around_the_lowest_scores(job):
     label(job, [f"{g}-{i}" for g in ("sail", "tree") for i in range(8)])
 
     assert "sail" in groups(picked(job, "recall", 2))
-    assert "no labelled positive of boats is missed" in job.progress.console.file.getvalue()
+    assert "the models miss no labelled positive of boats" in job.progress.console.file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
     [
         (PickRequest("planes", "seed", 1), "no category 'planes' in the settings, they have boats, cars, own"),
         (PickRequest("boats", "best", 1), "no strategy 'best': choose one of seed, random, precision, recall"),
-        (PickRequest("boats", "random", 1, ("a.png",)), "--like goes with --strategy seed"),
+        (PickRequest("boats", "random", 1, ("a.png",)), "--like works only with --strategy seed, not with random"),
         (PickRequest("boats", "seed", 1, ("none.png",)), r"none\.png cannot be read: No such file"),
         (
             PickRequest("boats", "precision", 1),
@@ -245,16 +245,16 @@ def test_recall_without_a_miss_says_so_and_looks_around_the_weakest(job):
         (PickRequest("boats", "recall", 1), "boats has 0 positive and 0 negative labels"),
     ],
 )
-def test_what_cannot_be_picked_is_said_in_one_line(job, request_, message):
+def test_impossible_requests_fail_with_one_line(job, request_, message):
     with pytest.raises(WinnowError, match=message) as caught:
         next.run(job, request_)
 
     assert "\n" not in str(caught.value) and not job.lake.exists(tables.LABEL_QUEUE)
 
 
-def test_without_signals_scoring_is_asked_for(lake, job, monkeypatch):
+def test_next_without_signals_suggests_score(lake, job, monkeypatch):
     bare = Job(lake, job.settings, job.progress)
-    with pytest.raises(WinnowError, match="holds no table 'signals': run `winnow score` first"):
+    with pytest.raises(WinnowError, match="has no table 'signals': run `winnow score` first"):
         next.run(bare, PickRequest("boats", "random", 1))
 
     monkeypatch.setattr(next, "current_encoder", lambda job: SimpleNamespace(digest="new"))

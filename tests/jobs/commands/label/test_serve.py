@@ -1,4 +1,4 @@
-"""The label page: labels by keyboard reach the table, none is lost, nobody sees another's, nothing leaves it."""
+"""The label page: assignments, journal, tables, access, and the page in a browser."""
 
 import io
 import json
@@ -25,8 +25,8 @@ from rich.console import Console
 from jobs.commands.label import serve
 from jobs.commands.label.page.agreement import agreements
 from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued, Rules
+from jobs.commands.label.page.images import for_browser
 from jobs.commands.label.page.journal import Decision, Journal, JournalEntry, LabelBatch
-from jobs.commands.label.page.pictures import for_browser
 from jobs.commands.label.page.store import Store, queue
 from jobs.commands.label.serve import ServeOptions
 from jobs.job import Job
@@ -63,7 +63,7 @@ def queued_row(number: int, category: str, **more: Any) -> dict[str, Any]:
 
 
 def write_lake(lake: Lake, *categories: str, count: int = COUNT) -> None:
-    """Images of many colours, each format once, one hostile caption, one picture that cannot be decoded."""
+    """Writes images of many colours and formats, with one hostile caption and one image that cannot be decoded."""
     formats = {3: "TIFF", 4: "WEBP", 5: "GIF"}
     images = []
     for n in range(count):
@@ -112,55 +112,55 @@ class Clock:
         return self.now
 
 
-def desk_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[AssignmentQueue, list[JournalEntry]]:
+def queue_of(count: int, overlap: float = 0.0, **more: Any) -> tuple[AssignmentQueue, list[JournalEntry]]:
     written: list[JournalEntry] = []
     assignments = AssignmentQueue(Rules("boats", 60.0, overlap, 59), written.extend, **more)
     assignments.add([Queued(identity(n), "random", "by chance") for n in range(count)])
     return assignments, written
 
 
-def ids(pictures: Any) -> list[int]:
-    return [int(one.image_id, 16) for one in pictures]
+def ids(images: Any) -> list[int]:
+    return [int(one.image_id, 16) for one in images]
 
 
-def test_two_people_are_handed_different_pictures_and_unsure_ones_go_on() -> None:
-    assignments, _ = desk_of(10)
+def test_two_people_get_different_images_and_unsure_ones_are_assigned_again() -> None:
+    assignments, _ = queue_of(10)
 
     ann, bob = assignments.assign("ann", [], 3), assignments.assign("bob", [], 20)
     assignments.decide("ann", identity(0), "unsure")
     assignments.decide("ann", identity(1), "yes")
-    more = assignments.assign("bob", [one.image_id for one in bob.pictures], 20)
+    more = assignments.assign("bob", [one.image_id for one in bob.images], 20)
 
-    assert (ids(ann.pictures), ids(bob.pictures)) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9])
-    assert (bob.elsewhere, ids(more.pictures), more.elsewhere) == (3, [0], 1)
-    assert ids(assignments.assign("ann", [], 20).pictures) == [2]
+    assert (ids(ann.images), ids(bob.images)) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9])
+    assert (bob.elsewhere, ids(more.images), more.elsewhere) == (3, [0], 1)
+    assert ids(assignments.assign("ann", [], 20).images) == [2]
 
 
-def test_a_picture_comes_back_from_who_left_and_from_who_is_silent() -> None:
+def test_images_of_people_who_left_or_are_silent_are_assigned_again() -> None:
     clock = Clock()
-    assignments, _ = desk_of(2, clock=clock)
+    assignments, _ = queue_of(2, clock=clock)
     assignments.assign("ann", [], 1)
     assignments.assign("cy", [], 1)
 
-    assert ids(assignments.assign("bob", [], 5).pictures) == []
+    assert ids(assignments.assign("bob", [], 5).images) == []
     assignments.leave("cy")
-    assert ids(assignments.assign("bob", [], 5).pictures) == [1]
+    assert ids(assignments.assign("bob", [], 5).images) == [1]
     clock.now = 61.0
-    assert ids(assignments.assign("bob", [identity(1)], 5).pictures) == [0]
+    assert ids(assignments.assign("bob", [identity(1)], 5).images) == [0]
     assert assignments.assign("ann", [identity(0)], 0).lost == [identity(0)]
 
 
-def test_overlap_gives_some_pictures_to_everybody() -> None:
-    assignments, _ = desk_of(400, overlap=0.25)
+def test_overlap_assigns_some_images_to_everybody() -> None:
+    assignments, _ = queue_of(400, overlap=0.25)
 
-    ann, bob = (set(ids(assignments.assign(who, [], 400).pictures)) for who in ("ann", "bob"))
+    ann, bob = (set(ids(assignments.assign(name, [], 400).images)) for name in ("ann", "bob"))
 
     assert ann == set(range(400))
     assert 70 < len(bob) < 130
 
 
-def test_a_decision_is_recorded_before_it_counts_and_an_undo_takes_it_back() -> None:
-    assignments, written = desk_of(3)
+def test_decisions_and_undos_are_recorded() -> None:
+    assignments, written = queue_of(3)
 
     assert assignments.decide("ann", identity(0), "yes")
     assignments.decide("ann", identity(0), "yes")
@@ -174,7 +174,7 @@ def test_a_decision_is_recorded_before_it_counts_and_an_undo_takes_it_back() -> 
     assert assignments.progress("ann").done == 0
 
 
-def test_a_decision_that_cannot_be_recorded_does_not_count() -> None:
+def test_decision_that_cannot_be_recorded_does_not_count() -> None:
     def full(_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -186,8 +186,8 @@ def test_a_decision_that_cannot_be_recorded_does_not_count() -> None:
     assert assignments.progress("ann").done == 0
 
 
-def test_progress_counts_people_labels_and_what_calibration_needs() -> None:
-    assignments, _ = desk_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
+def test_progress_counts_answers_labels_and_random_positives() -> None:
+    assignments, _ = queue_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
     for number, answer in enumerate(("yes", "no", "unsure")):
         assignments.decide("ann", identity(number), answer)
 
@@ -198,12 +198,12 @@ def test_progress_counts_people_labels_and_what_calibration_needs() -> None:
     assert (found.random_positives, found.today) == ((5, 59), (3, None))
 
 
-def test_a_random_picture_is_asked_for_although_another_strategy_has_its_label() -> None:
-    assignments, _ = desk_of(2)
+def test_random_image_needs_a_random_label_even_if_it_has_another() -> None:
+    assignments, _ = queue_of(2)
     known = [decision(0, "yes", origin="seed"), decision(1, "yes", origin="random")]
     assignments.add([], known)
 
-    assert ids(assignments.assign("ann", [], 5).pictures) == [0]
+    assert ids(assignments.assign("ann", [], 5).images) == [0]
 
 
 def decision(number: int, answer: Any, annotator: str = "bob", **more: Any) -> Decision:
@@ -212,15 +212,17 @@ def decision(number: int, answer: Any, annotator: str = "bob", **more: Any) -> D
 
 
 def test_kappa_of_two_people() -> None:
-    # Cohen's own arithmetic: 20 + 15 of 50 alike, expected by chance 0.5, so kappa is (0.7 - 0.5) / 0.5.
+    # 20 + 15 of 50 labels are equal, and 0.5 is expected by chance, so kappa is (0.7 - 0.5) / 0.5.
     table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
     pairs = [answers for answers, n in table.items() for _ in range(n)]
-    said = [decision(n, a, who) for n, both in enumerate(pairs) for a, who in zip(both, ("ann", "bob"), strict=True)]
-    said += [decision(99, "unsure", "ann"), decision(99, "yes", "bob"), decision(98, "yes", "cy")]
+    decisions = [
+        decision(n, a, name) for n, both in enumerate(pairs) for a, name in zip(both, ("ann", "bob"), strict=True)
+    ]
+    decisions += [decision(99, "unsure", "ann"), decision(99, "yes", "bob"), decision(98, "yes", "cy")]
 
-    [found] = agreements(said)
+    [found] = agreements(decisions)
 
-    assert (found.people, found.pictures, found.agreed) == (("ann", "bob"), 50, 35)
+    assert (found.people, found.images, found.agreed) == (("ann", "bob"), 50, 35)
     assert found.kappa == pytest.approx(0.4)
     assert agreements([decision(1, "no", "ann"), decision(1, "no", "bob")])[0].kappa is None
 
@@ -228,12 +230,12 @@ def test_kappa_of_two_people() -> None:
 # The journal --------------------------------------------------------------------------------------------------------
 
 
-def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
+def test_journal_keeps_entries_until_they_are_dropped(tmp_path: Path) -> None:
     journal, first, second = Journal(tmp_path / "j"), JournalEntry(decision(1, "yes")), JournalEntry(decision(2, "no"))
     journal.write([first])
     assert journal.take() == LabelBatch((first,), (tmp_path / "j/000000001.jsonl",))
     journal.write([second, replace(first, undone=True)])
-    with pytest.raises(WinnowError, match="another `winnow label serve` holds"):
+    with pytest.raises(WinnowError, match="another `winnow label serve` uses"):
         Journal(tmp_path / "j")
     journal.close()
 
@@ -247,7 +249,7 @@ def test_a_journal_keeps_what_was_not_dropped(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_file_that_is_no_segment_stays_in_the_journal_s_folder(tmp_path: Path) -> None:
+def test_journal_does_not_touch_other_files(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("")
     (tmp_path / "2024.jsonl").write_text("{}\n")
     journal = Journal(tmp_path)
@@ -258,7 +260,7 @@ def test_a_file_that_is_no_segment_stays_in_the_journal_s_folder(tmp_path: Path)
     assert (tmp_path / "mine.jsonl").exists() and (tmp_path / "2024.jsonl").read_text() == "{}\n"
 
 
-def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+def test_half_a_last_line_is_ignored_and_a_damaged_line_is_reported(tmp_path: Path) -> None:
     line = JournalEntry(decision(1, "yes")).to_line()
     (tmp_path / "000000001.jsonl").write_bytes(line + line[:30])
     journal = Journal(tmp_path)
@@ -271,10 +273,10 @@ def test_half_a_line_is_no_decision_and_a_damaged_one_is_told(tmp_path: Path) ->
     journal.close()
 
 
-# Pictures and tables ------------------------------------------------------------------------------------------------
+# Images and tables --------------------------------------------------------------------------------------------------
 
 
-def test_pictures_stay_as_they_are_unless_a_browser_needs_another() -> None:
+def test_images_are_converted_only_if_a_browser_needs_it() -> None:
     small, large, tiff = (encoded("red", *form) for form in (("JPEG",), ("PNG", (900, 300)), ("TIFF",)))
     shown = for_browser(large, 300)
 
@@ -283,7 +285,7 @@ def test_pictures_stay_as_they_are_unless_a_browser_needs_another() -> None:
     assert (for_browser(tiff, 300) or ("",))[0] == "image/png"
 
 
-def test_the_queue_names_each_image_once_as_random_if_it_is(spark: Any) -> None:
+def test_queue_has_each_image_once_and_prefers_random(spark: Any) -> None:
     rows = [queued_row(1, "boats"), queued_row(2, "boats", strategy="recall", place=0), queued_row(3, "cars")]
     rows.append(queued_row(1, "boats", strategy="random", queued_at=NOW + timedelta(days=1), reason=None))
     table = [tuple(row[name] for name in tables.LABEL_QUEUE.schema.names) for row in rows]
@@ -297,7 +299,7 @@ def test_the_queue_names_each_image_once_as_random_if_it_is(spark: Any) -> None:
     ]
 
 
-def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
+def test_repeated_batch_adds_nothing_and_undo_removes_labels(job: Job) -> None:
     store = Store(job, "trees")
     times = [datetime.now(UTC) + timedelta(microseconds=n) for n in range(3)]
     made = [decision(n, a, category="trees", at=times[n]) for n, a in enumerate(("yes", "no", "unsure"))]
@@ -315,7 +317,7 @@ def test_a_batch_twice_adds_nothing_and_an_undo_removes(job: Job) -> None:
     assert store.other_labels([Queued(identity(7), "seed", "")]) == {"seed": (0, 1)}
 
 
-def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options: ServeOptions) -> None:
+def test_empty_queue_and_unknown_category_say_what_to_do(job: Job, options: ServeOptions) -> None:
     empty = replace(job, settings=settings('categories.planes={definition="Planes."}'))
 
     with pytest.raises(WinnowError, match="nothing is queued for planes: run `winnow label next planes --strategy"):
@@ -328,7 +330,7 @@ def test_an_empty_queue_and_an_unknown_category_say_what_to_do(job: Job, options
 
 
 def page_at(address: str) -> str:
-    """What the requests of the page that is served there say of themselves."""
+    """Returns the query parameters by which the served page identifies itself."""
     with urllib.request.urlopen(address, timeout=20) as answer:
         lake, category = re.search(r'data-lake="(.*?)" data-category="(.*?)"', answer.read().decode()).groups()  # type: ignore[union-attr]
     return f"&lake={lake}&category={category}"
@@ -346,7 +348,7 @@ def ask(address: str, path: str = "", body: Any = None, page: str | None = None,
         return error.code, error.read().decode("latin-1")
 
 
-def test_only_who_has_the_address_gets_in(job: Job, options: ServeOptions) -> None:
+def test_requests_without_token_or_allowed_host_are_refused(job: Job, options: ServeOptions) -> None:
     seen: dict[str, tuple[int, str]] = {}
 
     def body(address: str) -> None:
@@ -375,10 +377,10 @@ def test_only_who_has_the_address_gets_in(job: Job, options: ServeOptions) -> No
     assert token.stat().st_mode & 0o077 == 0
 
 
-def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: ServeOptions) -> None:
+def test_requests_of_another_category_or_lake_are_refused(job: Job, options: ServeOptions) -> None:
     pages = {"category": "&category=cars&lake={lake}", "lake": "&category=dogs&lake=0123456789ab", "none": ""}
     eve = {"name": "eve"}
-    asked = {"next": eve, "decide": {**eve, "image_id": identity(0), "answer": "yes"}, "undo": eve, "leave": eve}
+    requests = {"next": eve, "decide": {**eve, "image_id": identity(0), "answer": "yes"}, "undo": eve, "leave": eve}
     refused: dict[str, list[tuple[int, str]]] = {}
     lakes: list[str] = []
 
@@ -386,7 +388,7 @@ def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: ServeO
         lakes.append(re.search("lake=(.*?)&", page_at(address)).group(1))  # type: ignore[union-attr]
         for name, text in pages.items():
             page = text.format(lake=lakes[0])
-            refused[name] = [ask(address, path, sent, page) for path, sent in asked.items()]
+            refused[name] = [ask(address, path, sent, page) for path, sent in requests.items()]
             refused[name].append(ask(address, f"picture/{identity(0)}", None, page))
 
     summary = serve.serve(job, "dogs", options, body)
@@ -397,11 +399,11 @@ def test_a_page_of_another_category_or_lake_is_refused(job: Job, options: ServeO
             refused[name]
             == [(409, json.dumps({"error": f"this page is for {kind}, {now}"}, separators=(",", ":")))] * 5
         )
-    assert summary == {"decisions kept": 0}
+    assert summary == {"decisions saved": 0}
     assert re.fullmatch("[0-9a-f]{12}", lakes[0])  # no part of the lake's address
 
 
-def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake, tmp_path: Path) -> None:
+def test_decisions_of_a_killed_page_are_recovered_once(lake: Lake, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs", "label", "serve", "cars", "--lake", lake.uri, "--port", "0"]
     sets = ['categories.cars={definition="Cars."}', 'spark.master="local[1]"', "label_page.flush_seconds=600"]
     command += ["--state", str(tmp_path), *[part for one in sets for part in ("--set", one)]]
@@ -420,11 +422,11 @@ def test_a_killed_page_loses_nothing_and_a_replay_adds_nothing_twice(lake: Lake,
 
     job = Job(lake, settings(), Progress(Console(file=io.StringIO())))
     options = ServeOptions(port=0, state=tmp_path)
-    summary = serve.serve(job, "boats", options, lambda _: None)  # another category's page brings them home too
+    summary = serve.serve(job, "boats", options, lambda _: None)  # the page of another category recovers them too
 
     assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
     assert lake.read(tables.UNSURE).where("category = 'cars'").count() == 1
-    assert summary == {"decisions kept": 0}
+    assert summary == {"decisions saved": 0}
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
@@ -443,7 +445,7 @@ def browser() -> Iterator[Any]:
 
 
 class Person:
-    """Somebody at the page: their tab, what it asked for and what it complained of."""
+    """A person at the page: their tab, its requests and its console messages."""
 
     def __init__(self, browser: Any, address: str, name: str, width: int = 1280) -> None:
         self.requests: list[str] = []
@@ -454,14 +456,14 @@ class Person:
         self.tab.on("console", lambda message: self.errors.append(message.text))
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
         self.tab.goto(f"{address}&name={name}")
-        self.wait_for_picture()
+        self.wait_for_image()
 
-    def wait_for_picture(self) -> None:
-        self.tab.wait_for_selector("#picture canvas", timeout=10_000)
+    def wait_for_image(self) -> None:
+        self.tab.wait_for_selector("#image canvas", timeout=10_000)
 
     def answer(self, key: str) -> str:
-        """Presses a key and returns the caption of the picture that was shown."""
-        self.wait_for_picture()
+        """Presses a key and returns the caption of the image that was shown."""
+        self.wait_for_image()
         caption = str(self.tab.inner_text("#caption"))
         self.tab.keyboard.press(key)
         return caption
@@ -486,14 +488,14 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
         captions["ann"] = [ann.answer("yn"[n % 2]) for n in range(19)]
         captions["undone"] = [ann.answer("y")]
         ann.saved()
-        time.sleep(1.5)  # until the lake has them, so that the undo must take a row out
+        time.sleep(1.5)  # until they are in the lake, so that undo must remove a row
         ann.tab.keyboard.press("z")
         assert ann.text("#caption") == captions["undone"][0]
         captions["ann"].append(ann.answer("n"))
         captions["unsure"] = [ann.answer("u")]
         ann.saved()
         ann.tab.reload()
-        ann.wait_for_picture()
+        ann.wait_for_image()
         ann.saved()
         captions["next"] = [ann.text("#caption")]
         captions["count"] = [ann.text("#count")]
@@ -517,7 +519,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
     assert captions["unsure"][0] not in captions["next"] and captions["count"] == ["21 done, 38 left"]
     assert not set(captions["bob"]) & {*captions["ann"], *captions["next"]}
     assert captions["policy"] == ["boats – label with Winnow", "Pictures of <boats>."]
-    assert summary["decisions kept"] == 25
+    assert summary["decisions saved"] == 25
     for person in people:
         assert person.errors == []
         assert {re.match(r"\w+://[^/]+/", url).group() for url in person.requests} == {  # type: ignore[union-attr]
@@ -526,7 +528,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
 
 
 @needs_chromium
-def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wait(
+def test_open_page_stops_if_another_category_is_served_and_keeps_its_answers(
     browser: Any, job: Job, options: ServeOptions
 ) -> None:
     people: list[Person] = []
@@ -542,32 +544,32 @@ def test_an_open_page_stops_where_another_category_is_served_and_its_answers_wai
         found["why"], found["saved"] = people[0].text("#rest .say"), people[0].text("#saved")
         people[0].tab.keyboard.press("n")
         people[0].tab.reload()
-        people[0].wait_for_picture()
+        people[0].wait_for_image()
         people[0].saved()
         found["reloaded"] = people[0].text(".spec h1")
 
     def dogs_again(_: str) -> None:
         people[0].tab.reload()
-        people[0].wait_for_picture()
+        people[0].wait_for_image()
         people[0].saved()
 
     serve.serve(job, "dogs", options, dogs)
-    found["unsent"] = people[0].answer("y")  # nobody is there to take it
+    found["unsent"] = people[0].answer("y")  # no server is running
     options = replace(options, port=int(re.search(r":(\d+)/", found["address"]).group(1)))  # type: ignore[union-attr]
     serve.serve(job, "kites", options, kites)
     labelled = [row for category in ("dogs", "kites") for row in labels_of(job.lake, category)]
     serve.serve(job, "dogs", options, dogs_again)
 
     assert "for the category dogs, but the category kites is served here now; reload the page" in found["why"]
-    assert "1 answer is not saved yet, but kept in this browser" in found["why"]
-    assert found["saved"] == "stopped, 1 not saved yet, kept in this browser" and found["reloaded"] == "kites"
+    assert "1 answer is not saved yet. This browser keeps unsaved answers" in found["why"]
+    assert found["saved"] == "stopped, 1 not saved yet (kept in this browser)" and found["reloaded"] == "kites"
     assert not [row for row in labelled if row[3] == "Dee"]
     number = int(found["unsent"].removeprefix("caption "))
     assert [row for row in labels_of(job.lake, "dogs") if row[3] == "Dee"] == [(identity(number), True, "seed", "Dee")]
 
 
 @needs_chromium
-def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its_own(
+def test_rejected_answer_is_reported_and_page_without_access_keeps_its_answers(
     browser: Any, job: Job, options: ServeOptions
 ) -> None:
     found: dict[str, Any] = {}
@@ -579,29 +581,29 @@ def test_an_answer_that_is_not_taken_is_told_and_a_page_without_access_keeps_its
         flo.saved()
         flo.tab.evaluate(keep, entries)
         flo.tab.reload()
-        flo.wait_for_picture()
+        flo.wait_for_image()
         flo.saved()
-        found["told"] = flo.text("#saved")
-        flo.tab.route("**/decide?*", lambda route: route.fulfill(status=403, body="403: the address lacks the token"))
+        found["status"] = flo.text("#saved")
+        flo.tab.route("**/decide?*", lambda route: route.fulfill(status=403, body="403: the access token is wrong"))
         flo.answer("n")
         flo.tab.locator("#rest", has_text="This page has stopped").wait_for(timeout=10_000)
         found["why"] = flo.text("#rest .say")
         flo.tab.unroute("**/decide?*")
         flo.tab.reload()
-        flo.wait_for_picture()
+        flo.wait_for_image()
         flo.saved()
 
     serve.serve(job, "dogs", options, body)
 
     flos = [row[:2] for row in labels_of(job.lake, "dogs") if row[3] == "Flo"]
-    assert found["told"] == "all saved, but 1 answer was not taken: no longer queued"
+    assert found["status"] == "all saved, but 1 answer was rejected: no longer queued"
     assert "open the address that `winnow label serve` printed. 1 answer is not saved yet" in found["why"]
     assert flos[0] == (identity(20), True) and [label for _, label in flos] == [True, False]
 
 
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pictures_are_veiled_until_asked_for_and_settings_stay(
+def test_images_are_blurred_until_shown_and_view_settings_are_kept(
     browser: Any, job: Job, options: ServeOptions, width: int
 ) -> None:
     found: dict[str, Any] = {}
@@ -610,22 +612,22 @@ def test_pictures_are_veiled_until_asked_for_and_settings_stay(
         person = Person(browser, address, "Cy", width)
 
         def kind() -> str:
-            return str(person.tab.get_attribute("#picture canvas", "class"))
+            return str(person.tab.get_attribute("#image canvas", "class"))
 
         found["veiled"] = [kind()]
         person.tab.keyboard.press(" ")
         found["veiled"].append(kind())
         person.answer("u")
-        person.wait_for_picture()
+        person.wait_for_image()
         found["veiled"].append(kind())
         person.tab.click("#stage")
         found["veiled"].append(kind())
         for key in ("g", "b", "-"):
             person.tab.keyboard.press(key)
         person.tab.reload()
-        person.wait_for_picture()
+        person.wait_for_image()
         found["kept"] = [kind(), person.tab.is_checked("#grey"), person.tab.input_value("#size")]
-        found["filter"] = person.tab.evaluate("getComputedStyle(document.querySelector('#picture canvas')).filter")
+        found["filter"] = person.tab.evaluate("getComputedStyle(document.querySelector('#image canvas')).filter")
         found["width"] = person.tab.evaluate("document.documentElement.scrollWidth")
         with suppress(KeyError):
             person.tab.screenshot(path=f"{os.environ['SCREENSHOTS']}/label-{width}.png")

@@ -20,7 +20,7 @@ BOATS = {"a", "c", "e"}
 
 @pytest.fixture
 def job(lake):
-    """Five images a to e, of which a, c and e show boats; all are queued, c by chance too, and one that has gone."""
+    """Images a to f, of which a, c and e show boats; a to e are queued as seed, and c also as random."""
     settings = config.load(overrides=[*SPARK, 'categories.boats.definition="b"', 'categories.cars.definition="c"'])
     own = Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
     images = [{"image_id": f"id-{key}", "key": key, "part": 0} for key in "abcdef"]
@@ -52,7 +52,7 @@ def labels(job, annotator):
     return [(row.image_id[3:], row.label, row.origin) for row in rows]
 
 
-def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
+def test_each_labeller_labels_the_queue_once_from_the_truth(job, truth):
     always_right = SimulationRequest("boats", truth, SimulatedLabeller())
     expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]
 
@@ -68,7 +68,7 @@ def test_what_is_queued_is_answered_from_the_truth_once_by_each(job, truth):
     assert labels(job, "simulated") == expected
 
 
-def test_an_image_without_a_known_truth_is_told_and_stays_queued(job, truth):
+def test_image_without_known_truth_is_reported_and_stays_queued(job, truth):
     queue(job, "recall", "f")
 
     summary = simulate.run(job, SimulationRequest("boats", truth, SimulatedLabeller()))
@@ -78,11 +78,15 @@ def test_an_image_without_a_known_truth_is_told_and_stays_queued(job, truth):
     assert "f" not in [key for key, *_ in labels(job, "simulated")]
 
 
-def test_what_cannot_be_answered_is_said_in_one_line(job, truth, tmp_path):
+def test_unusable_requests_fail_with_one_line(job, truth, tmp_path):
     for category, file, message in (
         ("planes", truth, "no category 'planes'"),
-        ("boats", str(tmp_path / "none.parquet"), r"none\.parquet cannot be used, a Parquet file with the columns key"),
-        ("boats", job.lake.path("images"), "cannot be used, a Parquet file"),
+        (
+            "boats",
+            str(tmp_path / "none.parquet"),
+            r"none\.parquet cannot be used .*: give a Parquet file with the columns key",
+        ),
+        ("boats", job.lake.path("images"), "cannot be used .*: give a Parquet file"),
     ):
         with pytest.raises(WinnowError, match=message) as caught:
             simulate.run(job, SimulationRequest(category, file, SimulatedLabeller()))

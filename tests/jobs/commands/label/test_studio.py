@@ -1,4 +1,4 @@
-"""Label Studio: what it is given, and, where a server is named, that it takes it and gives labels back."""
+"""Label Studio tasks; if a server is given, also their import there and the export of labels."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs.commands.label import import_file, label_studio
-from jobs.commands.label.label_studio import TaskPictures
+from jobs.commands.label.label_studio import TaskImages
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -45,7 +45,7 @@ def append(lake: Lake, table: tables.Table, *rows: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def job(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Six images queued: two labelled, one of them only by another strategy than chance; one not decodable. One not."""
+    """Seven images, six of them queued. Two have labels, but the random one no random label; one cannot be decoded."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("studio") / "lake"))
     images = [{"image_id": f"id{n}", "key": f"a b/{n}+.jpg", "caption": f"<b>{n}</b>", "part": 0} for n in range(7)]
     for n, row in enumerate(images):
@@ -68,26 +68,30 @@ def tasks_of(file: Path) -> dict[str, dict[str, Any]]:
     return {one["data"]["image_id"]: one for one in json.loads(file.read_text())}
 
 
-def test_what_waits_becomes_tasks_with_the_predictions_of_each_model(job: Job, tmp_path: Path) -> None:
-    summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, TaskPictures(side=64))
+def test_waiting_images_become_tasks_with_predictions_of_each_model(job: Job, tmp_path: Path) -> None:
+    summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, TaskImages(side=64))
 
     tasks = tasks_of(tmp_path / "t.json")
-    # In the order of the queue; id0 has its label, id1 lacks a random one, id5 cannot be shown.
+    # In the order of the queue. id0 has a label, id1 lacks a random label, id5 cannot be decoded.
     assert list(tasks) == ["id4", "id3", "id2", "id1"] and summary["tasks exported"] == 4
-    said = {
+    predictions = {
         image: [(p["model_version"], p["score"], p["result"][0]["value"]["choices"]) for p in one["predictions"]]
         for image, one in tasks.items()
     }
-    assert said == {"id1": [], "id2": [("m1", 0.3, ["yes"])], "id3": [("m1", 0.25, ["no"]), ("m2", 0.75, ["yes"])],
-                    "id4": []}  # fmt: skip
+    assert predictions == {
+        "id1": [],
+        "id2": [("m1", 0.3, ["yes"])],
+        "id3": [("m1", 0.25, ["no"]), ("m2", 0.75, ["yes"])],
+        "id4": [],
+    }
     data = tasks["id1"]["data"]
     assert (data["origin"], data["reason"], data["caption"]) == ("random", "near", "<b>1</b>")
-    with urllib.request.urlopen(data["image"]) as picture:
-        assert Image.open(picture).size == (64, 16)
+    with urllib.request.urlopen(data["image"]) as image:
+        assert Image.open(image).size == (64, 16)
 
 
-def test_the_interface_has_the_definition_and_the_controls_of_the_predictions(job: Job, tmp_path: Path) -> None:
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures("http://127.0.0.1:1/"))
+def test_interface_has_the_definition_and_the_controls_of_the_predictions(job: Job, tmp_path: Path) -> None:
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskImages("http://127.0.0.1:1/"))
 
     view = ElementTree.parse(tmp_path / "t.xml").getroot()
     result = tasks_of(tmp_path / "t.json")["id3"]["predictions"][0]["result"][0]
@@ -100,7 +104,7 @@ def test_the_interface_has_the_definition_and_the_controls_of_the_predictions(jo
     assert tasks_of(tmp_path / "t.json")["id3"]["data"]["image"] == "http://127.0.0.1:1/a%20b/3%2B.jpg"
 
 
-def test_only_pictures_that_wait_are_read_and_each_is_made_small_once(
+def test_only_waiting_images_are_read_and_each_is_resized_once(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"
@@ -114,35 +118,39 @@ def test_only_pictures_that_wait_are_read_and_each_is_made_small_once(
         return F.pandas_udf(convert, "string")  # type: ignore[call-overload]
 
     monkeypatch.setattr(label_studio, "data_uris", data_uris)
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskImages())
 
-    # id0 has its label; id6 was never queued.
+    # id0 has a label; id6 was never queued.
     assert list(tasks_of(tmp_path / "t.json")) == ["id5", "id4", "id3", "id2", "id1"]
     assert sum(len(file.read_text()) for file in log.iterdir()) == 5
 
 
-def test_a_file_of_the_user_s_beside_the_tasks_is_not_replaced(job: Job, tmp_path: Path) -> None:
+def test_other_files_beside_the_tasks_are_not_replaced(job: Job, tmp_path: Path) -> None:
     mine = {"t.xml": "<annotation/>", "t.json.part": "half"}
     for name, text in mine.items():
         (tmp_path / name).write_text(text)
 
-    with pytest.raises(WinnowError, match=r"t\.xml is no labelling interface .*`winnow label export .*/t-tasks\.json`"):
-        label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
+    with pytest.raises(
+        WinnowError, match=r"t\.xml is not a labelling interface, .*`winnow label export .*/t-tasks\.json`"
+    ):
+        label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskImages())
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
     (tmp_path / "t.xml").unlink()
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures())
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskImages())
 
     assert (tmp_path / "t.json.part").read_text() == "half"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.json", "t.json.part", "t.xml"]
 
 
-def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Path) -> None:
+def test_export_without_queue_or_category_says_what_to_do(job: Job, tmp_path: Path) -> None:
     more = Job(job.lake, config.load(overrides=[BOATS, 'categories.cars={definition="Cars."}']), job.progress)
 
-    with pytest.raises(WinnowError, match="none was named: the settings have boats, cars; add `--category NAME`"):
-        label_studio.export_tasks(more, str(tmp_path / "t.json"), None, TaskPictures())
-    with pytest.raises(WinnowError, match="no image waits for a label of cars: run `winnow label next cars`"):
-        label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", TaskPictures())
+    with pytest.raises(
+        WinnowError, match="tasks need a category: the settings have boats, cars; add `--category NAME`"
+    ):
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), None, TaskImages())
+    with pytest.raises(WinnowError, match="no image waits for a label of cars: run `winnow label next cars --strategy"):
+        label_studio.export_tasks(more, str(tmp_path / "t.json"), "cars", TaskImages())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,7 +158,7 @@ def test_without_a_queue_or_a_category_it_says_what_to_do(job: Job, tmp_path: Pa
 
 
 class Studio:
-    """A Label Studio server and somebody who is logged in."""
+    """A client of a Label Studio server with a logged-in user."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -204,8 +212,8 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 @pytest.mark.label_studio
 @pytest.mark.skipif(not SERVER, reason="WINNOW_LABEL_STUDIO names no label-studio executable")
-def test_a_real_server_takes_the_tasks_and_gives_labels_back(studio: Studio, job: Job, tmp_path: Path) -> None:
-    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskPictures(side=64))
+def test_real_server_imports_the_tasks_and_exports_labels(studio: Studio, job: Job, tmp_path: Path) -> None:
+    label_studio.export_tasks(job, str(tmp_path / "t.json"), "boats", TaskImages(side=64))
     project = studio.ask("/api/projects", {"title": "boats", "label_config": (tmp_path / "t.xml").read_text()})["id"]
     imported = studio.ask(f"/api/projects/{project}/import", json.loads((tmp_path / "t.json").read_text()))
     assert (imported["task_count"], imported["prediction_count"]) == (4, 3)

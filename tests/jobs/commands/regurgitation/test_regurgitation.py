@@ -1,4 +1,4 @@
-"""Planted copies among generated images, from the files to the contact sheet."""
+"""Regurgitation: planted copies among generated images, from the files to the contact sheet."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ IMAGES, COPIES, OTHERS = 24, 6, 6
 
 
 def copy_of(seed: int, kind: int) -> Image.Image:
-    """The picture of a seed, changed: 0 for its JPEG's sake only, 1 cropped by 10 %, 2 recoloured."""
+    """Returns the image of a seed: unchanged for kind 0, cropped by 10 % for 1, recoloured for 2."""
     image = Image.fromarray(pattern(seed, 128))
     if kind == 1:
         return image.crop((6, 6, 122, 122))
@@ -53,7 +53,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def job(spark: SparkSession, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A scored lake of pictures, one of which was filtered."""
+    """A scored lake, of which one image was filtered."""
     folder = tmp_path_factory.mktemp("lake")
     (folder / "pictures").mkdir()
     for seed in range(IMAGES):
@@ -69,7 +69,7 @@ def job(spark: SparkSession, settings: Settings, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def generated(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies and others as JPEG, the first copy with its prompt's image_id, and a file that is no image."""
+    """A folder of copies and others as JPEG, the first copy with the image_id of its prompt, and a broken file."""
     folder = tmp_path_factory.mktemp("generated")
     own = job.lake.read(tables.IMAGES).where("key = '0'").first()
     assert own is not None
@@ -89,19 +89,19 @@ def summary(job: Job, generated: Path) -> dict[str, int | float | str]:
     return regurgitation.run(job, [str(generated)])
 
 
-def test_planted_copies_are_found_and_others_are_not_called_copies(job: Job, summary: dict[str, object]) -> None:
+def test_planted_copies_are_found_and_others_are_not_copies(job: Job, summary: dict[str, object]) -> None:
     rows = job.lake.read(tables.REGURGITATION)
     keys = {row.image_id: row.key for row in job.lake.read(tables.IMAGES).select("image_id", "key").collect()}
     copies = {(row.generated_key, keys[row.image_id]) for row in rows.where("copy").collect()}
     assert copies == {(f"copy{seed}", str(seed)) for seed in range(COPIES)}
     assert summary["copies"] == COPIES and summary["compared"] == COPIES + OTHERS
     assert summary["copies of the prompt's own image"] == 1
-    said = "of what prompts like these give, at most 76 % is called a copy (95 % confidence)"
-    assert summary["rate of copies"] == said
+    rate = "at most 76 % of images generated from prompts like these are copies (95 % confidence)"
+    assert summary["rate of copies"] == rate
     assert "prompts" not in summary
 
 
-def test_a_copy_is_within_the_distance_and_alike_once_laid_over(job: Job, summary: dict[str, object]) -> None:
+def test_a_copy_is_within_the_distance_and_has_the_likeness(job: Job, summary: dict[str, object]) -> None:
     rows = job.lake.read(tables.REGURGITATION)
     assert {row.copy for row in rows.where("likeness >= 0.98 or (likeness >= 0.9 and distance <= 24)").collect()} == {
         True
@@ -109,10 +109,10 @@ def test_a_copy_is_within_the_distance_and_alike_once_laid_over(job: Job, summar
     assert rows.where("copy").agg({"likeness": "min"}).first()[0] > 0.95
     assert rows.where("likeness is not null").count() >= COPIES
     assert rows.where("likeness is not null and distance > 54").count() == 0
-    assert "at least 0.9 alike once laid over it (0.98 beyond 24 bits)" in str(summary["a copy is within"])
+    assert "54 bits of 256, with a likeness of at least 0.9 (0.98 beyond 24 bits)" in str(summary["a copy is within"])
 
 
-def test_pairs_that_only_look_alike_are_no_copies(spark: SparkSession) -> None:
+def test_pairs_with_close_hashes_but_low_likeness_are_not_copies(spark: SparkSession) -> None:
     columns = "generated_id string, image_id string, distance int, rank int, same boolean, candidate boolean"
     measured = spark.createDataFrame(
         [
@@ -143,7 +143,7 @@ def test_pairs_that_only_look_alike_are_no_copies(spark: SparkSession) -> None:
     assert copies(0.0) == {*seen, "bytes"}
 
 
-def test_each_has_its_nearest_by_both_distances_most_similar_first(
+def test_each_generated_image_has_its_nearest_by_hash_and_by_embedding_most_similar_first(
     job: Job, summary: dict[str, object], settings: Settings
 ) -> None:
     by_image: dict[str, list[Row]] = {}
@@ -158,7 +158,7 @@ def test_each_has_its_nearest_by_both_distances_most_similar_first(
         assert all("embedding" in row.nearest_by for row in rows[:k])
 
 
-def test_a_broken_image_is_reported_with_its_reason_and_nothing_is_lost(job: Job, summary: dict[str, object]) -> None:
+def test_a_broken_image_is_recorded_and_the_lake_is_unchanged(job: Job, summary: dict[str, object]) -> None:
     (fault,) = job.lake.read(tables.REGURGITATION_FAULTS).collect()
     assert fault.key == "broken" and fault.reason
     assert summary["not decodable"] == 1 and summary["generated images"] == COPIES + OTHERS + 1
@@ -167,19 +167,19 @@ def test_a_broken_image_is_reported_with_its_reason_and_nothing_is_lost(job: Job
     assert not job.lake.has_file(regurgitation.STAGING)
 
 
-def test_a_second_run_does_nothing_and_says_the_same(job: Job, generated: Path, summary: dict[str, object]) -> None:
+def test_a_second_run_writes_nothing(job: Job, generated: Path, summary: dict[str, object]) -> None:
     before = job.lake.snapshot().version(tables.REGURGITATION)
     assert regurgitation.run(job, [str(generated)]) == summary
     assert job.lake.snapshot().version(tables.REGURGITATION) == before
 
 
-def test_single_files_are_answered_in_a_line_each(job: Job, generated: Path) -> None:
+def test_each_single_file_gets_one_line(job: Job, generated: Path) -> None:
     before = job.lake.snapshot().version(tables.REGURGITATION)
     paths = [str(generated / name) for name in ("copy2.jpg", "other1000.jpg", "broken.jpg")]
     assert regurgitation.is_question(paths) and not regurgitation.is_question([str(generated)])
     copy, other, broken = regurgitation.answers(job, paths)
-    assert "in the lake: image " in copy and ", 2 of " in copy and "(filtered)" in copy
-    assert "no copy within" in other and "similarity" in other
+    assert "copy2.jpg: copy of image " in copy and ", 2 of " in copy and "(filtered)" in copy
+    assert "other1000.jpg: not a copy (a copy is within 54 bits" in other and "similarity" in other
     assert "cannot be compared" in broken
     assert job.lake.snapshot().version(tables.REGURGITATION) == before
 
@@ -192,7 +192,7 @@ def test_unscored_images_are_refused(job: Job, generated: Path, tmp_path: Path) 
         regurgitation.run(Job(lake, job.settings, Progress()), [str(generated)])
 
 
-def test_the_sheet_is_written_and_veils_what_was_filtered(job: Job, summary: dict[str, object]) -> None:
+def test_the_sheet_is_written_and_blurs_filtered_images(job: Job, summary: dict[str, object]) -> None:
     page = job.lake.read_file(contact_sheet.FILE).decode()
     assert page.count("<article") == COPIES + OTHERS
     assert page.count('class="pair veiled"') >= 1 and page.count("data:image/webp") == 2 * (COPIES + OTHERS)
@@ -210,7 +210,7 @@ def test_the_report_finds_the_pairs_in_the_lake(job: Job, summary: dict[str, obj
     assert copy_rate(given.trials, given.confidence) == summary["rate of copies"]
 
 
-def test_where_prompts_repeat_the_bound_is_of_prompts(spark: SparkSession) -> None:
+def test_if_prompts_repeat_the_bound_counts_prompts(spark: SparkSession) -> None:
     repeated = [("a", True), ("a", True), ("a", False), ("b", False), ("b", False), ("c", False)]
     unknown = [(None, True), (None, False), (" ", False), ("", True)]
 
@@ -232,7 +232,7 @@ def test_images_of_one_memorised_prompt_do_not_make_the_bound_tighter(spark: Spa
     assert found.bound(0.95) == pytest.approx(0.0466, abs=1e-4)  # exact binomial, 1 of 100; of 8 of 1,000 it is 0.0144
 
 
-def test_the_sheet_and_the_report_tell_prompts_with_a_copy_beside_images(job: Job, generated: Path) -> None:
+def test_the_sheet_and_the_report_count_prompts_with_a_copy_and_images(job: Job, generated: Path) -> None:
     folder, lake = generated.parent / "repeated", Lake(job.lake.spark, f"{generated.parent}/lake")
     folder.mkdir(exist_ok=True)
     names = [f"copy{seed}.jpg" for seed in range(3)] + [f"other{seed}.jpg" for seed in range(1000, 1003)]
@@ -247,14 +247,14 @@ def test_the_sheet_and_the_report_tell_prompts_with_a_copy_beside_images(job: Jo
 
     assert (found["copies"], found["compared"]) == (3, 6)
     assert (found["prompts that gave a copy"], found["prompts"]) == (2, 3)
-    said = "and 2 of 3 prompts gave a copy: of prompts like these, tried as often, at most "
+    said = "and 2 of 3 prompts gave a copy: at most "
     assert said in lake.read_file(contact_sheet.FILE).decode().replace("\u00a0", " ")
     given = regurgitation_facts(lake, job.settings)
     assert given.trials == Trials(3, 2, are_prompts=True) and said in regurgitated(given)
     assert given.bound == pytest.approx(0.95 ** (1 / 3))  # exact binomial, 2 of 3
 
 
-def test_the_sheet_takes_captions_and_names_as_data() -> None:
+def test_the_sheet_escapes_captions_and_names() -> None:
     evil = "\"'><script>alert(1)</script>\x00"
     values = dict.fromkeys(tables.REGURGITATION.schema.names, evil) | {
         "distance": 3,
@@ -284,7 +284,7 @@ def test_the_sheet_shows_the_start_of_a_long_key() -> None:
     assert page.count(f"{key[:159]}…") == 6 and key[:160] not in page
 
 
-def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: SparkSession, job: Job) -> None:
+def test_half_of_the_prompts_are_of_the_largest_groups_and_half_are_random(spark: SparkSession, job: Job) -> None:
     images = spark.createDataFrame(
         [(f"i{n:02}", f"caption {n}") for n in range(40)] + [("blank", " "), ("none", None)],
         "image_id string, caption string",
@@ -295,7 +295,7 @@ def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: Spa
     rows = prompts.prompts(images, verdicts, duplicates, 10, seed=0).collect()
     assert [(r.image_id, r.group_size, r.reason) for r in rows if r.group_size > 1] == [
         ("i01", 3, prompts.LARGEST),
-        ("i00", 6, prompts.RANDOM),  # by chance, and so not a second time for its group
+        ("i00", 6, prompts.RANDOM),  # random, so not listed again for its group
     ]
     assert [r.reason for r in rows] == [prompts.LARGEST] + [prompts.RANDOM] * 8
     ids = [r.image_id for r in rows]
@@ -307,7 +307,7 @@ def test_prompts_come_half_from_the_largest_groups_and_half_by_chance(spark: Spa
     assert prompts.prompts(images, verdicts, duplicates, 1000, seed=0).count() == 40 - 2 - 8
 
 
-def test_the_random_prompts_are_drawn_from_all_also_from_the_largest_groups(spark: SparkSession) -> None:
+def test_random_prompts_are_drawn_from_all_images_including_the_largest_groups(spark: SparkSession) -> None:
     images = spark.createDataFrame([(f"i{n:02}", f"caption {n}") for n in range(40)], "image_id string, caption string")
     removed = [(f"r{n:02}-{copy}", f"i{n:02}") for n in range(40) for copy in range(1 + n % 3)]
     grouped = spark.createDataFrame(removed, "removed_id string, kept_id string")
@@ -331,7 +331,7 @@ def test_prompts_are_written_as_csv_and_json_lines(job: Job, tmp_path: Path) -> 
     prompts.run(job, 4, str(tmp_path / "p.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [line["image_id"] for line in lines] == [row["image_id"] for row in printed]
-    with pytest.raises(WinnowError, match="choose one of these endings"):
+    with pytest.raises(WinnowError, match=r"cannot be written to p\.txt: choose a name that ends in \.csv or \.jsonl"):
         prompts.run(job, 4, "p.txt")
 
 
@@ -345,6 +345,6 @@ def test_prompts_are_written_as_csv_and_json_lines(job: Job, tmp_path: Path) -> 
         (["./prompts"], "search"),
     ],
 )
-def test_the_first_word_says_whether_prompts_are_wanted(words: list[str], command: str) -> None:
+def test_the_first_word_selects_search_or_prompts(words: list[str], command: str) -> None:
     shown = CliRunner().invoke(app, ["regurgitation", *words])
     assert shown.exit_code == 2 and f"regurgitation {command} " in shown.output and "--lake" in shown.output

@@ -1,4 +1,4 @@
-"""Weights of hand-written rows, without a lake."""
+"""Importance weights of hand-written rows, without a lake."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def animal(number: int) -> str:
 
 
 def cats_and_dogs(spark: SparkSession) -> DataFrame:
-    """400 images, cats and dogs half and half; the filter removes every second dog."""
+    """400 images, half of them cats and half dogs; the filter removes every second dog."""
     rows = [(f"{n:032x}", f"a {animal(n)}", n % 4 != 1) for n in range(400)]
     return spark.createDataFrame(rows, REFERENCE)
 
@@ -25,17 +25,17 @@ def cats_and_dogs(spark: SparkSession) -> DataFrame:
 def mean_weights(found: ImportanceWeights) -> dict[str, float]:
     weights = {row.image_id: row.weight for row in found.weights.collect()}
     return {
-        who: float(np.mean([weight for image, weight in weights.items() if animal(int(image, 16)) == who]))
-        for who in ("cat", "dog")
+        name: float(np.mean([weight for image, weight in weights.items() if animal(int(image, 16)) == name]))
+        for name in ("cat", "dog")
     }
 
 
-def test_each_remaining_dog_weighs_two_cats_where_the_filter_halved_the_dogs(spark: SparkSession, tmp_path) -> None:
+def test_remaining_dogs_weigh_twice_as_much_after_the_filter_halved_the_dogs(spark: SparkSession, tmp_path) -> None:
     config = WeighingConfig.with_defaults(features=["caption"], min_support=0.5, regularisation=0.1)
     with Scratch(spark, str(tmp_path)) as scratch:
         found = importance_weights(cats_and_dogs(spark), None, config, scratch)
         weights, count = mean_weights(found), found.weights.count()
-    # 200 cats and 100 dogs are kept: their weights add up to 300, half of it each.
+    # 200 cats and 100 dogs are kept. Their weights have the sum 300, half of it for each kind.
     assert count == 300
     assert weights == pytest.approx({"cat": 0.75, "dog": 1.5}, rel=0.02)
     quality = found.quality
@@ -45,9 +45,11 @@ def test_each_remaining_dog_weighs_two_cats_where_the_filter_halved_the_dogs(spa
     assert sum(one.images for one in found.reliability) == 700
 
 
-def test_embeddings_show_what_captions_do_not_and_what_nothing_kept_resembles(spark: SparkSession, tmp_path) -> None:
+def test_embeddings_correct_a_bias_without_caption_words_and_show_images_beyond_reach(
+    spark: SparkSession, tmp_path
+) -> None:
     rows = [(f"{n:032x}", "a photo", n % 4 != 1) for n in range(400)]
-    # Cats point east, dogs north; a fifth of the removed dogs points where no kept image does.
+    # Cats point east, dogs north. A fifth of the removed dogs point in a direction without kept images.
     directions = ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
     signals = [(f"{n:032x}", directions[2 if n % 20 == 1 else n % 2]) for n in range(400)]
     config = WeighingConfig.with_defaults(dims=3, features=["embedding"], regularisation=0.1, max_weight=4.0)
@@ -60,7 +62,7 @@ def test_embeddings_show_what_captions_do_not_and_what_nothing_kept_resembles(sp
     assert [int(one.image_id, 16) for one in found.beyond_reach] == list(range(1, 400, 20))
 
 
-def test_what_cannot_be_weighed_is_said(spark: SparkSession, tmp_path) -> None:
+def test_impossible_weighing_fails_with_a_message(spark: SparkSession, tmp_path) -> None:
     nothing = spark.createDataFrame([("a", "a cat", False)], REFERENCE)
     with Scratch(spark, str(tmp_path)) as scratch:
         with pytest.raises(WinnowError, match="none of 1 images is kept, so there is nothing to weigh"):

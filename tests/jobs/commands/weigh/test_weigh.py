@@ -12,13 +12,13 @@ from models.errors import WinnowError
 
 
 def _fill(job: Job, spark: SparkSession) -> None:
-    """600 captions; the filter takes a quarter of the women and no one else; one man is a duplicate."""
+    """Writes 600 captions; the filter removes a quarter of the women and nothing else; one man is a duplicate."""
     rows, verdicts = [], []
     for number in range(600):
-        who = ("woman", "man", "tree")[number % 3]
+        word = ("woman", "man", "tree")[number % 3]
         image_id = f"{number:032x}"
-        rows.append((image_id, str(number), "s", f"A {who}, outside", b"x", 10, 10, "PNG", "{}"))
-        verdicts.append((image_id, who != "woman" or number % 4 != 0, []))
+        rows.append((image_id, str(number), "s", f"A {word}, outside", b"x", 10, 10, "PNG", "{}"))
+        verdicts.append((image_id, word != "woman" or number % 4 != 0, []))
     recipe = Recipe("test")
     images = spark.createDataFrame(rows, "image_id string, key string, source string, caption string, image binary, "
                                    "width int, height int, format string, meta string")  # fmt: skip
@@ -38,9 +38,9 @@ def _with_extra_columns(images):  # type: ignore[no-untyped-def]
     return images
 
 
-def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: SparkSession) -> None:
+def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
-    # The default ridge is for real data: on 600 rows it would show.
+    # The default ridge is for real data; on 600 rows it would be too strong.
     job = Job(job.lake, config.load(overrides=["weigh.regularisation=1.0"]), job.progress)
     summary = weigh.run(job)
     audited = audit.run(job)
@@ -52,7 +52,7 @@ def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: Spar
     assert f"{1:032x}" not in weights and f"{0:032x}" not in weights
 
     shifts = {row.keyword: row for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
-    # 'a' and 'outside' stand in every caption; 'tree' was not listed, and stands out as much as 'man'.
+    # 'a' and 'outside' are in every caption. 'tree' is not listed, and moved as much as 'man'.
     assert set(shifts) == {"woman", "man", "tree"}
     assert [(shifts[k].topic, shifts[k].mover) for k in ("woman", "tree")] == [("gender", False), (None, True)]
     assert shifts["woman"].looks == 5 and shifts["woman"].adjusted < 1e-9
@@ -64,7 +64,7 @@ def test_weights_bring_the_keyword_back_and_average_to_one(job: Job, spark: Spar
     assert curated.count() == 549 and {"image_id", "weight", "caption", "image"} <= set(curated.columns)
 
 
-def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: SparkSession) -> None:
+def test_second_run_changes_nothing_unless_settings_change(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     first = weigh.run(job)
     version = job.lake.snapshot().version(tables.WEIGHTS)
@@ -73,7 +73,7 @@ def test_a_second_run_changes_nothing_and_other_settings_do(job: Job, spark: Spa
     assert weigh.run(other)["clipped"] > 0 and job.lake.snapshot().version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
 
 
-def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job, spark: SparkSession) -> None:
+def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     lake = job.lake
     lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.snapshot().inputs(tables.IMAGES)))
@@ -84,7 +84,9 @@ def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job,
     lake.replace(tables.DUPLICATES, lake.read(tables.DUPLICATES), Recipe("dedup", compared.inputs))
     stopped = Recipe("dedup", compared.inputs, {"max_distance": 60})
     lake.replace(tables.FILTERED_DUPLICATES, lake.read(tables.FILTERED_DUPLICATES), stopped)
-    with pytest.raises(WinnowError, match="search for duplicates with other settings was stopped: run `winnow dedup`"):
+    with pytest.raises(
+        WinnowError, match="`winnow dedup` was stopped while it ran with other settings: run `winnow dedup`"
+    ):
         weigh.run(job)
     lake.replace(tables.FILTERED_DUPLICATES, lake.read(tables.FILTERED_DUPLICATES), Recipe("dedup", compared.inputs))
     weigh.run(job)
@@ -101,7 +103,7 @@ def test_what_was_judged_or_compared_before_images_came_is_not_weighed(job: Job,
         weigh.run(job)
 
 
-def test_nothing_filtered_means_every_weight_is_one(job: Job, spark: SparkSession) -> None:
+def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
     job.lake.replace(tables.VERDICTS, kept, Recipe("test"))
@@ -109,20 +111,20 @@ def test_nothing_filtered_means_every_weight_is_one(job: Job, spark: SparkSessio
     assert {row.weight for row in job.lake.read(tables.WEIGHTS).collect()} == {1.0}
 
 
-def test_weights_that_do_not_see_the_bias_do_not_claim_to_undo_it(job: Job, spark: SparkSession) -> None:
+def test_weights_without_features_report_the_bias_as_not_undone(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     job = Job(job.lake, config.load(overrides=["weigh.features=[]"]), job.progress)
     weigh.run(job)
     assert "“woman” −18." in str(audit.run(job)["not undone"])
 
 
-def test_what_is_removed_and_like_nothing_that_is_kept_is_named_with_its_nearest(job: Job, spark: SparkSession) -> None:
+def test_images_beyond_reach_are_listed_with_their_nearest_kept_image(job: Job, spark: SparkSession) -> None:
     _fill(job, spark)
     from jobs.models_in_use import current_encoder
 
     encoder = current_encoder(job)
     east, north = ([1.0] + [0.0] * (encoder.dims - 1), [0.0, 1.0] + [0.0] * (encoder.dims - 2))
-    # Every second woman of those that are filtered points where no kept image points.
+    # Every second filtered woman points in a direction without kept images.
     signals = [
         (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "", None)
         for n in range(600)

@@ -1,1 +1,1 @@
-"""What a picture shows: people, animals, things, backdrops, overlays."""
+"""Draws the parts of a picture: people, animals, objects, backdrops, overlays."""

@@ -1,4 +1,4 @@
-"""What lies behind things: landscapes, rooms and abstract grounds, each with its own horizon and layout."""
+"""Draws backdrops: landscapes, rooms and abstract backgrounds, each with its own horizon and layout."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pictures for the label page: read from the lake ahead of time, made fit for a browser, kept in memory only."""
+"""Images of the label page: read from the lake ahead of time, converted for browsers, kept in memory only."""
 
 import io
 import threading
@@ -17,24 +17,24 @@ from models.images.decoding import ImageFault
 
 _MEDIA = {fmt: f"image/{fmt.lower()}" for fmt in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")}
 _JPEG_QUALITY = 90
-# Files beyond this are made smaller even if their sides are short: a loopback is fast, a house network is not.
+# Larger files are made smaller even if their sides are short: the network may be slow.
 _MOST_BYTES = 1 << 20
 _CAPTION_CHARACTERS = 600
-# How many answered pictures stay, so that an undo shows one at once.
+# How many answered images stay in memory, so that undo shows one at once.
 _KEPT = 60
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as the page shows it.
+class PageImage:
+    """An image as the page shows it.
 
     Attributes:
-        media_type: Of `data`.
-        data: An image file that every browser shows.
+        media_type: Media type of `data`.
+        data: An image file that every browser can show.
         caption: The start of its caption.
-        key: Its name in the source.
-        width: Of the original, in pixels.
-        height: Of the original, in pixels.
+        key: Its key in the source.
+        width: Width of the original in pixels.
+        height: Height of the original in pixels.
     """
 
     media_type: str
@@ -46,17 +46,17 @@ class Picture:
 
 
 def for_browser(image: bytes, side: int) -> tuple[str, bytes] | None:
-    """An image as a file that every browser shows, of moderate size.
+    """Returns an image as a file of moderate size that every browser can show.
 
-    A file that browsers know and that is small enough stays as it is; a larger one becomes a smaller JPEG, and what
-    browsers do not show (TIFF) a PNG.
+    A small file in a format that browsers know stays as it is. A larger one becomes a smaller JPEG. A format that
+    browsers do not show (TIFF) becomes a PNG.
 
     Args:
         image: The bytes of an image file.
         side: Longest side in pixels.
 
     Returns:
-        Media type and bytes; None where it cannot be decoded.
+        Media type and bytes; None if the image cannot be decoded.
 
     Examples:
         >>> from PIL import Image
@@ -72,27 +72,27 @@ def for_browser(image: bytes, side: int) -> tuple[str, bytes] | None:
         known = _MEDIA.get(info.format)
         if known and max(info.width, info.height) <= side and len(image) <= _MOST_BYTES:
             return known, image
-        picture = decoding.decode(image, min_side=side)
+        decoded = decoding.decode(image, min_side=side)
     except ImageFault:
         return None
-    picture.thumbnail((side, side))
+    decoded.thumbnail((side, side))
     buffer = io.BytesIO()
     if known:
-        picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+        decoded.save(buffer, "JPEG", quality=_JPEG_QUALITY)
         return "image/jpeg", buffer.getvalue()
-    picture.save(buffer, "PNG")
+    decoded.save(buffer, "PNG")
     return "image/png", buffer.getvalue()
 
 
-def shown(rows: DataFrame, side: int) -> DataFrame:
-    """Images made fit for a browser.
+def browser_files(rows: DataFrame, side: int) -> DataFrame:
+    """Converts images for browsers.
 
     Args:
-        rows: Of the table images.
+        rows: Rows of the table images.
         side: Longest side in pixels.
 
     Returns:
-        image_id, caption (its start), key, width, height, shown struct of media_type and data (null where the image
+        image_id, caption (its start), key, width, height, shown struct of media_type and data (null if the image
         cannot be decoded).
     """
     caption = F.substring("caption", 1, _CAPTION_CHARACTERS).alias("caption")
@@ -108,84 +108,84 @@ def _for_browser(side: int) -> Callable[[Column], Column]:
     return wrapped
 
 
-class PagePictures:
-    """The pictures that people will see next.
+class PageImages:
+    """The images that people will see next.
 
-    They never touch the disk: many of them are such that nobody wants to find them there.
+    They stay in memory: people label images that nobody wants on their disk.
 
     Args:
-        lake: Where the table images lies.
+        lake: The lake with the table images.
         side: Longest side in pixels.
     """
 
     def __init__(self, lake: Lake, side: int) -> None:
         self._lake, self._side = lake, side
         self._files: dict[str, str] = {}
-        self._there: dict[str, Picture] = {}
+        self._loaded: dict[str, PageImage] = {}
         self._changed = threading.Condition()
         self._urgent: set[str] = set()
 
     def has(self, image_id: str) -> bool:
-        """Whether the picture can be shown at once."""
-        return image_id in self._there
+        """Returns whether the image can be shown at once."""
+        return image_id in self._loaded
 
-    def get(self, image_id: str, wait: float = 0.0) -> Picture | None:
-        """A picture; with `wait`, seconds that it may take to be read from the lake."""
+    def get(self, image_id: str, wait: float = 0.0) -> PageImage | None:
+        """Returns an image; waits up to `wait` seconds until it is read from the lake, else returns None."""
         with self._changed:
-            if image_id not in self._there and wait:
+            if image_id not in self._loaded and wait:
                 self._urgent.add(image_id)
-                self._changed.wait_for(lambda: image_id in self._there, wait)
+                self._changed.wait_for(lambda: image_id in self._loaded, wait)
                 self._urgent.discard(image_id)
-            return self._there.get(image_id)
+            return self._loaded.get(image_id)
 
     @property
     def urgent(self) -> set[str]:
-        """Pictures that somebody waits for."""
+        """Ids of images that a request is waiting for."""
         with self._changed:
             return set(self._urgent)
 
     def locate(self, image_ids: Iterable[str]) -> list[str]:
-        """Finds out in which files the pictures lie, and returns those that the lake has not."""
-        wanted = [i for i in image_ids if i not in self._files]
-        if wanted:
-            ids = self._lake.spark.createDataFrame([(i,) for i in wanted], "image_id string")
+        """Finds the files in which the images are, and returns the ids that are not in the lake."""
+        unknown = [i for i in image_ids if i not in self._files]
+        if unknown:
+            ids = self._lake.spark.createDataFrame([(i,) for i in unknown], "image_id string")
             named = self._lake.read(tables.IMAGES).select("image_id", F.col("_metadata.file_path").alias("file"))
             found = named.join(F.broadcast(ids), "image_id", "left_semi")
             self._files.update({row.image_id: row.file for row in found.collect()})
-        return [i for i in wanted if i not in self._files]
+        return [i for i in unknown if i not in self._files]
 
     def fetch(self, image_ids: Iterable[str]) -> list[str]:
-        """Reads pictures, and returns those that cannot be shown.
+        """Reads images, and returns the ids of those that cannot be shown.
 
         Args:
-            image_ids: A bounded number, located before.
+            image_ids: A bounded number, passed to `locate` before.
         """
-        wanted = [i for i in image_ids if i in self._files]
-        if not wanted:
+        located = [i for i in image_ids if i in self._files]
+        if not located:
             return []
         try:
-            rows = self._lake.read_files(tables.IMAGES, sorted({self._files[i] for i in wanted}))
-            found = self._read(rows, wanted)
+            rows = self._lake.read_files(tables.IMAGES, sorted({self._files[i] for i in located}))
+            found = self._read(rows, located)
         except AnalysisException:
-            # The table was rewritten since: its files have other names now.
-            found = self._read(self._lake.read(tables.IMAGES), wanted)
+            # The table was rewritten since then: its files have other names now.
+            found = self._read(self._lake.read(tables.IMAGES), located)
         with self._changed:
-            self._there.update(found)
+            self._loaded.update(found)
             self._changed.notify_all()
-        return [i for i in wanted if i not in found]
+        return [i for i in located if i not in found]
 
     def keep(self, image_ids: Iterable[str]) -> None:
-        """Forgets all pictures but these and the last ones that were read before them."""
+        """Drops all images except these and the others that were read last."""
         with self._changed:
-            wanted = set(image_ids)
-            others = [i for i in self._there if i not in wanted]
+            kept = set(image_ids)
+            others = [i for i in self._loaded if i not in kept]
             for image_id in others[:-_KEPT]:
-                del self._there[image_id]
+                del self._loaded[image_id]
 
-    def _read(self, rows: DataFrame, image_ids: list[str]) -> Mapping[str, Picture]:
-        found = shown(rows.where(F.col("image_id").isin(image_ids)), self._side).collect()
+    def _read(self, rows: DataFrame, image_ids: list[str]) -> Mapping[str, PageImage]:
+        found = browser_files(rows.where(F.col("image_id").isin(image_ids)), self._side).collect()
         return {
-            row.image_id: Picture(
+            row.image_id: PageImage(
                 row.shown.media_type, bytes(row.shown.data), row.caption or "", row.key or "", row.width, row.height
             )
             for row in found
