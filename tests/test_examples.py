@@ -16,8 +16,8 @@ from jobs.commands.export.folder import Folder
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
-from tests.jobs.samples import encoded
-from tests.pictures import pattern
+from tests.builders.images import pattern
+from tests.builders.sources import encoded
 from udfs.hashes.pdq import pdq_of
 
 WEIGHTS = np.array([0.25, 0.5, 1.0, 2.25] * 30)

@@ -15,7 +15,7 @@ from jobs.lake.recipe import Recipe
 from models.errors import ModelError
 from models.images import decoding
 from models.inference.classifier import ImageModel
-from tests.pictures import brightness_model, channel_model, pattern
+from tests.builders.images import brightness_model, channel_model, pattern
 from udfs import classify, hamming, minhash_bands, pdq
 from udfs.hashes.hamming import HASH_BYTES
 from udfs.hashes.minhash import Bands, band_keys

@@ -16,7 +16,7 @@ from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.scoring import gaps
 from models.errors import WinnowError
-from tests.jobs.hashed import Picture, fill, hashes, job_of
+from tests.builders.hash_lakes import Picture, fill, hashes, job_of
 
 PICTURES = [Picture(i, row.tobytes()) for i, row in enumerate(hashes(12))]
 

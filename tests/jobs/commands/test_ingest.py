@@ -12,7 +12,7 @@ from jobs.job import Job
 from jobs.lake import image_files, tables
 from jobs.sources import inspect
 from models.errors import LostRowsError
-from tests.jobs.samples import (
+from tests.builders.sources import (
     CAPTIONS,
     Picture,
     encoded,

@@ -8,11 +8,11 @@ from jobs.commands.weigh import command as weigh
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from models.errors import LostRowsError
-from tests.jobs.commands.weigh.test_weigh import _fill
+from tests.builders.biased_lake import fill
 
 
 def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates(job, spark):
-    _fill(job, spark)
+    fill(job)
     stranger = [("f" * 32, False, ["bright"])]
     job.lake.append(tables.VERDICTS, spark.createDataFrame(stranger, tables.VERDICTS.schema), Recipe("test"))
     with pytest.raises(LostRowsError, match="600 images are not 549 kept \\+ 51 filtered \\+ 1 duplicates"):

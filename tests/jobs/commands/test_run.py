@@ -7,7 +7,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config
 from models.errors import WinnowError
-from tests.jobs.samples import pictures, write_folder
+from tests.builders.sources import pictures, write_folder
 
 
 @pytest.mark.parametrize(

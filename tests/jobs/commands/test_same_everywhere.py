@@ -21,8 +21,8 @@ from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import DELTA_JAR
-from tests.conftest import SMALL
-from tests.pictures import bright_or_dark, brightness_model, brightness_settings
+from tests.builders.images import bright_or_dark, brightness_model, brightness_settings
+from tests.builders.spark_settings import SMALL
 
 ROOT = Path(__file__).parents[3]
 SPARK_HOME = Path(pyspark.__file__).parent

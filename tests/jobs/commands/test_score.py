@@ -21,12 +21,12 @@ from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
 from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder
-from tests import usual_models
-from tests.conftest import SPARK
-from tests.jobs.samples import Picture, encoded
-from tests.models.inference.test_head import model as head_model
-from tests.pictures import brightness_model, brightness_settings, channel_model
-from tests.usual_models import image_tower, quarters, sequence_classifier, zero_shot
+from tests.builders import exported_models
+from tests.builders.exported_models import image_tower, quarters, sequence_classifier, zero_shot
+from tests.builders.heads import head_model
+from tests.builders.images import brightness_model, brightness_settings, channel_model
+from tests.builders.sources import Picture, encoded
+from tests.builders.spark_settings import SPARK
 from udfs.hashes.pdq import pdq_of
 from udfs.inference.model_files import distribute_model
 from udfs.inference.scoring import Scoring
@@ -201,8 +201,8 @@ def test_exported_models_score_and_embed_as_described(job, tmp_path):
     noise = np.random.default_rng(3).integers(0, 256, (5, 64, 128, 3), dtype=np.uint8)
     drawn = [Picture(f"p{n}", png(Image.fromarray(pixels)), "noise") for n, pixels in enumerate(noise)]
     fill(job, drawn)
-    size, halves = list(usual_models.SIZE), [0.5, 0.5, 0.5]
-    clip = {"size": size, "mean": list(usual_models.CLIP_MEAN), "std": list(usual_models.CLIP_STD)}
+    size, halves = list(exported_models.SIZE), [0.5, 0.5, 0.5]
+    clip = {"size": size, "mean": list(exported_models.CLIP_MEAN), "std": list(exported_models.CLIP_STD)}
     made = {
         "encoder": clip | {"path": image_tower(tmp_path / "tower.onnx", 1), "output": "image_embeds"},
         "captioned": clip
@@ -232,13 +232,13 @@ def test_exported_models_score_and_embed_as_described(job, tmp_path):
 
     assert score.run(own)["images scored"] == 5
 
-    thumbs = np.stack([decoding.thumbnail(Image.fromarray(pixels), usual_models.SIZE) for pixels in noise])
-    seen = quarters(thumbs, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
+    thumbs = np.stack([decoding.thumbnail(Image.fromarray(pixels), exported_models.SIZE) for pixels in noise])
+    seen = quarters(thumbs, exported_models.CLIP_MEAN, exported_models.CLIP_STD)
     cropped = np.stack([np.asarray(Image.fromarray(p[:, 16:112]).resize((48, 32), 2)) for p in noise])
-    middle = quarters(cropped, usual_models.CLIP_MEAN, usual_models.CLIP_STD)
+    middle = quarters(cropped, exported_models.CLIP_MEAN, exported_models.CLIP_STD)
     small = np.stack([decoding.thumbnail(Image.fromarray(pixels), (4, 6)) for pixels in noise])
     expected = {
-        "captioned": usual_models.captions_likely(middle)[:, 2],
+        "captioned": exported_models.captions_likely(middle)[:, 2],
         "labelled": 1 / (1 + np.exp(-quarters(thumbs, halves, halves)[:, 1])),
         "greenish": 1 - small[..., 1].mean(axis=(1, 2)) / 255,
     }

@@ -18,7 +18,7 @@ from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
-from tests.conftest import SPARK
+from tests.builders.spark_settings import SPARK
 
 # No word is watched, so there is none to count.
 QUICK = ["audit.lists=[]", "audit.resamples=20", "dedup.sample=10"]

@@ -22,7 +22,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.sources.apart import require_apart
 from models.errors import WinnowError
-from tests.jobs.samples import pictures, write_folder, write_tars
+from tests.builders.sources import pictures, write_folder, write_tars
 
 Files = dict[str, bytes]
 

@@ -22,7 +22,7 @@ from jobs.runtime import config
 from jobs.sources import columns, delta, files, find, folder, parquet, webdataset
 from jobs.sources.rows import Row, batches, json_object, to_json
 from models.errors import WinnowError
-from tests.jobs.samples import (
+from tests.builders.sources import (
     CAPTIONS,
     encoded,
     members_of,

@@ -10,9 +10,8 @@ from onnx import TensorProto, helper
 from models.errors import ModelError
 from models.inference import classifier, onnx_session
 from models.inference.classifier import ImageModel
-from tests import usual_models
-from tests.models.inference.test_encoder import blobs
-from tests.pictures import channel_model
+from tests.builders import exported_models
+from tests.builders.images import blobs, channel_model
 
 COLOURS = np.array([[255, 51, 0], [0, 102, 204], [255, 255, 255]], np.uint8)
 PIXELS = np.broadcast_to(COLOURS[:, None, None], (3, 4, 6, 3))
@@ -184,47 +183,47 @@ def test_softmax_over_a_single_column_is_refused(model):
 
 
 def test_a_missing_column_is_found_by_the_test_run(tmp_path):
-    path = usual_models.sequence_classifier(tmp_path / "m.onnx")
-    model = ImageModel(str(path), usual_models.SIZE, index=8, activation="softmax")
+    path = exported_models.sequence_classifier(tmp_path / "m.onnx")
+    model = ImageModel(str(path), exported_models.SIZE, index=8, activation="softmax")
     with pytest.raises(ModelError, match="index 8 is beyond its 8 output columns"):
         classifier.check(onnx_session.start(model.path), model)
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 8])
 def test_a_clip_tower_with_built_in_captions_gives_their_probabilities(tmp_path, batch):
-    path = usual_models.zero_shot(tmp_path / "clip.onnx", batch)
+    path = exported_models.zero_shot(tmp_path / "clip.onnx", batch)
     model = ImageModel(
         str(path),
-        usual_models.SIZE,
-        mean=usual_models.CLIP_MEAN,
-        std=usual_models.CLIP_STD,
+        exported_models.SIZE,
+        mean=exported_models.CLIP_MEAN,
+        std=exported_models.CLIP_STD,
         index=1,
         activation="softmax",
     )
     pixels = blobs(9, 48)[:, :32]
     session = onnx_session.start(model.path)
     classifier.check(session, model)
-    embeddings = usual_models.quarters(pixels, model.mean, model.std)
-    expected = usual_models.captions_likely(embeddings)[:, 1]
+    embeddings = exported_models.quarters(pixels, model.mean, model.std)
+    expected = exported_models.captions_likely(embeddings)[:, 1]
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
     assert expected.std() > 0.05
 
 
 def test_a_transformers_classifier_with_free_sides_gives_softmax_of_its_logits(tmp_path):
-    path = usual_models.sequence_classifier(tmp_path / "vit.onnx")
+    path = exported_models.sequence_classifier(tmp_path / "vit.onnx")
     halves = (0.5, 0.5, 0.5)
     model = ImageModel(
-        str(path), usual_models.SIZE, mean=halves, std=halves, output="logits", index=3, activation="softmax"
+        str(path), exported_models.SIZE, mean=halves, std=halves, output="logits", index=3, activation="softmax"
     )
     pixels = blobs(5, 48)[:, :32]
     session = onnx_session.start(model.path)
     classifier.check(session, model)
-    expected = usual_models.softmax(usual_models.quarters(pixels, halves, halves))[:, 3]
+    expected = exported_models.softmax(exported_models.quarters(pixels, halves, halves))[:, 3]
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
 
 
 def test_weights_in_a_separate_file_are_refused(tmp_path):
-    path = usual_models.zero_shot(tmp_path / "m.onnx")
+    path = exported_models.zero_shot(tmp_path / "m.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     with pytest.raises(ModelError, match=r"m\.onnx has its weights in another file: save it as one file"):
         onnx_session.start(path.read_bytes(), name=str(path))

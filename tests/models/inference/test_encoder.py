@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -13,16 +12,10 @@ from models.images import decoding
 from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder, projection
 from models.inference.onnx_image_spec import ImageInput
-from tests.usual_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
+from tests.builders.exported_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
+from tests.builders.images import blobs
 
 MEGABYTES = 5
-
-
-def blobs(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Returns smooth coloured images, all different."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    resized = [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC) for c in coarse]
-    return np.stack([np.asarray(image) for image in resized])
 
 
 def tiny(hash_bits: int | None = None, embedding: str = "embedding", dtype: int = TensorProto.UINT8) -> bytes:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from tests.pictures import pattern
+from tests.builders.images import pattern
 from udfs.images.alignment import SIDE, likeness, likenesses, thumbnail, thumbnails
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.udfs.search.test_lsh import entries_of, flipped, random_hashes
+from tests.builders.hashes import entries_of, flipped, random_hashes
 from udfs.arrays.arrow import cells
 from udfs.hashes.hamming import distances, words
 from udfs.search.matching import Entries, packed_entries

@@ -9,13 +9,13 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
-from tests.jobs.commands.weigh.test_weigh import _fill
+from tests.builders.biased_lake import fill
 
 
 def test_phrases_match_across_punctuation_and_keywords_without_a_word_are_reported(
     job: Job, spark: SparkSession
 ) -> None:
-    _fill(job, spark)
+    fill(job)
     weigh.run(job)
     progress = Progress(Console(file=io.StringIO(), width=500))
     audit.run(Job(job.lake, config.load(overrides=['audit.keywords=["woman/outside", "&"]']), progress))

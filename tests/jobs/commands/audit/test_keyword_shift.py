@@ -17,7 +17,7 @@ from jobs.facts import sentences
 from jobs.lake import tables
 from jobs.runtime import config
 from jobs.runtime.scratch import Scratch
-from tests.bench import weigh as simulation
+from tests.builders.planted_bias import audited, held_out_weights, planted
 from udfs.text.captions import Keywords
 
 REFERENCE = "image_id string, caption string, kept boolean"
@@ -48,8 +48,8 @@ def test_weights_correct_the_shift_of_halved_dogs(spark: SparkSession, tmp_path)
 
 @pytest.mark.parametrize(("carried", "undone"), [(True, True), (False, False)])
 def test_planted_bias_is_corrected_on_a_held_out_half_or_reported(carried: bool, undone: bool) -> None:
-    planted = simulation.planted(100_000, carried, seed=3)
-    rows = simulation.audited(planted, simulation.held_out_weights(planted))
+    biased = planted(100_000, carried, seed=3)
+    rows = audited(biased, held_out_weights(biased))
     shifts = {row.keyword: row for row in rows}
     assert shifts["woman"].shift == pytest.approx(-0.14, abs=0.015)
     assert shifts["man"].shift == pytest.approx(-0.06, abs=0.015)

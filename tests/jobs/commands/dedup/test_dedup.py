@@ -11,7 +11,7 @@ from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime.session import overridden
-from tests.jobs.hashed import (
+from tests.builders.hash_lakes import (
     LIMIT,
     Picture,
     hashes,

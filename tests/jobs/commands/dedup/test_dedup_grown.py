@@ -6,7 +6,7 @@ from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake, Table
 from jobs.lake.recipe import Recipe
-from tests.jobs.hashed import (
+from tests.builders.hash_lakes import (
     Picture,
     grown,
     hashes,

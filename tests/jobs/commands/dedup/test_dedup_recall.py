@@ -5,7 +5,7 @@ from scipy import stats
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from tests.jobs.hashed import Picture, hashes, mixture, near, plain_greedy, quality_rows, run
+from tests.builders.hash_lakes import Picture, hashes, mixture, near, plain_greedy, quality_rows, run
 
 
 def test_the_union_of_several_clusterings_finds_nearly_all_pairs(lake: Lake) -> None:

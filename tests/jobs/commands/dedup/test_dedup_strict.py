@@ -5,7 +5,7 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from models.errors import WinnowError
 from models.images.decoding import GREY_SIDE as SIDE
-from tests.jobs.hashed import Picture, hashes, in_two_runs, near, quality_rows, run
+from tests.builders.hash_lakes import Picture, hashes, in_two_runs, near, quality_rows, run
 
 
 def clock(hour: int, light: float = 1.0) -> bytes:

@@ -12,7 +12,7 @@ from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, near_duplic
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
 from models.errors import SettingsError
-from tests.jobs.hashed import hashes, near
+from tests.builders.hash_lakes import hashes, near
 
 ROOT = Path(__file__).parents[4]
 RULE = Rule("pdq", "encoder", 31, 50)

@@ -11,7 +11,7 @@ from jobs.commands.dedup.candidates import popular
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime.scratch import Scratch
-from tests.jobs.hashed import LIMIT, Picture, hashes, in_two_runs, near, plain_greedy, run
+from tests.builders.hash_lakes import LIMIT, Picture, hashes, in_two_runs, near, plain_greedy, run
 from udfs.hashes.hamming import distances, words
 
 CROWD = 60

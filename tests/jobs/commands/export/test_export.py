@@ -26,8 +26,8 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, WinnowError
-from tests.conftest import SPARK
-from tests.jobs.samples import CAPTIONS, Picture, encoded, members_of, write_tar
+from tests.builders.sources import CAPTIONS, Picture, encoded, members_of, write_tar
+from tests.builders.spark_settings import SPARK
 
 HTML = '<script>alert("1")</script> | **bold** `code`'
 COLOURS = ("red", "lime", "blue", "cyan", "magenta", "yellow", "black", "white")

@@ -12,7 +12,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
-from tests.conftest import SPARK
+from tests.builders.spark_settings import SPARK
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
 BOATS = {"a", "c", "e"}

@@ -31,7 +31,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
-from tests.jobs.samples import encoded
+from tests.builders.sources import encoded
 
 SERVER = os.environ.get("WINNOW_LABEL_STUDIO")
 BOATS = 'categories.boats={definition="Pictures of \\"boats\\" & ships.", include=["Canoes."], exclude=["Drawings."]}'

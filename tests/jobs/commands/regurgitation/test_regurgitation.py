@@ -30,8 +30,8 @@ from jobs.runtime import config
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
-from tests.conftest import SPARK
-from tests.pictures import pattern
+from tests.builders.images import pattern
+from tests.builders.spark_settings import SPARK
 
 IMAGES, COPIES, OTHERS = 24, 6, 6
 

@@ -9,37 +9,11 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from models.errors import WinnowError
-
-
-def _fill(job: Job, spark: SparkSession) -> None:
-    """Writes 600 captions; the filter removes a quarter of the women and nothing else; one man is a duplicate."""
-    rows, verdicts = [], []
-    for number in range(600):
-        word = ("woman", "man", "tree")[number % 3]
-        image_id = f"{number:032x}"
-        rows.append((image_id, str(number), "s", f"A {word}, outside", b"x", 10, 10, "PNG", "{}"))
-        verdicts.append((image_id, word != "woman" or number % 4 != 0, []))
-    recipe = Recipe("test")
-    images = spark.createDataFrame(rows, "image_id string, key string, source string, caption string, image binary, "
-                                   "width int, height int, format string, meta string")  # fmt: skip
-    job.lake.append(tables.IMAGES, _with_extra_columns(images), recipe)
-    job.lake.append(tables.VERDICTS, spark.createDataFrame(verdicts, tables.VERDICTS.schema), recipe)
-    duplicates = [(f"{1:032x}", f"{4:032x}", 3, "lsh")]
-    job.lake.append(tables.DUPLICATES, spark.createDataFrame(duplicates, tables.DUPLICATES.schema), recipe)
-    job.lake.append(tables.FILTERED_DUPLICATES, spark.createDataFrame([], tables.FILTERED_DUPLICATES.schema), recipe)
-
-
-def _with_extra_columns(images):  # type: ignore[no-untyped-def]
-    from pyspark.sql import functions as F
-
-    for field in tables.IMAGES.schema.fields:
-        if field.name not in images.columns:
-            images = images.withColumn(field.name, F.lit(0).cast(field.dataType))
-    return images
+from tests.builders.biased_lake import fill
 
 
 def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     # The default ridge is for real data; on 600 rows it would be too strong.
     job = Job(job.lake, config.load(overrides=["weigh.regularisation=1.0"]), job.progress)
     summary = weigh.run(job)
@@ -65,7 +39,7 @@ def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: Sp
 
 
 def test_second_run_changes_nothing_unless_settings_change(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     first = weigh.run(job)
     version = job.lake.snapshot().version(tables.WEIGHTS)
     assert weigh.run(job) == first and job.lake.snapshot().version(tables.WEIGHTS) == version
@@ -74,7 +48,7 @@ def test_second_run_changes_nothing_unless_settings_change(job: Job, spark: Spar
 
 
 def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     lake = job.lake
     lake.replace(tables.VERDICTS, lake.read(tables.VERDICTS), Recipe("filter", lake.snapshot().inputs(tables.IMAGES)))
     compared = Recipe("dedup", lake.snapshot().inputs(tables.IMAGES, tables.VERDICTS), {"encoder": "another"})
@@ -104,7 +78,7 @@ def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession)
 
 
 def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
     job.lake.replace(tables.VERDICTS, kept, Recipe("test"))
     weigh.run(job)
@@ -112,14 +86,14 @@ def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSessio
 
 
 def test_weights_without_features_report_the_bias_as_not_undone(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     job = Job(job.lake, config.load(overrides=["weigh.features=[]"]), job.progress)
     weigh.run(job)
     assert "“woman” −18." in str(audit.run(job)["not undone"])
 
 
 def test_images_beyond_reach_are_listed_with_their_nearest_kept_image(job: Job, spark: SparkSession) -> None:
-    _fill(job, spark)
+    fill(job)
     from jobs.models_in_use import current_encoder
 
     encoder = current_encoder(job)

@@ -17,6 +17,13 @@ def pattern(seed: int, side: int = 96) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
 
+def blobs(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Returns smooth coloured images, all different."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    resized = [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC) for c in coarse]
+    return np.stack([np.asarray(image) for image in resized])
+
+
 def bright_or_dark(folder: Path, count: int) -> tuple[Path, Path]:
     """Pictures of which every third is bright, every tenth a smaller copy of the one before; and random labels of all.
 

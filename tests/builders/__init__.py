@@ -1,0 +1,1 @@
+"""What tests build: images, sources, models, and lakes with made-up rows."""

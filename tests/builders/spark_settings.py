@@ -1,0 +1,20 @@
+"""Settings of the Spark sessions that tests start."""
+
+SMALL = [
+    # Every small table that is broadcast takes a page, by default of 64 MB: a join of many fills the heap.
+    "spark.conf.spark.buffer.pageSize=2m",
+    # A test runs a query once or twice on a few rows: it would be compiled for longer than it runs.
+    "spark.conf.spark.sql.codegen.wholeStage=false",
+    "spark.conf.spark.sql.codegen.factoryMode=NO_CODEGEN",
+]
+"""For work on few rows, wherever it runs."""
+
+SPARK = [
+    # Two workers share two cores. Tests of partitioning repartition, or set their own master.
+    'spark.master="local[1]"',
+    "spark.driver_memory=2g",
+    "spark.shuffle_partitions=1",
+    "spark.conf.spark.default.parallelism=1",
+    "spark.conf.spark.databricks.delta.snapshotPartitions=1",
+    *SMALL,
+]
