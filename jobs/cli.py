@@ -60,7 +60,7 @@ class _SearchOrPrompts(TyperGroup):
 
 regurgitation_app = typer.Typer(
     cls=_SearchOrPrompts,
-    help="Find training images that a model reproduces: give GENERATED..., or the command prompts.",
+    help="Find training images that a model reproduces. `regurgitation GENERATED...` is short for `search`.",
     no_args_is_help=True,
 )
 app.add_typer(regurgitation_app, name="regurgitation")
@@ -86,10 +86,10 @@ _SHOWN = 20
 def generate(
     invocation: Invocation,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Output folder.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 5000,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 5000,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: the setting `seed`.")] = None,
 ) -> CommandOutput:
-    """Draw pictures whose duplicates, categories and caption bias are known."""
+    """Draw synthetic images whose duplicates, categories and caption bias are known."""
     from jobs.commands.generate import command
 
     settings = invocation.settings()
@@ -124,7 +124,7 @@ def score(job: Job) -> CommandOutput:
 def label_serve(
     job: Job,
     category: CategoryArgument,
-    host: Annotated[str, typer.Option(help="Address to listen on. Any but 127.0.0.1 lets other machines in.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8765,
@@ -142,7 +142,7 @@ def label_serve(
 
 @command_with_job(label_app, "label import")
 def label_import(job: Job, file: FileArgument) -> CommandOutput:
-    """Add the labels of a file: key or image_id, category, label, and if known origin, annotator, labelled_at."""
+    """Import labels: columns key or image_id, category, label; optional origin, annotator, labelled_at."""
     from jobs.commands.label import import_file as command
 
     return command.import_labels(job, file)
@@ -160,7 +160,7 @@ def label_export(
         str | None, typer.Option(help="Export this category only. Label Studio needs exactly one.")
     ] = None,
     image_url_prefix: Annotated[
-        str | None, typer.Option(metavar="URL", help="Tasks link to URL + key instead of embedding the images.")
+        str | None, typer.Option(metavar="URL", help="Link each task to URL + key instead of embedding the image.")
     ] = None,
     picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of embedded images, in pixels.")] = 640,
 ) -> CommandOutput:
@@ -203,9 +203,9 @@ def label_simulate(
     category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
-    name: Annotated[str, typer.Option(help="Name of the annotator; another name flips other labels.")] = "simulated",
+    name: Annotated[str, typer.Option(help="Name of the annotator; decides which labels are flipped.")] = "simulated",
 ) -> CommandOutput:
-    """Label the queued images from a known truth, with errors if you want. For experiments."""
+    """Label the queued images from ground truth, for experiments. Use --errors to flip some labels."""
     from jobs.commands.label import simulate as command
     from udfs.labels.simulated_labeller import SimulatedLabeller
 
@@ -223,7 +223,7 @@ def train(job: Job, category: CategoryArgument) -> CommandOutput:
 
 @command_with_job(app, "calibrate")
 def calibrate(job: Job) -> CommandOutput:
-    """Set each category's threshold, with a lower bound on recall, from random labels."""
+    """Set each category's threshold, with a lower bound on recall, from the labels of a random sample."""
     from jobs.commands import calibrate as command
 
     return command.run(job)
@@ -289,7 +289,7 @@ def regurgitation_prompts(
         str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl file to write. Default: print CSV.")
     ] = None,
 ) -> CommandOutput:
-    """List the captions most worth generating from."""
+    """List captions to use as prompts: half from the largest duplicate groups, half at random."""
     from jobs.commands.regurgitation import prompts as command
 
     text = command.run(job, count, out)
@@ -308,7 +308,7 @@ def report(job: Job) -> CommandOutput:
 def export(
     job: Job,
     directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="Folder or URI: new, empty, or with an earlier run of this export.")
+        str, typer.Argument(metavar="DIR", help="New or empty folder or URI, or that of an earlier run of this export.")
     ],
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
@@ -355,12 +355,12 @@ def run(
 def demo(
     invocation: Invocation,
     directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="Folder for the generated pictures and the lake.")
+        str, typer.Argument(metavar="DIR", help="Folder for the synthetic images and the lake.")
     ] = ".demo",
-    count: Annotated[int, typer.Option(min=500, help="Number of pictures.")] = 5000,
+    count: Annotated[int, typer.Option(min=500, help="Number of images.")] = 5000,
     errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
 ) -> CommandOutput:
-    """Run all of Winnow on generated pictures. Their known truth replaces a person who labels."""
+    """Run all steps on synthetic images, with ground truth in place of human labels."""
     from jobs.commands import demo as command
 
     lake, conf = str(Path(directory) / "lake"), command.settings_files(invocation.conf)

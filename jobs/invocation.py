@@ -78,7 +78,7 @@ _LAKE = _parameter("lake", Annotated[str, typer.Option("--lake", metavar="URI", 
 # A command that does not use `--lake` accepts it, so that a script can give every command the same options.
 _UNUSED_LAKE = _parameter("lake", Annotated[str, typer.Option("--lake", hidden=True)], "")
 _CONF = typer.Option(
-    "--conf", metavar="FILE", help="Settings file, category file or folder of categories; repeatable, later ones win."
+    "--conf", metavar="FILE", help="Settings file, category file or folder of categories; repeatable, later files win."
 )
 _SET = typer.Option("--set", metavar="KEY=VALUE", help="A single setting, such as dedup.strict=true; repeatable.")
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")

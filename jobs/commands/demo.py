@@ -55,7 +55,7 @@ def run(job: Job, directory: str, count: int, errors: float = 0.0) -> Summary:
     labeller = SimulatedLabeller(errors, job.settings.seed, "truth")
     labels_of(truth, list(job.settings.categories), labeller).to_parquet(labels, index=False)
     flipped = f"; {errors:.1%} of the labels are wrong" if errors else ""
-    job.progress.note(f"labels come from the known truth of the pictures, not from a person{flipped}")
+    job.progress.note(f"labels come from ground truth, not from a person{flipped}")
     summary = whole.run(job, [str(pictures)], "folder", [str(labels)])
     return {**outcome(job.lake, truth), "report": summary["report: report"]}
 

@@ -91,9 +91,9 @@ def cost(category: Category) -> str:
     """Returns the escape bound and the precision that `calibrate` found; empty if it recorded none."""
     parts = []
     if category.escaped:
-        parts.append(f"At most {category.escaped.replace('%', ' %')} are of this category and yet kept.")
+        parts.append(f"At most {category.escaped.replace('%', ' %')} belong to this category but are kept.")
     if category.precision:
-        parts.append(f"Of the removed images, about {category.precision.replace('%', ' %')} are of this category.")
+        parts.append(f"Of the removed images, about {category.precision.replace('%', ' %')} belong to this category.")
     return " ".join(parts)
 
 
@@ -138,8 +138,8 @@ def _remaining(both_kept: int | None) -> str:
     if both_kept is None:
         return ""
     if both_kept == 0:
-        return " No such pair remains in the set."
-    return f" {plural(both_kept, 'such pair remains', 'such pairs remain')} in the set."
+        return " No missed pair remains in the set."
+    return f" {plural(both_kept, 'missed pair remains', 'missed pairs remain')} in the set."
 
 
 def search(quality: Row) -> str:
@@ -245,13 +245,13 @@ def copy_rate(trials: Trials, confidence_level: float) -> str:
 
     Examples:
         >>> copy_rate(Trials(200, 2, are_prompts=True), 0.95)
-        'at most 3.2 % of prompts like these, tried as often, give a copy (95 % confidence)'
+        'at most 3.2 % of prompts like these, with as many images each, give a copy (95 % confidence)'
         >>> copy_rate(Trials(70_000, 0, are_prompts=False), 0.95)
         'at most 0.0043 % of images generated from prompts like these are copies (95 % confidence)'
     """
     bound, sure = rounded_up(trials.bound(confidence_level)), f"({confidence(confidence_level)} confidence)"
     if trials.are_prompts:
-        return f"at most {bound} of prompts like these, tried as often, give a copy {sure}"
+        return f"at most {bound} of prompts like these, with as many images each, give a copy {sure}"
     return f"at most {bound} of images generated from prompts like these are copies {sure}"
 
 

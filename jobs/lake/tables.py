@@ -24,7 +24,7 @@ IMAGES = Table(
         ("height", "int", "height as displayed (after EXIF orientation), in pixels"),
         ("format", "string", "file format by content: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF or AVIF"),
         ("meta", "string", "all other fields of the source, as a JSON object; {} if there are none"),
-        ("part", "int", "number of the part, from 0: images that score processes in one commit"),
+        ("part", "int", "number of the part, from 0; score processes the images of a part in one commit"),
     ),
 )
 QUARANTINE = Table(
@@ -158,8 +158,8 @@ THRESHOLDS = Table(
         ("threshold", "double", "filter removes images with this score or a higher one; 0 to 1"),
         ("recall_lower", "double", "lower bound on the recall of the threshold, 0 to 1"),
         ("confidence", "double", "confidence of the bound, 0 to 1"),
-        ("positives", "int", "random labels that are positive"),
-        ("negatives", "int", "random labels that are negative"),
+        ("positives", "int", "images of the random sample that are labelled positive"),
+        ("negatives", "int", "images of the random sample that are labelled negative"),
         ("missed", "int", "random positives below the threshold, and images below it that people were unsure of"),
         ("dropped_negatives", "int", "random negatives at or above the threshold, removed by mistake"),
     ),
@@ -171,7 +171,7 @@ VERDICTS = Table(
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("kept", "boolean", "whether the filter keeps the image"),
-        ("reasons", "array<string>", "why not, each as NAME: detail, such as cats: score 0.9 >= 0.4; empty if kept"),
+        ("reasons", "array<string>", "reasons to remove it as NAME: detail (cats: score 0.9 >= 0.4); empty if kept"),
     ),
 )
 
@@ -213,7 +213,7 @@ FILTERED_DUPLICATES = Table(
 DEDUP_QUALITY = Table(
     name="dedup_quality",
     maker="dedup",
-    meaning="the measured recall of the search for near-duplicates: whole, and with its first 1, 2, … clusterings",
+    meaning="the measured recall of the search for near-duplicates: of the whole search, and of 1, 2, … clusterings",
     later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept"}),
     schema=columns(
         ("method", "string", "method of the search: lsh, clusters or both"),
@@ -231,8 +231,8 @@ DEDUP_QUALITY = Table(
         ("skipped", "long", "pairs that were skipped: both images resolved, or too many images under one key"),
         ("clusterings", "int", "number of clusterings whose pairs are united; null if method is lsh"),
         ("clusters", "int", "clusters in each clustering; null if method is lsh"),
-        ("whole", "boolean", "true in the row of the whole search, false in those of its first clusterings"),
-        ("told_apart", "long", "pairs that dedup.strict told apart; null if it is off or whole is false"),
+        ("whole", "boolean", "true for the whole search, false for its first 1, 2, … clusterings alone"),
+        ("told_apart", "long", "pairs that dedup.strict separated; null if it is off or whole is false"),
         ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
     ),
 )
@@ -249,7 +249,7 @@ DEDUP_DISTANCES = Table(
 NEAR_MISSES = Table(
     name="near_misses",
     maker="dedup",
-    meaning="the nearest pairs of kept images above the threshold, among those of the sample: 200 at most",
+    meaning="the nearest pairs of kept images above the threshold, from the sampled hashes: 200 at most",
     schema=columns(
         ("a_id", "string", "image of the pair with the smaller id"),
         ("b_id", "string", "image of the pair with the larger id"),
@@ -275,10 +275,10 @@ WEIGHT_QUALITY = Table(
     schema=columns(
         ("kept", "long", "kept images"),
         ("reference", "long", "images of the reference: the unfiltered data without duplicates"),
-        ("effective_sample_size", "double", "number of images of weight 1 that the weighted images are worth"),
+        ("effective_sample_size", "double", "effective sample size: (sum of weights)^2 / sum of squared weights"),
         ("clipped", "long", "kept images whose weight was clipped at weigh.max_weight"),
         ("max_weight", "double", "largest weight, after scaling to an average of 1"),
-        ("probe_auc", "double", "ROC AUC of the probes, 0 to 1; 0.5: filtering left no trace; null without a probe"),
+        ("probe_auc", "double", "ROC AUC of the probes, 0 to 1; 0.5: the probes see no bias; null without a probe"),
         ("calibration_error", "double", "expected calibration error of the probes, 0 to 1; null without a probe"),
         ("beyond_reach", "double", "share of the sampled filtered images beyond reach, 0 to 1; null if unknown"),
         ("features", "array<string>", "features of the probes: caption, embedding; empty if nothing was filtered"),
@@ -287,13 +287,13 @@ WEIGHT_QUALITY = Table(
 RELIABILITY = Table(
     name="reliability",
     maker="weigh",
-    meaning="predicted and observed shares by which the probes are judged: a row for each bin of predictions",
+    meaning="calibration of the probes: predicted and observed shares; a row for each bin of predictions",
     schema=columns(
-        ("low", "double", "lowest prediction in the bin: probability that an image is of the reference, 0 to 1"),
+        ("low", "double", "lowest prediction in the bin: probability that an image is from the reference, 0 to 1"),
         ("high", "double", "highest prediction in the bin, 0 to 1"),
         ("images", "long", "images in the bin"),
         ("predicted", "double", "average prediction, 0 to 1"),
-        ("observed", "double", "share of the bin that is of the reference, 0 to 1; both sides count equally"),
+        ("observed", "double", "share of the bin from the reference, 0 to 1; reference and kept count equally"),
     ),
 )
 BEYOND_REACH = Table(
@@ -346,7 +346,7 @@ KEYWORD_SHIFT = Table(
         ("topic", "string", "topic of its keyword list, or own (from audit.keywords); null for a mover"),
         ("mover", "boolean", "whether audit found the word; false if it is on a list"),
         ("adjusted", "double", "p-value of the shift, 0 to 1, corrected for the number of words (FDR)"),
-        ("looks", "long", "number of frequent words among which movers were searched; the same in all rows"),
+        ("looks", "long", "number of frequent words that were tested to find movers; the same in all rows"),
     ),
 )
 REGURGITATION = Table(
@@ -361,7 +361,7 @@ REGURGITATION = Table(
         ("similarity", "float", "cosine similarity of the two embeddings, -1 to 1"),
         ("rank", "int", "rank by similarity among the pairs of the generated image, from 1"),
         ("copy", "boolean", "whether the generated image is a copy of this image"),
-        ("nearest_by", "string", "search that found the pair: hash, embedding, or the text embedding, hash for both"),
+        ("nearest_by", "string", "what found the pair: hash or embedding; the text 'embedding, hash' if both did"),
         ("generated_source", "string", "path or URI of the source of the generated image"),
         ("prompt_id", "string", "image whose caption was the prompt; null if the source does not say"),
         ("likeness", "float", "similarity after alignment, 1 for the same image; null if not aligned"),

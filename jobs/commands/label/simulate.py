@@ -55,7 +55,7 @@ def run(job: Job, request: SimulationRequest) -> Summary:
             job.lake.append(tables.LABELS, known, Recipe("label simulate", settings=settings))
     if unknown:
         job.progress.warn(f"label simulate: {unknown:,} queued images are not in {request.truth} and stay unlabelled")
-    return {"labels added": given, "of them yes": yes, "without a known truth": unknown}
+    return {"labels added": given, "of them yes": yes, "without ground truth": unknown}
 
 
 def answered(waiting: DataFrame, truth: DataFrame, request: SimulationRequest, now: datetime) -> DataFrame:

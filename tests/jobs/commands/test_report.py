@@ -321,12 +321,12 @@ def test_the_page_shows_the_threshold_with_the_digits_that_its_scores_need(facts
 
 
 def test_the_page_shows_escape_bound_and_precision(page: str) -> None:
-    assert "At most 0.123\u00a0% of all images are of this category and yet kept." in page
-    assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) are of this category" in page
+    assert "At most 0.123\u00a0% of all images belong to this category but are kept." in page
+    assert "about 90.0\u00a0% (80.0\u00a0% to 95.0\u00a0%) belong to this category" in page
 
 
 def test_the_page_shows_how_many_missed_pairs_remain(page: str) -> None:
-    assert "2 such pairs remain in the set." in page
+    assert "2 missed pairs remain in the set." in page
 
 
 def test_the_page_shows_the_seconds_of_each_table(facts: Facts, page: str) -> None:
@@ -429,7 +429,7 @@ def test_the_recall_is_shown_for_each_number_of_clusterings_and_for_the_whole_se
     assert [row.found_pairs for row in facts.duplicates.united] == [262, 291]
     section = page[page.index("Recall by number of clusterings") : page.index("Pairs of the sampled hashes")]
     assert section.index("262 of 315") < section.index("291 of 315") and "92.4" in section
-    assert "Pairs kept apart" in page
+    assert "Pairs separated by strict mode" in page
 
 
 def test_a_lake_without_categories_shows_its_images_unblurred(lake: Lake, settings: Settings) -> None:

@@ -144,7 +144,7 @@ function post(entry) {
 
 function handleReply(reply) {
   if (reply.progress) report(reply.progress);
-  if (reply.fault) showStatus(`the lake cannot be used; labels wait in the server's journal: ${reply.fault}`, true);
+  if (reply.fault) showStatus(`labels are safe on the server, but cannot be written to the lake now: ${reply.fault}`, true);
   else showSaved();
 }
 

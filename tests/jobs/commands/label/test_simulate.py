@@ -56,7 +56,7 @@ def test_each_labeller_labels_the_queue_once_from_the_truth(job, truth):
     always_right = SimulationRequest("boats", truth, SimulatedLabeller())
     expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]
 
-    assert simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without a known truth": 0}
+    assert simulate.run(job, always_right) == {"labels added": 5, "of them yes": 3, "without ground truth": 0}
     assert labels(job, "simulated") == expected
     before = job.lake.snapshot().version(tables.LABELS)
     assert simulate.run(job, always_right)["labels added"] == 0
@@ -73,7 +73,7 @@ def test_image_without_known_truth_is_reported_and_stays_queued(job, truth):
 
     summary = simulate.run(job, SimulationRequest("boats", truth, SimulatedLabeller()))
 
-    assert summary == {"labels added": 5, "of them yes": 3, "without a known truth": 1}
+    assert summary == {"labels added": 5, "of them yes": 3, "without ground truth": 1}
     assert "1 queued images are not in" in job.progress.console.file.getvalue()
     assert "f" not in [key for key, *_ in labels(job, "simulated")]
 
