@@ -1,6 +1,7 @@
 """Lakes of random hashes for the tests of `dedup`, and a plain implementation to compare with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from jobs.commands.dedup import command as dedup
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
+from jobs.lake.table import Table
 from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
+from tests.builders.lake_rows import write_rows
 from udfs.hashes.hamming import distances, words
 
 LIMIT = 31
@@ -47,17 +49,19 @@ def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
     return np.packbits(flat)
 
 
-def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
-    recipe, spark = Recipe("test"), lake.spark
+def rows_of(pictures: list[Picture], encoder: str) -> dict[Table, list[tuple[Any, ...]]]:
     signals = [
         (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail)
         for p in pictures
-    ]  # fmt: skip
+    ]
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
     verdicts = [(p.image_id, p.passed, []) for p in pictures]
-    lake.replace(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), recipe)
-    lake.replace(tables.IMAGES, spark.createDataFrame(images, tables.IMAGES.schema), recipe)
-    lake.replace(tables.VERDICTS, spark.createDataFrame(verdicts, tables.VERDICTS.schema), recipe)
+    return {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts}
+
+
+def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
+    for table, rows in rows_of(pictures, encoder).items():
+        write_rows(lake, table, rows, mode="overwrite")
 
 
 def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:
@@ -114,10 +118,8 @@ def in_two_runs(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[st
 def grown(lake: Lake, pictures: list[Picture], *overrides: str) -> Job:
     """Adds images to a lake and returns a job on it."""
     job = job_of(lake, *overrides)
-    rest = Lake(lake.spark, f"{lake.uri}/rest")
-    fill(rest, pictures, current_encoder(job).digest)
-    for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS):
-        lake.append(table, rest.read(table), Recipe("test"))
+    for table, rows in rows_of(pictures, current_encoder(job).digest).items():
+        write_rows(lake, table, rows)
     return job
 
 

@@ -15,6 +15,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.stats.thresholds import Target
+from tests.builders.lake_rows import write_rows
 
 CATEGORIES = [f'categories.{name}={{definition="d", recall=0.5, confidence=0.8}}' for name in ("boats", "cars")]
 MODELS = {"boats": "m1", "cars": "m2"}
@@ -129,7 +130,7 @@ def test_gaps_in_the_random_sample_are_reported_also_in_an_up_to_date_run(job, s
     ]
     drawn = order[: order.index("p0") + 1]
     queue = [(name, "boats", "random", "", place, "b", NOW) for place, name in enumerate(drawn)]
-    job.lake.append(tables.LABEL_QUEUE, spark.createDataFrame(queue, tables.LABEL_QUEUE.schema), Recipe("test"))
+    write_rows(job.lake, tables.LABEL_QUEUE, queue)
 
     first = calibrate.run(only_boats)
     warnings = only_boats.progress.console.file.getvalue().count("random images passed over")
@@ -151,7 +152,7 @@ def test_later_labels_check_the_current_threshold(job):
     asked = [("k2", "boats", "random", 2100), ("k3", "boats", "random", 2100), ("n1", "boats", "random", 2100)]
     job.lake.append(tables.UNSURE, unsure(spark, *asked), Recipe("test"))
     made = [(image_id, "boats", value, "random", None, soon) for image_id, value in rows]
-    job.lake.append(tables.LABELS, spark.createDataFrame(made, tables.LABELS.schema), Recipe("test"))
+    write_rows(job.lake, tables.LABELS, made)
     given = [("k1", "boats", "m1", 0.1), ("k2", "boats", "m1", 0.2), ("d1", "boats", "m1", 0.9)]
     given.append(("k3", "boats", "m1", 0.3))
     job.lake.append(tables.SCORES, scores(spark, *given), Recipe("test"))

@@ -17,6 +17,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime.config import load
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.lake_rows import write_rows
 
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
@@ -59,7 +60,7 @@ def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
     }
     for table, given in rows.items():
         recipe = Recipe(table.maker, {}, settings if table is tables.WEIGHTS else {})
-        lake.append(table, lake.spark.createDataFrame(given, table.schema), recipe)
+        write_rows(lake, table, given, recipe)
 
 
 @pytest.fixture(scope="module")

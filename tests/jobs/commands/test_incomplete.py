@@ -17,6 +17,7 @@ from jobs.runtime import config
 from jobs.scoring import gaps
 from models.errors import WinnowError
 from tests.builders.hash_lakes import Picture, fill, hashes, job_of
+from tests.builders.lake_rows import write_rows
 
 PICTURES = [Picture(i, row.tobytes()) for i, row in enumerate(hashes(12))]
 
@@ -43,7 +44,7 @@ def test_images_of_another_encoder_are_not_compared_and_not_passed_over(lake: La
 def test_what_scoring_had_to_give_up_is_not_missing(lake: Lake) -> None:
     filled(lake, f"image_id > '{PICTURES[0].image_id}'")
     fault = [("s", "0", "score", "truncated", "", PICTURES[0].image_id)]
-    lake.append(tables.QUARANTINE, lake.spark.createDataFrame(fault, tables.QUARANTINE.schema), Recipe("score"))
+    write_rows(lake, tables.QUARANTINE, fault, Recipe("score"))
     assert dedup.run(job_of(lake))["images compared"] == 11
 
 
@@ -51,7 +52,7 @@ def test_another_image_that_lay_where_one_was_given_up_is_missing(lake: Lake) ->
     filled(lake, f"image_id > '{PICTURES[0].image_id}'")
     place = lake.read(tables.IMAGES).where(F.col("image_id") == PICTURES[0].image_id).select("source", "key").collect()
     fault = [(*place[0], "score", "truncated", "", "0" * 31 + "x")]
-    lake.append(tables.QUARANTINE, lake.spark.createDataFrame(fault, tables.QUARANTINE.schema), Recipe("score"))
+    write_rows(lake, tables.QUARANTINE, fault, Recipe("score"))
     with pytest.raises(WinnowError, match="1 of 12 images have no signals"):
         dedup.run(job_of(lake))
 

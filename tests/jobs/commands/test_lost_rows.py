@@ -6,15 +6,15 @@ from jobs.commands.dedup import command as dedup
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.commands.weigh import command as weigh
 from jobs.lake import tables
-from jobs.lake.recipe import Recipe
 from models.errors import LostRowsError
 from tests.builders.biased_lake import fill
+from tests.builders.lake_rows import write_rows
 
 
 def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates(job, spark):
     fill(job)
     stranger = [("f" * 32, False, ["bright"])]
-    job.lake.append(tables.VERDICTS, spark.createDataFrame(stranger, tables.VERDICTS.schema), Recipe("test"))
+    write_rows(job.lake, tables.VERDICTS, stranger)
     with pytest.raises(LostRowsError, match="600 images are not 549 kept \\+ 51 filtered \\+ 1 duplicates"):
         weigh.run(job)
 

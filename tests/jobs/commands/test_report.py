@@ -26,6 +26,7 @@ from jobs.lake.recipe import Recipe, Version
 from jobs.pages import thumbnails
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress
+from tests.builders.lake_rows import write_rows
 
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
@@ -159,7 +160,7 @@ def append(lake: Lake, table: tables.Table, rows: list[tuple[Any, ...]]) -> None
     recipe = Recipe(
         table.maker, {"images": Version(version=0, id="an-id")}, result=result if table == tables.THRESHOLDS else {}
     )
-    lake.append(table, lake.spark.createDataFrame(padded, table.schema), recipe)
+    write_rows(lake, table, padded, recipe)
 
 
 def write_lake(lake: Lake, count: int) -> None:

@@ -25,6 +25,7 @@ from tests.builders import exported_models
 from tests.builders.exported_models import image_tower, quarters, sequence_classifier, zero_shot
 from tests.builders.heads import head_model
 from tests.builders.images import brightness_model, brightness_settings, channel_model
+from tests.builders.lake_rows import write_rows
 from tests.builders.sources import Picture, encoded
 from tests.builders.spark_settings import SPARK
 from udfs.hashes.pdq import pdq_of
@@ -39,7 +40,7 @@ BROKEN = PICTURES[0].image[:-30]
 def fill(job: Job, pictures: list[Picture], part: int = 0) -> None:
     """Writes the table images as ingest does, one part for each call."""
     rows = [(p.key.rjust(32, "0"), p.key, "file:/s", p.caption, p.image, 24, 16, "PNG", "{}", part) for p in pictures]
-    job.lake.append(tables.IMAGES, job.lake.spark.createDataFrame(rows, tables.IMAGES.schema), Recipe("test"))
+    write_rows(job.lake, tables.IMAGES, rows)
 
 
 def add_broken(job: Job) -> None:

@@ -9,9 +9,9 @@ from jobs.commands.label.strategies import random_sample as chance
 from jobs.job import Job
 from jobs.labels import random_sample
 from jobs.lake import tables
-from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
+from tests.builders.lake_rows import write_rows
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 DRAWN = 12
@@ -29,7 +29,7 @@ def order(job):
 
 
 def append(job, table, rows):
-    job.lake.append(table, job.lake.spark.createDataFrame(rows, table.schema), Recipe("test"))
+    write_rows(job.lake, table, rows)
 
 
 def fill(job, drawn, labelled, scored):

@@ -20,6 +20,7 @@ from tests.builders.hash_lakes import (
     removed,
     run,
 )
+from tests.builders.lake_rows import write_rows
 
 
 def test_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
@@ -86,7 +87,7 @@ def test_a_new_table_of_signals_is_compared_completely(lake: Lake) -> None:
     scored = lake.read(tables.SIGNALS).collect()
     lake.drop(tables.SIGNALS)
     job = grown(lake, pictures[1::2])
-    lake.append(tables.SIGNALS, lake.spark.createDataFrame(scored, tables.SIGNALS.schema), Recipe("test"))
+    write_rows(lake, tables.SIGNALS, scored)
 
     dedup.run(job)
 
@@ -105,7 +106,7 @@ def test_copies_of_a_popular_image_are_compared_after_it_is_filtered(lake: Lake)
 
     run(lake, pictures(passed=True), "dedup.max_bucket=60")
     verdicts = [(p.image_id, p.passed, []) for p in pictures(passed=False)]
-    lake.replace(tables.VERDICTS, lake.spark.createDataFrame(verdicts, tables.VERDICTS.schema), Recipe("filter"))
+    write_rows(lake, tables.VERDICTS, verdicts, Recipe("filter"), mode="overwrite")
 
     dedup.run(job_of(lake, "dedup.max_bucket=60"))
 

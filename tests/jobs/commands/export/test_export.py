@@ -26,6 +26,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import LostRowsError, WinnowError
+from tests.builders.lake_rows import write_rows
 from tests.builders.sources import CAPTIONS, Picture, encoded, members_of, write_tar
 from tests.builders.spark_settings import SPARK
 
@@ -392,7 +393,7 @@ def test_every_image_is_in_one_shard_and_shards_have_the_right_size(spark):
 def test_an_export_that_cannot_be_made_is_refused_with_a_message(source, shards, lake, tmp_path):
     with pytest.raises(WinnowError, match=r"no table 'curated': run `winnow weigh` first"):
         export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
-    lake.replace(tables.CURATED, lake.spark.createDataFrame([], tables.CURATED.schema), Recipe("weigh"))
+    write_rows(lake, tables.CURATED, [], Recipe("weigh"), mode="overwrite")
     with pytest.raises(WinnowError, match="curated holds no image"):
         export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
     assert not (tmp_path / "set").exists()

@@ -14,6 +14,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.scoring import gaps
 from models.errors import LostRowsError, SettingsError, WinnowError
+from tests.builders.lake_rows import write_rows
 
 CATEGORIES = [f'categories.{name}={{definition="d"}}' for name in ("boats", "cars")]
 MODELS = {"boats": "m1", "cars": "m2"}
@@ -191,7 +192,7 @@ def test_an_image_labelled_positive_is_filtered_whatever_its_score(job, spark):
     when = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
     given = [("a", "boats", False, "import", None, when[0]), ("a", "boats", True, "recall", None, when[1]),
              ("a", "trees", True, "import", None, when[0]), ("b", "boats", False, "random", None, when[1])]  # fmt: skip
-    job.lake.append(tables.LABELS, spark.createDataFrame(given, tables.LABELS.schema), Recipe("label"))
+    write_rows(job.lake, tables.LABELS, given, Recipe("label"))
 
     assert filter.run(job)["filtered, boats"] == 2
 
@@ -199,7 +200,7 @@ def test_an_image_labelled_positive_is_filtered_whatever_its_score(job, spark):
     # A negative label does not override a score: recall goes before precision.
     assert rows["a"] == ["boats: labelled"] and len(rows["b"]) == 2
     taken_back = [("a", "boats", False, "recall", None, when[2])]
-    job.lake.append(tables.LABELS, spark.createDataFrame(taken_back, tables.LABELS.schema), Recipe("label"))
+    write_rows(job.lake, tables.LABELS, taken_back, Recipe("label"))
     assert filter.run(job)["kept"] == 1
 
 

@@ -25,6 +25,7 @@ from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.onnx_image_spec import ImageInput
+from tests.builders.lake_rows import write_rows
 from udfs.hashes.hamming import distances, words
 
 SET = [
@@ -88,7 +89,7 @@ def job(filled, monkeypatch):
 def label(job, ids, origin="seed", category="boats"):
     when = datetime(2024, 1, 1, tzinfo=UTC)
     rows = [(i, category, i.startswith(BOATS), origin, None, when) for i in ids]
-    job.lake.append(tables.LABELS, job.lake.spark.createDataFrame(rows, tables.LABELS.schema), Recipe("test"))
+    write_rows(job.lake, tables.LABELS, rows)
 
 
 def calibrated(job, rows):

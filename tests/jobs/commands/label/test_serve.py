@@ -32,10 +32,10 @@ from jobs.commands.label.serve import ServeOptions
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.lake_rows import write_rows
 from tests.builders.sources import encoded
 
 CHROMIUM = next(
@@ -54,7 +54,7 @@ def identity(number: int) -> str:
 
 def append(lake: Lake, table: tables.Table, rows: list[dict[str, Any]]) -> None:
     filled = [tuple(row.get(name) for name in table.schema.names) for row in rows]
-    lake.append(table, lake.spark.createDataFrame(filled, table.schema), Recipe("test"))
+    write_rows(lake, table, filled)
 
 
 def queued_row(number: int, category: str, **more: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.lake_rows import write_rows
 from tests.builders.spark_settings import SPARK
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
@@ -25,7 +26,7 @@ def job(lake):
     own = Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
     images = [{"image_id": f"id-{key}", "key": key, "part": 0} for key in "abcdef"]
     rows = [tuple(row.get(name) for name in tables.IMAGES.schema.names) for row in images]
-    lake.append(tables.IMAGES, lake.spark.createDataFrame(rows, tables.IMAGES.schema), Recipe("test"))
+    write_rows(lake, tables.IMAGES, rows)
     queue(own, "seed", "abcde")
     queue(own, "random", "c")
     return own

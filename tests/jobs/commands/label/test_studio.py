@@ -27,10 +27,10 @@ from jobs.commands.label.label_studio import TaskImages
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.lake_rows import write_rows
 from tests.builders.sources import encoded
 
 SERVER = os.environ.get("WINNOW_LABEL_STUDIO")
@@ -40,7 +40,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def append(lake: Lake, table: tables.Table, *rows: dict[str, Any]) -> None:
     filled = [tuple(row.get(name) for name in table.schema.names) for row in rows]
-    lake.append(table, lake.spark.createDataFrame(filled, table.schema), Recipe("test"))
+    write_rows(lake, table, filled)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from models.errors import WinnowError
 from tests.builders.biased_lake import fill
+from tests.builders.lake_rows import write_rows
 
 
 def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: SparkSession) -> None:
@@ -103,7 +104,7 @@ def test_images_beyond_reach_are_listed_with_their_nearest_kept_image(job: Job, 
         (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "", None)
         for n in range(600)
     ]
-    job.lake.append(tables.SIGNALS, spark.createDataFrame(signals, tables.SIGNALS.schema), Recipe("test"))
+    write_rows(job.lake, tables.SIGNALS, signals)
     weigh.run(Job(job.lake, config.load(overrides=['weigh.features=["caption","embedding"]']), job.progress))
 
     quality = job.lake.read(tables.WEIGHT_QUALITY).collect()[0]

@@ -1,0 +1,42 @@
+"""Rows written into tables of a lake without Spark, as other programs write Delta tables."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, write_deltalake
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from jobs.lake.lake import Lake
+from jobs.lake.recipe import Recipe
+from jobs.lake.table import Table
+
+_TEST = Recipe("test")
+
+
+def write_rows(
+    lake: Lake,
+    table: Table,
+    rows: Sequence[tuple[Any, ...]],
+    recipe: Recipe = _TEST,
+    mode: Literal["append", "overwrite"] = "append",
+) -> None:
+    """Writes rows in one commit; Spark takes some fifty times as long for as few.
+
+    Args:
+        lake: On a local path.
+        table: Which table.
+        rows: Values in the order of the table's columns; columns that a row lacks at its end are null.
+        recipe: What the rows were made from.
+        mode: Whether the rows replace those of the table.
+    """
+    lake.mark()
+    names = table.schema.names
+    records = [dict(zip(names, (*row, *[None] * (len(names) - len(row))), strict=True)) for row in rows]
+    write_deltalake(
+        lake.path(table.name),
+        pa.Table.from_pylist(records, schema=to_arrow_schema(table.schema, timezone="UTC")),
+        mode=mode,
+        partition_by=list(table.partition) or None,
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": recipe.to_json()}),
+    )
