@@ -222,6 +222,7 @@ def test_the_report_of_an_empty_lake_names_the_command_for_each_section(job: Job
     assert "<img" not in html
 
 
+@pytest.mark.slow
 def test_the_report_of_empty_tables_is_written(lake: Lake, settings: Settings) -> None:
     for table in tables.ALL:
         append(lake, table, [])
@@ -489,6 +490,7 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
@@ -516,6 +518,7 @@ def test_the_page_fits_and_requests_nothing(browser: Any, full: Job, page: str, 
     tab.close()
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_images_are_blurred_until_the_reader_shows_them(browser: Any, full: Job, page: str) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -24,6 +24,8 @@ from jobs.runtime.session import DELTA_JAR
 from tests.builders.images import bright_or_dark, brightness_model, brightness_settings
 from tests.builders.spark_settings import SMALL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SPARK_HOME = Path(pyspark.__file__).parent
 COMPARED = {

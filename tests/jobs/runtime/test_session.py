@@ -32,6 +32,7 @@ app(["ingest", "pictures", "--lake", sys.argv[1], "--set", "spark.master='local[
 """
 
 
+@pytest.mark.slow
 def test_a_killed_jvm_gives_a_one_line_error(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLS_THE_JVM, str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

@@ -111,6 +111,7 @@ def test_many_repeats_of_one_image_make_few_pairs(lake: Lake) -> None:
     assert lake.read(tables.PAIRS).count() < len(repeats + copies) * 100 // 2
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_spark_settings(mixed: Mixed, lake: Lake) -> None:
     names = (
         "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage",

@@ -23,6 +23,7 @@ from tests.builders.hash_lakes import (
 from tests.builders.lake_rows import write_rows
 
 
+@pytest.mark.slow
 def test_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
     pictures = mixture()
     in_two = in_two_runs(lake, pictures, "dedup.keep_kept=false")
@@ -44,6 +45,7 @@ def test_kept_images_stay_when_better_copies_arrive(lake: Lake) -> None:
     }
 
 
+@pytest.mark.slow
 def test_another_distance_compares_all_images_again(lake: Lake) -> None:
     pictures = mixture()
     run(lake, pictures, "dedup.max_distance=10")
@@ -59,6 +61,7 @@ def image_and_better_copy() -> list[Picture]:
     return [old, Picture(3, base[1].tobytes(), 100), better]
 
 
+@pytest.mark.slow
 def test_kept_images_stay_after_a_run_was_killed_before_its_last_table(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +84,7 @@ def test_kept_images_stay_after_a_run_was_killed_before_its_last_table(
     assert removed(lake) == {better.image_id: (old.image_id, 5, "lsh")}
 
 
+@pytest.mark.slow
 def test_a_new_table_of_signals_is_compared_completely(lake: Lake) -> None:
     pictures = mixture()
     run(lake, pictures[::2])
@@ -95,6 +99,7 @@ def test_a_new_table_of_signals_is_compared_completely(lake: Lake) -> None:
     assert set(removed(lake)) == expected and quality_rows(lake)[-1].recall == 1.0
 
 
+@pytest.mark.slow
 def test_copies_of_a_popular_image_are_compared_after_it_is_filtered(lake: Lake) -> None:
     # So many repeats that only the pair of the best images is stored for each pair of hashes.
     base, crowd = hashes(1)[0], 80

@@ -8,6 +8,7 @@ from jobs.lake.lake import Lake
 from tests.builders.hash_lakes import Picture, hashes, mixture, near, plain_greedy, quality_rows, run
 
 
+@pytest.mark.slow
 def test_the_union_of_several_clusterings_finds_nearly_all_pairs(lake: Lake) -> None:
     pictures = mixture()
     removed = run(lake, pictures, "dedup.method=clusters", "dedup.clusterings=4")

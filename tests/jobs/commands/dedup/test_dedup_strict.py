@@ -43,6 +43,7 @@ def test_strict_keeps_clocks_at_other_times_and_removes_copies(lake: Lake) -> No
     assert pairs == {(ids[0], ids[1]), (ids[0], ids[4]), (ids[1], ids[4])}
 
 
+@pytest.mark.slow
 def test_strict_on_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
     pictures = clocks()
     removed = in_two_runs(lake, pictures, "dedup.strict=true", "dedup.keep_kept=false")

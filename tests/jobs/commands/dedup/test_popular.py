@@ -79,6 +79,7 @@ def test_the_kept_images_equal_the_plain_greedy_algorithm(lake: Lake) -> None:
     assert quality.recall > 0.98 and quality.both_kept == 0 and quality.skipped > 10_000
 
 
+@pytest.mark.slow
 def test_followers_are_compared_again_when_their_leader_loses_to_a_new_image(lake: Lake) -> None:
     base = hashes(1)[0]
     followers = [Picture(2 * i, row, width=100) for i, row in enumerate(cloud(base, 150, 8))]

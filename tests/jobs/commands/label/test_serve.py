@@ -403,6 +403,7 @@ def test_requests_of_another_category_or_lake_are_refused(job: Job, options: Ser
     assert re.fullmatch("[0-9a-f]{12}", lakes[0])  # no part of the lake's address
 
 
+@pytest.mark.slow
 def test_decisions_of_a_killed_page_are_recovered_once(lake: Lake, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs", "label", "serve", "cars", "--lake", lake.uri, "--port", "0"]
     sets = ['categories.cars={definition="Cars."}', 'spark.master="local[1]"', "label_page.flush_seconds=600"]
@@ -475,6 +476,7 @@ class Person:
         return str(self.tab.inner_text(selector))
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
     browser: Any, job: Job, options: ServeOptions
@@ -527,6 +529,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
         }
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_open_page_stops_if_another_category_is_served_and_keeps_its_answers(
     browser: Any, job: Job, options: ServeOptions
@@ -568,6 +571,7 @@ def test_open_page_stops_if_another_category_is_served_and_keeps_its_answers(
     assert [row for row in labels_of(job.lake, "dogs") if row[3] == "Dee"] == [(identity(number), True, "seed", "Dee")]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_rejected_answer_is_reported_and_page_without_access_keeps_its_answers(
     browser: Any, job: Job, options: ServeOptions
@@ -601,6 +605,7 @@ def test_rejected_answer_is_reported_and_page_without_access_keeps_its_answers(
     assert flos[0] == (identity(20), True) and [label for _, label in flos] == [True, False]
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_images_are_blurred_until_shown_and_view_settings_are_kept(
