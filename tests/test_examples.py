@@ -27,6 +27,7 @@ COLOURS = ("red", "lime", "blue", "white")
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_path: Path) -> None:
     pictures = {name: Image.fromarray(pattern(seed)) for seed, name in enumerate("abc")}
     mine = tmp_path / "mine" / "deep"

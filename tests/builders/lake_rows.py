@@ -1,5 +1,7 @@
 """Rows written into tables of a lake without Spark, as other programs write Delta tables."""
 
+import json
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ def write_rows(
         mode: Whether the rows replace those of the table.
     """
     lake.mark()
+    metadata = json.dumps({**json.loads(recipe.to_json()), "began_ms": round(1000 * time.time())})
     names = table.schema.names
     records = [dict(zip(names, (*row, *[None] * (len(names) - len(row))), strict=True)) for row in rows]
     write_deltalake(
@@ -38,5 +41,5 @@ def write_rows(
         pa.Table.from_pylist(records, schema=to_arrow_schema(table.schema, timezone="UTC")),
         mode=mode,
         partition_by=list(table.partition) or None,
-        commit_properties=CommitProperties(custom_metadata={"userMetadata": recipe.to_json()}),
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": metadata}),
     )

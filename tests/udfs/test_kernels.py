@@ -114,6 +114,7 @@ def test_classify_with_a_path_expects_a_head(spark, tmp_path):
         classify(str(path))
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_works(spark, pictures, lake, tmp_path):
     snippet = next(
         code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code

@@ -44,6 +44,7 @@ def test_each_public_name_exists_and_is_documented() -> None:
         assert (getattr(winnow, name).__doc__ or "").strip(), name
 
 
+@pytest.mark.slow
 def test_the_import_starts_no_session_and_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import json, sys, winnow\n"

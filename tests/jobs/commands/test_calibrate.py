@@ -122,6 +122,7 @@ def test_the_summary_is_the_same_in_an_up_to_date_run(job):
     assert job.lake.snapshot().version(tables.THRESHOLDS) == 0
 
 
+@pytest.mark.slow
 def test_gaps_in_the_random_sample_are_reported_also_in_an_up_to_date_run(job, spark):
     only_boats = job_with(job.lake, CATEGORIES[:1])
     names = spark.createDataFrame([("p0",), *[(f"w{i}",) for i in range(20)]], "image_id string")
@@ -142,6 +143,7 @@ def test_gaps_in_the_random_sample_are_reported_also_in_an_up_to_date_run(job, s
     assert only_boats.progress.console.file.getvalue().count("random images passed over") == 2
 
 
+@pytest.mark.slow
 def test_later_labels_check_the_current_threshold(job):
     only_boats = job_with(job.lake, CATEGORIES[:1])
     assert not any("check" in key for key in calibrate.run(only_boats))
@@ -187,6 +189,7 @@ def test_an_image_answered_unsure_counts_as_missed_until_it_has_a_label(job, spa
     assert settled["boats: threshold"] == before["boats: threshold"]
 
 
+@pytest.mark.slow
 def test_an_image_answered_unsure_does_not_count_as_a_positive(job, spark):
     job.lake.append(
         tables.UNSURE, unsure(spark, *[(f"u{i}", "cars", "random", 2024) for i in range(4)]), Recipe("test")

@@ -97,6 +97,7 @@ def fit_from_nothing(thumbs, plan, report, start):
     return training.Fitted(model, training.measured(model, thumbs, plan))
 
 
+@pytest.mark.slow
 def test_training_gets_the_decodable_thumbnails_in_the_order_of_their_ids(filled, monkeypatch):
     fill(filled, [b"no image"], first=80)
     seen = []
@@ -126,6 +127,7 @@ def test_a_larger_lake_allows_fewer_collisions(filled, monkeypatch):
     assert [plan.collisions for plan in plans] == [1e-6, pytest.approx(1e-8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["encoder.images=70", "seed=5", "encoder.minutes=0.03"])
 def test_changed_settings_fit_again(filled, monkeypatch, change):
     fitted = []

@@ -27,6 +27,7 @@ def filled(lake: Lake, signals: str = "true") -> None:
     lake.replace(tables.SIGNALS, lake.read(tables.SIGNALS).where(signals).localCheckpoint(), Recipe("test"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("there", "missing"), [("false", 12), (f"image_id >= '{PICTURES[3].image_id}'", 3)])
 def test_images_without_signals_are_not_taken_for_images_without_copies(lake: Lake, there: str, missing: int) -> None:
     filled(lake, there)
@@ -41,6 +42,7 @@ def test_images_of_another_encoder_are_not_compared_and_not_passed_over(lake: La
         dedup.run(job_of(lake))
 
 
+@pytest.mark.slow
 def test_what_scoring_had_to_give_up_is_not_missing(lake: Lake) -> None:
     filled(lake, f"image_id > '{PICTURES[0].image_id}'")
     fault = [("s", "0", "score", "truncated", "", PICTURES[0].image_id)]
@@ -57,6 +59,7 @@ def test_another_image_that_lay_where_one_was_given_up_is_missing(lake: Lake) ->
         dedup.run(job_of(lake))
 
 
+@pytest.mark.slow
 def test_what_was_scored_or_calibrated_after_the_filter_is_not_passed_over(lake: Lake) -> None:
     filled(lake)
     verdicts = lake.read(tables.VERDICTS).localCheckpoint()
@@ -72,6 +75,7 @@ def test_what_was_scored_or_calibrated_after_the_filter_is_not_passed_over(lake:
             command.run(job_of(lake))
 
 
+@pytest.mark.slow
 def test_images_that_came_after_the_filter_are_not_taken_for_kept(lake: Lake) -> None:
     filled(lake)
     verdicts = lake.read(tables.VERDICTS).localCheckpoint()

@@ -62,6 +62,7 @@ def test_every_format_and_sharding_gives_the_same_ids_and_captions(job: Job, tmp
             assert (row["key"], row["width"], row["height"], row["format"]) == (expected[image_id].key, 8, 6, "PNG")
 
 
+@pytest.mark.slow
 def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     rows = [*pictures(), Picture("bad", b"text", "x")]
     first = write_tars(tmp_path / "tars", rows, 2)
@@ -78,6 +79,7 @@ def test_the_same_data_again_adds_nothing(job: Job, tmp_path: Path) -> None:
     assert job.lake.snapshot().inputs(tables.IMAGES) == {"images": versions["images"]}
 
 
+@pytest.mark.slow
 def test_sources_are_read_again_if_the_table_images_was_dropped(job: Job, tmp_path: Path) -> None:
     first, second = (
         write_tars(tmp_path / name, rows, 1) for name, rows in (("a", pictures()[:2]), ("b", pictures()[2:]))
@@ -93,6 +95,7 @@ def test_sources_are_read_again_if_the_table_images_was_dropped(job: Job, tmp_pa
     assert tuple(read) == (len(CAPTIONS), len(CAPTIONS))
 
 
+@pytest.mark.slow
 def test_a_changed_source_adds_new_images_and_replaces_its_quarantine_rows(job: Job, tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     good, bad = Picture("good", encoded("red"), "a"), Picture("bad", b"\xff\xd8\xff", "b")
@@ -113,6 +116,7 @@ def test_a_changed_source_adds_new_images_and_replaces_its_quarantine_rows(job: 
     assert {row["key"] for row in images_of(job).values()} == {"good", "bad", "new"}
 
 
+@pytest.mark.slow
 def test_a_raised_limit_accepts_larger_images(job: Job, tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", {"big.png": encoded("red", size=(2000, 1000))})
     strict = job.settings.model_copy(update={"ingest": job.settings.ingest.model_copy(update={"max_megapixels": 1.0})})
@@ -211,6 +215,7 @@ def test_lost_rows_stop_the_job_before_it_writes(job: Job, tmp_path: Path, monke
     assert not job.lake.exists(tables.IMAGES)
 
 
+@pytest.mark.slow
 def test_an_unexpected_exception_stops_the_job_before_it_writes(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +274,7 @@ def test_the_next_run_cleans_up_after_one_killed_before_its_images(
     assert not job.lake.has_file(ingest.STAGING)
 
 
+@pytest.mark.slow
 def test_several_chunks_give_the_same_rows(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "_CHUNK_SOURCES", 1)
     rows = [*pictures(), Picture("twin", encoded("red"), CAPTIONS[0])]

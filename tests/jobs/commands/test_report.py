@@ -293,6 +293,7 @@ def test_thumbnails_are_small_and_keep_the_aspect_ratio(page: str) -> None:
     assert max(max(size) for size in sizes) <= 192
 
 
+@pytest.mark.slow
 def test_the_facts_are_the_same_in_every_run(full: Job, facts: Facts) -> None:
     again = gather.gather(full.lake, full.settings)
 
@@ -445,6 +446,7 @@ def test_a_lake_without_categories_shows_its_images_unblurred(lake: Lake, settin
     assert "The settings define no category to filter out" in html
 
 
+@pytest.mark.slow
 def test_a_broken_image_leaves_the_rest_of_the_page_intact(lake: Lake, settings: Settings) -> None:
     rows = plausible_rows(20)
     broken = [(*row[:4], b"no image", *row[5:]) if n % 2 else row for n, row in enumerate(rows[tables.IMAGES])]

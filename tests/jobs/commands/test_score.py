@@ -90,6 +90,7 @@ def versions(job: Job) -> dict[str, int | None]:
     return job.lake.snapshot().inputs(tables.SIGNALS, tables.SCORES, tables.QUARANTINE)
 
 
+@pytest.mark.slow
 def test_signals_match_one_decode_and_only_missing_images_are_scored(job, tmp_path):
     fill(job, PICTURES)
     assert score.run(job) == {"images scored": 5, "images not decodable": 0, "embeddings scored": 0}
@@ -115,6 +116,7 @@ def test_signals_match_one_decode_and_only_missing_images_are_scored(job, tmp_pa
     assert len(again) == 6 and signals.items() <= again.items()
 
 
+@pytest.mark.slow
 def test_an_undecodable_image_gives_one_quarantine_row_in_repeated_runs(job, tmp_path):
     fill(job, PICTURES)
     add_broken(job)
@@ -158,6 +160,7 @@ def test_arrow_batch_sizes_change_no_row(spark):
     assert scored() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classified", [False, True])
 def test_only_a_lost_part_is_scored_again(job, tmp_path, classified):
     if classified:
@@ -198,6 +201,7 @@ def test_categories_that_share_a_model_and_others_are_all_scored(job, tmp_path):
     assert by_model.count() == 5 and by_model.agg(F.sum("score")).collect()[0][0] == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_exported_models_score_and_embed_as_described(job, tmp_path):
     noise = np.random.default_rng(3).integers(0, 256, (5, 64, 128, 3), dtype=np.uint8)
     drawn = [Picture(f"p{n}", png(Image.fromarray(pixels)), "noise") for n, pixels in enumerate(noise)]

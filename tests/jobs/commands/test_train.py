@@ -118,6 +118,7 @@ def test_the_order_of_a_training_set_depends_only_on_the_seed(spark):
     assert sorted(first) == sorted(other) and first != other
 
 
+@pytest.mark.slow
 def test_a_head_is_trained_again_only_when_labels_change(job, spark):
     fill(job, spark, [*odd_labels(range(30)), ("id30", False, "random"), ("id31", True, "random")], range(32))
 

@@ -121,6 +121,7 @@ print(session.failure(Py4JError("java.lang.IllegalStateException: no"), settings
     assert ran.stdout.startswith("Spark failed: java.lang.IllegalStateException: no"), ran.stderr
 
 
+@pytest.mark.slow
 def test_missing_packages_are_tried_three_times_and_give_a_one_line_error(tmp_path: Path) -> None:
     setting = "spark.conf.spark.jars.packages=io.delta:nothing-of-this-name:0"
     command = [
@@ -197,6 +198,7 @@ def test_the_named_connectors_match_the_hadoop_version_of_spark() -> None:
     assert (jars / f"hadoop-client-api-{HADOOP}.jar").exists()
 
 
+@pytest.mark.slow
 def test_packages_and_extensions_of_the_user_are_added_to_those_of_delta(tmp_path: Path) -> None:
     # A dependency of Delta itself is certainly in the cache.
     package = "io.delta:delta-storage:" + DELTA_JAR.rpartition(":")[2]

@@ -189,6 +189,7 @@ def separation(model: bytes, pictures: NDArray[np.uint8]) -> float:
     return float(different.mean() - measure(own, pictures, 5, pictures[:0]).copies.mean())
 
 
+@pytest.mark.slow
 def test_fitting_separates_different_images_and_is_reproducible(pictures: NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     untrained = separation(file_of(Network(64, 64)), pictures[-30:])

@@ -27,6 +27,7 @@ def test_row_has_the_columns_of_the_table() -> None:
     assert [field.name for field in fields(KeywordShiftRow)] == tables.KEYWORD_SHIFT.schema.names
 
 
+@pytest.mark.slow
 def test_weights_correct_the_shift_of_halved_dogs(spark: SparkSession, tmp_path) -> None:
     # 200 cats and 200 dogs. The filter removes every second dog; each remaining dog weighs as much as two cats.
     rows = [(f"{n:032x}", f"a {('cat', 'dog')[n % 2]}", n % 4 != 1) for n in range(400)]
@@ -60,6 +61,7 @@ def test_planted_bias_is_corrected_on_a_held_out_half_or_reported(carried: bool,
     assert ("woman" in left and "man" in left) != undone
 
 
+@pytest.mark.slow
 def test_bootstrap_counts_do_not_depend_on_partitions(spark: SparkSession, settings: config.Settings) -> None:
     rows = [(f"{i:032x}", "a woman" if i % 3 else "a man", i % 5 > 0) for i in range(500)]
     reference = spark.createDataFrame(rows, "image_id string, caption string, kept boolean")

@@ -31,6 +31,7 @@ GRAPHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [0, 1000], ids=["stars", "one task"])
 @pytest.mark.parametrize("edges", GRAPHS.values(), ids=GRAPHS)
 def test_every_node_finds_the_best_of_its_component(spark: SparkSession, edges: list[Edge], few: int) -> None:

@@ -59,6 +59,7 @@ def test_the_result_equals_the_plain_greedy_algorithm(mixed: Mixed) -> None:
     assert quality.both_kept == 0
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_chain_are_both_kept(lake: Lake) -> None:
     first = hashes(1)[0]
     second = near(first, 25, seed=1)
@@ -90,6 +91,7 @@ def test_the_best_image_is_kept(lake: Lake) -> None:
     assert [row.removed_id for row in lake.read(tables.FILTERED_DUPLICATES).collect()] == [pictures[7].image_id]
 
 
+@pytest.mark.slow
 def test_a_plain_image_matches_only_the_same_bytes(lake: Lake) -> None:
     blank = bytes(32)
     pictures = [
@@ -101,6 +103,7 @@ def test_a_plain_image_matches_only_the_same_bytes(lake: Lake) -> None:
     assert run(lake, pictures) == {pictures[2].image_id: (pictures[0].image_id, 0, "exact")}
 
 
+@pytest.mark.slow
 def test_many_repeats_of_one_image_make_few_pairs(lake: Lake) -> None:
     popular = hashes(1)[0]
     repeats = [Picture(i, popular.tobytes(), content="same") for i in range(3000)]
@@ -129,6 +132,7 @@ def test_the_result_does_not_depend_on_spark_settings(mixed: Mixed, lake: Lake) 
     assert len(mixed.removed) > 50
 
 
+@pytest.mark.slow
 def test_a_second_run_is_skipped_unless_the_distance_changes(mixed: Mixed, tmp_path: Path) -> None:
     lake = Lake(mixed.lake.spark, shutil.copytree(mixed.lake.uri, tmp_path / "copy").as_posix())
     version = lake.snapshot().version(tables.DUPLICATES)
@@ -138,6 +142,7 @@ def test_a_second_run_is_skipped_unless_the_distance_changes(mixed: Mixed, tmp_p
     assert {row.distance for row in lake.read(tables.DUPLICATES).collect()} == {0}
 
 
+@pytest.mark.slow
 def test_whole_components_keep_one_image_of_a_chain_and_warn(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     first = hashes(1)[0]
     flat = np.unpackbits(first)

@@ -35,6 +35,7 @@ def test_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake) -> None:
     assert 0 < compared < 0.9 * other.read(tables.DEDUP_QUALITY).collect()[0].compared
 
 
+@pytest.mark.slow
 def test_kept_images_stay_when_better_copies_arrive(lake: Lake) -> None:
     base = hashes(2)
     old, better = Picture(1, base[0].tobytes(), 100), Picture(2, near(base[0], 5, 1).tobytes(), 900)

@@ -30,6 +30,7 @@ def test_the_union_of_several_clusterings_finds_nearly_all_pairs(lake: Lake) -> 
     assert one.found_pairs == alone.found_pairs == by_count[0].found_pairs < quality.found_pairs
 
 
+@pytest.mark.slow
 def test_pairs_above_the_threshold_are_counted_and_the_nearest_are_shown(lake: Lake) -> None:
     bases = hashes(30, seed=3)
     pictures = [Picture(2 * i, base.tobytes(), width=200, passed=i > 2) for i, base in enumerate(bases)]
@@ -45,6 +46,7 @@ def test_pairs_above_the_threshold_are_counted_and_the_nearest_are_shown(lake: L
     assert not {end for a, b, _ in misses for end in (a, b)} & set(removed)
 
 
+@pytest.mark.slow
 def test_both_images_of_a_near_miss_are_kept(lake: Lake) -> None:
     first, other = hashes(2)
     pictures = [
@@ -64,6 +66,7 @@ def test_both_images_of_a_near_miss_are_kept(lake: Lake) -> None:
     assert counted == {10: 1, 40: 2, 50: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_clusters_work_with_very_few_hashes(lake: Lake, count: int) -> None:
     pictures = [Picture(i, bytes([i]) + bytes(31)) for i in range(count)]

@@ -30,6 +30,7 @@ def clocks() -> list[Picture]:
     ]
 
 
+@pytest.mark.slow
 def test_strict_keeps_clocks_at_other_times_and_removes_copies(lake: Lake) -> None:
     pictures = clocks()
     ids = [picture.image_id for picture in pictures]

@@ -69,6 +69,7 @@ def test_without_popular_images_there_is_no_split(spark: SparkSession, tmp_path:
             assert popular.split_popular(frame(spark, rows, 2), 200, LIMIT, crowd, False, scratch) is None
 
 
+@pytest.mark.slow
 def test_the_kept_images_equal_the_plain_greedy_algorithm(lake: Lake) -> None:
     removed = run(lake, pictures(), f"dedup.max_bucket={CROWD}")
     passed = {p.image_id for p in pictures() if p.passed}

@@ -151,6 +151,7 @@ def test_webdataset_and_pandas_read_the_shards(source, shards):
     assert [json.loads(p.read_text())["count"] for p in sorted(shards.glob("*_stats.json"))] == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_partitions_and_a_killed_run_change_no_byte(source, shards, spark, tmp_path):
     lake = source[0]
     again = Lake(spark, str(tmp_path / "lake"))
@@ -190,6 +191,7 @@ def test_complete_shards_are_kept_and_missing_files_are_written_again(source, sh
     assert data_of(shards) == before
 
 
+@pytest.mark.slow
 def test_parquet_holds_the_images_and_can_be_ingested(source, spark, tmp_path):
     lake = source[0]
     export.run(job_on(lake), str(tmp_path / "set"), "parquet")
@@ -206,6 +208,7 @@ def test_parquet_holds_the_images_and_can_be_ingested(source, spark, tmp_path):
     assert {row.image_id: (bytes(row.image), row.caption) for row in images} == given
 
 
+@pytest.mark.slow
 def test_datacomp_gets_sorted_uids(source, tmp_path):
     lake = source[0]
     export.run(job_on(lake), str(tmp_path / "set"), "datacomp")

@@ -186,6 +186,7 @@ def test_every_image_gets_one_verdict(job, spark):
     assert job.lake.snapshot().version(tables.VERDICTS) == 0
 
 
+@pytest.mark.slow
 def test_an_image_labelled_positive_is_filtered_whatever_its_score(job, spark):
     job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
     assert filter.run(job)["kept"] == 1
@@ -230,6 +231,7 @@ def test_missing_or_stale_thresholds_stop_the_job(job, spark, rows, message):
         filter.run(job)
 
 
+@pytest.mark.slow
 def test_a_missing_category_or_rule_stops_the_job_unless_it_is_in_forget(job, spark):
     job.lake.append(tables.QUARANTINE, quarantine(spark, BROKEN), Recipe("test"))
     ruled = [*CATEGORIES, "filter.rules.wide='width > 3'"]

@@ -29,6 +29,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_with_one_process_and_two(drawn: Path, tmp_path: Path) -> None:
     generate.write(str(tmp_path / "two"), SMALL, 2, Progress())
 

@@ -206,6 +206,7 @@ def test_missing_label_file_is_reported(spark, tmp_path):
 # The command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_second_import_of_a_file_adds_nothing(job, tmp_path):
     text = "image_id,key,category,label\nid1,,boats,yes\n,b.jpg,boats,no\nid9,,boats,yes\nid2,,boats,maybe\n"
     file = write(tmp_path, "labels.csv", text)
@@ -223,6 +224,7 @@ def test_second_import_of_a_file_adds_nothing(job, tmp_path):
     assert "skipped 1 labels (unreadable label): id2 boats=maybe; see the table label_faults" in screen(job)
 
 
+@pytest.mark.slow
 def test_corrected_file_changes_the_label_and_the_contradiction_is_reported(job, tmp_path):
     import_file.import_labels(job, write(tmp_path, "labels.csv", "key,category,label\na.jpg,boats,yes\n"))
 

@@ -106,6 +106,7 @@ def groups(ids):
     return [i.split("-")[0] for i in ids]
 
 
+@pytest.mark.slow
 def test_random_samples_never_overlap_and_are_queued_in_order(job):
     label(job, ["tree-0"])
 
@@ -189,6 +190,7 @@ def test_seed_like_picks_neighbours_without_copies(job, tmp_path):
     assert "raft.png" in found.picks[0].reason
 
 
+@pytest.mark.slow
 def test_precision_picks_predicted_positives_of_all_scores(job):
     label(job, ["sail-0", "sail-1", "sail-2", "tree-0", "house-0", "hill-0", "raft-0"])
     model = train.run(job, "boats")["model"]
@@ -212,6 +214,7 @@ def test_precision_picks_predicted_positives_of_all_scores(job):
         picked(job, "precision", 3)
 
 
+@pytest.mark.slow
 def test_recall_picks_neighbours_of_missed_positives(job):
     # One raft among sails: models that did not see it miss it.
     label(job, [f"sail-{i}" for i in range(8)] + ["raft-0"] + [f"{g}-{i}" for g in ("tree", "hill") for i in range(8)])

@@ -299,6 +299,7 @@ def test_queue_has_each_image_once_and_prefers_random(spark: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_repeated_batch_adds_nothing_and_undo_removes_labels(job: Job) -> None:
     store = Store(job, "trees")
     times = [datetime.now(UTC) + timedelta(microseconds=n) for n in range(3)]

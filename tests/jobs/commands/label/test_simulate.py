@@ -53,6 +53,7 @@ def labels(job, annotator):
     return [(row.image_id[3:], row.label, row.origin) for row in rows]
 
 
+@pytest.mark.slow
 def test_each_labeller_labels_the_queue_once_from_the_truth(job, truth):
     always_right = SimulationRequest("boats", truth, SimulatedLabeller())
     expected = [(key, key in BOATS, "random" if key == "c" else "seed") for key in "abcde"]

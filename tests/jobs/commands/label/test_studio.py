@@ -125,6 +125,7 @@ def test_only_waiting_images_are_read_and_each_is_resized_once(
     assert sum(len(file.read_text()) for file in log.iterdir()) == 5
 
 
+@pytest.mark.slow
 def test_other_files_beside_the_tasks_are_not_replaced(job: Job, tmp_path: Path) -> None:
     mine = {"t.xml": "<annotation/>", "t.json.part": "half"}
     for name, text in mine.items():

@@ -173,6 +173,7 @@ def test_a_second_run_writes_nothing(job: Job, generated: Path, summary: dict[st
     assert job.lake.snapshot().version(tables.REGURGITATION) == before
 
 
+@pytest.mark.slow
 def test_each_single_file_gets_one_line(job: Job, generated: Path) -> None:
     before = job.lake.snapshot().version(tables.REGURGITATION)
     paths = [str(generated / name) for name in ("copy2.jpg", "other1000.jpg", "broken.jpg")]
@@ -232,6 +233,7 @@ def test_images_of_one_memorised_prompt_do_not_make_the_bound_tighter(spark: Spa
     assert found.bound(0.95) == pytest.approx(0.0466, abs=1e-4)  # exact binomial, 1 of 100; of 8 of 1,000 it is 0.0144
 
 
+@pytest.mark.slow
 def test_the_sheet_and_the_report_count_prompts_with_a_copy_and_images(job: Job, generated: Path) -> None:
     folder, lake = generated.parent / "repeated", Lake(job.lake.spark, f"{generated.parent}/lake")
     folder.mkdir(exist_ok=True)

@@ -39,6 +39,7 @@ def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: Sp
     assert curated.count() == 549 and {"image_id", "weight", "caption", "image"} <= set(curated.columns)
 
 
+@pytest.mark.slow
 def test_second_run_changes_nothing_unless_settings_change(job: Job, spark: SparkSession) -> None:
     fill(job)
     first = weigh.run(job)
@@ -48,6 +49,7 @@ def test_second_run_changes_nothing_unless_settings_change(job: Job, spark: Spar
     assert weigh.run(other)["clipped"] > 0 and job.lake.snapshot().version(tables.WEIGHTS) == version + 1  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession) -> None:
     fill(job)
     lake = job.lake
@@ -78,6 +80,7 @@ def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession)
         weigh.run(job)
 
 
+@pytest.mark.slow
 def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSession) -> None:
     fill(job)
     kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
@@ -86,6 +89,7 @@ def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSessio
     assert {row.weight for row in job.lake.read(tables.WEIGHTS).collect()} == {1.0}
 
 
+@pytest.mark.slow
 def test_weights_without_features_report_the_bias_as_not_undone(job: Job, spark: SparkSession) -> None:
     fill(job)
     job = Job(job.lake, config.load(overrides=["weigh.features=[]"]), job.progress)
@@ -93,6 +97,7 @@ def test_weights_without_features_report_the_bias_as_not_undone(job: Job, spark:
     assert "“woman” −18." in str(audit.run(job)["not undone"])
 
 
+@pytest.mark.slow
 def test_images_beyond_reach_are_listed_with_their_nearest_kept_image(job: Job, spark: SparkSession) -> None:
     fill(job)
     from jobs.models_in_use import current_encoder
