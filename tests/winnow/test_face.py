@@ -56,6 +56,7 @@ def test_the_import_starts_no_session_and_needs_no_torch(tmp_path: Path) -> None
     assert json.loads(run_in_new_process(code, tmp_path, ROOT)) == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_the_zip_has_the_version_and_marks_its_packages_as_typed(archive: Path, tmp_path: Path) -> None:
     code = (
         "import importlib.metadata as metadata, json\n"

@@ -88,6 +88,7 @@ def test_the_calibration_set_has_random_labels_with_current_scores(spark):
     assert [tuple(row) for row in found] == [("a", True, 0.5)]
 
 
+@pytest.mark.slow
 def test_thresholds_are_written_if_labels_suffice_and_an_error_names_the_others(job):
     message = r"no threshold, for cars: 1 of 2 random labels are positive, 3 are needed: 2 more, so label about 4 more"
     with pytest.raises(WinnowError, match=message):
@@ -102,6 +103,7 @@ def test_thresholds_are_written_if_labels_suffice_and_an_error_names_the_others(
     assert rows[0].recall_lower == pytest.approx(0.2 ** (1 / 3))
 
 
+@pytest.mark.slow
 def test_missing_labels_stay_an_error_in_an_up_to_date_run(job):
     for _ in range(2):
         with pytest.raises(WinnowError, match="cars"):
@@ -227,6 +229,7 @@ def test_the_bounds_hold_whatever_the_unsettled_images_are(others):
     assert recall_holds >= 0.95 * draws and escape_holds >= 0.95 * draws
 
 
+@pytest.mark.slow
 def test_random_labels_of_unknown_images_are_ignored(job, spark):
     job.lake.append(tables.LABELS, labels(spark, ("gone", "boats", True, "random")), Recipe("test"))
     know_images(job)

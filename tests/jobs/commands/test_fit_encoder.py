@@ -75,6 +75,7 @@ def test_too_few_images_are_an_error_that_names_the_minimum(lake):
     assert not lake.has_file(encoder.FITTED)
 
 
+@pytest.mark.slow
 def test_a_better_fitted_encoder_is_stored_and_not_fitted_again(filled, monkeypatch):
     monkeypatch.setattr(training, "fit", fit_from_nothing)
     fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
@@ -114,6 +115,7 @@ def test_training_gets_the_decodable_thumbnails_in_the_order_of_their_ids(filled
     np.testing.assert_array_equal(seen[0], expected)
 
 
+@pytest.mark.slow
 def test_a_larger_lake_allows_fewer_collisions(filled, monkeypatch):
     plans = []
     monkeypatch.setattr(training, "fit", lambda *args: plans.append(args[1]) or fit_from_nothing(*args))
@@ -189,6 +191,7 @@ def test_a_shared_layout_gives_a_warning(filled, monkeypatch):
     assert "! the images share a layout: different images are 22 bits nearer" in printed(job)
 
 
+@pytest.mark.slow
 def test_a_short_training_stores_an_encoder(filled):
     summary = fit_encoder.run(job_on(filled))
 

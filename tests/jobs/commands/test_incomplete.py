@@ -50,6 +50,7 @@ def test_what_scoring_had_to_give_up_is_not_missing(lake: Lake) -> None:
     assert dedup.run(job_of(lake))["images compared"] == 11
 
 
+@pytest.mark.slow
 def test_another_image_that_lay_where_one_was_given_up_is_missing(lake: Lake) -> None:
     filled(lake, f"image_id > '{PICTURES[0].image_id}'")
     place = lake.read(tables.IMAGES).where(F.col("image_id") == PICTURES[0].image_id).select("source", "key").collect()

@@ -192,6 +192,7 @@ def test_every_bad_file_gives_one_quarantine_row(job: Job, tmp_path: Path) -> No
     assert {row["format"] for row in images_of(job).values() if row["key"] == "gif"} == {"GIF"}
 
 
+@pytest.mark.slow
 def test_counts_of_each_source_add_up(job: Job, tmp_path: Path) -> None:
     rows = [*pictures(), Picture("bad", b"text", None), Picture("twin", encoded("red"), CAPTIONS[0])]
     ingest.run(job, [str(write_tars(tmp_path / "in", rows, 3))], None)
@@ -255,6 +256,7 @@ def test_the_next_run_completes_one_killed_before_its_counts(
     assert job.lake.read(tables.QUARANTINE).count() == 1
 
 
+@pytest.mark.slow
 def test_the_next_run_cleans_up_after_one_killed_before_its_images(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +287,7 @@ def test_several_chunks_give_the_same_rows(job: Job, tmp_path: Path, monkeypatch
     assert set(images_of(job)) == {expected_id(row) for row in rows}
 
 
+@pytest.mark.slow
 def test_files_stay_small_enough_to_be_read_in_parallel(job: Job, tmp_path: Path) -> None:
     settings = job.settings.model_copy(update={"ingest": job.settings.ingest.model_copy(update={"file_mb": 4})})
     padding = {f"n{i:02d}.png": encoded("red") + os.urandom(1 << 20) for i in range(24)}

@@ -11,6 +11,7 @@ from tests.builders.biased_lake import fill
 from tests.builders.lake_rows import write_rows
 
 
+@pytest.mark.slow
 def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates(job, spark):
     fill(job)
     stranger = [("f" * 32, False, ["bright"])]

@@ -135,6 +135,7 @@ def test_an_undecodable_image_gives_one_quarantine_row_in_repeated_runs(job, tmp
     assert len(found(judged, "bright")) == 5
 
 
+@pytest.mark.slow
 def test_with_classifiers_an_undecodable_image_gives_one_quarantine_row(job, tmp_path):
     fill(job, PICTURES)
     add_broken(job)
@@ -178,6 +179,7 @@ def test_only_a_lost_part_is_scored_again(job, tmp_path, classified):
     assert len(signals) == 5 and len(scores) == 5 * classified
 
 
+@pytest.mark.slow
 def test_categories_that_share_a_model_and_others_are_all_scored(job, tmp_path):
     fill(job, PICTURES)
     channels = channel_model(tmp_path / "channels.onnx")

@@ -43,6 +43,7 @@ def test_the_log_agrees_with_deltas_history_and_detail(lake: Lake) -> None:
     assert lake._log.table_id(TABLE.name) == delta.detail().collect()[0].id
 
 
+@pytest.mark.slow
 def test_version_and_id_are_right_when_the_log_has_lost_its_first_commits(lake: Lake) -> None:
     delta = filled(lake, 12)  # Delta writes a checkpoint at each tenth version.
     expected = delta.detail().collect()[0].id

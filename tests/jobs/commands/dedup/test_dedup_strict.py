@@ -51,6 +51,7 @@ def test_strict_on_a_lake_that_grew_gives_the_same_result_as_one_run(lake: Lake)
     assert removed == run(Lake(lake.spark, f"{lake.uri}/whole"), pictures, "dedup.strict=true") and len(removed) == 2
 
 
+@pytest.mark.slow
 def test_strict_refuses_images_without_thumbnails(lake: Lake) -> None:
     with pytest.raises(WinnowError, match="1 images were scored by a version that stored none"):
         run(lake, [*clocks(), Picture(6, bytes(32))], "dedup.strict=true")

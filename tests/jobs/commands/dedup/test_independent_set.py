@@ -40,6 +40,7 @@ GRAPHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [0, 40, 10_000], ids=["rounds", "rounds, then one task", "one task"])
 @pytest.mark.parametrize(
     "edges", [g for n, g in GRAPHS.items() if n != "long chain"], ids=[n for n in GRAPHS if n != "long chain"]

@@ -35,6 +35,7 @@ def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
     )
 
 
+@pytest.mark.slow
 def test_the_larger_of_two_near_images_is_kept_and_others_stay(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     signals, images = frames(spark)
@@ -57,6 +58,7 @@ def test_an_image_that_did_not_pass_loses_to_one_that_did(spark: SparkSession, t
         assert [(*tuple(row)[:3], row.passed) for row in found.removed.collect()] == [("a", "b", 20, False)]
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_works(spark: SparkSession, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     code = next(block for block in blocks if "near_duplicates(" in block)

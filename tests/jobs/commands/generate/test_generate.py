@@ -36,6 +36,7 @@ def test_same_seed_same_bytes_with_one_process_and_two(drawn: Path, tmp_path: Pa
     assert _digests(tmp_path / "two") == _digests(drawn)
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_pictures(drawn: Path, tmp_path: Path) -> None:
     generate.write(str(tmp_path), PictureSet(count=20, seed=8, shard=20), 1, Progress())
     pictures = {digest for name, digest in _digests(drawn).items() if name[0] == "0"}

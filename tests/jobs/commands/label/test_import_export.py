@@ -235,6 +235,7 @@ def test_corrected_file_changes_the_label_and_the_contradiction_is_reported(job,
     assert resolved.resolved(job.lake.read(tables.LABELS)).first().label is False
 
 
+@pytest.mark.slow
 def test_import_of_an_export_adds_nothing(job, tmp_path):
     text = 'key,category,label,annotator\na.jpg,boats,yes,"Ann, ""A"""\nb.jpg,boats,no,\n'
     import_file.import_labels(job, write(tmp_path, "labels.csv", text))

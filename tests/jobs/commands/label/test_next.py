@@ -228,6 +228,7 @@ def test_recall_picks_neighbours_of_missed_positives(job):
     assert not set(ids) & set(picked(job, "recall", 5))
 
 
+@pytest.mark.slow
 def test_recall_without_a_missed_positive_searches_around_the_lowest_scores(job):
     label(job, [f"{g}-{i}" for g in ("sail", "tree") for i in range(8)])
 

@@ -68,6 +68,7 @@ def tasks_of(file: Path) -> dict[str, dict[str, Any]]:
     return {one["data"]["image_id"]: one for one in json.loads(file.read_text())}
 
 
+@pytest.mark.slow
 def test_waiting_images_become_tasks_with_predictions_of_each_model(job: Job, tmp_path: Path) -> None:
     summary = label_studio.export_tasks(job, str(tmp_path / "t.json"), None, TaskImages(side=64))
 
