@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from models.stats import keyword_shift_stats
 from udfs.text.bootstrap import poisson_counts, resampled_sums
@@ -104,3 +105,13 @@ def test_quantiles_of_resamples_are_weibull_quantiles() -> None:
     found = keyword_shift_stats.moves(counts, 0.95, np.array([np.nan]))
     assert found.filtered[1][0] == pytest.approx(0.005025)
     assert found.filtered[2][0] == pytest.approx(0.195975)
+
+
+def test_chance_is_the_p_value_of_the_likelihood_ratio_test() -> None:
+    # Of 1,000 captions 600 are kept; of 100 with the word 45 are. Kept against removed, with the word and without it.
+    table = np.array([[45, 55], [555, 345]])
+    expected = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood").pvalue
+
+    found = keyword_shift_stats.chance(np.array([100]), np.array([45]), (1000, 600))
+
+    assert found == pytest.approx([expected], rel=1e-9)
