@@ -1,9 +1,11 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
+import torch
 
 from models.errors import ModelError
 from models.inference.head import Head
+from models.training import head
 from models.training.head import (
     Basis,
     Examples,
@@ -145,3 +147,13 @@ def test_embeddings_that_are_not_finite_are_refused():
 
     with pytest.raises(ModelError, match="not numbers"):
         train(data, BASIS, HeadOptions())
+
+
+def test_scaling_a_head_scales_and_shifts_its_logits() -> None:
+    torch.manual_seed(0)
+    layers = (head._Layer(torch.randn(4, 3), torch.randn(4)), head._Layer(torch.randn(1, 4), torch.randn(1)))
+    x = torch.randn(20, 3)
+
+    scaled = head._logits(head._scaled(layers, 2.5, -0.75), x)
+
+    torch.testing.assert_close(scaled, 2.5 * head._logits(layers, x) - 0.75)
