@@ -26,10 +26,7 @@ def unpack(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
     Raises:
         ValueError: A hash does not have 32 bytes.
     """
-    joined = b"".join(column)
-    if len(joined) != HASH_BYTES * len(column):
-        raise ValueError(f"every hash must have {HASH_BYTES} bytes")
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, HASH_BYTES)
+    return _rows(np.frombuffer(b"".join(column), dtype=np.uint8), len(column))
 
 
 def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
@@ -48,8 +45,12 @@ def hashes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
         >>> hashes_of(pa.array([bytes(32), bytes(32)])).shape
         (2, 32)
     """
-    joined = joined_bytes(column)
-    if len(joined) != HASH_BYTES * len(column):
+    return _rows(joined_bytes(column), len(column))
+
+
+def _rows(joined: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Divides the joined bytes of `count` hashes into one row for each hash."""
+    if len(joined) != HASH_BYTES * count:
         raise ValueError(f"every hash must have {HASH_BYTES} bytes")
     return joined.reshape(-1, HASH_BYTES)
 
