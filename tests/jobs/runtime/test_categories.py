@@ -74,3 +74,12 @@ def test_a_settings_file_may_hold_categories(tmp_path):
     found = config.load([file])
 
     assert found.seed == 7 and list(found.categories) == ["boats"]
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 50_000, "x = " + "9" * 5_000, "x = \x00", 'x = "'])
+def test_a_file_that_cannot_be_parsed_is_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"bad\.toml is not TOML: .*$") as error:
+        config.load([file])
+    assert "\n" not in str(error.value)
