@@ -1,9 +1,10 @@
 """The encoder and the classifiers that the settings and the lake name, loaded and checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from jobs.job import Job
+from jobs.runtime.config import Settings
 from models.errors import OtherEncoderError, WinnowError
 from models.inference import classifier, encoder, onnx_session
 from models.inference.classifier import ImageModel
@@ -11,7 +12,6 @@ from models.inference.encoder import Encoder
 from models.inference.head import Head
 from models.inference.onnx_image_spec import ImageInput
 from udfs.inference.model_files import distribute_model
-from udfs.inference.scoring import Scoring
 
 HEAD = "models/head-{}.onnx"
 
@@ -31,42 +31,64 @@ class ImageClassifier:
 
 
 def current_encoder(job: Job) -> Encoder:
-    """Returns the encoder that the settings name or describe, loaded and checked.
+    """Returns the perceptual encoder that the settings name or describe, loaded and checked.
 
     Raises:
         ModelError: The file is not a valid encoder.
     """
-    data = _encoder_file(job)
-    score, choice = job.settings.score, job.settings.encoder.model
-    description = None if isinstance(choice, str) else choice
-    return Encoder.load(data, score.threads, tuple(score.providers), score.batch, description)
+    return _loaded(job, *_perceptual(job))
+
+
+def semantic_encoder(job: Job) -> Encoder:
+    """Returns the semantic encoder that the settings name or describe, loaded and checked.
+
+    Raises:
+        ModelError: The file is not a valid encoder.
+    """
+    return _loaded(job, *_semantic(job))
 
 
 def distribute_encoder(job: Job) -> str | ImageInput:
-    """Sends the encoder's file to the workers; returns its name there, or its description with that name as path."""
-    data, choice = _encoder_file(job), job.settings.encoder.model
+    """Sends the perceptual encoder's file to the workers; returns its name there, or its description with that path."""
+    return _distributed(job, *_perceptual(job))
+
+
+def distribute_semantic_encoder(job: Job) -> str | ImageInput:
+    """Sends the semantic encoder's file to the workers; returns its name there, or its description with that path."""
+    return _distributed(job, *_semantic(job))
+
+
+def _loaded(job: Job, data: bytes, description: ImageInput | None) -> Encoder:
+    score = job.settings.score
+    return Encoder.load(data, score.threads, tuple(score.providers), score.batch, description)
+
+
+def _distributed(job: Job, data: bytes, description: ImageInput | None) -> str | ImageInput:
     name = distribute_model(job.lake.spark, data)
-    return name if isinstance(choice, str) else replace(choice, path=name)
+    return name if description is None else replace(description, path=name)
 
 
-def decode_pass_of(job: Job, classifiers: Sequence[ImageClassifier]) -> Scoring:
-    """Returns the decode pass with the current encoder and image classifiers; sends their files to the workers."""
-    encoder_file, settings = distribute_encoder(job), job.settings.score
-    models = tuple(replace(one.model, path=distribute_model(job.lake.spark, one.data)) for one in classifiers)
-    return Scoring(encoder_file, models, settings.batch, settings.threads, tuple(settings.providers))
-
-
-def _encoder_file(job: Job) -> bytes:
+def _perceptual(job: Job) -> tuple[bytes, ImageInput | None]:
+    """Returns the perceptual encoder's file, and its description if it has one."""
     choice = job.settings.encoder.model
-    if choice == "auto":
-        fitted = job.lake.has_file(encoder.FITTED)
-        return job.lake.read_file(encoder.FITTED) if fitted else encoder.shipped()
-    if choice == "shipped":
-        return encoder.shipped()
-    return onnx_session.read(choice if isinstance(choice, str) else choice.path)
+    if choice == "auto" and job.lake.has_file(encoder.FITTED):
+        return job.lake.read_file(encoder.FITTED), None
+    return (encoder.shipped(), None) if choice in ("auto", "shipped") else _own(choice)
 
 
-def image_classifiers(job: Job) -> list[ImageClassifier]:
+def _semantic(job: Job) -> tuple[bytes, ImageInput | None]:
+    """Returns the semantic encoder's file, and its description if it has one."""
+    choice = job.settings.semantic.model
+    return (encoder.shipped_semantic(), None) if choice == "shipped" else _own(choice)
+
+
+def _own(choice: str | ImageInput) -> tuple[bytes, ImageInput | None]:
+    if isinstance(choice, str):
+        return onnx_session.read(choice), None
+    return onnx_session.read(choice.path), choice
+
+
+def image_classifiers(job: Job) -> tuple[ImageClassifier, ...]:
     """Returns the image models of the categories, each tested on an example input.
 
     Raises:
@@ -80,11 +102,20 @@ def image_classifiers(job: Job) -> list[ImageClassifier]:
             session = onnx_session.start(data, score.threads, score.providers, settings.model.path)
             classifier.check(session, settings.model)
             classifiers.append(ImageClassifier(category, settings.model, data))
-    return classifiers
+    return tuple(classifiers)
+
+
+def distribute_classifiers(job: Job, classifiers: Iterable[ImageClassifier]) -> tuple[ImageModel, ...]:
+    """Sends the files of image classifiers to the workers; returns their descriptions with the names there as paths."""
+    return tuple(replace(one.model, path=distribute_model(job.lake.spark, one.data)) for one in classifiers)
 
 
 def category_heads(job: Job, current: Encoder) -> dict[str, Head]:
     """Returns the trained heads of all categories that have one.
+
+    Args:
+        job: The running command.
+        current: The semantic encoder.
 
     Raises:
         ModelError: A file is not a valid head, or was trained on another encoder.
@@ -93,7 +124,7 @@ def category_heads(job: Job, current: Encoder) -> dict[str, Head]:
 
 
 def compatible_heads(job: Job, current: Encoder) -> dict[str, Head]:
-    """Returns the heads that were trained on the current encoder; warns of the others, which need `train` again."""
+    """Returns the heads that were trained on the current semantic encoder; warns of the others."""
     heads = {}
     for category in _trained_categories(job):
         try:
@@ -106,13 +137,13 @@ def compatible_heads(job: Job, current: Encoder) -> dict[str, Head]:
     return heads
 
 
-def head_categories(job: Job) -> list[str]:
+def head_categories(settings: Settings) -> list[str]:
     """Returns the categories that a head of Winnow scores, not an image model of the user."""
-    return [name for name, category in job.settings.categories.items() if category.model is None]
+    return [name for name, category in settings.categories.items() if category.model is None]
 
 
 def _trained_categories(job: Job) -> list[str]:
-    return [category for category in head_categories(job) if job.lake.has_file(HEAD.format(category))]
+    return [category for category in head_categories(job.settings) if job.lake.has_file(HEAD.format(category))]
 
 
 def _head(job: Job, category: str, current: Encoder) -> Head:
@@ -126,7 +157,7 @@ def current_models(job: Job) -> dict[str, str]:
         WinnowError: A category has neither an image model nor a trained head.
     """
     digests = {one.category: one.digest for one in image_classifiers(job)}
-    digests |= {category: head.digest for category, head in category_heads(job, current_encoder(job)).items()}
+    digests |= {category: head.digest for category, head in category_heads(job, semantic_encoder(job)).items()}
     untrained = sorted(set(job.settings.categories) - set(digests))
     if untrained:
         names, name = ", ".join(untrained), untrained[0]

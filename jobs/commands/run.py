@@ -60,12 +60,13 @@ def check(job: Job, labels: Sequence[str]) -> None:
     """
     lake, settings = job.lake, job.settings
     models_in_use.image_classifiers(job)
+    models_in_use.semantic_encoder(job)
     rule.rule_for(job)
     rules.check(lake.read(tables.IMAGES), settings.filter.rules)
     filter.check_forgotten(job, lake.snapshot())
     for file in labels:
         files.read(lake.spark, file)
-    heads = models_in_use.head_categories(job)
+    heads = models_in_use.head_categories(job.settings)
     if any(labels or not lake.has_file(models_in_use.HEAD.format(name)) for name in heads):
         training_extra.module("head")
     if _fits_encoder(job):
@@ -78,7 +79,7 @@ def _fits_encoder(job: Job) -> bool:
 
 
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
-    heads = models_in_use.head_categories(job)
+    heads = models_in_use.head_categories(job.settings)
     steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
     if _fits_encoder(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))

@@ -1,13 +1,18 @@
 """`train`: trains the head of a category on labels and stored embeddings, and writes it to the lake as ONNX."""
 
+import itertools
+
+from pyspark.sql import DataFrame
+
 from jobs.job import Job, Summary
 from jobs.labels import sets
 from jobs.labels.embeddings import MOST_LABELS, LabelledEmbeddings, labelled_embeddings
 from jobs.lake import tables
 from jobs.lake.model_recipe import ModelRecipe
 from jobs.lake.recipe import Recipe
-from jobs.models_in_use import HEAD, current_encoder
+from jobs.models_in_use import HEAD, semantic_encoder
 from jobs.runtime import config, training_extra
+from jobs.scoring.features import ensure_features
 from models.errors import WinnowError
 from models.inference import onnx_session
 
@@ -18,20 +23,21 @@ def run(job: Job, category: str) -> Summary:
     """Trains the head of a category, unless its labels, the encoder and the settings are unchanged.
 
     Raises:
-        WinnowError: The category is not in the settings, or has its own image model; there are no labels of one class,
-            or no embeddings of labelled images; torch is not installed.
+        WinnowError: The category is not in the settings, or has its own image model; there are no labels of one class;
+            torch is not installed.
     """
     _check(job, category)
     job.lake.require(tables.LABELS)
-    encoder = current_encoder(job).digest
-    recipe = _recipe(job, category, encoder)
+    encoder = semantic_encoder(job)
+    recipe = _recipe(job, category, encoder.digest)
     files = _files(category)
     if (before := job.up_to_date(files.made_by(job.lake, recipe))) is not None:
         return before
+    features = ensure_features(job, encoder, "train")
     with job.progress.step(f"train: gather the labels of {category}"):
-        found = _examples(job, category, encoder)
+        found = _examples(job, category, features)
     with job.progress.step(f"train: fit the head of {category}"):
-        summary = _fit(job, category, encoder, found)
+        summary = _fit(job, category, encoder.digest, found)
     files.keep(job.lake, recipe.with_result(summary))
     return summary
 
@@ -52,7 +58,7 @@ def _recipe(job: Job, category: str, encoder: str) -> Recipe:
         "train": config.fingerprint(job.settings.train),
         "labels": config.fingerprint(job.settings.labels),
     }
-    # Not the table signals: the embedding of an image depends only on the encoder.
+    # Not the table features: the embedding of an image depends only on the encoder.
     return Recipe("train", job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_QUEUE), settings)
 
 
@@ -60,10 +66,10 @@ def _files(category: str) -> ModelRecipe:
     return ModelRecipe(HEAD.format(category), RECIPE.format(category), "model", "trained_at")
 
 
-def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
+def _examples(job: Job, category: str, features: DataFrame) -> LabelledEmbeddings:
     """Returns the labelled embeddings to train on; both classes have at least one."""
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", category)
-    found = labelled_embeddings(job, category, encoder)
+    found = labelled_embeddings(job, category, features)
     positives, negatives = int(found.labels.sum()), int((~found.labels).sum())
     if not positives or not negatives:
         raise WinnowError(
@@ -79,9 +85,13 @@ def _examples(job: Job, category: str, encoder: str) -> LabelledEmbeddings:
 def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Summary:
     head = training_extra.module("head")
     settings = job.settings.train
-    options = head.HeadOptions(settings.hidden, settings.weight_decay, settings.epochs, job.settings.seed)
+    candidates = [
+        head.HeadOptions(hidden, decay, settings.epochs, job.settings.seed)
+        for hidden, decay in itertools.product(settings.hidden, settings.weight_decay)
+    ]
     basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")
-    trained = head.train(head.Examples(found.embeddings, found.labels), basis, options)
+    trained = head.train(head.Examples(found.embeddings, found.labels), basis, candidates)
     address = job.lake.write_file(HEAD.format(category), trained.model)
     counts = {"positives": int(found.labels.sum()), "negatives": int((~found.labels).sum())}
-    return {**counts, **trained.metrics, "model": onnx_session.digest(trained.model), "file": address}
+    chosen = {"hidden": trained.options.hidden, "weight decay": trained.options.weight_decay}
+    return {**counts, **chosen, **trained.metrics, "model": onnx_session.digest(trained.model), "file": address}

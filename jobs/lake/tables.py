@@ -78,6 +78,17 @@ SIGNALS = Table(
         ("thumbnail", "binary", "grey thumbnail of 64 x 64 pixels, row by row, one byte for each pixel"),
     ),
 )
+FEATURES = Table(
+    name="features",
+    maker="score",
+    also=("label next", "train", "weigh"),
+    meaning="semantic embedding of each image: what it shows; filled when a category's head, label next or weigh needs it",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("encoder", "string", "digest of the semantic encoder: 16 hexadecimal digits"),
+        ("embedding", "array<float>", "embedding of unit length; the encoder sets the number of dimensions"),
+    ),
+)
 SCORES = Table(
     name="scores",
     maker="score",
@@ -401,7 +412,7 @@ REGURGITATION_FAULTS = Table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS, VERDICTS,
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS, VERDICTS,
     PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY,
     RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip

@@ -6,11 +6,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -31,6 +32,19 @@ Positive = Annotated[int, Field(ge=1)]
 _SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
 _NAMED, _DESCRIBED = "named", "described"
+
+_NamedOrDescribed = Annotated[
+    Annotated[str, Tag(_NAMED)] | Annotated[ImageInput, Tag(_DESCRIBED)],
+    Discriminator(lambda value: _NAMED if isinstance(value, str) else _DESCRIBED),
+]
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+_Item = TypeVar("_Item")
+_Candidates = Annotated[list[_Item], Field(min_length=1), BeforeValidator(_listed)]
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -66,10 +80,7 @@ class IngestSettings(_Section):
 class EncoderSettings(_Section):
     """The perceptual encoder, by name or by description, and how to fit one."""
 
-    model: Annotated[
-        Annotated[str, Tag(_NAMED)] | Annotated[ImageInput, Tag(_DESCRIBED)],
-        Discriminator(lambda value: _NAMED if isinstance(value, str) else _DESCRIBED),
-    ]
+    model: _NamedOrDescribed
     fit: bool
     images: Positive
     minutes: Annotated[float, Field(gt=0)]
@@ -80,6 +91,12 @@ class EncoderSettings(_Section):
         if self.fit and self.model != "auto":
             raise ValueError('fit = true needs model = "auto": another model would not use the fitted encoder')
         return self
+
+
+class SemanticSettings(_Section):
+    """The semantic encoder, by name or by description."""
+
+    model: _NamedOrDescribed
 
 
 class ScoreSettings(_Section):
@@ -130,8 +147,8 @@ class LabelNextSettings(_Section):
 class TrainSettings(_Section):
     """Settings for training a head."""
 
-    hidden: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    hidden: _Candidates[Annotated[int, Field(ge=0)]]
+    weight_decay: _Candidates[Annotated[float, Field(ge=0)]]
     epochs: Positive
 
 
@@ -170,7 +187,7 @@ class WeighSettings(_Section):
     sample: Positive
     words: Positive
     min_support: Fraction
-    reach_sample: Annotated[int, Field(ge=2, le=20_000)]
+    reach_sample: Annotated[int, Field(ge=0, le=20_000)]
 
 
 class AuditSettings(_Section):
@@ -234,6 +251,7 @@ class Settings(_Section):
     spark: SparkSettings
     ingest: IngestSettings
     encoder: EncoderSettings
+    semantic: SemanticSettings
     score: ScoreSettings
     label_page: LabelPageSettings
     categories: dict[Annotated[str, Field(pattern=_CATEGORY)], CategorySettings] = {}

@@ -1,6 +1,7 @@
-"""The decode pass: decodes each image once for its hashes, embedding and scores of image classifiers."""
+"""The decode pass: decodes each image once for its hashes, embeddings and scores of image classifiers."""
 
 from collections.abc import Mapping
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -9,38 +10,44 @@ from jobs.scoring.gaps import STAGE
 from udfs.inference.scoring import SCORED, Scoring
 
 
-def finished(signals: DataFrame, scores: DataFrame, encoder_digest: str, digests: Mapping[str, str]) -> DataFrame:
-    """Returns the images that have signals of the encoder and a score of every image classifier.
-
-    Args:
-        signals: Table signals.
-        scores: Table scores.
-        encoder_digest: Digest of the current encoder.
-        digests: Digest of each category's image classifier.
-
-    Returns:
-        image_id.
-    """
-    done = signals.where(F.col("encoder") == encoder_digest).select("image_id")
-    for category, model in digests.items():
-        has = (F.col("category") == category) & (F.col("model") == model)
-        done = done.join(scores.where(has).select("image_id"), "image_id", "left_semi")
-    return done
-
-
-def missing_by_part(images: DataFrame, done: DataFrame) -> DataFrame:
-    """Counts the images of each part with and without scores.
+def missing_by_part(images: DataFrame, present: Mapping[str, DataFrame], skipped: DataFrame) -> DataFrame:
+    """Counts the images of each part that lack results.
 
     Args:
         images: Table images.
-        done: image_id of each image that needs no scoring.
+        present: image_id of the images that have a kind of result, by the name of this kind.
+        skipped: image_id of images that count as done.
 
     Returns:
-        part, missing, done.
+        part, missing (images that lack a result), done (the others), and for each kind the images that lack it.
     """
-    marked = images.select("image_id", "part").join(done.withColumn("is_done", F.lit(True)), "image_id", "left")
-    is_done = F.col("is_done").isNotNull()
-    return marked.groupBy("part").agg(F.count_if(~is_done).alias("missing"), F.count_if(is_done).alias("done"))
+    marked = images.select("image_id", "part")
+    for name, ids in present.items():
+        marked = marked.join(_marked(ids, name), "image_id", "left")
+    marked = marked.join(_marked(skipped, "_skipped"), "image_id", "left")
+    lacks = {name: F.col(name).isNull() & F.col("_skipped").isNull() for name in present}
+    missing = reduce(Column.__or__, lacks.values())
+    each = [F.count_if(lack).alias(name) for name, lack in lacks.items()]
+    return marked.groupBy("part").agg(F.count_if(missing).alias("missing"), F.count_if(~missing).alias("done"), *each)
+
+
+def todo(images: DataFrame, present: Mapping[str, DataFrame], skipped: DataFrame) -> DataFrame:
+    """Returns the images of one part that lack a kind of result.
+
+    Args:
+        images: Rows of the table images of one part.
+        present: image_id of the images that have a kind of result, by the name of this kind.
+        skipped: image_id of images that count as done.
+    """
+    own = images.select("image_id")
+    lacking = [own.join(ids, "image_id", "left_anti") for ids in present.values()]
+    ids = reduce(DataFrame.unionByName, lacking).distinct().join(skipped, "image_id", "left_anti")
+    # The ids of one part at most are broadcast, so memory does not grow with the lake.
+    return images.join(F.broadcast(ids), "image_id", "left_semi")
+
+
+def _marked(ids: DataFrame, name: str) -> DataFrame:
+    return ids.select("image_id").distinct().withColumn(name, F.lit(True))
 
 
 def scored(images: DataFrame, scoring: Scoring) -> DataFrame:

@@ -4,14 +4,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
-def unclassified(signals: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
-    """Returns the signals without a score by the current model of a category: image_id, embedding."""
+def unclassified(features: DataFrame, scores: DataFrame, category: str, model: str) -> DataFrame:
+    """Returns the features without a score by the current model of a category: image_id, embedding."""
     has = (F.col("category") == category) & (F.col("model") == model)
-    return signals.select("image_id", "embedding").join(scores.where(has).select("image_id"), "image_id", "left_anti")
+    return features.select("image_id", "embedding").join(scores.where(has).select("image_id"), "image_id", "left_anti")
 
 
-def classified(signals: DataFrame, category: str, model: str, score: Column) -> DataFrame:
+def classified(features: DataFrame, category: str, model: str, score: Column) -> DataFrame:
     """Returns rows of the table scores: image_id, category, model, score."""
-    return signals.select(
+    return features.select(
         "image_id", F.lit(category).alias("category"), F.lit(model).alias("model"), score.alias("score")
     )

@@ -1,5 +1,10 @@
-"""The perceptual encoder: turns images into embeddings of unit length and 256-bit hashes."""
+"""Image encoders: turn images into embeddings of unit length and, for duplicates, 256-bit hashes.
 
+The perceptual encoder says whether two images are copies, the semantic encoder what an image shows. Both have the same
+form; only the perceptual encoder's hashes are used.
+"""
+
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +30,8 @@ ASSUMED_DISTANCE = 31
 
 _PROJECTION_SEED = 256
 _EMBEDDING, _HASH = "embedding", "hash"
-_DESCRIBE = "describe its input and output in [encoder.model]"
+_VIEW = "view"
+_DESCRIBE = "describe its input and output in a table [encoder.model] or [semantic.model]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +39,8 @@ class Encoder:
     """A loaded encoder.
 
     The ONNX file reads uint8 of shape (n, size, size, 3), RGB, and returns `embedding` of shape (n, dims), unless a
-    description says otherwise. It may return `hash`, of shape (n, 256), whose signs are the bits. For a file without
+    description says otherwise. `view` in its metadata is a JSON object that says how images are resized (the fields of
+    `ImageInput` for this); without it, they are squeezed. It may return `hash`, of shape (n, 256), whose signs are the bits. For a file without
     `hash`, the bits come from random orthogonal projections of the embedding. These are the same for every file with
     the same number of dimensions.
 
@@ -97,6 +104,11 @@ class Encoder:
         """Height and width of its input images, in pixels."""
         return self.input.size
 
+    def embed(self, thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the embeddings of images, float32 of shape (n, dims), unit length; see `encode`."""
+        name = _output_names(self.session, self.input)[:1]
+        return _unit(onnx_image_spec.run(self.session, thumbs, self.input, name, self.batch)[0], self.dims)
+
     def encode(self, thumbs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Returns the embeddings and hashes of images.
 
@@ -135,8 +147,13 @@ class Encoder:
 
 
 def shipped() -> bytes:
-    """Returns the ONNX file of the encoder that ships with Winnow; models/encoder_card.md describes it."""
+    """Returns the ONNX file of the perceptual encoder that ships with Winnow; models/encoder_card.md describes it."""
     return resources.files("models").joinpath("encoder.onnx").read_bytes()
+
+
+def shipped_semantic() -> bytes:
+    """Returns the ONNX file of the semantic encoder that ships with Winnow; models/semantic_encoder_card.md describes it."""
+    return resources.files("models").joinpath("semantic_encoder.onnx").read_bytes()
 
 
 def projection(dims: int) -> NDArray[np.float32]:
@@ -191,8 +208,10 @@ def _own_form(session: ort.InferenceSession) -> ImageInput | None:
     side = first.shape[1] if len(first.shape) == 4 else None
     if len(session.get_inputs()) > 1 or first.type != "tensor(uint8)" or not isinstance(side, int):
         return None
-    fits = first.shape[2:] == [side, 3]
-    return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING) if fits else None
+    if first.shape[2:] != [side, 3]:
+        return None
+    view = json.loads(session.get_modelmeta().custom_metadata_map.get(_VIEW, "{}"))
+    return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **view)
 
 
 def _faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:
@@ -231,6 +250,7 @@ def _unit(vectors: NDArray[Any], dims: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         raise ModelError(
-            "the encoder returned nan or infinity: check its weights, and scale, mean and std in [encoder.model]"
+            "the encoder returned nan or infinity: check its weights, and scale, mean and std in [encoder.model] or "
+            "[semantic.model]"
         )
     return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -19,6 +19,9 @@ from models.inference.head import INPUT, LOWEST_POSITIVE, OUTPUT, Head
 
 FOLDS = 5
 
+# Examples that choose among candidates. More would not change the choice, only the time.
+_CHOOSING = 5_000
+
 # ONNX versions that every onnxruntime since 2022 reads.
 _OPSET, _IR = 17, 8
 # float32 against float64: the largest difference of a score that rounding explains.
@@ -62,7 +65,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """The parameters of a head's training.
+    """One candidate for the parameters of a head's training.
 
     Attributes:
         hidden: Number of hidden units; 0 is a logistic regression.
@@ -83,10 +86,12 @@ class TrainedHead:
 
     Attributes:
         model: The ONNX file. The same examples, options and category give the same bytes.
+        options: The candidate that generalised best.
         metrics: Cross-validated `auc` and `average_precision`; empty if a class has fewer than two examples.
     """
 
     model: bytes
+    options: HeadOptions
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -101,8 +106,8 @@ class _Layer:
 _Layers = tuple[_Layer, ...]
 
 
-def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead:
-    """Trains a head, calibrates its scores and exports it.
+def train(examples: Examples, basis: Basis, candidates: Sequence[HeadOptions]) -> TrainedHead:
+    """Trains a head by the candidate that generalises best, calibrates its scores and exports it.
 
     Both classes have the same weight in the loss, whatever their number of labels. The logits of held-out examples in
     cross-validation give the metrics, and by Platt scaling they turn scores into probabilities (for classes of equal
@@ -111,7 +116,7 @@ def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead
     Args:
         examples: The examples, in an order that does not depend on their content, since it decides their folds.
         basis: The inputs of the head.
-        options: The parameters of the training.
+        candidates: One or more parameters of the training; `best_of` chooses.
 
     Raises:
         ModelError: A class has no example, an embedding is not finite, or the exported model returns other scores than
@@ -122,16 +127,17 @@ def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead
 
     Examples:
         >>> examples = Examples(np.eye(4, dtype=np.float32), np.array([True, True, False, False]))
-        >>> trained = train(examples, Basis("boats", "e"), HeadOptions())
+        >>> trained = train(examples, Basis("boats", "e"), [HeadOptions()])
         >>> Head.load(trained.model, encoder="e", dims=4).score(examples.embeddings) > 0.5
         array([ True,  True, False, False])
     """
     _check(examples, basis)
     with _one_thread():
+        options = best_of(examples, candidates)
         layers = fit(examples, options)
         held_out = held_out_logits(examples, options)
         metrics = {} if held_out is None else _metrics(examples.labels, held_out)
-        metadata = _metadata(examples.labels, basis, metrics)
+        metadata = _metadata(examples.labels, basis, metrics, options)
         if held_out is not None:
             slope, intercept = platt(held_out, examples.labels)
             layers = _scaled(layers, slope, intercept)
@@ -139,7 +145,29 @@ def train(examples: Examples, basis: Basis, options: HeadOptions) -> TrainedHead
             metadata[LOWEST_POSITIVE] = f"{expit(lowest):.6g}"
         model = _export(layers, metadata)
         _compare(model, layers, examples.embeddings[:_CHECKED_ROWS], basis)
-    return TrainedHead(model, metrics)
+    return TrainedHead(model, options, metrics)
+
+
+def best_of(examples: Examples, candidates: Sequence[HeadOptions]) -> HeadOptions:
+    """Returns the candidate with the best average precision in cross-validation; the first one if several are equal.
+
+    The average precision is that of one order of all held-out examples. So the logits of several folds must be comparable,
+    as those of new images must.
+
+    Args:
+        examples: At least one of each class; the first 5,000 choose.
+        candidates: One or more; the first is also the choice if a class has fewer than two examples.
+    """
+    some = Examples(examples.embeddings[:_CHOOSING], examples.labels[:_CHOOSING])
+    best, best_precision = candidates[0], -1.0
+    for options in candidates if len(candidates) > 1 else ():
+        logits = held_out_logits(some, options)
+        if logits is None:
+            break
+        precision = round(float(average_precision_score(some.labels, logits)), 4)
+        if precision > best_precision:
+            best, best_precision = options, precision
+    return best
 
 
 def fit(examples: Examples, options: HeadOptions) -> _Layers:
@@ -292,7 +320,9 @@ def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
     return (*layers[:-1], _Layer(last.weight * slope, last.bias * slope + intercept))
 
 
-def _metadata(labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float]) -> dict[str, str]:
+def _metadata(
+    labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float], options: HeadOptions
+) -> dict[str, str]:
     # The date of the labels, not of the training: the same labels must give the same bytes and the same digest.
     counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
     return {
@@ -300,6 +330,8 @@ def _metadata(labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float]
         "encoder": basis.encoder,
         "labels": basis.labels,
         "date": basis.date,
+        "hidden": str(options.hidden),
+        "weight_decay": f"{options.weight_decay:g}",
         **counts,
         **{k: f"{v:.4f}" for k, v in metrics.items()},
     }

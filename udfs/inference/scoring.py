@@ -1,4 +1,4 @@
-"""The scoring pass: decodes each image once for PDQ, the encoder and all image classifiers."""
+"""The scoring pass: decodes each image once for PDQ, the encoders and all image classifiers."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,13 +31,18 @@ _ARROW = pa.schema(
         ("embedding_hash", pa.binary()),
         ("content", pa.string()),
         ("thumbnail", pa.binary()),
+        ("semantic", pa.string()),
+        ("features", pa.list_(pa.float32())),
         ("scores", pa.list_(pa.float32())),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
 )
 SCORED = from_arrow_schema(_ARROW)
-"""The results for each image: signals and scores, or the reason of a failure with its detail."""
+"""The results for each image: signals, features and scores, or the reason of a failure with its detail.
+
+`semantic` is the digest of the semantic encoder, and `features` its embedding. What was not asked for is null.
+"""
 
 
 # Inferences for each result batch: enough to make building columns cheap, few enough that pixels take only some MB.
@@ -51,14 +56,16 @@ class Scoring:
     """The models of the pass. Their paths are the file names that `distribute_model` returned.
 
     Attributes:
-        encoder: File name of the perceptual encoder, or its description.
+        encoder: File name of the perceptual encoder, or its description; None: no signals.
+        semantic: File name of the semantic encoder, or its description; None: no features.
         classifiers: Descriptions of the image classifiers.
         batch: Images in one inference.
         threads: ONNX Runtime threads.
         providers: ONNX Runtime execution providers.
     """
 
-    encoder: str | ImageInput
+    encoder: str | ImageInput | None
+    semantic: str | ImageInput | None
     classifiers: tuple[ImageModel, ...]
     batch: int
     threads: int
@@ -66,42 +73,43 @@ class Scoring:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
-        encoder = Encoder.open(self._local_encoder(), self.threads, self.providers, self.batch)
-        views = sorted({encoder.input.view, _GREY, *(model.view for model in self.classifiers)})
+        encoders = _Encoders(self._opened(self.encoder), self._opened(self.semantic))
+        views = sorted({*encoders.views, *(model.view for model in self.classifiers)})
         rows = (
-            (image_id.as_py(), _read(data, views))
+            (image_id.as_py(), _read(data, views, encoders.perceptual is not None))
             for batch in batches
             for image_id, data in zip(batch.column("image_id"), batch.column("image"), strict=True)
         )
         # Models run on full batches of images, whatever the size of Arrow's batches.
         while some := list(islice(rows, _RUNS * self.batch)):
-            yield from self._score(encoder, views, some)
+            yield from self._score(encoders, views, some)
 
     def _score(
-        self, encoder: Encoder, views: Sequence[View], rows: Sequence[tuple[str, "_Decoded | decoding.ImageFault"]]
+        self, encoders: "_Encoders", views: Sequence[View], rows: Sequence[tuple[str, "_Decoded | decoding.ImageFault"]]
     ) -> Iterator[pa.RecordBatch]:
         ids, images = pa.array([image_id for image_id, _ in rows], pa.string()), [image for _, image in rows]
         good = [image for image in images if isinstance(image, _Decoded)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view[0]) for view in views}
-        embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])
         is_good = pa.array([isinstance(image, _Decoded) for image in images])
-        signals = {
-            "encoder": pa.array([encoder.digest] * len(good)),
-            "embedding": lists(embeddings),
-            "embedding_hash": cells(hashes),
-            "thumbnail": cells(decoding.grey(thumbnails[_GREY]).reshape(len(good), decoding.GREY_SIDE**2)),
-            "scores": lists(self._classify(thumbnails)),
-        }
-        yield _succeeded(ids.filter(is_good), good, signals)
+        columns = {"image_id": ids.filter(is_good)}
+        if encoders.perceptual:
+            columns |= _signals(encoders.perceptual, good, thumbnails)
+        if encoders.semantic:
+            columns |= _features(encoders.semantic, thumbnails)
+        if self.classifiers:
+            columns["scores"] = lists(self._classify(thumbnails))
+        yield _batch(columns)
         if len(good) < len(images):
             faults = [image for image in images if isinstance(image, decoding.ImageFault)]
             yield _failed(ids.filter(pc.invert(is_good)), faults)
 
-    def _local_encoder(self) -> str | ImageInput:
-        """Returns the encoder with its file's path on this worker."""
-        if isinstance(self.encoder, str):
-            return str(SparkFiles.get(self.encoder))
-        return replace(self.encoder, path=SparkFiles.get(self.encoder.path))
+    def _opened(self, encoder: str | ImageInput | None) -> Encoder | None:
+        """Returns an encoder from its file on this worker."""
+        if encoder is None:
+            return None
+        local = SparkFiles.get(encoder if isinstance(encoder, str) else encoder.path)
+        model = local if isinstance(encoder, str) else replace(encoder, path=local)
+        return Encoder.open(model, self.threads, self.providers, self.batch)
 
     def _classify(self, thumbnails: Mapping[View, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Returns scores of shape (n, classifiers). Classifiers with the same inference share it."""
@@ -115,23 +123,38 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class _Encoders:
+    perceptual: Encoder | None
+    semantic: Encoder | None
+
+    @property
+    def views(self) -> set[View]:
+        """The views of the thumbnails that signals and features need."""
+        views = {encoder.input.view for encoder in (self.perceptual, self.semantic) if encoder}
+        return views | {_GREY} if self.perceptual else views
+
+
+@dataclass(frozen=True)
 class _Decoded:
+    """An image after its decode; the hashes are empty if no signals are needed."""
+
     pdq: bytes
     quality: int
     content: str
     thumbnails: Mapping[View, NDArray[np.uint8]]
 
 
-def _read(cell: pa.BinaryScalar, views: Iterable[View]) -> _Decoded | decoding.ImageFault:
+def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decoded | decoding.ImageFault:
     """Returns the results of one decode, or the reason why it failed."""
     data = cell.as_py() or b""
     try:
         image = decoding.decode(data, PDQ_SIDE)
-        bits, quality = pdq_of(image)
+        bits, quality = pdq_of(image) if hashed else (b"", 0)
         thumbnails = {view: decoding.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
     except decoding.ImageFault as fault:
         return fault
-    return _Decoded(bits, quality, hashlib.sha256(data).hexdigest()[:32], thumbnails)
+    content = hashlib.sha256(data).hexdigest()[:32] if hashed else ""
+    return _Decoded(bits, quality, content, thumbnails)
 
 
 def _at_least(image: Image.Image, data: bytes, size: tuple[int, int]) -> Image.Image:
@@ -148,13 +171,24 @@ def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np
     return np.stack(pixels) if pixels else np.zeros((0, *size, 3), dtype=np.uint8)
 
 
-def _succeeded(ids: pa.Array, images: list[_Decoded], signals: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    decoded = {
+def _signals(
+    encoder: Encoder, images: Sequence[_Decoded], thumbnails: Mapping[View, NDArray[np.uint8]]
+) -> dict[str, pa.Array]:
+    embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])
+    return {
         "pdq": pa.array([image.pdq for image in images], pa.binary()),
         "pdq_quality": pa.array([image.quality for image in images], pa.int32()),
         "content": pa.array([image.content for image in images], pa.string()),
+        "encoder": pa.array([encoder.digest] * len(images), pa.string()),
+        "embedding": lists(embeddings),
+        "embedding_hash": cells(hashes),
+        "thumbnail": cells(decoding.grey(thumbnails[_GREY]).reshape(len(images), decoding.GREY_SIDE**2)),
     }
-    return _batch({"image_id": ids, **decoded, **signals})
+
+
+def _features(encoder: Encoder, thumbnails: Mapping[View, NDArray[np.uint8]]) -> dict[str, pa.Array]:
+    embeddings = encoder.embed(thumbnails[encoder.input.view])
+    return {"semantic": pa.array([encoder.digest] * len(embeddings), pa.string()), "features": lists(embeddings)}
 
 
 def _failed(ids: pa.Array, faults: list[decoding.ImageFault]) -> pa.RecordBatch:

@@ -5,23 +5,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies import precision, random_sample, recall, seed
-from jobs.commands.label.strategies.request import Pick, PickRequest
+from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job, Summary
 from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
-from jobs.models_in_use import current_encoder
+from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.prerequisites import require_images
+from jobs.scoring.features import ensure_features
 from models.errors import WinnowError
-from models.inference.encoder import Encoder
 
 __all__ = ["STRATEGIES", "Pick", "PickRequest", "Picked", "run", "unseen"]
 
-STRATEGIES: dict[str, Callable[[Job, PickRequest, DataFrame, Encoder], list[Pick]]] = {
+STRATEGIES: dict[str, Callable[[Job, PickRequest, Pool], list[Pick]]] = {
     "seed": seed.pick,
     "random": random_sample.pick,
     "precision": precision.pick,
@@ -51,12 +50,11 @@ def run(job: Job, request: PickRequest) -> Picked:
     _check(job, request)
     require_images(job.lake)
     job.lake.require(tables.SIGNALS)
-    encoder = current_encoder(job)
-    pool = unseen(_signals(job, encoder.digest), *seen(job), request.category)
+    pool = _pool(job, request.category)
     with job.progress.step(f"label next: pick {request.count:,} by {request.strategy} for {request.category}"):
-        picked = STRATEGIES[request.strategy](job, request, pool, encoder)
+        picked = STRATEGIES[request.strategy](job, request, pool)
     if not picked:
-        _explain_nothing(job, request, pool, encoder)
+        _explain_nothing(request, pool)
     elif len(picked) < request.count:
         job.progress.note(f"label next: found {len(picked):,} of the {request.count:,} images requested")
     with job.progress.step(f"label next: queue {len(picked):,} images"):
@@ -73,15 +71,19 @@ def _check(job: Job, request: PickRequest) -> None:
         raise WinnowError(f"--like works only with --strategy seed, not with {request.strategy}")
 
 
-def _signals(job: Job, encoder: str) -> DataFrame:
-    own = job.lake.read(tables.SIGNALS).where((F.col("encoder") == encoder) & F.col("embedding").isNotNull())
-    return own.select("image_id", "embedding", "embedding_hash")
+def _pool(job: Job, category: str) -> Pool:
+    """Returns the images that are neither labelled nor queued for a category; computes features that are missing."""
+    perceptual, encoder = current_encoder(job), semantic_encoder(job)
+    features = ensure_features(job, encoder, "label next")
+    signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == perceptual.digest)
+    hashed = features.join(signals.select("image_id", "embedding_hash"), "image_id", "left")
+    return Pool(unseen(hashed, *seen(job), category), features, encoder, perceptual.presumed_distance)
 
 
-def _explain_nothing(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> None:
-    if _signals(job, encoder.digest).isEmpty():
-        raise WinnowError(f"no image has an embedding of encoder {encoder.digest}: run `winnow score` first")
-    if pool.isEmpty():
+def _explain_nothing(request: PickRequest, pool: Pool) -> None:
+    if pool.features.isEmpty():
+        raise WinnowError("no image of the lake can be decoded, so none can be labelled: see the table quarantine")
+    if pool.images.isEmpty():
         raise WinnowError(
             f"every image is already labelled or queued for {request.category}: label the queued images with "
             f"`winnow label serve {request.category}`"

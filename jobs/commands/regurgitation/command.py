@@ -319,7 +319,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
             inspected.write.parquet(lake.path(f"{STAGING}/images"))
         with job.progress.step("regurgitation: hash and embed generated images"):
             score = settings.score
-            scoring = Scoring(distribute_encoder(job), (), score.batch, score.threads, tuple(score.providers))
+            scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
             good = (
                 _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
             )

@@ -48,7 +48,7 @@ def beyond_reach(data: Unfiltered, settings: WeighSettings, seed: int) -> Beyond
         settings: Size of the samples.
         seed: Seed of the samples.
     """
-    embedded = data.signals.where(F.col("embedding").isNotNull()).select("image_id", "embedding")
+    embedded = data.embeddings.where(F.col("embedding").isNotNull()).select("image_id", "embedding")
     sides = [data.rows.where(side).select("image_id") for side in (~F.col("kept"), F.col("kept"))]
     removed, kept = (_sample(embedded, ids, settings.reach_sample, seed + 2) for ids in sides)
     if not removed or len(kept) < 2:

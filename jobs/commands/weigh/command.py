@@ -18,14 +18,15 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
-from jobs.models_in_use import current_encoder
+from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.prerequisites import require_kept, require_verdicts
-from jobs.runtime.config import fingerprint
+from jobs.runtime.config import WeighSettings, fingerprint
 from jobs.runtime.wording import number, percent
+from jobs.scoring.features import ensure_features
 from models.errors import LostRowsError, WinnowError
 
 # Raised if this version would write other weights than the version before: then older tables are stale.
-_REVISION = 3
+_REVISION = 4
 
 # In the order of writing.
 _WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)
@@ -39,18 +40,19 @@ def run(job: Job) -> Summary:
         LostRowsError: The number of images is not the sum of kept, filtered and duplicates.
     """
     lake, settings = job.lake, job.settings
-    now = _checked(lake)
-    encoder = current_encoder(job)
-    _check_compared(now, encoder.digest)
-    used = {**fingerprint(settings.weigh), "encoder": encoder.digest, "seed": settings.seed, "revision": _REVISION}
-    recipe = Recipe("weigh", now.inputs(*REFERENCE, tables.SIGNALS), used)
+    _check_compared(_checked(lake), current_encoder(job).digest)
+    require_kept(lake)
+    semantic = semantic_encoder(job)
+    embeddings = ensure_features(job, semantic, "weigh") if _needs_features(lake, settings.weigh) else None
+    used = {**fingerprint(settings.weigh), "encoder": semantic.digest, "seed": settings.seed, "revision": _REVISION}
+    inputs = REFERENCE if embeddings is None else (*REFERENCE, tables.FEATURES)
+    now = lake.snapshot()
+    recipe = Recipe("weigh", now.inputs(*inputs), used)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
-    require_kept(lake)
-    signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder.digest)
-    config = WeighingConfig(settings.weigh, encoder.dims, settings.seed)
+    config = WeighingConfig(settings.weigh, semantic.dims, settings.seed)
     with lake.scratch("weigh") as scratch:
-        found = importance_weights(read_reference(lake), signals, config, scratch, job.progress)
+        found = importance_weights(read_reference(lake), embeddings, config, scratch, job.progress)
         beyond = facts.reach_of(found.quality, settings.weigh.reach_sample)
         if beyond and beyond.low > 0:
             job.progress.note(f"weigh: {sentences.reach(beyond)}")
@@ -58,6 +60,13 @@ def run(job: Job) -> Summary:
         with job.progress.step("weigh: write the curated set"):
             _write(lake, found, recipe, summary)
     return summary
+
+
+def _needs_features(lake: Lake, settings: WeighSettings) -> bool:
+    """Returns whether the probe reads embeddings, or removed images may be beyond reach of the kept ones."""
+    if "embedding" in settings.features:
+        return True
+    return settings.reach_sample > 0 and not lake.read(tables.VERDICTS).where(~F.col("kept")).isEmpty()
 
 
 def _checked(lake: Lake) -> Snapshot:

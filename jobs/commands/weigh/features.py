@@ -23,13 +23,13 @@ class Unfiltered:
 
     Attributes:
         rows: image_id, kept, words (words of the caption, each once).
-        signals: image_id, embedding; larger than the rows, so it is joined only if embeddings are features.
+        embeddings: image_id, embedding; larger than the rows, so it is joined only if embeddings are features.
         total: Number of rows.
         kept: Number of rows that passed the filter.
     """
 
     rows: DataFrame
-    signals: DataFrame
+    embeddings: DataFrame
     total: int
     kept: int
 
@@ -90,8 +90,8 @@ def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[s
     return tuple(row.word for row in top.select("word").collect())
 
 
-def featured(rows: DataFrame, signals: DataFrame, features: Features) -> DataFrame:
+def featured(rows: DataFrame, embeddings: DataFrame, features: Features) -> DataFrame:
     """Returns image_id, kept, words, embedding (null if there is none, empty if it is not a feature)."""
     if not features.dims:
         return rows.withColumn("embedding", F.array().cast("array<float>"))
-    return rows.join(signals.select("image_id", "embedding"), "image_id", "left")
+    return rows.join(embeddings.select("image_id", "embedding"), "image_id", "left")

@@ -111,7 +111,7 @@ class _Sums:
 
 def importance_weights(
     reference: DataFrame,
-    signals: DataFrame | None,
+    embeddings: DataFrame | None,
     config: WeighingConfig,
     scratch: Scratch,
     progress: Progress | None = None,
@@ -124,7 +124,7 @@ def importance_weights(
     Args:
         reference: The unfiltered data, deduplicated: image_id string (unique), caption string, kept boolean (whether it
             passed the filter).
-        signals: image_id string, embedding array<float> (`config.dims` numbers, unit length); None if there are no
+        embeddings: image_id string, embedding array<float> (`config.dims` numbers, unit length); None if there are no
             embeddings. Then they cannot be features, and `beyond_reach` is not known.
         config: Settings, length of the embeddings and seed.
         scratch: Stores frames that are read twice.
@@ -145,16 +145,16 @@ def importance_weights(
         ...         found.weights.write.parquet("weights.parquet")
     """
     progress = progress or Progress.silent()
-    _require_embeddings(signals, config)
+    _require_embeddings(embeddings, config)
     with progress.step("weigh: read the unfiltered reference"):
-        data = _gathered(reference, signals, scratch)
+        data = _gathered(reference, embeddings, scratch)
     features = _features(data, config, progress)
     with progress.step("weigh: fit the probe"):
         probes, fit = cross_fitted_probes(data, features, config.settings, config.seed, progress)
     with progress.step("weigh: find removed images that no kept image resembles"):
-        reach = BeyondReach() if signals is None else beyond_reach(data, config.settings, config.seed)
+        reach = BeyondReach() if embeddings is None else beyond_reach(data, config.settings, config.seed)
     with progress.step("weigh: weigh the kept images"):
-        shown = featured(data.rows.where("kept"), data.signals, features)
+        shown = featured(data.rows.where("kept"), data.embeddings, features)
         raw = scratch.keep(raw_weights(shown, features, probes, config))
         sums = _sums(raw)
     quality = WeightQuality(
@@ -198,15 +198,15 @@ def scaled_weights(raw: DataFrame, scale: float) -> DataFrame:
     return raw.select("image_id", (F.col("raw").cast("double") * scale).alias("weight"))
 
 
-def _require_embeddings(signals: DataFrame | None, config: WeighingConfig) -> None:
-    if "embedding" in config.settings.features and (signals is None or config.dims < 1):
+def _require_embeddings(embeddings: DataFrame | None, config: WeighingConfig) -> None:
+    if "embedding" in config.settings.features and (embeddings is None or config.dims < 1):
         raise WinnowError(
-            'weigh.features asks for "embedding", but no embeddings were given: pass `signals` and `dims`, or set '
+            'weigh.features asks for "embedding", but no embeddings were given: pass `embeddings` and `dims`, or set '
             'weigh.features to ["caption"]'
         )
 
 
-def _gathered(reference: DataFrame, signals: DataFrame | None, scratch: Scratch) -> Unfiltered:
+def _gathered(reference: DataFrame, embeddings: DataFrame | None, scratch: Scratch) -> Unfiltered:
     """Returns the reference with the words of its captions and the numbers of images."""
     rows = scratch.keep(with_words(reference))
     counts = rows.agg(F.count("*"), F.count_if("kept")).collect()[0]
@@ -215,9 +215,9 @@ def _gathered(reference: DataFrame, signals: DataFrame | None, scratch: Scratch)
         raise WinnowError(
             f"none of {total:,} images is kept, so there is nothing to weigh: use a filter that keeps some"
         )
-    if signals is None:
-        signals = reference.sparkSession.createDataFrame([], "image_id string, embedding array<float>")
-    return Unfiltered(rows, signals, total, kept)
+    if embeddings is None:
+        embeddings = reference.sparkSession.createDataFrame([], "image_id string, embedding array<float>")
+    return Unfiltered(rows, embeddings, total, kept)
 
 
 def _features(data: Unfiltered, config: WeighingConfig, progress: Progress) -> Features:

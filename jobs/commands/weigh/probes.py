@@ -67,7 +67,7 @@ def _sample(data: Unfiltered, features: Features, settings: WeighSettings, seed:
     in_all, in_kept = (sampled(seed + 1, settings.sample / max(1, count)) for count in (data.total, data.kept))
     rows = data.rows.where(in_all | (F.col("kept") & in_kept))
     # The id alone decides which embeddings can be needed, so the join does not move the others.
-    return featured(rows, data.signals.where(in_all | in_kept), features).select(
+    return featured(rows, data.embeddings.where(in_all | in_kept), features).select(
         "image_id", "words", "embedding", fold_of(seed, settings.folds).alias("fold"),
         in_all.alias("in_all"), (F.col("kept") & in_kept).alias("in_kept"),
     )  # fmt: skip

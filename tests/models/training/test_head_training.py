@@ -41,7 +41,7 @@ def ring(n=300):
 def test_a_head_separates_separable_examples(hidden):
     data = examples()
 
-    trained = train(data, BASIS, HeadOptions(hidden=hidden))
+    trained = train(data, BASIS, [HeadOptions(hidden=hidden)])
 
     scores = Head.load(trained.model, "abc", 8).score(examples(seed=4).embeddings)
     assert np.mean((scores > 0.5) == data.labels) > 0.93
@@ -49,26 +49,26 @@ def test_a_head_separates_separable_examples(hidden):
 
 
 def test_hidden_units_learn_what_a_line_cannot():
-    straight, bent = (train(ring(), BASIS, HeadOptions(hidden=hidden)).metrics["auc"] for hidden in (0, 16))
+    straight, bent = (train(ring(), BASIS, [HeadOptions(hidden=hidden)]).metrics["auc"] for hidden in (0, 16))
 
     assert straight < 0.7 < 0.9 < bent
 
 
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_same_examples_and_seed_give_the_same_bytes(hidden):
-    first, second = (train(examples(), BASIS, HeadOptions(hidden=hidden)).model for _ in range(2))
+    first, second = (train(examples(), BASIS, [HeadOptions(hidden=hidden)]).model for _ in range(2))
 
     assert first == second
 
 
 def test_another_seed_gives_another_hidden_layer():
     assert (
-        train(ring(), BASIS, HeadOptions(hidden=4)).model != train(ring(), BASIS, HeadOptions(hidden=4, seed=1)).model
+        train(ring(), BASIS, [HeadOptions(hidden=4)]).model != train(ring(), BASIS, [HeadOptions(hidden=4, seed=1)]).model
     )
 
 
 def test_metadata_describe_the_training_data():
-    session = ort.InferenceSession(train(examples(), BASIS, HeadOptions()).model)
+    session = ort.InferenceSession(train(examples(), BASIS, [HeadOptions()]).model)
 
     metadata = session.get_modelmeta().custom_metadata_map
     assert {k: metadata[k] for k in ("category", "encoder", "positives", "negatives")} == {
@@ -99,7 +99,7 @@ def test_held_out_logits_come_from_models_not_trained_on_the_example():
 def test_a_single_positive_gives_no_cross_validation():
     data = Examples(np.eye(8, dtype=np.float32), np.arange(8) == 0)
 
-    trained = train(data, BASIS, HeadOptions())
+    trained = train(data, BASIS, [HeadOptions()])
 
     assert trained.metrics == {}
     assert Head.load(trained.model, "abc", 8).score(data.embeddings).argmax() == 0
@@ -138,7 +138,7 @@ def test_a_class_without_examples_is_refused(label):
     data = Examples(np.eye(8, dtype=np.float32), np.full(8, label))
 
     with pytest.raises(ModelError, match=r"boats has .* at least one of each"):
-        train(data, BASIS, HeadOptions())
+        train(data, BASIS, [HeadOptions()])
 
 
 def test_embeddings_that_are_not_finite_are_refused():
@@ -146,7 +146,7 @@ def test_embeddings_that_are_not_finite_are_refused():
     data.embeddings[0, 0] = np.nan
 
     with pytest.raises(ModelError, match="not numbers"):
-        train(data, BASIS, HeadOptions())
+        train(data, BASIS, [HeadOptions()])
 
 
 def test_scaling_a_head_scales_and_shifts_its_logits() -> None:

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.label.strategies.request import Pick, PickRequest
+from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.models_in_use import HEAD, current_models
@@ -18,16 +18,16 @@ from udfs.inference.model_files import distribute_model
 _BANDS = 20
 
 
-def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
     """Picks images that score at or above the model's high-recall threshold, over the whole range of these scores."""
-    scored, digest = _scored(job, request.category, pool, encoder)
-    threshold, source = _threshold(job, request.category, digest, encoder)
+    scored, digest = _scored(job, request.category, pool)
+    threshold, source = _threshold(job, request.category, digest, pool.encoder)
     above = scored.where(F.col("score").cast("double") >= threshold)
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
     order = diverse_sampling.strata(scores, request.count)
     chosen = diverse_sampling.distinct(
-        words(hashes_of(rows["embedding_hash"])), order, request.count, encoder.presumed_distance
+        words(hashes_of(rows["embedding_hash"])), order, request.count, pool.max_distance
     )
     ids = rows["image_id"].to_pylist()
     return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {source}") for i in chosen]
@@ -58,17 +58,17 @@ def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
     return scored.orderBy(-F.log(uniform) * size, "image_id").limit(count)
 
 
-def _scored(job: Job, category: str, pool: DataFrame, encoder: Encoder) -> tuple[DataFrame, str]:
+def _scored(job: Job, category: str, pool: Pool) -> tuple[DataFrame, str]:
     """Returns image_id, embedding_hash, score of the pool by the category's model, and the model's digest."""
     if job.settings.categories[category].model is not None:
         digest = current_models(job)[category]
         own = (F.col("category") == category) & (F.col("model") == digest)
         scores = job.lake.read(tables.SCORES).where(own).groupBy("image_id").agg(F.max("score").alias("score"))
-        return pool.select("image_id", "embedding_hash").join(scores, "image_id"), digest
-    head = _head(job, category, encoder)
+        return pool.images.select("image_id", "embedding_hash").join(scores, "image_id"), digest
+    head = _head(job, category, pool.encoder)
     name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
     score = head_scores(name)(F.col("embedding")).alias("score")
-    return pool.select("image_id", "embedding_hash", score), head.digest
+    return pool.images.select("image_id", "embedding_hash", score), head.digest
 
 
 def _head(job: Job, category: str, encoder: Encoder) -> Head:

@@ -4,20 +4,19 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies.around import Queries, around
-from jobs.commands.label.strategies.request import Pick, PickRequest
+from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job
 from jobs.labels.embeddings import labelled_embeddings
 from models.errors import WinnowError
-from models.inference.encoder import Encoder
 from udfs.labels.cross_validation import HELD_OUT, CrossValidation
 
 # Most labels that cross-validation uses. People make hundreds or thousands; of more labels, a random part is enough.
 _MOST_LABELS = 20_000
 
 
-def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
     """Picks neighbours of labelled positives that cross-validated models miss."""
-    return around(request, pool, encoder, _misses(job, request.category, encoder))
+    return around(request, pool, _misses(job, request.category, pool.features))
 
 
 def missed_positives(held_out: DataFrame) -> DataFrame:
@@ -37,9 +36,9 @@ def missed_positives(held_out: DataFrame) -> DataFrame:
     )
 
 
-def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
+def _misses(job: Job, category: str, features: DataFrame) -> Queries:
     """Returns labelled positives that held-out models miss; if none is missed, those with the lowest scores."""
-    found = labelled_embeddings(job, category, encoder.digest, "label next")
+    found = labelled_embeddings(job, category, features, "label next")
     embeddings, labels = found.embeddings[:_MOST_LABELS], found.labels[:_MOST_LABELS]
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives < 2 or negatives < 2:
@@ -48,7 +47,7 @@ def _misses(job: Job, category: str, encoder: Encoder) -> Queries:
             f"recall needs two of each: run `winnow label next {category} --strategy seed` and label the images"
         )
     settings = job.settings.label_next
-    fit = CrossValidation(embeddings, labels, settings.folds, job.settings.train.weight_decay, job.settings.seed)
+    fit = CrossValidation(embeddings, labels, settings.folds, job.settings.train.weight_decay[0], job.settings.seed)
     judged = _judged(job, fit)
     hard = sorted(
         (row for row in judged if labels[row.example]), key=lambda row: (-row.missed / row.versions, row.logit)

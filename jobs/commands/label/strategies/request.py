@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from pyspark.sql import DataFrame
+
+from models.inference.encoder import Encoder
+
 
 @dataclass(frozen=True)
 class PickRequest:
@@ -18,6 +22,24 @@ class PickRequest:
     strategy: str
     count: int
     like: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The images to pick from.
+
+    Attributes:
+        images: image_id, embedding (what the image shows), embedding_hash (null if it has no signals): images that are
+            neither labelled nor queued for the category.
+        features: image_id, embedding: all images.
+        encoder: The semantic encoder, which made the embeddings.
+        max_distance: Largest distance of near-duplicates between hashes, in bits of 256.
+    """
+
+    images: DataFrame
+    features: DataFrame
+    encoder: Encoder
+    max_distance: int
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
 
 from jobs.commands.label.strategies.around import Queries, around
-from jobs.commands.label.strategies.request import Pick, PickRequest
+from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job
 from jobs.labels.random_order import in_random_order
 from models.errors import WinnowError
 from models.images import decoding
-from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import View
 from models.stats import diverse_sampling
 from udfs.arrays.arrow import matrix
 from udfs.hashes.pdq import PDQ_SIDE
 
 
-def pick(job: Job, request: PickRequest, pool: DataFrame, encoder: Encoder) -> list[Pick]:
+def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
     """Picks the image in the middle of each cluster of embeddings, or the images nearest to given image files."""
     if request.like:
-        thumbnails = np.stack([_thumbnail(file, encoder.input.view) for file in request.like])
-        queries, _ = encoder.encode(thumbnails)
-        return around(request, pool, encoder, Queries(queries, tuple(f"like {file}" for file in request.like)))
-    sample = in_random_order(pool, job.settings.seed, "seed").select("image_id", "embedding")
+        thumbnails = np.stack([_thumbnail(file, pool.encoder.input.view) for file in request.like])
+        queries = pool.encoder.embed(thumbnails)
+        return around(request, pool, Queries(queries, tuple(f"like {file}" for file in request.like)))
+    sample = in_random_order(pool.images, job.settings.seed, "seed").select("image_id", "embedding")
     rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()
     if not len(rows):
         return []

@@ -1,0 +1,43 @@
+"""The table features: which settings need it, and how a command gets it when it is first needed."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.job import Job
+from jobs.lake import tables
+from jobs.lake.recipe import Recipe
+from jobs.models_in_use import head_categories
+from jobs.runtime.config import Settings
+from jobs.scoring.image_pass import PassModels, run_image_pass
+from models.inference.encoder import Encoder
+
+
+def score_needs_features(settings: Settings) -> bool:
+    """Returns whether `score` computes features in its decode pass, since a later command will need them.
+
+    Heads read them; `weigh` reads them if `weigh.features` says so, and to find filtered images beyond reach.
+    """
+    filters = bool(settings.categories or settings.filter.rules)
+    looks_beyond_reach = filters and settings.weigh.reach_sample > 0
+    return bool(head_categories(settings)) or "embedding" in settings.weigh.features or looks_beyond_reach
+
+
+def ensure_features(job: Job, encoder: Encoder, command: str) -> DataFrame:
+    """Computes the features that images lack, in a pass of its own, and returns all of them.
+
+    Args:
+        job: The running command.
+        encoder: The semantic encoder.
+        command: Name of the command, for messages and the recipe.
+
+    Returns:
+        image_id, embedding. Images that cannot be decoded have no row.
+    """
+    recipe = Recipe(command, settings={"semantic": encoder.digest})
+    made, faults = run_image_pass(job, PassModels(semantic=encoder), recipe)
+    if made or faults:
+        job.progress.note(f"{command}: computed the features of {made:,} images for the first time")
+    if faults:
+        job.progress.warn(f"{command}: {faults:,} images cannot be decoded: see the table quarantine")
+    own = job.lake.read(tables.FEATURES).where(F.col("encoder") == encoder.digest)
+    return own.select("image_id", "embedding")
