@@ -247,7 +247,7 @@ def dedup(job: Job) -> CommandOutput:
 
 @command_with_job(app, "weigh")
 def weigh(job: Job) -> CommandOutput:
-    """Compute importance weights that correct the bias of filtering, and write the curated set."""
+    """Compute importance weights that correct the bias of the filter, and write the curated set."""
     from jobs.commands.weigh import command
 
     return command.run(job)
@@ -255,7 +255,7 @@ def weigh(job: Job) -> CommandOutput:
 
 @command_with_job(app, "audit")
 def audit(job: Job) -> CommandOutput:
-    """Measure how filtering and weighing change the frequency of words in captions."""
+    """Measure how the filter and the weights change the frequency of words in captions."""
     from jobs.commands.audit import command
 
     return command.run(job)
@@ -308,13 +308,17 @@ def report(job: Job) -> CommandOutput:
 def export(
     job: Job,
     directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="New or empty folder or URI, or that of an earlier run of this export.")
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="A new or empty folder (path or URI), or the folder of an earlier run of the same export.",
+        ),
     ],
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
     ] = "webdataset",
 ) -> CommandOutput:
-    """Write the curated set with its weights, a dataset card and Croissant metadata."""
+    """Write the curated set, a dataset card and Croissant metadata; all formats except datacomp hold the weights."""
     from jobs.commands.export import command
 
     return command.run(job, directory, format_)

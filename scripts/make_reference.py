@@ -52,7 +52,7 @@ max_distance = 24
 
 `--set` overrides the files, and a later file overrides an earlier one. Every other setting keeps its default. Winnow
 checks all settings before work begins, and reports all faults at once. In the column *default*, *off* means that the
-setting has no value until you give it one, and *required* that you must give one.
+setting has no value until you give it one, and *required* means that you must give it a value.
 """
 
 _MODELS_INTRO = """\
@@ -207,7 +207,8 @@ def setting_row(key: str, field: Mapping[str, Any], required: bool, comments: Ma
     example = "" if default.startswith("`") or not comment.value else f"example: `{comment.value}`"
     if not comment.text and not example:
         raise ValueError(f"conf/winnow.toml says nothing about {key}: add a comment on its line")
-    return [f"`{key}`", kind_of(field), default, "; ".join(filter(None, (comment.text, example)))]
+    text = comment.text.removesuffix(".") if example else comment.text
+    return [f"`{key}`", kind_of(field), default, "; ".join(filter(None, (text, example)))]
 
 
 def _given(key: str) -> Any:

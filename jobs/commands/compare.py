@@ -227,7 +227,7 @@ def sections(
     return tuple(section for section in found if section.lines or section.note)
 
 
-_ORDER = "Words that filtering moved significantly in A or B come first, the largest difference at the top."
+_ORDER = "Words whose share the filter changed significantly in A or B come first, the largest difference at the top."
 
 
 def _counted(name: str, a: int | None, b: int | None) -> Line:

@@ -245,13 +245,13 @@ def copy_rate(trials: Trials, confidence_level: float) -> str:
 
     Examples:
         >>> copy_rate(Trials(200, 2, are_prompts=True), 0.95)
-        'at most 3.2 % of prompts like these, with as many images each, give a copy (95 % confidence)'
+        'at most 3.2 % of prompts like these give a copy, if each prompt gets as many images as here (95 % confidence)'
         >>> copy_rate(Trials(70_000, 0, are_prompts=False), 0.95)
         'at most 0.0043 % of images generated from prompts like these are copies (95 % confidence)'
     """
     bound, sure = rounded_up(trials.bound(confidence_level)), f"({confidence(confidence_level)} confidence)"
     if trials.are_prompts:
-        return f"at most {bound} of prompts like these, with as many images each, give a copy {sure}"
+        return f"at most {bound} of prompts like these give a copy, if each prompt gets as many images as here {sure}"
     return f"at most {bound} of images generated from prompts like these are copies {sure}"
 
 
@@ -290,15 +290,16 @@ def none_notable(keywords: Sequence[Row]) -> str:
     Examples:
         >>> from types import SimpleNamespace
         >>> none_notable([SimpleNamespace(shift_low=-0.3, shift_high=-0.1)])
-        'No keyword moved significantly: 1 interval excludes 0, but that may be chance among so many words.'
+        'The share of no keyword changed significantly: 1 interval excludes 0, but that may be chance among so many \
+words.'
     """
     if all(row.shift_low is None for row in keywords):
-        return "No keyword moved: the filter removed no caption."
+        return "The share of no keyword changed: the filter removed no caption."
     excluding = sum(_excludes(row.shift_low, row.shift_high, 0.0) for row in keywords)
     if not excluding:
-        return "No keyword moved significantly: every interval includes 0."
+        return "The share of no keyword changed significantly: every interval includes 0."
     intervals = plural(excluding, "interval excludes", "intervals exclude")
-    return f"No keyword moved significantly: {intervals} 0, but that may be chance among so many words."
+    return f"The share of no keyword changed significantly: {intervals} 0, but that may be chance among so many words."
 
 
 def not_undone(keywords: Sequence[Row], tolerance: float, support: float) -> list[Row]:

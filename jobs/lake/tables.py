@@ -239,7 +239,7 @@ DEDUP_QUALITY = Table(
         ("bands", "int", "number of MinHash bands; null if whole is false or method is clusters"),
         ("band_rows", "int", "rows of each MinHash band; null if whole is false or method is clusters"),
         ("compared", "long", "pairs that the search compared"),
-        ("skipped", "long", "pairs that were skipped: both images resolved, or too many images under one key"),
+        ("skipped", "long", "pairs that were skipped: one image resolved, or too many images under one key"),
         ("clusterings", "int", "number of clusterings whose pairs are united; null if method is lsh"),
         ("clusters", "int", "clusters in each clustering; null if method is lsh"),
         ("whole", "boolean", "true for the whole search, false for its first 1, 2, … clusterings alone"),

@@ -35,7 +35,8 @@ class ImageInput:
         scale: Factor on the 0 to 255 values, before mean and std.
         mean: Subtracted from each channel, in the order of `channels`.
         std: Divides each channel after that, in the same order.
-        output: Name or position (counted from 0) of the output to read; None is the first.
+        output: Name or position (counted from 0) of the output to read; off: the first output, or for an encoder the
+            output `embedding` if there is one.
     """
 
     # The settings contain this class. A misspelt key there is an error.

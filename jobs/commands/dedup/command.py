@@ -107,8 +107,8 @@ def _checked_summary(job: Job, images: DataFrame, losers: DataFrame, quality: Se
         )
     if skipped:
         job.progress.warn(
-            f"dedup: {skipped:,} pairs among copies of popular images were resolved against the representative, or "
-            "skipped"
+            f"dedup: skipped {skipped:,} pairs, because one image was resolved against a representative, or because "
+            "too many images have the same band key or cluster"
         )
     return {
         "images compared": total,

@@ -143,7 +143,7 @@ def _preprocessing_step(name: str, table: Mapping[str, Any]) -> str:
 def _biases(manifest: Mapping[str, Any]) -> list[str]:
     """The shifts of keywords by filtering; empty if `audit` did not run."""
     if not manifest["keywords"] and "keyword_shift" in manifest["tables"]:
-        return ["no keyword moved significantly"]
+        return ["the share of no keyword changed significantly"]
     return [_bias(row) for row in manifest["keywords"]]
 
 

@@ -68,7 +68,7 @@ class Search:
 
 @dataclass(frozen=True)
 class SearchCounts:
-    """The number of pairs that a search compared, and of pairs that it skipped among copies of popular images."""
+    """The number of pairs that a search compared, and of pairs that it skipped, see `dedup_quality.skipped`."""
 
     compared: int = 0
     skipped: int = 0

@@ -299,8 +299,8 @@ def test_card_and_croissant_say_if_no_word_moved_significantly(shards):
     manifest["tables"]["keyword_shift"] = manifest["tables"]["curated"]
 
     assert "rai:dataBiases" not in without_audit
-    assert croissant.metadata(manifest)["rai:dataBiases"] == ["no keyword moved significantly"]
-    assert "No keyword moved significantly." in card.render(manifest)
+    assert croissant.metadata(manifest)["rai:dataBiases"] == ["the share of no keyword changed significantly"]
+    assert "The share of no keyword changed significantly." in card.render(manifest)
 
 
 def test_the_card_compares_the_share_beyond_reach_with_chance(shards):
