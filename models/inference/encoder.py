@@ -102,7 +102,7 @@ class Encoder:
 
         Args:
             thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as
-                `models.images.decoding.thumbnail` makes them.
+                `models.images.resizing.thumbnail` makes them.
 
         Returns:
             Embeddings, float32 of shape (n, dims), unit length; hashes, uint8 of shape (n, 32), 256 bits packed.
