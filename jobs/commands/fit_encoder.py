@@ -21,6 +21,7 @@ from jobs.runtime import config, training_extra
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder, onnx_session
 
 RECIPE = "models/encoder.json"
@@ -66,7 +67,7 @@ class Thumbnails:
             picture = decoding.decode(bytes(image), self.side)
         except decoding.ImageFault:
             return None
-        return decoding.thumbnail(picture, (self.side, self.side)).tobytes()
+        return thumbnail(picture, View((self.side, self.side))).tobytes()
 
 
 @dataclass(frozen=True)

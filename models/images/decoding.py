@@ -4,14 +4,11 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
-
-Fit = Literal["squeeze", "crop"]
 
 # `_refuse_bombs` checks sizes against the user's limit before a pixel is decoded. Pillow's limit (it warns above it and
 # refuses above twice as much) is for formats that take memory earlier: Pillow fills a GIF while it opens it.
@@ -104,12 +101,11 @@ def check(data: bytes, max_megapixels: float) -> ImageInfo:
         MemoryError: The memory did not suffice. This is not a fault of the image.
     """
     image = _open(data, max_megapixels)
-    width, height = image.size
+    size = image.size
     # Decoding a JPEG at an eighth of its size reads all bytes, so it detects a missing end at half the cost.
-    _load(image, min_side=1)
-    if _orientation(image) in _SWAPS_SIDES:
-        width, height = height, width
-    return ImageInfo(width, height, image.format or "")
+    _reduce(image, min_side=1)
+    _load(image)
+    return ImageInfo(*_upright(size, image), image.format or "")
 
 
 def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> Image.Image:
@@ -132,35 +128,35 @@ def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> 
         >>> decode(buffer.getvalue(), min_side=100).size
         (160, 120)
     """
-    return _upright_rgb(_load(_open(data, max_megapixels), min_side))
+    return Decoder(data, max_megapixels).at_least(min_side)
 
 
-def thumbnail(image: Image.Image, size: tuple[int, int], fit: Fit = "squeeze") -> NDArray[np.uint8]:
-    """Returns an image resized for a model, with antialiasing.
+class Decoder:
+    """Decodes one image file for several models.
 
-    Args:
-        image: 8-bit RGB.
-        size: Height and width in pixels.
-        fit: `squeeze` resizes the whole image, whatever its aspect ratio; `crop` takes the largest centred part with
-            the aspect ratio of `size`.
-
-    Returns:
-        uint8 of shape (height, width, 3).
-
-    Examples:
-        >>> flag = Image.new("RGB", (40, 10), "white")
-        >>> flag.paste("red", (0, 0, 10, 10))
-        >>> [int(thumbnail(flag, (8, 8), fit)[0, 0, 1]) for fit in ("squeeze", "crop")]
-        [0, 255]
+    Attributes:
+        size: Width and height of the whole image as displayed, in pixels, after the first decoding.
     """
-    height, width = size
-    box = None
-    if fit == "crop":
-        scale = min(image.width / width, image.height / height)
-        left, upper = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-        box = (left, upper, image.width - left, image.height - upper)
-    small = image.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=3.0)
-    return np.asarray(small, dtype=np.uint8)
+
+    def __init__(self, data: bytes, max_megapixels: float = float("inf")) -> None:
+        self.size = (0, 0)
+        self._data, self._max_megapixels = data, max_megapixels
+        self._decoded: dict[int, Image.Image] = {}
+
+    def at_least(self, min_side: int) -> Image.Image:
+        """Returns the image as `decode` does. Decodes it again only if it has not been decoded at this size yet.
+
+        Raises:
+            ImageFault: The image cannot be decoded.
+        """
+        if min_side not in self._decoded:
+            image = _open(self._data, self._max_megapixels)
+            size = image.size
+            _reduce(image, min_side)
+            same = [done for done in self._decoded.values() if sorted(done.size) == sorted(image.size)]
+            self._decoded[min_side] = same[0] if same else _upright_rgb(_load(image))
+            self.size = self.size if same else _upright(size, image)
+        return self._decoded[min_side]
 
 
 def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -239,12 +235,16 @@ def _has_too_many_scans(data: bytes) -> bool:
     return scans > _MOST_SCANS
 
 
-def _load(image: Image.Image, min_side: int) -> Image.Image:
+def _reduce(image: Image.Image, min_side: int) -> None:
+    """Makes a large JPEG load at a fraction of its size, with both sides still at least `min_side`."""
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+        image.draft(None, (min_side, min_side))
+
+
+def _load(image: Image.Image) -> Image.Image:
     if isinstance(image, TiffImageFile) and _lacks_pixels(image):
         raise ImageFault("truncated", f"strips or tiles are missing of {image.width} x {image.height} pixels")
     try:
-        if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-            image.draft(None, (min_side, min_side))
         image.load()
     except MemoryError:
         raise
@@ -272,6 +272,11 @@ def _orientation(image: Image.Image) -> int:
         raise
     except Exception:  # Pillow's parser may raise any error on broken bytes; the pixels are not affected
         return 1
+
+
+def _upright(size: tuple[int, int], image: Image.Image) -> tuple[int, int]:
+    """Returns the size of an image as displayed. A TIFF says only after loading what remains to be turned."""
+    return size[::-1] if _orientation(image) in _SWAPS_SIDES else size
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -114,7 +114,7 @@ class Encoder:
 
         Args:
             thumbs: uint8 of shape (n, height, width, 3) in the encoder's size, RGB, as
-                `models.images.decoding.thumbnail` makes them.
+                `models.images.resizing.thumbnail` makes them.
 
         Returns:
             Embeddings, float32 of shape (n, dims), unit length; hashes, uint8 of shape (n, 32), 256 bits packed.
@@ -152,7 +152,7 @@ def shipped() -> bytes:
 
 
 def shipped_semantic() -> bytes:
-    """Returns the ONNX file of the semantic encoder that ships with Winnow; models/semantic_encoder_card.md describes it."""
+    """Returns the ONNX file of the semantic encoder that ships with Winnow: models/semantic_encoder_card.md."""
     return resources.files("models").joinpath("semantic_encoder.onnx").read_bytes()
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,13 +11,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.images.decoding import Fit
+from models.images.resizing import Fit, Resample, View
 from models.inference.onnx_session import digest, run_in_batches
 
-View = tuple[tuple[int, int], Fit]
-"""Height and width in pixels, and how an image with another aspect ratio is fitted."""
-
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_LUMA = (19595, 38470, 7471)  # of 65,536
+_NEWER = ("crop_pct", "resample", "antialias", "pad_colour")
 _NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 
@@ -28,15 +27,22 @@ class ImageInput:
     Attributes:
         path: The ONNX file.
         size: Height and width of the input, in pixels.
-        fit: How an image with another aspect ratio is fitted: `squeeze` resizes all of it, `crop` its centre.
         layout: Order of the input's axes.
-        channels: Order of the colours.
+        channels: Order of the colours, or `grey` for one channel with the luma.
         dtype: Type of the input. `uint8` gets 0 to 255 unchanged, floats after scale, mean and std.
         scale: Factor on the 0 to 255 values, before mean and std.
-        mean: Subtracted from each channel, in the order of `channels`.
-        std: Divides each channel after that, in the same order.
+        mean: Subtracted from each channel, in the order of `channels`; one value is for all of them.
+        std: Divides each channel after that, in the same way.
         output: Name or position (counted from 0) of the output to read; off: the first output, or for an encoder the
             output `embedding` if there is one.
+        fit: How an image with another aspect ratio fits `size`: `squeeze` changes its aspect ratio, `crop` cuts off
+            what is beyond the centre, `pad` adds a border.
+        crop_pct: Share of the sides, above 0, that remains when the centre is cropped after resizing. 0.875 resizes for
+            256 pixels if `size` is 224.
+        resample: Filter of the resizing.
+        antialias: Whether the filter widens when an image shrinks, as in Pillow. `false` reads only the nearest pixels,
+            as OpenCV does.
+        pad_colour: Colour of the border of `pad`: red, green, blue, each 0 to 255.
     """
 
     # The settings contain this class. A misspelt key there is an error.
@@ -45,18 +51,27 @@ class ImageInput:
     path: str
     size: tuple[int, int]
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    channels: Literal["RGB", "BGR"] = "RGB"
+    channels: Literal["RGB", "BGR", "grey"] = "RGB"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     output: str | int | None = None
     fit: Fit = "squeeze"
+    crop_pct: float = 1.0
+    resample: Resample = "bilinear"
+    antialias: bool = True
+    pad_colour: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def view(self) -> View:
-        """The size and fit of its thumbnails. Models with the same view share them."""
-        return self.size, self.fit
+        """How images are resized for it. Models with the same view share their thumbnails."""
+        return View(self.size, self.fit, self.crop_pct, self.resample, self.antialias, self.pad_colour)
+
+    @property
+    def bands(self) -> int:
+        """The number of channels."""
+        return 1 if self.channels == "grey" else 3
 
     def digest(self, data: bytes) -> str:
         """Returns the identifier of the model in tables. It depends on the file and its description, not on the path.
@@ -72,6 +87,11 @@ class ImageInput:
             False
         """
         description = {name: value for name, value in asdict(self).items() if name != "path"}
+        # Lakes have digests of descriptions without the newer fields, and with three values for mean and std.
+        for field in fields(self):
+            if field.name in _NEWER and description[field.name] == field.default:
+                del description[field.name]
+        description |= {name: _per_channel(description[name], self.bands) for name in ("mean", "std")}
         return digest(data + json.dumps(description, sort_keys=True).encode())
 
 
@@ -83,7 +103,7 @@ def preprocess(pixels: NDArray[np.uint8], model: ImageInput) -> NDArray[Any]:
         model: The description of the model.
 
     Returns:
-        Array in the model's dtype, of shape (n, 3, height, width) or (n, height, width, 3) by its layout.
+        Array in the model's dtype, of shape (n, channels, height, width) or (n, height, width, channels) by its layout.
 
     Examples:
         >>> red = np.zeros((1, 2, 2, 3), np.uint8)
@@ -91,13 +111,26 @@ def preprocess(pixels: NDArray[np.uint8], model: ImageInput) -> NDArray[Any]:
         >>> preprocess(red, ImageInput("m.onnx", (2, 2), channels="BGR"))[0, :, 0, 0]
         array([0., 0., 1.], dtype=float32)
     """
-    ordered = pixels[..., ::-1] if model.channels == "BGR" else pixels
+    ordered = _ordered(pixels, model)
     if model.dtype == "uint8":
         values: NDArray[Any] = ordered
     else:
         mean, std = (np.asarray(v, dtype=np.float32) for v in (model.mean, model.std))
         values = ((ordered.astype(np.float32) * np.float32(model.scale) - mean) / std).astype(model.dtype)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if model.layout == "NCHW" else values)
+
+
+def _ordered(pixels: NDArray[np.uint8], model: ImageInput) -> NDArray[np.uint8]:
+    """Returns the channels that a model reads, in its order."""
+    if model.channels == "grey":
+        # The luma of Pillow's mode L, ITU-R BT.601.
+        luma = pixels.astype(np.uint32) @ np.array(_LUMA, np.uint32) + (1 << 15) >> 16
+        return luma[..., None].astype(np.uint8)
+    return pixels[..., ::-1] if model.channels == "BGR" else pixels
+
+
+def _per_channel(values: Sequence[float], channels: int) -> list[float]:
+    return list(values) * channels if len(values) == 1 else list(values)
 
 
 def run(
@@ -158,6 +191,13 @@ def _description_faults(model: ImageInput) -> list[str]:
         found.append(f"size is {list(model.size)}, but both sides must be at least 1 pixel")
     if 0 in model.std or not all(map(math.isfinite, (model.scale, *model.mean, *model.std))):
         found.append("scale, mean and std must be numbers, and std not 0")
+    if not 0 < model.crop_pct <= 1:
+        found.append(f"crop_pct is {model.crop_pct}, but must be above 0 and at most 1")
+    for name, values in (("mean", model.mean), ("std", model.std)):
+        if len(values) not in (1, model.bands):
+            found.append(f"{name} has {len(values)} values, but channels is {model.channels}: give 1 or {model.bands}")
+    if not all(0 <= value <= 255 for value in model.pad_colour):
+        found.append(f"pad_colour is {list(model.pad_colour)}, but its values are from 0 to 255")
     if model.dtype == "uint8" and (set(model.mean) != {0.0} or set(model.std) != {1.0}):
         found.append("mean and std are set, but dtype uint8 uses unchanged pixels")
     return found
@@ -172,7 +212,7 @@ def _input_faults(session: ort.InferenceSession, model: ImageInput) -> list[str]
     if _DTYPES.get(inputs[0].type) != model.dtype:
         found.append(f"its input is {inputs[0].type}, but dtype is {model.dtype}")
     height, width = model.size
-    wanted = [3, height, width] if model.layout == "NCHW" else [height, width, 3]
+    wanted = [model.bands, height, width] if model.layout == "NCHW" else [height, width, model.bands]
     shape: Sequence[Any] = inputs[0].shape
     # An empty shape means that the file does not state it. The test run then shows whether it fits.
     fits = not shape or (

@@ -151,8 +151,8 @@ def train(examples: Examples, basis: Basis, candidates: Sequence[HeadOptions]) -
 def best_of(examples: Examples, candidates: Sequence[HeadOptions]) -> HeadOptions:
     """Returns the candidate with the best average precision in cross-validation; the first one if several are equal.
 
-    The average precision is that of one order of all held-out examples. So the logits of several folds must be comparable,
-    as those of new images must.
+    The average precision is that of one order of all held-out examples. So the logits of several folds must be
+    comparable, as those of new images must.
 
     Args:
         examples: At least one of each class; the first 5,000 choose.

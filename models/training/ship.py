@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.images import decoding
+from models.images import decoding, resizing
+from models.images.resizing import View
 from models.training import noise
 from models.training.encoder import SOURCE_SIDE, TrainingPlan, fit
 from models.training.measure import Thumbs
@@ -53,7 +54,7 @@ def originals(folder: Path) -> list[Path]:
 
 def thumbnail(data: bytes) -> Thumbs:
     """Returns an image file as training reads it, uint8 of shape (96, 96, 3)."""
-    return decoding.thumbnail(decoding.decode(data, SOURCE_SIDE), (SOURCE_SIDE, SOURCE_SIDE))
+    return resizing.thumbnail(decoding.decode(data, SOURCE_SIDE), View((SOURCE_SIDE, SOURCE_SIDE)))
 
 
 def main() -> None:

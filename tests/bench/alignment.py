@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.matching.rule import EMBEDDING_QUALITY
-from models.images import decoding
+from models.images import decoding, resizing
+from models.images.resizing import View
 from models.inference import encoder
 from models.inference.encoder import HASH_BITS, Encoder
 from tests.bench.regurgitation import CHANGES, pictures
@@ -56,7 +57,7 @@ def signals(files: list[bytes], own: Encoder) -> Signals:
     seen, pdq = [], []
     for data in files:
         image = decoding.decode(data, PDQ_SIDE)
-        seen.append(decoding.thumbnail(image, own.size))
+        seen.append(resizing.thumbnail(image, View(own.size)))
         pdq.append(pdq_of(image))
     embeddings, hashes = own.encode(np.stack(seen))
     bits = np.stack([np.frombuffer(one, np.uint8) for one, _ in pdq])

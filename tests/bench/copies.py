@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder
 from models.training.measure import COLLISIONS, distance_at
 from models.training.ship import originals
@@ -164,7 +165,7 @@ def methods(model: bytes) -> list[Method]:
     own = encoder.Encoder.load(model)
 
     def embed(pictures: list[Image.Image]) -> Bits:
-        thumbs = np.stack([decoding.thumbnail(picture, own.size) for picture in pictures])
+        thumbs = np.stack([thumbnail(picture, View(own.size)) for picture in pictures])
         return np.unpackbits(own.encode(thumbs)[1], axis=1)
 
     def pdq(pictures: list[Image.Image]) -> Bits:

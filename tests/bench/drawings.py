@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.images import decoding
+from models.images import decoding, resizing
+from models.images.resizing import View
 from models.inference import encoder
 from models.inference.encoder import HASH_BITS, Encoder
 from udfs.hashes.hamming import distances, words
@@ -34,7 +35,7 @@ class Histograms:
 
 def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
     """Returns the encoder's input from the scoring pass."""
-    return decoding.thumbnail(decoding.decode(path.read_bytes(), PDQ_SIDE), (size, size))
+    return resizing.thumbnail(decoding.decode(path.read_bytes(), PDQ_SIDE), View((size, size)))
 
 
 def hashes(files: list[Path], own: Encoder) -> NDArray[np.uint64]:

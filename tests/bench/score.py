@@ -22,6 +22,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder
 from models.inference.encoder import Encoder
 from udfs.hashes.pdq import PDQ_SIDE, pdq_of
@@ -41,7 +42,7 @@ def bare_loop(pieces: list[tuple[str, int]]) -> int:
             for cell in cells[begin : begin + BATCH]:
                 image = decoding.decode(cell.as_py(), PDQ_SIDE)
                 pdq_of(image)
-                thumbs.append(decoding.thumbnail(image, size))
+                thumbs.append(thumbnail(image, View(size)))
             model.encode(np.stack(thumbs))
             done += len(thumbs)
     return done

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder
 from models.inference.encoder import Encoder
 from udfs.hashes.hamming import distances, words
@@ -73,10 +74,8 @@ def look(model: Encoder, files: Mapping[str, Path], keys: Sequence[str]) -> dict
     for begin in range(0, len(keys), BATCH):
         some = keys[begin : begin + BATCH]
         pictures = [decoding.decode(files[key].read_bytes(), 256) for key in some]
-        small = np.stack(
-            [decoding.thumbnail(picture, (decoding.GREY_SIDE, decoding.GREY_SIDE)) for picture in pictures]
-        )
-        sized = np.stack([decoding.thumbnail(picture, *model.input.view) for picture in pictures])
+        small = np.stack([thumbnail(picture, View((decoding.GREY_SIDE, decoding.GREY_SIDE))) for picture in pictures])
+        sized = np.stack([thumbnail(picture, model.input.view) for picture in pictures])
         hashes = model.encode(sized)[1]
         made.update({key: Seen(*both) for key, *both in zip(some, hashes, decoding.grey(small), strict=True)})
     return made

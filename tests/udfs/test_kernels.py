@@ -14,6 +14,7 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from models.errors import ModelError
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference.classifier import ImageModel
 from tests.builders.images import brightness_model, channel_model, pattern
 from udfs import classify, hamming, minhash_bands, pdq
@@ -85,8 +86,8 @@ def test_classify_scores_images_and_is_null_for_broken_images(pictures, tmp_path
     found = by_id(pictures.select("image_id", classify(model, batch=2)("image")))
     for name in ("copy", "good", "other"):
         # The scoring pass also decodes at 256 pixels, even if the model's input is smaller.
-        thumbnail = decoding.thumbnail(decoding.decode(ROWS[name], 256), (16, 16))
-        assert found[name] == pytest.approx(thumbnail.mean() / 255, abs=1e-5)
+        small = thumbnail(decoding.decode(ROWS[name], 256), View((16, 16)))
+        assert found[name] == pytest.approx(small.mean() / 255, abs=1e-5)
     assert found["text"] is found["cut"] is found["none"] is None
 
 

@@ -11,6 +11,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 
 PDQ_SIDE = 256
 """Side of the image that is hashed, in pixels. PDQ reduces it to 64, so a larger one would only cost time."""
@@ -32,7 +33,7 @@ def pdq_of(image: Image.Image) -> tuple[bytes, int]:
         >>> pdq_of(Image.new("RGB", (64, 64), "white"))[1]
         0
     """
-    bits, quality = pdqhash.compute(decoding.thumbnail(image, (PDQ_SIDE, PDQ_SIDE)))
+    bits, quality = pdqhash.compute(thumbnail(image, View((PDQ_SIDE, PDQ_SIDE))))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes(), int(quality)
 
 

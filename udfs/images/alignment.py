@@ -14,7 +14,8 @@ from PIL import Image
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BinaryType, FloatType
 
-from models.images import decoding
+from models.images import decoding, resizing
+from models.images.resizing import View
 
 SIDE = 96
 """Side of the images that are compared, in pixels, whatever their aspect ratio."""
@@ -42,7 +43,7 @@ def thumbnail(image: bytes) -> Pixels:
     Raises:
         ImageFault: The image cannot be decoded.
     """
-    return decoding.thumbnail(decoding.decode(image, SIDE), (SIDE, SIDE))
+    return resizing.thumbnail(decoding.decode(image, SIDE), View((SIDE, SIDE)))
 
 
 def likeness(original: Pixels, generated: Pixels) -> float:

@@ -12,6 +12,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import FloatType
 
 from models.images import decoding
+from models.images.resizing import thumbnail_of_file
 from models.inference import classifier, onnx_session
 from models.inference.classifier import ImageModel
 from models.inference.head import Head
@@ -82,7 +83,7 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:
     try:
         # Decode as the scoring pass does, so that both give the same score.
-        image = decoding.decode(bytes(data or b""), max(PDQ_SIDE, *model.size), decoding.MAX_MEGAPIXELS)
-        return decoding.thumbnail(image, *model.view)
+        file = decoding.Decoder(bytes(data or b""), decoding.MAX_MEGAPIXELS)
+        return thumbnail_of_file(file, model.view, PDQ_SIDE)
     except decoding.ImageFault:
         return None

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 from pyspark import SparkFiles
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from models.images import decoding
+from models.images.resizing import View, thumbnail_of_file
 from models.inference import onnx_session
 from models.inference.classifier import ImageModel, classify_each
 from models.inference.encoder import Encoder
-from models.inference.onnx_image_spec import ImageInput, View
+from models.inference.onnx_image_spec import ImageInput
 from udfs.arrays.arrow import cells, lists
 from udfs.hashes.pdq import PDQ_SIDE, pdq_of
 
@@ -48,7 +48,7 @@ SCORED = from_arrow_schema(_ARROW)
 # Inferences for each result batch: enough to make building columns cheap, few enough that pixels take only some MB.
 _RUNS = 4
 
-_GREY: View = ((decoding.GREY_SIDE, decoding.GREY_SIDE), "squeeze")
+_GREY = View((decoding.GREY_SIDE, decoding.GREY_SIDE))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Scoring:
     ) -> Iterator[pa.RecordBatch]:
         ids, images = pa.array([image_id for image_id, _ in rows], pa.string()), [image for _, image in rows]
         good = [image for image in images if isinstance(image, _Decoded)]
-        thumbnails = {view: _stack([p.thumbnails[view] for p in good], view[0]) for view in views}
+        thumbnails = {view: _stack([p.thumbnails[view] for p in good], view.size) for view in views}
         is_good = pa.array([isinstance(image, _Decoded) for image in images])
         columns = {"image_id": ids.filter(is_good)}
         if encoders.perceptual:
@@ -145,26 +145,20 @@ class _Decoded:
 
 
 def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decoded | decoding.ImageFault:
-    """Returns the results of one decode, or the reason why it failed."""
+    """Returns the results of one decode, or the reason why it failed.
+
+    The image is decoded again only for a view that needs more pixels than PDQ does. So the thumbnail of one view never
+    depends on the other views, and signals do not depend on which classifiers run.
+    """
     data = cell.as_py() or b""
     try:
-        image = decoding.decode(data, PDQ_SIDE)
-        bits, quality = pdq_of(image) if hashed else (b"", 0)
-        thumbnails = {view: decoding.thumbnail(_at_least(image, data, view[0]), *view) for view in views}
+        decoder = decoding.Decoder(data)
+        bits, quality = pdq_of(decoder.at_least(PDQ_SIDE)) if hashed else (b"", 0)
+        thumbnails = {view: thumbnail_of_file(decoder, view, PDQ_SIDE) for view in views}
     except decoding.ImageFault as fault:
         return fault
     content = hashlib.sha256(data).hexdigest()[:32] if hashed else ""
     return _Decoded(bits, quality, content, thumbnails)
-
-
-def _at_least(image: Image.Image, data: bytes, size: tuple[int, int]) -> Image.Image:
-    """Returns the image, decoded again if its reduced decoding is smaller than a model's input.
-
-    The thumbnail of one size never depends on the other sizes, so signals do not depend on which classifiers run.
-    """
-    height, width = size
-    enough = min(image.size) >= max(height, width) or max(height, width) <= PDQ_SIDE
-    return image if enough else decoding.decode(data, max(height, width))
 
 
 def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np.uint8]:

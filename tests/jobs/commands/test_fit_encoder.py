@@ -14,6 +14,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder
 from models.training import encoder as training
@@ -110,7 +111,7 @@ def test_training_gets_the_decodable_thumbnails_in_the_order_of_their_ids(filled
     summary = fit_encoder.run(job_on(filled, "encoder.images=90"))
 
     size = (training.SOURCE_SIDE, training.SOURCE_SIDE)
-    expected = np.stack([decoding.thumbnail(decoding.decode(png(i), size[0]), size) for i in range(80)])
+    expected = np.stack([thumbnail(decoding.decode(png(i), size[0]), View(size)) for i in range(80)])
     assert summary["images"] == 80
     np.testing.assert_array_equal(seen[0], expected)
 

@@ -19,6 +19,7 @@ from jobs.runtime.progress import Progress
 from jobs.scoring import decode_pass
 from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder
 from tests.builders import exported_models
@@ -99,12 +100,12 @@ def test_signals_match_one_decode_and_only_missing_images_are_scored(job, tmp_pa
     assert len(signals) == 5
     for picture in PICTURES:
         row, image = signals[picture.key.rjust(32, "0")], decoding.decode(picture.image, 256)
-        embedding, bits = model.encode(decoding.thumbnail(image, model.size)[None])
+        embedding, bits = model.encode(thumbnail(image, View(model.size))[None])
         assert (bytes(row.pdq), row.pdq_quality) == pdq_of(image)
         assert (row.encoder, row.embedding, bytes(row.embedding_hash)) == (
             model.digest, embedding[0].tolist(), bits.tobytes(),
         )  # fmt: skip
-        small = decoding.thumbnail(image, (decoding.GREY_SIDE, decoding.GREY_SIDE))
+        small = thumbnail(image, View((decoding.GREY_SIDE, decoding.GREY_SIDE)))
         assert bytes(row.thumbnail) == decoding.grey(small[None]).tobytes()
 
     before = versions(job)
@@ -239,11 +240,11 @@ def test_exported_models_score_and_embed_as_described(job, tmp_path):
 
     assert score.run(own)["images scored"] == 5
 
-    thumbs = np.stack([decoding.thumbnail(Image.fromarray(pixels), exported_models.SIZE) for pixels in noise])
+    thumbs = np.stack([thumbnail(Image.fromarray(pixels), View(exported_models.SIZE)) for pixels in noise])
     seen = quarters(thumbs, exported_models.CLIP_MEAN, exported_models.CLIP_STD)
     cropped = np.stack([np.asarray(Image.fromarray(p[:, 16:112]).resize((48, 32), 2)) for p in noise])
     middle = quarters(cropped, exported_models.CLIP_MEAN, exported_models.CLIP_STD)
-    small = np.stack([decoding.thumbnail(Image.fromarray(pixels), (4, 6)) for pixels in noise])
+    small = np.stack([thumbnail(Image.fromarray(pixels), View((4, 6))) for pixels in noise])
     expected = {
         "captioned": exported_models.captions_likely(middle)[:, 2],
         "labelled": 1 / (1 + np.exp(-quarters(thumbs, halves, halves)[:, 1])),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from models.images import decoding
-from models.images.decoding import ImageFault, ImageInfo, check, decode, thumbnail
+from models.images.decoding import ImageFault, ImageInfo, check, decode
 from models.inference.classifier import ImageModel
 from udfs.hashes import pdq
 from udfs.inference.classify import _pixels
@@ -401,11 +401,18 @@ def test_a_jpeg_is_not_decoded_larger_than_needed() -> None:
     assert check(data, LIMIT) == ImageInfo(640, 480, "JPEG")
 
 
-def test_thumbnail_has_height_before_width() -> None:
-    small = thumbnail(halves(), (8, 16))
+def test_a_file_is_decoded_once_at_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    load = decoding._load
+    monkeypatch.setattr(decoding, "_load", lambda image: loads.append(image.size) or load(image))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = decoding.Decoder(encoded(halves(size=(640, 480)), "JPEG", exif=exif))
 
-    assert small.shape == (8, 16, 3) and small.dtype == np.uint8
-    assert near(small[4, 1], (255, 0, 0)) and near(small[4, 14], (0, 0, 255))
+    sizes = [file.at_least(side).size for side in (100, 120, 100, 481, 900)]
+
+    assert sizes == [(120, 160)] * 3 + [(480, 640)] * 2 and file.size == (480, 640)
+    assert loads == [(160, 120), (640, 480)]
 
 
 @pytest.mark.parametrize("call", [lambda data: check(data, LIMIT), lambda data: decode(data, 8)])

@@ -107,6 +107,11 @@ def test_no_images_give_no_scores(model):
         ({"size": (0, 6)}, r"size is \[0, 6\], but both sides must be at least 1 pixel"),
         ({"std": (0.2, 0.0, 0.2)}, "scale, mean and std must be numbers, and std not 0"),
         ({"scale": float("nan")}, "scale, mean and std must be numbers"),
+        ({"mean": (0.5, 0.5)}, "mean has 2 values, but channels is RGB: give 1 or 3"),
+        ({"channels": "grey"}, r"shape \['n', 3, 4, 6\], but size and layout give \['N', 1, 4, 6\]"),
+        ({"crop_pct": 1.5}, "crop_pct is 1.5, but must be above 0 and at most 1"),
+        ({"crop_pct": 0.0}, "crop_pct is 0.0, but must be above 0"),
+        ({"fit": "pad", "pad_colour": (0, 0, 256)}, r"pad_colour is \[0, 0, 256\], but its values are from 0 to 255"),
         ({"scale": 1.0}, r"returned 255.0, not a score in \[0, 1\]: set activation"),
         # The logits of black are in [0, 1], so a black test image alone would pass.
         ({"scale": 1 / 200}, r"returned 1.27\d*, not a score"),

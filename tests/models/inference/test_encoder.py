@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from models.errors import ModelError
-from models.images import decoding
+from models.images.resizing import View, thumbnail
 from models.inference import encoder, onnx_session
 from models.inference.encoder import Encoder, projection
 from models.inference.onnx_image_spec import ImageInput
@@ -78,9 +78,9 @@ def test_results_do_not_depend_on_other_images_order_or_batch(shipped: Encoder, 
 
 def test_crops_are_within_the_distance_and_different_images_are_not(shipped: Encoder) -> None:
     large = blobs(40, 200)
-    whole = np.stack([decoding.thumbnail(Image.fromarray(p), shipped.size) for p in large])
+    whole = np.stack([thumbnail(Image.fromarray(p), View(shipped.size)) for p in large])
     cropped = [Image.fromarray(p).crop((10, 6, 194, 198)) for p in large]
-    copies = np.stack([decoding.thumbnail(p, shipped.size) for p in cropped])
+    copies = np.stack([thumbnail(p, View(shipped.size)) for p in cropped])
 
     hashes, copy_hashes = (np.unpackbits(shipped.encode(thumbs)[1], axis=1) for thumbs in (whole, copies))
 

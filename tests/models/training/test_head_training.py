@@ -63,7 +63,8 @@ def test_same_examples_and_seed_give_the_same_bytes(hidden):
 
 def test_another_seed_gives_another_hidden_layer():
     assert (
-        train(ring(), BASIS, [HeadOptions(hidden=4)]).model != train(ring(), BASIS, [HeadOptions(hidden=4, seed=1)]).model
+        train(ring(), BASIS, [HeadOptions(hidden=4)]).model
+        != train(ring(), BASIS, [HeadOptions(hidden=4, seed=1)]).model
     )
 
 

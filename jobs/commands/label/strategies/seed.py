@@ -11,7 +11,7 @@ from jobs.job import Job
 from jobs.labels.random_order import in_random_order
 from models.errors import WinnowError
 from models.images import decoding
-from models.inference.onnx_image_spec import View
+from models.images.resizing import View, thumbnail_of_file
 from models.stats import diverse_sampling
 from udfs.arrays.arrow import matrix
 from udfs.hashes.pdq import PDQ_SIDE
@@ -40,7 +40,7 @@ def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
 def _thumbnail(file: str, view: View) -> NDArray[np.uint8]:
     try:
         data = Path(file).expanduser().read_bytes()
-        return decoding.thumbnail(decoding.decode(data, max(PDQ_SIDE, *view[0])), *view)
+        return thumbnail_of_file(decoding.Decoder(data), view, PDQ_SIDE)
     except OSError as error:
         raise WinnowError(f"image file {file} cannot be read: {error.strerror}") from error
     except decoding.ImageFault as fault:
