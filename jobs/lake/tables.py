@@ -82,7 +82,7 @@ FEATURES = Table(
     name="features",
     maker="score",
     also=("label next", "train", "weigh"),
-    meaning="semantic embedding of each image: what it shows; filled when a category's head, label next or weigh needs it",
+    meaning="semantic embedding of each image, which says what it shows; filled when a command needs it",
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("encoder", "string", "digest of the semantic encoder: 16 hexadecimal digits"),
@@ -412,8 +412,8 @@ REGURGITATION_FAULTS = Table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS, VERDICTS,
-    PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY,
-    RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
+    IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
+    VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS,
+    WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

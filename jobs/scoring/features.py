@@ -11,6 +11,8 @@ from jobs.runtime.config import Settings
 from jobs.scoring.image_pass import PassModels, run_image_pass
 from models.inference.encoder import Encoder
 
+_NAMED = 3
+
 
 def score_needs_features(settings: Settings) -> bool:
     """Returns whether `score` computes features in its decode pass, since a later command will need them.
@@ -35,9 +37,11 @@ def ensure_features(job: Job, encoder: Encoder, command: str) -> DataFrame:
     """
     recipe = Recipe(command, settings={"semantic": encoder.digest})
     made, faults = run_image_pass(job, PassModels(semantic=encoder), recipe)
-    if made or faults:
-        job.progress.note(f"{command}: computed the features of {made:,} images for the first time")
+    if made:
+        job.progress.note(f"{command}: computed the features of {made:,} images")
+    own = job.lake.read(tables.FEATURES).where(F.col("encoder") == encoder.digest).select("image_id", "embedding")
     if faults:
-        job.progress.warn(f"{command}: {faults:,} images cannot be decoded: see the table quarantine")
-    own = job.lake.read(tables.FEATURES).where(F.col("encoder") == encoder.digest)
-    return own.select("image_id", "embedding")
+        without = job.lake.read(tables.IMAGES).select("image_id").join(own.select("image_id"), "image_id", "left_anti")
+        some = ", ".join(row.image_id for row in without.limit(_NAMED).collect())
+        job.progress.warn(f"{command}: passes by {faults:,} images that cannot be decoded, such as {some}")
+    return own

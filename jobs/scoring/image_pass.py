@@ -64,18 +64,22 @@ class _Part:
         count: Number of these rows.
         outputs: The tables that lack rows of them.
         scoring: The decode pass that computes these rows.
+        quarantines: Whether images that cannot be decoded get a row in the table quarantine.
     """
 
     images: DataFrame
     count: int
     outputs: Sequence[_Output]
     scoring: Scoring
+    quarantines: bool
 
 
 def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, int]:
     """Decodes the images that lack results of the models, and writes these results.
 
-    A killed run loses at most one part. Only what is missing in a part is computed.
+    A killed run loses at most one part. Only what is missing in a part is computed. A pass with the perceptual encoder
+    quarantines the images that cannot be decoded; a pass without it leaves them without results, because such images
+    have signals or will be quarantined when they get none.
 
     Args:
         job: The running command.
@@ -99,7 +103,8 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         own = images.where(F.col("part") == row.part)
         if row.done:
             own = todo(own, {name: present[name] for name in needed}, skipped)
-        part = _Part(own, row.missing, [outputs[name] for name in needed], _scoring(job, models, needed))
+        tables_to_fill, scoring = [outputs[name] for name in needed], _scoring(job, models, needed)
+        part = _Part(own, row.missing, tables_to_fill, scoring, models.encoder is not None)
         with job.progress.step(f"{command}: part {number} of {len(counts)}"), _fine_tasks(job.lake.spark):
             # An image may lack the scores of one model only, which `_split` finds out.
             good += (_stream if needed in (["signals"], ["features"]) else _split)(job, part, recipe)
@@ -183,7 +188,7 @@ def _stream(job: Job, part: _Part, recipe: Recipe) -> int:
     results = scored(part.images, part.scoring).observe(seen, *outcome_counts())
     job.lake.append(output.table, output.rows(results.where(F.col("reason").isNull())), recipe)
     good, bad = _checked(part, seen.get["good"], seen.get["bad"])
-    if bad:
+    if bad and part.quarantines:
         # They are few: decoding them again costs less than storing the results of all others.
         ids = part.images.select("image_id").join(output.present(), "image_id", "left_anti")
         broken = part.images.join(F.broadcast(ids), "image_id", "left_semi")
@@ -201,7 +206,7 @@ def _split(job: Job, part: _Part, recipe: Recipe) -> int:
             rows = output.rows(decoded).join(job.lake.read(output.table), list(output.key), "left_anti")
             if not rows.isEmpty():
                 job.lake.append(output.table, rows, recipe)
-        if bad:
+        if bad and part.quarantines:
             job.lake.append(tables.QUARANTINE, failures(results, part.images), recipe)
     return good
 

@@ -39,10 +39,10 @@ class Encoder:
     """A loaded encoder.
 
     The ONNX file reads uint8 of shape (n, size, size, 3), RGB, and returns `embedding` of shape (n, dims), unless a
-    description says otherwise. `view` in its metadata is a JSON object that says how images are resized (the fields of
-    `ImageInput` for this); without it, they are squeezed. It may return `hash`, of shape (n, 256), whose signs are the bits. For a file without
-    `hash`, the bits come from random orthogonal projections of the embedding. These are the same for every file with
-    the same number of dimensions.
+    description says otherwise. `view` in its metadata is a JSON object with the fields of `ImageInput` that say how
+    images are resized; without it, they are squeezed. The file may return `hash`, of shape (n, 256), whose signs are
+    the bits. For a file without `hash`, the bits come from random orthogonal projections of the embedding. These are
+    the same for every file with the same number of dimensions.
 
     Attributes:
         digest: Identifies the file in tables, together with its description if it has one.

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,10 +44,10 @@ class Graph:
         self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
-    def constant(self, value: NDArray[np.generic]) -> str:
+    def constant(self, value: NDArray[Any] | np.generic) -> str:
         """Adds a constant as it is and returns its name."""
         name = f"constant{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(value, name))
+        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def weight(self, value: NDArray[np.float32]) -> str:

@@ -149,7 +149,7 @@ def test_with_classifiers_an_undecodable_image_gives_one_quarantine_row(job, tmp
 def test_arrow_batch_sizes_change_no_row(spark):
     pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
     whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
-    scoring = Scoring(distribute_model(spark, encoder.shipped()), (), 2, 1, onnx_session.CPU)
+    scoring = Scoring(distribute_model(spark, encoder.shipped()), None, (), 2, 1, onnx_session.CPU)
 
     def scored(*sizes: int) -> list[dict[str, object]]:
         cut = [whole.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
@@ -289,7 +289,7 @@ def test_a_model_that_does_not_match_its_description_stops_before_writing(job, t
 def test_a_head_of_another_encoder_is_skipped_with_a_warning_until_trained_again(job, capsys):
     fill(job, PICTURES)
     settings = config.load(overrides=[*SPARK, 'categories.boats={definition="d"}'])
-    current, boats = models_in_use.current_encoder(job), Job(job.lake, settings, Progress())
+    current, boats = models_in_use.semantic_encoder(job), Job(job.lake, settings, Progress())
     job.lake.write_file(
         models_in_use.HEAD.format("boats"), head_model(metadata={"category": "boats", "encoder": "old"})
     )

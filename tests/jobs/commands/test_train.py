@@ -27,7 +27,7 @@ BY = ("newest", "majority")
 
 @pytest.fixture
 def job(lake, monkeypatch):
-    monkeypatch.setattr(train, "current_encoder", lambda job: SimpleNamespace(digest="enc"))
+    monkeypatch.setattr(train, "semantic_encoder", lambda job: SimpleNamespace(digest="enc"))
     return Job(lake, config.load(overrides=[BOATS, OWN]), Progress(Console(file=io.StringIO(), width=500)))
 
 
@@ -38,24 +38,19 @@ def labels(spark, *rows):
     return spark.createDataFrame(full, tables.LABELS.schema)
 
 
-def signals(spark, ids, encoder="enc"):
+def features(spark, ids, encoder="enc"):
     """Returns embeddings whose first number separates even from odd ids."""
     rng = np.random.default_rng(0)
     rows = []
     for i in ids:
         values = [1.0 if i % 2 else -1.0, *rng.normal(size=DIMS - 1).tolist()]
-        rows.append((f"id{i}", None, None, encoder, values, None))
-    schema = (
-        "image_id string, pdq binary, pdq_quality int, encoder string, embedding array<float>, embedding_hash binary"
-    )
-    return spark.createDataFrame(rows, schema)
+        rows.append((f"id{i}", encoder, values))
+    return spark.createDataFrame(rows, tables.FEATURES.schema)
 
 
 def fill(job, spark, label_rows, ids):
     job.lake.append(tables.LABELS, labels(spark, *label_rows), Recipe("test"))
-    rows = signals(spark, ids)
-    blank = [name for name in tables.SIGNALS.schema.names if name not in rows.columns]
-    job.lake.append(tables.SIGNALS, rows.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    job.lake.append(tables.FEATURES, features(spark, ids), Recipe("test"))
     known = spark.createDataFrame([(f"id{i}", f"k{i}") for i in range(32)], "image_id string, key string")
     others = [name for name in tables.IMAGES.schema.names if name not in known.columns]
     images = known.selectExpr("*", *[f"{0 if name == 'part' else 'null'} as {name}" for name in others])
@@ -93,11 +88,10 @@ def test_random_labels_of_another_category_do_not_exclude_an_image(spark):
     assert training_labels(spark, rows.unionByName(other)).count() == 1
 
 
-def test_the_training_set_has_the_embeddings_of_the_current_encoder(spark):
+def test_the_training_set_has_the_embeddings_of_labelled_images(spark):
     made = training_labels(spark, labels(spark, *odd_labels([1, 2])))
-    stored = signals(spark, [1, 2, 3]).unionByName(signals(spark, [1], "old"))
 
-    found = embeddings.training_set(made, stored, "enc", seed=0).collect()
+    found = embeddings.training_set(made, features(spark, [1, 2, 3]), seed=0).collect()
 
     assert sorted((row.image_id, row.label, row.embedding[0]) for row in found) == [
         ("id1", True, 1.0),
@@ -107,10 +101,10 @@ def test_the_training_set_has_the_embeddings_of_the_current_encoder(spark):
 
 def test_the_order_of_a_training_set_depends_only_on_the_seed(spark):
     made = training_labels(spark, labels(spark, *odd_labels(range(20))))
-    stored = signals(spark, range(20))
+    stored = features(spark, range(20))
 
     first, again, other = (
-        [row.image_id for row in embeddings.training_set(rows, stored, "enc", seed).collect()]
+        [row.image_id for row in embeddings.training_set(rows, stored, seed).collect()]
         for rows, seed in ((made, 0), (made.repartition(3), 0), (made, 1))
     )
 
@@ -142,7 +136,7 @@ def test_a_head_is_trained_again_only_when_labels_change(job, spark):
 def test_labels_of_unknown_images_are_reported_and_ignored(job, spark):
     fill(job, spark, [*odd_labels(range(8)), ("gone", True, "import"), ("id1", False, "seed")], range(32))
 
-    found = embeddings.labelled_embeddings(job, "boats", "enc")
+    found = embeddings.labelled_embeddings(job, "boats", job.lake.read(tables.FEATURES))
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "train", "boats")
 
     assert sorted(found.image_ids) == [f"id{i}" for i in range(8)] and found.embeddings.shape == (8, DIMS)

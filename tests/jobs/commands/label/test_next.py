@@ -59,13 +59,13 @@ ENCODER = SimpleNamespace(
     dims=DIMS,
     input=ImageInput("enc.onnx", (8, 8)),
     presumed_distance=NEAR,
-    encode=lambda images: (np.eye(DIMS, dtype=np.float32)[[1] * len(images)], None),
+    embed=lambda images: np.eye(DIMS, dtype=np.float32)[[1] * len(images)],
 )
 
 
 @pytest.fixture(scope="module")
 def filled(spark, tmp_path_factory):
-    """A lake with signals and nothing else."""
+    """A lake with signals and features, and nothing else."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("lake")))
     ids, vectors = embeddings()
     bits = np.packbits(vectors @ projection(DIMS) > 0, axis=1)
@@ -74,13 +74,15 @@ def filled(spark, tmp_path_factory):
     frame = spark.createDataFrame(rows)
     blank = [name for name in tables.SIGNALS.schema.names if name not in frame.columns]
     lake.append(tables.SIGNALS, frame.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    lake.append(tables.FEATURES, frame, Recipe("test"))
     return lake
 
 
 @pytest.fixture
 def job(filled, monkeypatch):
+    monkeypatch.setattr(next, "current_encoder", lambda job: ENCODER)
     for module in (next, train):
-        monkeypatch.setattr(module, "current_encoder", lambda job: ENCODER)
+        monkeypatch.setattr(module, "semantic_encoder", lambda job: ENCODER)
     yield Job(filled, config.load(overrides=SET), Progress(Console(file=io.StringIO(), width=500)))
     for name in ("labels", "label_queue", "thresholds", "unsure", "models"):
         shutil.rmtree(Path(filled.uri) / name, ignore_errors=True)
@@ -262,6 +264,6 @@ def test_next_without_signals_suggests_score(lake, job, monkeypatch):
     with pytest.raises(WinnowError, match="has no table 'signals': run `winnow score` first"):
         next.run(bare, PickRequest("boats", "random", 1))
 
-    monkeypatch.setattr(next, "current_encoder", lambda job: SimpleNamespace(digest="new"))
-    with pytest.raises(WinnowError, match="no image has an embedding of encoder new: run `winnow score` first"):
+    monkeypatch.setattr(next, "semantic_encoder", lambda job: SimpleNamespace(digest="new"))
+    with pytest.raises(WinnowError, match="no image of the lake can be decoded, so none can be labelled"):
         picked(job, "random", 1)

@@ -7,6 +7,7 @@ from jobs.commands.weigh import command as weigh
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
+from jobs.models_in_use import semantic_encoder
 from jobs.runtime import config
 from models.errors import WinnowError
 from tests.builders.biased_lake import fill
@@ -100,16 +101,11 @@ def test_weights_without_features_report_the_bias_as_not_undone(job: Job, spark:
 @pytest.mark.slow
 def test_images_beyond_reach_are_listed_with_their_nearest_kept_image(job: Job, spark: SparkSession) -> None:
     fill(job)
-    from jobs.models_in_use import current_encoder
-
-    encoder = current_encoder(job)
+    encoder = semantic_encoder(job)
     east, north = ([1.0] + [0.0] * (encoder.dims - 1), [0.0, 1.0] + [0.0] * (encoder.dims - 2))
     # Every second filtered woman points in a direction without kept images.
-    signals = [
-        (f"{n:032x}", bytes(32), 90, encoder.digest, north if n % 24 == 0 else east, bytes(32), "", None)
-        for n in range(600)
-    ]
-    write_rows(job.lake, tables.SIGNALS, signals)
+    features = [(f"{n:032x}", encoder.digest, north if n % 24 == 0 else east) for n in range(600)]
+    write_rows(job.lake, tables.FEATURES, features)
     weigh.run(Job(job.lake, config.load(overrides=['weigh.features=["caption","embedding"]']), job.progress))
 
     quality = job.lake.read(tables.WEIGHT_QUALITY).collect()[0]
