@@ -11,6 +11,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
+from jobs.runtime.config import FilterSettings
 from jobs.runtime.progress import Progress
 from jobs.scoring import gaps
 from models.errors import LostRowsError, SettingsError, WinnowError
@@ -48,9 +49,13 @@ def quarantine(spark, rows):
     return spark.createDataFrame([(*row, row[1][0]) for row in rows], tables.QUARANTINE.schema)
 
 
+def ruled(rows, rules):
+    return filter_rules.removed(rows, FilterSettings(rules=rules), {})
+
+
 def judged(rows, given, thresholds, broken=None, rules=None):
     nothing = rows.sparkSession.createDataFrame([], "image_id string, reason string")
-    return filter.verdicts(rows, broken or nothing, given, thresholds, filter_rules.broken(rows, rules or {}))
+    return filter.verdicts(rows, broken or nothing, given, thresholds, ruled(rows, rules or {}))
 
 
 @pytest.fixture
@@ -130,7 +135,7 @@ def test_rules_filter_by_columns_and_do_not_hold_for_nulls(spark):
 
 def test_a_rule_that_fails_on_a_row_does_not_remove_it(spark):
     rules = {"unsafe": "cast(get_json_object(meta, '$.punsafe') as double) > 0.9", "even": "640 / (width - 100) > 1"}
-    filter_rules.check(sized(spark), rules)
+    filter_rules.check(sized(spark), FilterSettings(rules=rules))
 
     found = judged(sized(spark), scores(spark), limits(spark, []), rules=rules)
 
@@ -150,9 +155,10 @@ def test_all_invalid_rules_are_named_before_work_begins(spark, capfd):
         "good": "width < 256",
     }
     with pytest.raises(SettingsError) as caught:
-        filter_rules.check(sized(spark), wrong)
+        filter_rules.check(sized(spark), FilterSettings(rules=wrong, words={"toys": ["doll", "?"]}))
 
     faults = str(caught.value).split("; filter.rules.")
+    assert faults[-1].endswith('; filter.words.toys: "?" has no letter or digit, so it matches no caption: remove it')
     assert len(faults) == 7 and "\n" not in str(caught.value) and "good" not in str(caught.value)
     assert capfd.readouterr().err == ""
     assert "widht" in faults[0] and all("is not a condition on an image: " in fault for fault in faults)
