@@ -298,7 +298,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _rules_and_categories_differ_in_name(self) -> Self:
-        kinds = {
+        kinds: dict[str, Mapping[str, Any]] = {
             "a category": self.categories,
             "a rule": self.filter.rules,
             "a list of words": self.filter.words,

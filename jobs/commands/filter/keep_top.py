@@ -117,12 +117,12 @@ def without_value(verdicts: DataFrame, fields: Iterable[str]) -> dict[str, int]:
         verdicts: Table verdicts.
         fields: Fields of the rules.
     """
-    begins = {name: f"{name}: {_NO_VALUE}, " for name in fields}
-    counts = [
-        F.count_if(F.exists("reasons", lambda why, begin=begin: why.startswith(begin))).alias(name)
-        for name, begin in begins.items()
-    ]
+    counts = [_with_reason(f"{name}: {_NO_VALUE}, ").alias(name) for name in fields]
     return verdicts.agg(*counts).collect()[0].asDict() if counts else {}
+
+
+def _with_reason(beginning: str) -> Column:
+    return F.count_if(F.exists("reasons", lambda why: why.startswith(beginning)))
 
 
 def _reason(number: Column, name: str, share: float, cutoff: float | None) -> Column:

@@ -1,7 +1,6 @@
 import json
 import math
 
-import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -34,10 +33,6 @@ def images(spark: SparkSession, *metas: object) -> DataFrame:
     return spark.createDataFrame(rows, "image_id string, width int, meta string")
 
 
-def of_values(spark: SparkSession) -> DataFrame:
-    return images(spark, *({"similarity": value} for value in VALUES))
-
-
 def broken(spark: SparkSession, *ids: str) -> DataFrame:
     return spark.createDataFrame([(image_id, "truncated") for image_id in ids], "image_id string, reason string")
 
@@ -47,21 +42,22 @@ def cutoffs(rows: DataFrame, shares: dict[str, float], folder: object, *undecoda
         return keep_top.cutoffs(rows, broken(rows.sparkSession, *undecodable), shares, scratch)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.07, 0.3125, 0.32, 0.5, 0.999])
-def test_the_cutoff_is_the_value_of_the_last_image_within_the_share(spark, tmp_path, share):
-    wanted = sorted(VALUES, reverse=True)[math.ceil(share * len(VALUES)) - 1]
+@pytest.mark.parametrize("partitions", [1, 5])
+def test_the_cutoff_is_the_value_of_the_last_image_within_the_share(spark, tmp_path, partitions):
+    places = {0.0625: 1, 0.0626: 2, 0.3125: 5, 0.999: 16}
+    shares = {f"s{place}": share for share, place in places.items()}
+    rows = images(spark, *(dict.fromkeys(shares, value) for value in VALUES)).repartition(partitions)
 
-    for partitions in (1, 5):
-        assert cutoffs(of_values(spark).repartition(partitions), {"similarity": share}, tmp_path) == {
-            "similarity": wanted
-        }
+    found = cutoffs(rows, shares, tmp_path)
+
+    ranked = sorted(VALUES, reverse=True)
+    assert found == {f"s{place}": ranked[place - 1] for place in places.values()}
 
 
 def test_a_share_that_is_not_exact_in_binary_keeps_no_image_too_many(spark, tmp_path):
-    # 0.07 * 100 is more than 7 in binary.
-    assert cutoffs(
-        spark.range(100).selectExpr("cast(id as string) image_id", "id width"), {"width": 0.07}, tmp_path
-    ) == {"width": 93.0}
+    rows = spark.range(100).selectExpr("cast(id as string) image_id", "id width")
+
+    assert 0.07 * 100 > 7 and cutoffs(rows, {"width": 0.07}, tmp_path) == {"width": 93.0}
 
 
 def test_images_that_cannot_be_decoded_do_not_count(spark, tmp_path):
@@ -119,17 +115,16 @@ def test_images_removed_without_a_number_are_counted(spark):
     assert keep_top.without_value(verdicts, []) == {}
 
 
-def test_the_driver_gets_a_bounded_number_of_counts(spark, tmp_path, monkeypatch):
-    sizes = []
-    collect = DataFrame.collect
+def test_the_driver_gets_few_counts_of_many_values(spark, tmp_path, monkeypatch):
+    rows = spark.range(30_000).selectExpr("cast(id as string) image_id", "id / 30000 width")
+    collect, sizes = type(rows).collect, []
 
-    def counted(frame: DataFrame) -> list:
-        rows = collect(frame)
-        sizes.append(len(rows))
-        return rows
+    def counted(frame):
+        found = collect(frame)
+        sizes.append(len(found))
+        return found
 
-    monkeypatch.setattr(type(spark.range(1)), "collect", counted)
-    values = np.random.default_rng(0).random(30_000)
-    frame = spark.range(30_000).selectExpr("cast(id as string) image_id", "id / 30000 width")
-    assert len(values) and cutoffs(frame, {"width": 0.5}, tmp_path) == {"width": 0.5}
-    assert len(sizes) == 4 and max(sizes) < 30_000 / 4
+    monkeypatch.setattr(type(rows), "collect", counted)
+
+    assert cutoffs(rows, {"width": 0.5}, tmp_path) == {"width": 0.5}
+    assert len(sizes) == 4 and max(sizes) < 30_000 / 10
