@@ -134,7 +134,7 @@ def _cutoffs(job: Job) -> dict[str, float]:
 
 def _of_top(job: Job, cutoffs: Mapping[str, float]) -> Summary:
     """Returns the cutoffs and how many images have no value in the fields of `filter.keep_top`; warns of the latter."""
-    missing = keep_top.without_value(job.lake.read(tables.VERDICTS), cutoffs)
+    missing = keep_top.without_value(job.lake.read(tables.VERDICTS), job.settings.filter.keep_top)
     for name, count in missing.items():
         if count:
             job.progress.warn(
