@@ -35,10 +35,11 @@ class Invocation:
     lake: str
     conf: list[Path] | None
     overrides: list[str] | None
+    rules: list[str] | None = None
 
     def settings(self) -> Settings:
         """Returns the settings of the files and the overrides."""
-        return config.load(self.conf or [], self.overrides or [])
+        return config.load(self.conf or [], self.overrides or [], self.rules or [])
 
     @contextmanager
     def open(self) -> Iterator[Job]:
@@ -81,10 +82,16 @@ _CONF = typer.Option(
     "--conf", metavar="FILE", help="Settings file, category file or folder of categories; repeatable, later files win."
 )
 _SET = typer.Option("--set", metavar="KEY=VALUE", help="A single setting, such as dedup.strict=true; repeatable.")
+_RULE = typer.Option(
+    "--rule",
+    metavar="NAME",
+    help="Ready-made rule on a field of LAION's data: aesthetic, punsafe, pwatermark or similarity; repeatable.",
+)
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
     _parameter("set_", Annotated[list[str] | None, _SET], None),
+    _parameter("rule", Annotated[list[str] | None, _RULE], None),
     _parameter("debug", Annotated[bool, _DEBUG], False),
 )
 
@@ -93,8 +100,8 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set` and `--debug`. The function's docstring is the help. The function itself
-    imports what it needs of `jobs.commands`, so that `--help` is quick.
+    decorator adds `--lake`, `--conf`, `--set`, `--rule` and `--debug`. The function's docstring is the help. The
+    function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.
@@ -127,9 +134,9 @@ def command_without_job(
     """
 
     def add(function: _Function) -> _Function:
-        def callback(*, conf: Any, set_: Any, debug: bool, lake: str = "", **own: Any) -> None:
+        def callback(*, conf: Any, set_: Any, rule: Any, debug: bool, lake: str = "", **own: Any) -> None:
             with _one_line_errors(debug):
-                output = function(Invocation(name, lake, conf, set_), **own)
+                output = function(Invocation(name, lake, conf, set_, rule), **own)
             _show((title or name).format(**own), output)
 
         _, *own = inspect.signature(function).parameters.values()

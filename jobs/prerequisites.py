@@ -51,8 +51,10 @@ def require_kept(lake: Lake) -> None:
 def _remedy(lake: Lake, reasons: Iterable[str]) -> str:
     """Returns which settings to change, given the names of what removed the images."""
     recipe = lake.snapshot().recipe(tables.VERDICTS)
-    rules, models = (recipe.settings.get(name, {}) if recipe else {} for name in ("rules", "models"))
-    parts = [f"change filter.rules.{name}" for name in reasons if name in rules]
+    made = recipe.settings if recipe else {}
+    models = made.get("models", {})
+    kinds = [(kind, made.get(kind, {})) for kind in ("rules", "words", "keep_top")]
+    parts = [f"change filter.{kind}.{name}" for name in reasons for kind, rules in kinds if name in rules]
     parts += [
         f"lower categories.{name}.recall and run `winnow calibrate`, or correct the labels of {name}"
         for name in reasons

@@ -237,7 +237,8 @@ def kind_of(field: Mapping[str, Any]) -> str:
         *some, last = (f'`"{value}"`' for value in field["enum"])
         return f"{', '.join(some)} or {last}"
     if field["type"] == "object":
-        return "a table of strings"
+        values = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")][0]
+        return re.sub(r"^\w+", r"a table of \g<0>s", kind_of(values))
     if field["type"] == "array":
         return _list_kind(field)
     limits = [f"{words} {field[name]:,}" for name, words in _LIMITS.items() if name in field]

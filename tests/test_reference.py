@@ -96,6 +96,18 @@ def test_a_setting_that_nothing_explains_is_named() -> None:
         ({"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}, "string, not empty"),
         ({"enum": ["lsh", "clusters", "both"], "type": "string"}, '`"lsh"`, `"clusters"` or `"both"`'),
         ({"type": "array", "items": {"type": "string"}, "minItems": 1}, "list of strings, not empty"),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, "a table of strings"),
+        (
+            {"type": "object", "patternProperties": {"^a": {"type": "number", "exclusiveMinimum": 0}}},
+            "a table of numbers, above 0",
+        ),
+        (
+            {
+                "type": "object",
+                "patternProperties": {"^a": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+            },
+            "a table of lists of strings, not empty",
+        ),
         ({"type": "array", "prefixItems": [{"type": "number"}] * 3}, "list of 3 numbers"),
     ],
 )

@@ -62,7 +62,7 @@ def check(job: Job, labels: Sequence[str]) -> None:
     models_in_use.image_classifiers(job)
     models_in_use.semantic_encoder(job)
     rule.rule_for(job)
-    rules.check(lake.read(tables.IMAGES), settings.filter.rules)
+    rules.check(lake.read(tables.IMAGES), settings.filter)
     filter.check_forgotten(job, lake.snapshot())
     for file in labels:
         files.read(lake.spark, file)
@@ -78,9 +78,16 @@ def _fits_encoder(job: Job) -> bool:
     return job.settings.encoder.fit and not job.lake.has_file(encoder.FITTED)
 
 
+def _ingest(job: Job, sources: Sequence[str], format_: str | None) -> Summary:
+    """Ingests, and checks whether the images now have the fields that the rules need, before the long steps."""
+    summary = ingest.run(job, sources, format_)
+    rules.check(job.lake.read(tables.IMAGES), job.settings.filter)
+    return summary
+
+
 def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
     heads = models_in_use.head_categories(job.settings)
-    steps: list[tuple[str, Step]] = [("ingest", partial(ingest.run, job, sources, format_))]
+    steps: list[tuple[str, Step]] = [("ingest", partial(_ingest, job, sources, format_))]
     if _fits_encoder(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))
     steps += [(f"label import {file}", partial(import_file.import_labels, job, file)) for file in labels]

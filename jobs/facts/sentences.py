@@ -58,8 +58,8 @@ def nothing_kept(funnel: Funnel | None) -> str:
     if not funnel.images:
         return "No image could be read. Run `winnow run SOURCE` with other sources."
     return (
-        f"The filter removed every image ({funnel.images:,}), so nothing is kept. Change `filter.rules` or lower the "
-        "`recall` of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
+        f"The filter removed every image ({funnel.images:,}), so nothing is kept. Change the rules of `filter` or "
+        "lower the `recall` of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
     )
 
 

@@ -31,6 +31,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 _SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
+_FIELD = r"^[\w-]+$"
 _NAMED, _DESCRIBED = "named", "described"
 
 _NamedOrDescribed = Annotated[
@@ -156,7 +157,19 @@ class FilterSettings(_Section):
     """Rules that remove images, and the categories and rules that are no longer wanted."""
 
     rules: dict[Annotated[str, Field(pattern=_CATEGORY)], str] = {}
+    words: dict[Annotated[str, Field(pattern=_CATEGORY)], Annotated[list[str], Field(min_length=1)]] = {}
+    keep_top: dict[Annotated[str, Field(pattern=_FIELD)], Fraction] = {}
     forget: list[str] = []
+
+    @property
+    def kinds(self) -> dict[str, dict[str, Any]]:
+        """Returns the rules of each kind by name."""
+        return {"rules": dict(self.rules), "words": dict(self.words), "keep_top": dict(self.keep_top)}
+
+    @property
+    def names(self) -> list[str]:
+        """Returns the names of all rules, sorted; the reasons of verdicts begin with them."""
+        return sorted(name for rules in self.kinds.values() for name in rules)
 
 
 class DedupSettings(_Section):
@@ -285,22 +298,33 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _rules_and_categories_differ_in_name(self) -> Self:
-        shared = sorted(self.filter.rules.keys() & self.categories.keys())
+        kinds: dict[str, Mapping[str, Any]] = {
+            "a category": self.categories,
+            "a rule": self.filter.rules,
+            "a list of words": self.filter.words,
+            "a field of keep_top": self.filter.keep_top,
+        }
+        uses = {
+            name: [kind for kind, names in kinds.items() if name in names] for names in kinds.values() for name in names
+        }
+        shared = [f"{name} is {' and '.join(used)}" for name, used in sorted(uses.items()) if len(used) > 1]
         if shared:
-            raise ValueError(f"{', '.join(shared)} is a category and a rule: give them different names")
+            raise ValueError(f"{', '.join(shared)}: give them different names")
         return self
 
 
-def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:
-    """Loads the default settings, then applies files in order, then single settings.
+def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), rules: Iterable[str] = ()) -> Settings:
+    """Loads the default settings, then applies ready-made rules, then files in order, then single settings.
 
     Args:
         files: TOML files; later ones win, tables are merged key by key. A file with a `definition` at its top is one
             category, named like the file. A folder means all category files in it, except names that begin with `_`.
         overrides: `section.key=value`; the value is parsed as TOML, else used as text.
+        rules: Names of ready-made rules in conf/rules.
 
     Raises:
-        SettingsError: A file cannot be read or a setting is wrong; the message names all wrong settings.
+        SettingsError: A file cannot be read, there is no such ready-made rule, or a setting is wrong; the message names
+            all wrong settings.
 
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
@@ -309,6 +333,8 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
         {'spark.executor.cores': '4'}
     """
     tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
+    for name in rules:
+        tree = _merged(tree, _ready_made("rules", name))
     for file in files:
         tree = _merged(tree, _overlay(Path(file)))
     for text in overrides:
@@ -336,6 +362,15 @@ def overrides_of(section: str, changes: Mapping[str, object]) -> list[str]:
 def fingerprint(section: BaseModel) -> dict[str, Any]:
     """Returns a section as JSON values, for the recipe of a table that depends on it."""
     return dict(json.loads(section.model_dump_json()))
+
+
+def _ready_made(folder: str, name: str) -> dict[str, Any]:
+    """Returns the content of a file of the package `conf`, which may be in a zip."""
+    files = resources.files("conf").joinpath(folder)
+    names = sorted(file.name.removesuffix(".toml") for file in files.iterdir() if file.name.endswith(".toml"))
+    if name not in names:
+        raise SettingsError(f"there is no ready-made rule {name!r}: choose one of {', '.join(names)}")
+    return tomllib.loads(files.joinpath(f"{name}.toml").read_text())
 
 
 def _overlay(path: Path) -> dict[str, Any]:

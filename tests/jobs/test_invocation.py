@@ -35,7 +35,7 @@ COMMANDS = dict(commands_of(typer.main.get_command(app)))
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = {option: it for it in COMMANDS[name].params if it.param_type_name == "option" for option in it.opts}
-    assert {"--conf", "--set", "--debug"} <= set(options)
+    assert {"--conf", "--set", "--rule", "--debug"} <= set(options)
     if name in WITHOUT_LAKE:
         assert name == "demo" or options["--lake"].hidden
     else:
@@ -58,7 +58,7 @@ def test_the_command_line_imports_neither_a_command_nor_torch() -> None:
 # A small command line of its own --------------------------------------------------------------------------------------
 
 Category = Annotated[str, typer.Argument()]
-OPTIONS = ["--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "seed=1"]
+OPTIONS = ["--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "seed=1", "--rule", "punsafe"]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def shown(found: Any, words: list[str]) -> tuple[Any, list[Any]]:
 def test_a_function_gets_the_job_and_its_own_parameters(opened: list[Invocation]) -> None:
     said, given = shown({"images": 1234, "share": 0.5}, ["cars", *OPTIONS, "--many", "3"])
     assert given == ["the job", "cars", 3]
-    assert opened == [Invocation("some few", "here", [Path("a.toml"), Path("b.toml")], ["seed=1"])]
+    assert opened == [Invocation("some few", "here", [Path("a.toml"), Path("b.toml")], ["seed=1"], ["punsafe"])]
     assert said.exit_code == 0 and [line.split() for line in said.stdout.splitlines()] == [
         ["few", "cars"],
         ["images", "1,234"],

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.filter import keep_top, sql_rules
 from jobs.commands.filter import rules as filter_rules
 from jobs.job import Job, Summary
 from jobs.labels import resolved
@@ -25,23 +26,27 @@ def run(job: Job) -> Summary:
     Raises:
         WinnowError: A category has no threshold for its current model, or images have no score by it; or a category or
             rule of the last run is missing in the settings.
-        SettingsError: A rule is not a condition on an image.
+        SettingsError: A rule cannot be applied to the images.
         LostRowsError: There is not exactly one verdict for each image; the table verdicts has been dropped.
     """
-    lake, categories, rules = job.lake, sorted(job.settings.categories), dict(job.settings.filter.rules)
+    lake, categories, rules = job.lake, sorted(job.settings.categories), job.settings.filter
     filter_rules.check(lake.require(tables.IMAGES), rules)
     now = lake.snapshot()
     check_forgotten(job, now)
     models = current_models(job) if categories else {}
-    settings = {"models": models, "rules": rules, "contradictions": job.settings.labels.contradictions}
+    settings = {"models": models, **rules.kinds, "contradictions": job.settings.labels.contradictions}
     recipe = Recipe("filter", now.inputs(*_inputs(categories)), settings)
-    if not categories and not rules:
+    if not categories and not rules.names:
         job.progress.note("filter: the settings have no category and no rule: keeps every image that can be decoded")
-    if job.up_to_date(now.made_by(recipe, tables.VERDICTS)) is None:
+    made = now.made_by(recipe, tables.VERDICTS)
+    if job.up_to_date(made) is None or made is None:
+        made = recipe.with_result({"cutoffs": _cutoffs(job)})
         with job.progress.step("filter: judge every image"):
-            lake.replace(tables.VERDICTS, _judged(job, models), recipe)
+            lake.replace(tables.VERDICTS, _judged(job, models, made.result["cutoffs"]), made)
     with job.progress.step("filter: count the verdicts"):
-        return _counted(job, [*categories, *sorted(rules)])
+        summary = _counted(job, [*categories, *rules.names]) | _of_top(job, made.result.get("cutoffs", {}))
+        _warn_of_unknown(job, summary)
+    return summary
 
 
 def check_forgotten(job: Job, now: Snapshot) -> None:
@@ -57,13 +62,13 @@ def check_forgotten(job: Job, now: Snapshot) -> None:
                 "filter: the table verdicts does not say which categories and rules made it, so it is written again"
             )
         return
-    applied = {*before.settings.get("models", {}), *before.settings.get("rules", {})}
-    missing = sorted(applied - settings.categories.keys() - settings.filter.rules.keys() - set(settings.filter.forget))
+    applied = {name for kind in ("models", *settings.filter.kinds) for name in before.settings.get(kind, {})}
+    missing = sorted(applied - settings.categories.keys() - {*settings.filter.names, *settings.filter.forget})
     if missing:
         names = ", ".join(f'"{name}"' for name in missing)
         raise WinnowError(
-            f"the lake was filtered for {', '.join(missing)}, which these settings do not have: add the --conf FILE "
-            f"that has them, or --set 'filter.forget=[{names}]' to let such images in again"
+            f"the lake was filtered for {', '.join(missing)}, which these settings do not have: add the --conf or "
+            f"--rule that has them, or --set 'filter.forget=[{names}]' to let such images in again"
         )
 
 
@@ -117,7 +122,40 @@ def _inputs(categories: Iterable[str]) -> tuple[tables.Table, ...]:
     return (*EVERY_FILTER, *CATEGORY_FILTER, tables.LABELS) if categories else EVERY_FILTER
 
 
-def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:
+def _cutoffs(job: Job) -> dict[str, float]:
+    """Returns the lowest value to keep of each field of `filter.keep_top`."""
+    shares = job.settings.filter.keep_top
+    if not shares:
+        return {}
+    images, quarantine, signals = (job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS))
+    with job.progress.step("filter: find the cutoffs of keep_top"), job.lake.scratch("filter") as scratch:
+        return keep_top.cutoffs(images, undecodable(images, quarantine, signals), shares, scratch)
+
+
+def _of_top(job: Job, cutoffs: Mapping[str, float]) -> Summary:
+    """Returns the cutoffs and how many images have no value in the fields of `filter.keep_top`; warns of the latter."""
+    missing = keep_top.without_value(job.lake.read(tables.VERDICTS), job.settings.filter.keep_top)
+    for name, count in missing.items():
+        if count:
+            job.progress.warn(
+                f"filter: {count:,} images have no number in the field {name}, so filter.keep_top.{name} removed them"
+            )
+    lines = {f"cutoff of {name}": cutoff for name, cutoff in cutoffs.items()}
+    return {**lines, **{f"without a value of {name}": count for name, count in missing.items()}}
+
+
+def _warn_of_unknown(job: Job, summary: Summary) -> None:
+    """Warns of SQL rules that are null for every image, such as a rule on a field that the sources do not have."""
+    images = job.lake.read(tables.IMAGES)
+    for name, condition in job.settings.filter.rules.items():
+        if summary["images"] and not summary[f"filtered, {name}"] and sql_rules.is_unknown(images, condition):
+            job.progress.warn(
+                f"filter: the rule {name} is null for every image, so it removes none: do the images have the fields "
+                "that it reads?"
+            )
+
+
+def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -> DataFrame:
     images, quarantine, signals, scores, thresholds = (
         job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.SCORES, tables.THRESHOLDS)
     )
@@ -126,7 +164,7 @@ def _judged(job: Job, models: Mapping[str, str]) -> DataFrame:
         _check_thresholds(thresholds, models)
         _check_scores(unscored(images, broken, scores, models), models)
     limits = thresholds.where(F.col("category").isin(*models))
-    ruled = filter_rules.broken(images, job.settings.filter.rules)
+    ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
     return verdicts(images, broken, scores, limits, ruled.unionByName(known))
 

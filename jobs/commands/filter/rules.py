@@ -1,83 +1,51 @@
-"""Rules of `filter`: SQL conditions on the columns of the table images, except the bytes."""
+"""Rules of `filter`: SQL conditions, words of captions, and the top share by a field."""
 
-import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from functools import reduce
 
-from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.session import overridden
+from jobs.commands.filter import caption_words, keep_top, sql_rules
+from jobs.runtime.config import FilterSettings
 from models.errors import SettingsError
 
-# Functions that Spark treats as constant within one query, although they change between queries.
-_MOMENT = re.compile(r"\b(current_date|current_time|current_timestamp|localtimestamp|now|current_user)\(")
 
-
-def check(images: DataFrame, rules: Mapping[str, str]) -> None:
-    """Checks that every rule is a condition on one image, before work begins.
+def check(images: DataFrame, settings: FilterSettings) -> None:
+    """Checks that all rules can be applied to the images.
 
     Args:
-        images: Table images.
-        rules: SQL conditions by name.
+        images: Table images; may be empty.
+        settings: The section `filter` of the settings.
 
     Raises:
-        SettingsError: Some rules are not; the message names all of them.
+        SettingsError: Some rules cannot; the message names all of them.
     """
-    faults = []
-    for name, condition in rules.items():
-        fault = _fault(_columns_without_bytes(images), condition)
-        if fault:
-            faults.append(f"filter.rules.{name} = {condition!r} is not a condition on an image: {fault}")
+    faults = [
+        *sql_rules.faults(images, settings.rules),
+        *caption_words.faults(settings.words),
+        *keep_top.faults(images, settings.keep_top),
+    ]
     if faults:
         raise SettingsError("; ".join(faults))
 
 
-def _fault(images: DataFrame, condition: str) -> str | None:
-    """Returns why an SQL expression is not a condition on one row; None if it is one."""
-    try:
-        with _lenient(images.sparkSession):
-            # `where` rejects aggregates, and `select` rejects unknown columns.
-            plan = images.where(F.expr(condition))._jdf.queryExecution().analyzed()
-            (column,) = images.select(F.expr(condition)).dtypes
-    except (AnalysisException, ParseException) as error:
-        return re.sub(r"^\[[\w.]+\] ", "", str(error).strip().splitlines()[0])
-    if column[1] != "boolean":
-        return f"it returns {column[1]}, but must return true or false"
-    if not plan.deterministic() or _MOMENT.search(plan.toString()):
-        return "its result changes from run to run"
-    return None
-
-
-def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
-    """Returns the rules that remove each image.
+def removed(images: DataFrame, settings: FilterSettings, cutoffs: Mapping[str, float]) -> DataFrame:
+    """Returns the images that rules remove.
 
     Args:
         images: Table images.
-        rules: SQL conditions by name. A condition that is null for an image does not hold, for example because a
-            column is null or a text is not a number.
+        settings: The section `filter` of the settings.
+        cutoffs: Lowest value to keep of each field of `keep_top`; see `keep_top.cutoffs`.
 
     Returns:
-        image_id, why: a row for each image and rule that holds.
+        image_id, why: a row for each image and reason.
     """
-    if not rules:
-        return images.select("image_id", F.lit("").alias("why")).limit(0)
-    with _lenient(images.sparkSession):
-        each = [
-            F.when(F.expr(condition), F.lit(f"{name}: {' '.join(condition.split())}"))
-            for name, condition in rules.items()
-        ]
-        return _columns_without_bytes(images).select(
-            "image_id", F.explode(F.array_compact(F.array(*each))).alias("why")
-        )
-
-
-def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
-    """Makes failed casts and divisions by zero null, so that one field of one image does not stop the filter."""
-    return overridden(spark, {"spark.sql.ansi.enabled": "false"})
-
-
-def _columns_without_bytes(images: DataFrame) -> DataFrame:
-    """Returns the columns that a rule may use: all but the bytes of the image."""
-    return images.drop("image")
+    found = [images.select("image_id", F.lit("").alias("why")).limit(0)]
+    if settings.rules:
+        found.append(sql_rules.broken(images, settings.rules))
+    if settings.words:
+        found.append(caption_words.found(images, settings.words))
+    if settings.keep_top:
+        found.append(keep_top.below(images, settings.keep_top, cutoffs))
+    return reduce(DataFrame.unionByName, found)

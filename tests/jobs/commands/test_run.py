@@ -16,6 +16,7 @@ from tests.builders.sources import pictures, write_folder
         ("encoder.model=nosuch.onnx", r"nosuch\.onnx"),
         ('categories.cats={definition="d", model={path="missing.onnx", size=[8, 8]}}', r"missing\.onnx"),
         ("filter.rules.small='widht < 9'", "not a condition on an image"),
+        ('filter.words.toys=["?"]', "matches no caption"),
     ],
 )
 def test_an_unusable_setting_or_model_stops_the_run_before_ingest(job, tmp_path, setting, message):
@@ -23,6 +24,13 @@ def test_an_unusable_setting_or_model_stops_the_run_before_ingest(job, tmp_path,
     with pytest.raises(WinnowError, match=message):
         run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
     assert not job.lake.exists(tables.IMAGES)
+
+
+def test_a_field_that_no_image_has_stops_the_run_after_ingest(job, tmp_path):
+    other = Job(job.lake, config.load(overrides=["filter.keep_top.similarity=0.3"]), job.progress)
+    with pytest.raises(WinnowError, match="no image has a number in a field similarity; the fields are width, height"):
+        run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
+    assert job.lake.exists(tables.IMAGES) and not job.lake.exists(tables.SIGNALS)
 
 
 @pytest.mark.parametrize("setting", ['categories.cats={definition="d"}', "encoder.fit=true"])

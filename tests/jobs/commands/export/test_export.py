@@ -423,18 +423,19 @@ def test_a_stale_curated_set_is_not_exported(source, lake, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_if_the_filter_removes_every_image_export_says_why_and_what_to_change(source, lake, tmp_path):
+@pytest.mark.parametrize("kind", ["rules", "words", "keep_top"])
+def test_if_the_filter_removes_every_image_export_says_why_and_what_to_change(source, lake, tmp_path, kind):
     images = source[0].read(tables.IMAGES).limit(2)
     lake.replace(tables.IMAGES, images, Recipe("ingest"))
     reasons = F.array(F.lit("small: least(width, height) < 256"))
     verdicts = images.select("image_id", F.lit(False).alias("kept"), reasons.alias("reasons"))
-    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", settings={"models": {}, "rules": {"small": "…"}}))
+    lake.replace(tables.VERDICTS, verdicts, Recipe("filter", settings={"models": {}, kind: {"small": "…"}}))
 
     with pytest.raises(WinnowError) as error:
         export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
 
     assert str(error.value).endswith(
-        "the filter removed every image (small 2): change filter.rules.small, then run "
+        f"the filter removed every image (small 2): change filter.{kind}.small, then run "
         "`winnow filter`, `winnow dedup` and `winnow weigh`"
     )
 

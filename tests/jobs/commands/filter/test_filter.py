@@ -11,6 +11,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
+from jobs.runtime.config import FilterSettings
 from jobs.runtime.progress import Progress
 from jobs.scoring import gaps
 from models.errors import LostRowsError, SettingsError, WinnowError
@@ -48,9 +49,13 @@ def quarantine(spark, rows):
     return spark.createDataFrame([(*row, row[1][0]) for row in rows], tables.QUARANTINE.schema)
 
 
+def ruled(rows, rules):
+    return filter_rules.removed(rows, FilterSettings(rules=rules), {})
+
+
 def judged(rows, given, thresholds, broken=None, rules=None):
     nothing = rows.sparkSession.createDataFrame([], "image_id string, reason string")
-    return filter.verdicts(rows, broken or nothing, given, thresholds, filter_rules.broken(rows, rules or {}))
+    return filter.verdicts(rows, broken or nothing, given, thresholds, ruled(rows, rules or {}))
 
 
 @pytest.fixture
@@ -130,7 +135,7 @@ def test_rules_filter_by_columns_and_do_not_hold_for_nulls(spark):
 
 def test_a_rule_that_fails_on_a_row_does_not_remove_it(spark):
     rules = {"unsafe": "cast(get_json_object(meta, '$.punsafe') as double) > 0.9", "even": "640 / (width - 100) > 1"}
-    filter_rules.check(sized(spark), rules)
+    filter_rules.check(sized(spark), FilterSettings(rules=rules))
 
     found = judged(sized(spark), scores(spark), limits(spark, []), rules=rules)
 
@@ -150,17 +155,13 @@ def test_all_invalid_rules_are_named_before_work_begins(spark, capfd):
         "good": "width < 256",
     }
     with pytest.raises(SettingsError) as caught:
-        filter_rules.check(sized(spark), wrong)
+        filter_rules.check(sized(spark), FilterSettings(rules=wrong, words={"toys": ["doll", "?"]}))
 
     faults = str(caught.value).split("; filter.rules.")
+    assert faults[-1].endswith('; filter.words.toys: "?" has no letter or digit, so it matches no caption: remove it')
     assert len(faults) == 7 and "\n" not in str(caught.value) and "good" not in str(caught.value)
     assert capfd.readouterr().err == ""
     assert "widht" in faults[0] and all("is not a condition on an image: " in fault for fault in faults)
-
-
-def test_a_rule_and_a_category_may_not_share_a_name():
-    with pytest.raises(SettingsError, match="1 wrong setting: boats is a category and a rule: give them different"):
-        config.load(overrides=[*CATEGORIES, "filter.rules.boats='width < 9'"])
 
 
 def test_images_without_a_score_are_counted_by_category(spark):
@@ -245,6 +246,42 @@ def test_a_missing_category_or_rule_stops_the_job_unless_it_is_in_forget(job, sp
     assert filter.run(Job(job.lake, without, job.progress))["filtered, boats"] == 1
     again = filter.run(Job(job.lake, config.load(overrides=CATEGORIES[:1]), job.progress))
     assert again["kept"] == 1 and job.lake.snapshot().version(tables.VERDICTS) == 1
+
+
+def test_a_top_share_and_words_filter_and_must_not_be_forgotten(lake, spark):
+    fields = [("a", "a boat", 0.9), ("b", "A Doll", 0.8), ("c", "a boat", 0.1), ("d", None, None)]
+    rows = [(i, caption, "{}" if value is None else f'{{"similarity": {value}}}') for i, caption, value in fields]
+    lake.append(tables.IMAGES, frame(spark, tables.IMAGES, "image_id caption meta", rows), Recipe("test"))
+    settings = config.load(overrides=["filter.keep_top.similarity=0.5", 'filter.words.toys=["doll"]'])
+    job = Job(lake, settings, Progress(Console(file=io.StringIO(), width=500)))
+
+    first, second = filter.run(job), filter.run(job)
+
+    assert {row.image_id: row.reasons for row in lake.read(tables.VERDICTS).collect()} == {
+        "a": [],
+        "b": ['toys: caption has "doll"'],
+        "c": ["similarity: 0.1 < 0.8, not in the top 50 %"],
+        "d": ["similarity: no value, not in the top 50 %"],
+    }
+    counts = {"images": 4, "kept": 1, "filtered": 3, "filtered, similarity": 2, "filtered, toys": 1}
+    cutoff = {"cutoff of similarity": 0.8, "without a value of similarity": 1}
+    assert first == second == {**counts, "filtered, not decodable": 0, **cutoff}
+    assert lake.snapshot().version(tables.VERDICTS) == 0
+    assert "1 images have no number in the field similarity" in job.progress.console.file.getvalue()
+    with pytest.raises(
+        WinnowError, match="the lake was filtered for similarity, toys, which these settings do not have"
+    ):
+        filter.check_forgotten(Job(lake, config.load(), job.progress), lake.snapshot())
+
+
+def test_a_rule_that_is_null_for_every_image_gives_a_warning(job):
+    unsafe = "filter.rules.unsafe=\"get_json_object(meta, '$.punsafe') > 0.9\""
+    settings = config.load(overrides=[unsafe, "filter.rules.other='length(image_id) > 9'"])
+
+    filter.run(Job(job.lake, settings, job.progress))
+
+    printed = job.progress.console.file.getvalue()
+    assert "the rule unsafe is null for every image, so it removes none" in printed and "rule other" not in printed
 
 
 def test_verdicts_without_a_recipe_give_a_warning(job, spark):
