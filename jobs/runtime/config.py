@@ -288,6 +288,8 @@ class Settings(_Section):
         shared = sorted(self.filter.rules.keys() & self.categories.keys())
         if shared:
             raise ValueError(f"{', '.join(shared)} is a category and a rule: give them different names")
+        if "decision" in self.filter.rules.keys() | self.categories.keys():
+            raise ValueError("decision is the reason of images that people drop: name the category or rule otherwise")
         return self
 
 
