@@ -75,6 +75,18 @@ FormatOption = Annotated[
     ),
 ]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
+ImagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="IMAGE...", help="Ids, first digits of ids (4 or more), keys, or paths of image files."),
+]
+WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; stored with the decision.")]
+ListOption = Annotated[
+    str | None, typer.Option("--from", metavar="FILE", help="Text file with more images, an IMAGE in each line.")
+]
+ByOption = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who decides. Default: your user name on this machine.")
+]
+WithdrawOption = Annotated[bool, typer.Option("--withdraw", help="Take such a decision back.")]
 CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.")]
 
 
@@ -235,6 +247,41 @@ def filter_(job: Job) -> CommandOutput:
     from jobs.commands.filter import command
 
     return command.run(job)
+
+
+@command_with_job(app, "keep")
+def keep(
+    job: Job,
+    why: WhyOption,
+    images: ImagesArgument = None,
+    list_file: ListOption = None,
+    by: ByOption = None,
+    withdraw: WithdrawOption = False,
+) -> CommandOutput:
+    """Keep images by your decision, whatever labels, rules, scores and duplicates say."""
+    from jobs.commands import keep as command
+    from jobs.decisions.record import Request
+
+    return command.run(job, Request(tuple(images or ()), why, list_file, by, withdraw))
+
+
+@command_with_job(app, "drop")
+def drop(
+    job: Job,
+    why: WhyOption,
+    images: ImagesArgument = None,
+    list_file: ListOption = None,
+    by: ByOption = None,
+    withdraw: WithdrawOption = False,
+    with_copies: Annotated[
+        bool, typer.Option("--with-copies", help="Also their near-copies, as the last dedup found them.")
+    ] = False,
+) -> CommandOutput:
+    """Drop images by your decision. Lists their near-copies."""
+    from jobs.commands import drop as command
+    from jobs.decisions.record import Request
+
+    return command.run(job, Request(tuple(images or ()), why, list_file, by, withdraw, with_copies))
 
 
 @command_with_job(app, "dedup")

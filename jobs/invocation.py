@@ -41,6 +41,13 @@ class Invocation:
         """Returns the settings of the files and the overrides."""
         return config.load(self.conf or [], self.overrides or [], self.rules or [])
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that every command takes, as words of the command line."""
+        files = (word for file in self.conf or [] for word in ("--conf", str(file)))
+        settings = (word for setting in self.overrides or [] for word in ("--set", setting))
+        return ("--lake", self.lake, *files, *settings)
+
     @contextmanager
     def open(self) -> Iterator[Job]:
         """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
@@ -52,7 +59,7 @@ class Invocation:
             spark = get_session(settings.spark, f"winnow {self.command}")
         progress.context = spark.sparkContext
         try:
-            job = Job(Lake(spark, self.lake), settings, progress)
+            job = Job(Lake(spark, self.lake), settings, progress, self.options)
             if self.command not in _LAKE_MAKERS:
                 job.lake.require_made()
             yield job

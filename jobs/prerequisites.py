@@ -1,9 +1,10 @@
 """Checks that the commands before have done their work; each message names the command to run."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from pyspark.sql import functions as F
 
+from jobs.facts.decisions import DECISION
 from jobs.facts.funnel import filtered_by
 from jobs.job import Job
 from jobs.lake import tables
@@ -12,7 +13,7 @@ from jobs.lake.snapshot import Snapshot
 from jobs.scoring.gaps import undecodable
 from models.errors import WinnowError
 
-EVERY_FILTER = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS)
+EVERY_FILTER = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.DECISIONS)
 """Tables that every run of `filter` reads."""
 
 CATEGORY_FILTER = (tables.SCORES, tables.THRESHOLDS)
@@ -23,7 +24,7 @@ def require_verdicts(now: Snapshot) -> None:
     """Checks that the verdicts are up to date; only labels may be newer, because people add them all the time.
 
     Raises:
-        WinnowError: Images, signals, scores or thresholds are newer than the verdicts.
+        WinnowError: Images, signals, decisions, scores or thresholds are newer than the verdicts.
     """
     now.require_current(tables.VERDICTS, *EVERY_FILTER, *CATEGORY_FILTER)
 
@@ -48,7 +49,7 @@ def require_kept(lake: Lake) -> None:
     )
 
 
-def _remedy(lake: Lake, reasons: Iterable[str]) -> str:
+def _remedy(lake: Lake, reasons: Collection[str]) -> str:
     """Returns which settings to change, given the names of what removed the images."""
     recipe = lake.snapshot().recipe(tables.VERDICTS)
     made = recipe.settings if recipe else {}
@@ -60,6 +61,8 @@ def _remedy(lake: Lake, reasons: Iterable[str]) -> str:
         for name in reasons
         if name in models
     ]
+    if DECISION in reasons:
+        parts.append("take decisions back with `winnow drop IMAGE --withdraw --why TEXT`")
     return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"
 
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("jobs.facts", "jobs.job"),
     ("jobs.models_in_use", "jobs.pages"),
     ("jobs.scoring",),
-    ("jobs.labels", "jobs.matching", "jobs.prerequisites"),
+    ("jobs.decisions", "jobs.labels", "jobs.matching", "jobs.prerequisites"),
     ("jobs.commands",),
     ("jobs.commands.compare", "jobs.commands.run"),
     ("jobs.commands.demo",),

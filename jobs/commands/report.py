@@ -186,6 +186,8 @@ def _image_ids(facts: Facts) -> Iterator[str]:
         yield from (pair.row.image_id for pair in shown)
     for category in facts.categories:
         yield from (s.image_id for s in (*category.dropped_nearest, *category.kept_nearest))
+    if facts.decisions:
+        yield from (row.image_id for row in facts.decisions.newest)
     if facts.duplicates:
         for groups in (facts.duplicates.farthest, facts.duplicates.largest, facts.duplicates.random):
             for group in groups:

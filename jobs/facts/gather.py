@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import Row
 
 from jobs.facts.categories import Category, categories
+from jobs.facts.decisions import Decisions, decisions
 from jobs.facts.duplicates import Duplicates, duplicates
 from jobs.facts.funnel import Fault, Funnel, faults, funnel
 from jobs.facts.keywords import KeywordShifts, keywords
@@ -23,6 +24,7 @@ class Facts:
     funnel: Funnel | None
     faults: tuple[Fault, ...]
     categories: tuple[Category, ...]
+    decisions: Decisions | None
     duplicates: Duplicates | None
     keywords: KeywordShifts | None
     weights: Weights | None
@@ -46,6 +48,7 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         funnel=funnel(lake, rows),
         faults=faults(lake.read(tables.QUARANTINE)) if rows.get(tables.QUARANTINE.name) else (),
         categories=categories(lake, settings),
+        decisions=decisions(lake) if tables.DECISIONS.name in rows else None,
         duplicates=duplicates(lake, settings) if tables.DUPLICATES.name in rows else None,
         keywords=keywords(lake.read(tables.KEYWORD_SHIFT)) if tables.KEYWORD_SHIFT.name in rows else None,
         weights=weights(lake) if tables.WEIGHTS.name in rows else None,

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.facts import duplicates, sentences
+from jobs.facts import decisions, duplicates, sentences
 from jobs.facts.funnel import filtered_by, funnel
 from jobs.facts.weights import reach
 from jobs.lake import tables
@@ -30,8 +30,8 @@ def origin(lake: Lake) -> dict[str, Any]:
 
     Returns:
         `counts` (null if no command has counted it), `quarantine` and `filtered_by` (counts by reason), `sources`,
-        `tables`, `models`, `thresholds`, `dedup`, `weights`, `keywords` (those that filtering moved significantly) and
-        `software`; JSON values only, null for NaN.
+        `decisions` (images that people keep and drop), `tables`, `models`, `thresholds`, `dedup`, `weights`,
+        `keywords` (those that filtering moved significantly) and `software`; JSON values only, null for NaN.
     """
     now = lake.snapshot()
     commits = {table.name: commit for table in tables.ALL if (commit := now.commit(table))}
@@ -40,6 +40,7 @@ def origin(lake: Lake) -> dict[str, Any]:
         "counts": _counts(lake, commits),
         "quarantine": _by_reason(lake.read(tables.QUARANTINE)),
         "filtered_by": filtered_by(lake.read(tables.VERDICTS)),
+        "decisions": _decisions(lake) if tables.DECISIONS.name in commits else None,
         "sources": _sources(lake.read(tables.SOURCES)),
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
@@ -59,6 +60,11 @@ def _weights(lake: Lake) -> dict[str, Any] | None:
     lost = reach(lake, found[-1])
     excess = {} if lost is None else {"excess": lost.excess, "excess_low": lost.low, "excess_high": lost.high}
     return {**_values(found[-1]), **{f"beyond_reach_{name}": value for name, value in excess.items()}}
+
+
+def _decisions(lake: Lake) -> dict[str, int]:
+    found = decisions.decisions(lake)
+    return {"kept": found.kept, "dropped": found.dropped}
 
 
 def software() -> dict[str, str]:

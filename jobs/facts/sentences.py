@@ -6,6 +6,7 @@ from math import isfinite
 from pyspark.sql import Row
 
 from jobs.facts.categories import Category
+from jobs.facts.decisions import Decisions
 from jobs.facts.duplicates import Duplicates
 from jobs.facts.funnel import Funnel
 from jobs.facts.regurgitated import Regurgitation, Trials
@@ -45,6 +46,18 @@ def verdict(funnel: Funnel | None) -> str:
     lost = f": {', '.join(parts)}" if parts else ""
     kept = plural(funnel.kept, "image is", "images are")
     return f"Of {plural(funnel.rows_read, 'row')} read, {kept} kept{lost}."
+
+
+def decided(decisions: Decisions) -> str:
+    """Returns how many images people keep and drop, in words."""
+    if not decisions.newest:
+        return "No decision of a person is in force."
+    kept, dropped = (
+        plural(decisions.kept, "image is", "images are"),
+        plural(decisions.dropped, "image is", "images are"),
+    )
+    shown = "" if len(decisions.newest) == decisions.kept + decisions.dropped else " These are the newest decisions."
+    return f"By decision of people, {kept} kept whatever the filter says, and {dropped} filtered.{shown}"
 
 
 def nothing_kept(funnel: Funnel | None) -> str:

@@ -175,14 +175,29 @@ THRESHOLDS = Table(
         ("dropped_negatives", "int", "random negatives at or above the threshold, removed by mistake"),
     ),
 )
+DECISIONS = Table(
+    name="decisions",
+    maker="keep",
+    also=("drop",),
+    meaning="people's decisions on images; the newest row of an image counts, and rows are only added",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("decision", "string", "keep, drop or withdrawn; withdrawn takes the decision before it back"),
+        ("why", "string", "reason for the decision, in the person's words"),
+        ("decided_by", "string", "name of the person"),
+        ("decided_at", "timestamp", "time of the decision"),
+    ),
+)
 VERDICTS = Table(
     name="verdicts",
     maker="filter",
     meaning="the decision of the filter on each image, with the reasons",
+    later=frozenset({"kept_because"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("kept", "boolean", "whether the filter keeps the image"),
         ("reasons", "array<string>", "reasons to remove it as NAME: detail (cats: score 0.9 >= 0.4); empty if kept"),
+        ("kept_because", "string", "who keeps it and why, and the reasons against it; null without such a decision"),
     ),
 )
 
@@ -225,7 +240,7 @@ DEDUP_QUALITY = Table(
     name="dedup_quality",
     maker="dedup",
     meaning="the measured recall of the search for near-duplicates: of the whole search, and of 1, 2, … clusterings",
-    later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept"}),
+    later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept", "decided"}),
     schema=columns(
         ("method", "string", "method of the search: lsh, clusters or both"),
         ("max_distance", "int", "largest Hamming distance of a near-duplicate, in bits of 256"),
@@ -245,6 +260,7 @@ DEDUP_QUALITY = Table(
         ("whole", "boolean", "true for the whole search, false for its first 1, 2, … clusterings alone"),
         ("told_apart", "long", "pairs that dedup.strict separated; null if it is off or whole is false"),
         ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
+        ("decided", "long", "found pairs of which people keep both images by decision; null if whole is false"),
     ),
 )
 DEDUP_DISTANCES = Table(
@@ -413,7 +429,8 @@ REGURGITATION_FAULTS = Table(
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
-    VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS,
-    WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
+    DECISIONS, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS,
+    WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS,
+    REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -310,6 +310,8 @@ class Settings(_Section):
         shared = [f"{name} is {' and '.join(used)}" for name, used in sorted(uses.items()) if len(used) > 1]
         if shared:
             raise ValueError(f"{', '.join(shared)}: give them different names")
+        if "decision" in uses:
+            raise ValueError("decision is the reason of images that people drop: name the category or rule otherwise")
         return self
 
 

@@ -19,7 +19,7 @@ def score_needs_features(settings: Settings) -> bool:
 
     Heads read them; `weigh` reads them if `weigh.features` says so, and to find filtered images beyond reach.
     """
-    filters = bool(settings.categories or settings.filter.rules)
+    filters = bool(settings.categories or settings.filter.names)
     looks_beyond_reach = filters and settings.weigh.reach_sample > 0
     return bool(head_categories(settings)) or "embedding" in settings.weigh.features or looks_beyond_reach
 

@@ -33,6 +33,7 @@ class Picture:
     content: str | None = None
     passed: bool = True
     thumbnail: bytes | None = None
+    decided: bool = False
 
     @property
     def image_id(self) -> str:
@@ -55,8 +56,11 @@ def rows_of(pictures: list[Picture], encoder: str) -> dict[Table, list[tuple[Any
         for p in pictures
     ]
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
-    verdicts = [(p.image_id, p.passed, []) for p in pictures]
-    return {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts}
+    return {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts_of(pictures)}
+
+
+def verdicts_of(pictures: list[Picture]) -> list[tuple[Any, ...]]:
+    return [(p.image_id, p.passed, [], "kept by anna: a test" if p.decided else None) for p in pictures]
 
 
 def fill(lake: Lake, pictures: list[Picture], encoder: str) -> None:
@@ -72,13 +76,16 @@ def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple
 
 
 def plain_greedy(pictures: list[Picture]) -> set[str]:
-    """Returns the images that a greedy pass, best first, removes: those within the limit of an image kept before."""
-    ranked = sorted(pictures, key=lambda p: (not p.passed, -p.width * 100, -len(p.caption), p.image_id))
+    """Returns the images that a greedy pass, best first, removes: those within the limit of an image kept before.
+
+    It never removes one that a person keeps.
+    """
+    ranked = sorted(pictures, key=lambda p: (not p.passed, not p.decided, -p.width, -len(p.caption), p.image_id))
     bits = words(np.stack([np.frombuffer(p.hash, np.uint8) for p in ranked]))
     kept: list[int] = []
     removed = set()
     for place, picture in enumerate(ranked):
-        if kept and (distances(bits[place], bits[kept]) <= LIMIT).any():
+        if kept and not picture.decided and (distances(bits[place], bits[kept]) <= LIMIT).any():
             removed.add(picture.image_id)
         else:
             kept.append(place)

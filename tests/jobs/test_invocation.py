@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job
+from jobs.job import Job
 from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
@@ -53,6 +55,14 @@ def test_the_command_line_imports_neither_a_command_nor_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_command_names_the_next_one_with_its_own_options(job: Job) -> None:
+    given = Invocation("keep", "a lake", [Path("a.toml")], ["seed=1"]).options
+    assert replace(job, options=given).command("drop", "x y") == (
+        "winnow drop 'x y' --lake 'a lake' --conf a.toml --set seed=1"
+    )
+    assert job.command("filter") == f"winnow filter --lake {job.lake.uri}"
 
 
 # A small command line of its own --------------------------------------------------------------------------------------

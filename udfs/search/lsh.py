@@ -109,6 +109,7 @@ class Matching:
             entry than a short run can; see `_crowded`.
         seed: Seed of the permutations that split larger runs.
         clusters: If keys are clusters: clusters in each clustering. The keys of clustering i begin at i · clusters.
+        decided: Ranks below this are never resolved: people keep these images, so what else they match counts.
     """
 
     max_distance: int
@@ -116,6 +117,7 @@ class Matching:
     crowd_pairs: int = 1_000_000
     seed: int = 0
     clusters: int | None = None
+    decided: int = 0
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
         """Returns the pairs of a bucket (`PACKED`) as `FOUND`: the function for `groupBy("bucket").applyInArrow`."""
@@ -166,7 +168,7 @@ class Matching:
         """
         rest, parts = run, []
         while len(members := near_next(rest, np.arange(len(rest) - 1), self.max_distance)) > SHORT_RUN:
-            resolved = resolve(rest, int(members[0]), self.max_distance)
+            resolved = resolve(rest, int(members[0]), self.max_distance, self.decided)
             parts.append(resolved.found)
             rest = resolved.rest
         return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
@@ -185,7 +187,7 @@ class Matching:
                 break
             members = near_next(rest, np.arange(len(rest) - 1), self.max_distance)
             leader = members[0] if len(members) else rest.ranks.argmin()
-            resolved = resolve(rest, int(leader), self.max_distance)
+            resolved = resolve(rest, int(leader), self.max_distance, self.decided)
             parts.append(resolved.found)
             rest = resolved.rest
         if len(rest) <= self.max_bucket:
@@ -288,20 +290,21 @@ class Resolved:
     Attributes:
         found: Pairs with the representative. Pairs among the resolved entries, and between them and the rest, are
             skipped.
-        rest: Entries that do not match it, in the same order.
+        rest: Entries that do not match it or that people keep, in the same order.
     """
 
     found: FoundPairs
     rest: Entries
 
 
-def resolve(entries: Entries, member: int, max_distance: int) -> Resolved:
+def resolve(entries: Entries, member: int, max_distance: int, decided: int = 0) -> Resolved:
     """Compares the representative of a set of near-copies with all others. No better entry matches it, so it is kept.
 
     Args:
         entries: A set of near-copies, and others.
         member: The place of a member of the set. The search goes from it to the best entry near it, and so on.
         max_distance: Largest distance of a pair, in bits.
+        decided: Ranks below this stay in the rest, even if they match the representative.
     """
     places, best, better = np.arange(len(entries)), -1, member
     while better != best:
@@ -309,7 +312,9 @@ def resolve(entries: Entries, member: int, max_distance: int) -> Resolved:
         matches = entry_distances(entries, np.array([best]), places) <= max_distance
         near = np.flatnonzero(matches)
         better = int(near[entries.ranks[near].argmin()])
-    resolved, far = near[near != best], np.flatnonzero(~matches)
-    skipped = len(resolved) * (len(resolved) - 1) // 2 + len(resolved) * len(far)
-    found = FoundPairs.of(entries, np.array([best]), resolved, len(entries) - 1, skipped)
-    return Resolved(found, entries.take(far))
+    matched = near[near != best]
+    rest = np.flatnonzero((~matches | (entries.ranks < decided)) & (places != best))
+    resolved = len(entries) - 1 - len(rest)
+    skipped = resolved * (resolved - 1) // 2 + resolved * len(rest)
+    found = FoundPairs.of(entries, np.array([best]), matched, len(entries) - 1, skipped)
+    return Resolved(found, entries.take(rest))

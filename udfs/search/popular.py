@@ -88,10 +88,12 @@ class Resolving:
     Attributes:
         leaders: uint64 of shape (m, 5), as `udfs.search.matching.packed_entries` makes them.
         max_distance: Largest distance, in bits.
+        decided: Ranks below this lose to no leader, because people keep these images.
     """
 
     leaders: NDArray[np.uint64]
     max_distance: int
+    decided: int = 0
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Turns Arrow batches of (hash, rank, known) into `RESOLVED`: the function for `DataFrame.mapInArrow`."""
@@ -100,7 +102,7 @@ class Resolving:
         for batch in batches:
             entries = Entries.unpacked(entries_of_rows(batch))
             left, right = near_between(leaders.words, entries.words, self.max_distance)
-            loses = leaders.ranks[left] < entries.ranks[right]
+            loses = (leaders.ranks[left] < entries.ranks[right]) & (entries.ranks[right] >= self.decided)
             left, right = left[loses], right[loses]
             best = np.full(len(entries), len(leaders), dtype=np.intp)
             np.minimum.at(best, right, left)

@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 
 from jobs.commands.dedup import earlier_run
 from jobs.commands.dedup.candidates import pair_search
+from jobs.commands.dedup.keep.images_of_hashes import decided_pairs
 from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, search_nodes
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import thumbnail_verification
@@ -43,7 +44,8 @@ def run(job: Job) -> Summary:
     now = lake.snapshot()
     require_verdicts(now)
     rule = rule_for(job)
-    versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS)
+    # The verdicts hold the decisions; an earlier run is reused only for images whose decisions it knew.
+    versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS, tables.DECISIONS)
     parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
     recipe = Recipe("dedup", versions, parameters)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
@@ -66,8 +68,8 @@ def _gather(
         earlier = earlier_run.latest(lake, now, recipe, settings.keep_kept)
         if earlier is None and now.exists(tables.DUPLICATES):
             job.progress.note(
-                "dedup: settings or signals changed, or files of the last run were deleted: compares all images again, "
-                "and may keep other images"
+                "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
+                "compares all images again, and may keep other images"
             )
         signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
         inputs = Inputs(signals, images, verdicts, earlier)
@@ -82,9 +84,14 @@ def _write(job: Job, found: NearDuplicates, recipe: Recipe) -> Summary:
     """Checks the result and writes all tables, duplicates last."""
     lake, spark, quality = job.lake, job.lake.spark, found.quality
     with job.progress.step("dedup: check and write"):
-        summary = _checked_summary(job, found.compared.images, found.removed, quality.whole, found.cost.whole.skipped)
+        nodes = found.compared
+        summary = _checked_summary(job, nodes.images, found.removed, quality.whole, found.cost.whole.skipped)
+        # Nobody keeps an image by decision in most lakes.
+        decided = decided_pairs(found.pairs, nodes.images).count() if nodes.decided else 0
+        if nodes.decided:
+            summary["pairs that people keep by decision"] = decided
         _warn_of_far_members(job, found.removed, found.search.max_distance)
-        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, found.compared.hashes)
+        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, nodes.hashes, decided)
         distances = spark.createDataFrame(list(quality.distances), tables.DEDUP_DISTANCES.schema)
         lake.replace(tables.PAIRS, found.pairs, recipe)
         lake.replace(tables.FILTERED_DUPLICATES, found.removed.where(~F.col("passed")), recipe)

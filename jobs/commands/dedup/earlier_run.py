@@ -4,12 +4,14 @@
 compared. Tables that a killed run wrote later are skipped.
 """
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.dedup.keep import components
 from jobs.commands.dedup.nodes.history import History
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
+from jobs.lake.recipe import Recipe, Version
 from jobs.lake.snapshot import Snapshot
 
 # If these settings are the same, a new search would find the same pairs again.
@@ -22,6 +24,9 @@ _RANK = ("rank",)
 
 def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> History | None:
     """Returns the last complete run with the same signals table and settings, if its files exist; else None.
+
+    Images in a group with a new decision count as new. So the result for the group is that of one run over everything,
+    and no image stays only because of a decision that was taken back.
 
     Args:
         lake: The lake.
@@ -40,11 +45,44 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> Histor
     if signals is None or pairs is None or filtered is None:
         return None
     compared = signals.where(F.col("encoder") == recipe.settings["encoder"]).select("image_id")
+    versions = before.inputs.get(tables.DECISIONS.name), recipe.inputs[tables.DECISIONS.name]
+    if versions[0] != versions[1]:
+        decided = _decided_since(lake, *versions)
+        if decided is None:
+            return None
+        compared = _outside_groups(compared, pairs, decided)
     if not keep_kept or not _same_settings(before, recipe, _RANK):
         return History(compared, pairs, None)
     removed = lake.read(tables.DUPLICATES).unionByName(filtered)
     kept = compared.join(removed.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
     return History(compared, pairs, kept)
+
+
+def _decided_since(lake: Lake, then: Version | None, now: Version | None) -> DataFrame | None:
+    """Returns the images with decisions that an earlier run did not know; None if its decisions are gone."""
+    if then is not None and (now is None or then["id"] != now["id"]):
+        return None
+    decisions = lake.read(tables.DECISIONS)
+    known = lake.read_version(tables.DECISIONS, then["version"]) if then else None
+    # Rows are only added. If the files of the earlier version are gone, all decisions count as new.
+    return (decisions if known is None else decisions.subtract(known)).select("image_id").distinct()
+
+
+def _outside_groups(images: DataFrame, pairs: DataFrame, decided: DataFrame) -> DataFrame:
+    """Returns the images that no chain of pairs connects with an image of `decided`.
+
+    Args:
+        images: image_id.
+        pairs: Table pairs.
+        decided: image_id.
+    """
+    # If two ids have the same hash, their groups count as one, and a few more images are compared again.
+    a, b = (F.xxhash64(end) for end in ("a_id", "b_id"))
+    roots = components.roots(pairs.select(F.least(a, b).alias("a"), F.greatest(a, b).alias("b")).where("a != b"))
+    own = decided.select(F.xxhash64("image_id").alias("node"))
+    groups = roots.join(own, "node", "left_semi").select("root").distinct()
+    members = roots.join(groups, "root", "left_semi").select("node").unionByName(own)
+    return images.join(members, F.xxhash64(images["image_id"]) == members["node"], "left_anti")
 
 
 def _same_settings(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:

@@ -89,8 +89,8 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Finds near-duplicates, and the kept image for each removed one.
 
-    Of each pair found, at most one image is kept. Each removed image is within the distance of its kept image, unless
-    `dedup.keep` is `component`.
+    Of each pair found, at most one image is kept, unless people keep both by decision. Each removed image is within the
+    distance of its kept image, unless `dedup.keep` is `component`.
 
     Args:
         signals: image_id, encoder, pdq and embedding_hash (binary, 32 bytes), pdq_quality, embedding (array<float>),
@@ -98,7 +98,8 @@ def near_duplicates(
         images: image_id, width and height (pixels), caption.
         config: The rule for near-duplicates and the parameters of the search.
         scratch: Keeps intermediate results.
-        verdicts: image_id, kept: images that did not pass lose to all that did. Without it, all images passed.
+        verdicts: image_id, kept: images that did not pass lose to all that did. Without it, all images passed. Images
+            with a text in kept_because, if there is this column, come before all others and are not removed.
         progress: Shows the steps; None shows nothing.
 
     Returns:
@@ -138,7 +139,7 @@ def search_nodes(
     settings, rule = config.settings, config.rule
     # 1. Find candidate pairs and verify each by its distance.
     comparable = nodes.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
-    search_inputs = SearchInputs(inputs.signals, rule, settings)
+    search_inputs = SearchInputs(inputs.signals, rule, settings, nodes.decided)
     search = Search.for_data(nodes.hashes, rule.max_distance, settings, config.seed)
     with progress.step(f"dedup: {search.words}"):
         result = pair_search.find_all_pairs(comparable, nodes.hashes, search, search_inputs, scratch, progress)
@@ -152,7 +153,7 @@ def search_nodes(
     pairs = pair_search.add_earlier_pairs(same, nodes.old_pairs)
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
-        losers = scratch.keep(_losers(pairs, nodes.nodes, settings.keep))
+        losers = scratch.keep(_losers(pairs, nodes, settings.keep))
         removed = scratch.keep(removed_images(nodes, losers))
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
@@ -178,9 +179,12 @@ def _verify(
     return same, replace(cost, told_apart=told_apart)
 
 
-def _losers(pairs: DataFrame, nodes: DataFrame, keep: str) -> DataFrame:
+def _losers(pairs: DataFrame, nodes: Compared, keep: str) -> DataFrame:
+    # Two images that people keep both stay. Their ranks come first, so the worse one of a pair decides.
+    binding = pairs.where(F.col("b") >= nodes.decided)
     if keep == "component":
-        return components.removed(pairs, nodes)
+        # A third image may still connect two of them.
+        return components.removed(binding, nodes.nodes).where(F.col("removed") >= nodes.decided)
     return independent_set.removed(
-        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
+        binding.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
     )

@@ -1,12 +1,16 @@
-"""`filter`: writes a verdict for each image; scores from the threshold on, positive labels and rules remove it."""
+"""`filter`: writes a verdict for each image; scores from the threshold on, positive labels and rules remove it.
+
+People's decisions come before these (`decisions`).
+"""
 
 from collections.abc import Iterable, Mapping
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.filter import keep_top, sql_rules
+from jobs.commands.filter import decisions, keep_top, sql_rules
 from jobs.commands.filter import rules as filter_rules
+from jobs.facts.decisions import DECISION, standing
 from jobs.job import Job, Summary
 from jobs.labels import resolved
 from jobs.lake import tables
@@ -17,7 +21,7 @@ from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.scoring.gaps import undecodable, unscored
 from models.errors import LostRowsError, WinnowError
 
-_UNDECODABLE = "not decodable"
+_UNDECODABLE = decisions.UNDECODABLE
 
 
 def run(job: Job) -> Summary:
@@ -37,7 +41,10 @@ def run(job: Job) -> Summary:
     settings = {"models": models, **rules.kinds, "contradictions": job.settings.labels.contradictions}
     recipe = Recipe("filter", now.inputs(*_inputs(categories)), settings)
     if not categories and not rules.names:
-        job.progress.note("filter: the settings have no category and no rule: keeps every image that can be decoded")
+        job.progress.note(
+            "filter: the settings have no category and no rule: keeps every image that can be decoded, except those "
+            "that people drop"
+        )
     made = now.made_by(recipe, tables.VERDICTS)
     if job.up_to_date(made) is None or made is None:
         made = recipe.with_result({"cutoffs": _cutoffs(job)})
@@ -85,7 +92,7 @@ def verdicts(
         ruled: image_id, why: other removals, from `labelled` and `rules.broken`.
 
     Returns:
-        Table verdicts: image_id, kept, reasons (sorted; empty when kept).
+        image_id, kept, reasons (sorted; empty when kept): the table verdicts before people's decisions.
     """
     limits = F.broadcast(thresholds.select("category", "model", "threshold"))
     # Compare as double: a threshold between two floats must not be rounded to one of them.
@@ -166,7 +173,8 @@ def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -
     limits = thresholds.where(F.col("category").isin(*models))
     ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
-    return verdicts(images, broken, scores, limits, ruled.unionByName(known))
+    judged = verdicts(images, broken, scores, limits, ruled.unionByName(known))
+    return decisions.decided(judged, standing(job.lake.read(tables.DECISIONS)))
 
 
 def _check_thresholds(thresholds: DataFrame, models: Mapping[str, str]) -> None:
@@ -193,12 +201,15 @@ def _check_scores(missing: DataFrame, models: Mapping[str, str]) -> None:
 def _counted(job: Job, names: Iterable[str]) -> Summary:
     """Counts the verdicts and checks that there is one for each image."""
     images = job.lake.read(tables.IMAGES).count()
+    by_people = job.lake.exists(tables.DECISIONS)
+    removing = (*names, *([DECISION] if by_people else []), _UNDECODABLE)
     made = job.lake.read(tables.VERDICTS)
     counts = made.agg(
         F.count("*").alias("rows"),
         F.count_distinct("image_id").alias("images"),
         F.count_if("kept").alias("kept"),
-        *[_with_reason(name).alias(f"reason {name}") for name in (*names, _UNDECODABLE)],
+        F.count("kept_because").alias("kept by decision"),
+        *[_with_reason(name).alias(f"reason {name}") for name in removing],
     ).collect()[0]
     if not images == counts["rows"] == counts["images"]:
         job.lake.drop(tables.VERDICTS)
@@ -206,8 +217,9 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
             f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them: run `winnow filter` again, "
             "and report a bug if this happens again"
         )
-    by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in (*names, _UNDECODABLE)}
-    return {"images": images, "kept": counts["kept"], "filtered": images - counts["kept"], **by_reason}
+    by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in removing}
+    kept = {"kept": counts["kept"], **({"kept by decision": counts["kept by decision"]} if by_people else {})}
+    return {"images": images, **kept, "filtered": images - counts["kept"], **by_reason}
 
 
 def _with_reason(name: str) -> Column:

@@ -7,7 +7,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         tables.VERDICTS: [
             (i, i not in filtered, ["fireworks: labelled", "fireworks: score 0.9 >= 0.3"] if i in filtered else [])
             for i in ids
+        ],
+        tables.DECISIONS: [
+            (filtered[0], "drop", "a <b>logo</b>", "anna", when),
+            (keepers[0], "keep", "not a firework", "ben", when + timedelta(days=1)),
+            (keepers[1], "keep", "a mistake", "ben", when),
+            (keepers[1], "withdrawn", "seen again", "ben", when + timedelta(days=1)),
         ],
         tables.PAIRS: [(min(r, k), max(r, k), d, m) for r, k, d, m in duplicates],
         tables.DUPLICATES: duplicates,
@@ -335,6 +341,14 @@ def test_the_page_shows_how_many_missed_pairs_remain(page: str) -> None:
 def test_the_page_shows_the_seconds_of_each_table(facts: Facts, page: str) -> None:
     assert all(one.seconds is not None and one.seconds >= 0 for one in facts.provenance)
     assert '<th class="n">Seconds</th>' in page
+
+
+def test_the_page_lists_the_decisions_that_stand_newest_first(facts: Facts, page: str) -> None:
+    assert facts.decisions is not None and [row.decision for row in facts.decisions.newest] == ["keep", "drop"]
+    section = page[page.index('<h3 id="decisions"') : page.index('<section id="duplicates"')]
+    assert "By decision of people, 1 image is kept whatever the filter says, and 1 image is filtered." in section
+    assert section.count("<img") == 2 and section.index("not a firework") < section.index("a &lt;b&gt;logo&lt;/b&gt;")
+    assert "<td>2026-01-03 00:00</td>" in section and "a mistake" not in section
 
 
 def test_each_group_is_shown_once_with_its_farthest_duplicate_first(facts: Facts) -> None:

@@ -14,11 +14,11 @@ from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
 from models.errors import WinnowError
 
-VERDICTS = [("a" * 32, True, []), ("b" * 32, False, ["cats"])]
+VERDICTS = [("a" * 32, True, [], None), ("b" * 32, False, ["cats"], None)]
 
 
 def rows(lake: Lake, image_id: str) -> DataFrame:
-    return lake.spark.createDataFrame([(image_id, True, [])], tables.VERDICTS.schema)
+    return lake.spark.createDataFrame([(image_id, True, [], None)], tables.VERDICTS.schema)
 
 
 def test_a_commit_gives_the_duration_of_the_command_including_deltas_work(lake: Lake) -> None:

@@ -41,7 +41,7 @@ def make_delta(spark: SparkSession, folder: Path, rows: str) -> None:
 
 
 def rows_of(lake: Lake) -> Any:
-    return lake.spark.createDataFrame([("a" * 32, True, [])], tables.VERDICTS.schema)
+    return lake.spark.createDataFrame([("a" * 32, True, [], None)], tables.VERDICTS.schema)
 
 
 # Folders of the user --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from jobs.lake.reader import open_lake
 from jobs.lake.recipe import Recipe
 from models.errors import WinnowError
 
-VERDICTS = [("a", True, []), ("b", False, ["cats"])]
+VERDICTS = [("a", True, [], None), ("b", False, ["cats"], None)]
 THRESHOLDS = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
 
 

@@ -30,14 +30,16 @@ def comments(lake: Lake, table: tables.Table) -> dict[str, str | None]:
 
 def test_delta_has_the_comments_once_a_table_is_written_or_replaced(lake: Lake) -> None:
     wanted = {name: tables.VERDICTS.description(name) for name in tables.VERDICTS.schema.names}
-    rows = lake.spark.createDataFrame([("a" * 32, True, [])], "image_id string, kept boolean, reasons array<string>")
+    rows = lake.spark.createDataFrame(
+        [("a" * 32, True, [], None)], "image_id string, kept boolean, reasons array<string>"
+    )
     lake.append(tables.VERDICTS, rows, Recipe("filter"))
     assert comments(lake, tables.VERDICTS) == wanted
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(lake.path("verdicts"))
     assert set(comments(lake, tables.VERDICTS).values()) == {None}
 
     # A comment of another column, which the rows bring along, is not taken over.
-    other = lake.spark.createDataFrame([("b" * 32, True, [])], tables.VERDICTS.schema)
+    other = lake.spark.createDataFrame([("b" * 32, True, [], None)], tables.VERDICTS.schema)
     lake.replace(
         tables.VERDICTS,
         other.withColumn("kept", F.col("kept").alias("kept", metadata={"comment": "x"})),

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tests.builders.hashes import entries_of, flipped, random_hashes
 from udfs.hashes.hamming import distances, words
 from udfs.hashes.minhash import Bands, band_keys, choose_bands, jaccard, signatures
-from udfs.search.lsh import Matching, Packing, packed_rows
+from udfs.search.lsh import Matching, Packing, packed_rows, resolve
 from udfs.search.matching import Entries, FoundPairs, near_between, packed_entries
 
 
@@ -249,3 +249,30 @@ def test_a_long_run_of_different_hashes_compares_all_pairs() -> None:
     hashes[2999] = hashes[1]
     found = Matching(max_distance=31, max_bucket=20_000).match(np.zeros(3000, np.uint32), entries_of(hashes))
     assert pairs_of(found) == {(1, 2999)} and found.skipped == 0
+
+
+def test_entries_that_people_keep_are_not_resolved() -> None:
+    copies = flipped(np.repeat(random_hashes(1), 40, axis=0), 6, seed=1)
+    entries = entries_of(np.concatenate([copies, random_hashes(5, seed=2)]))
+
+    resolved = resolve(entries, 30, 31, decided=3)
+
+    # Ranks 1 and 2 match the representative, rank 0. Their pairs with it are found, and they stay.
+    assert resolved.rest.ranks.tolist() == [1, 2, *range(40, 45)]
+    assert pairs_of(resolved.found) == {(0, other) for other in range(1, 40)}
+    assert resolved.found.skipped == 37 * 36 // 2 + 37 * 7
+
+
+@pytest.mark.parametrize("max_bucket", [100, 20_000])
+def test_what_only_an_entry_that_people_keep_matches_is_found_in_a_crowd(max_bucket: int) -> None:
+    copies = flipped(np.repeat(random_hashes(1), 1500, axis=0), 12, seed=1)
+    beyond = flipped(copies[3:4], 26, seed=5)
+    matching = Matching(max_distance=31, max_bucket=max_bucket, crowd_pairs=30_000, decided=5)
+
+    hashes = np.concatenate([copies, beyond])
+    found = pairs_of(matching.match(np.zeros(len(hashes), np.uint32), entries_of(hashes)))
+
+    near = near_pairs(hashes, 31)
+    of_beyond = {pair for pair in near if 1500 in pair}
+    assert (0, 1500) not in near and (3, 1500) in found & of_beyond
+    assert {pair for pair in near if max(pair) < 5} <= found and len(found) < len(near) // 10

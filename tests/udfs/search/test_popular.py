@@ -56,6 +56,16 @@ def test_each_hash_loses_to_the_best_leader_in_range_and_leaders_to_none(
     assert sum(row["leader"] is not None for row in result) >= 298
 
 
+def test_hashes_that_people_keep_lose_to_no_leader(batches: list[pa.RecordBatch]) -> None:
+    decided, near = 200, near_of(batches)
+    leader = int(np.flatnonzero(near.sum(axis=1) > 1)[0])
+    resolving = Resolving(packed_of(batches)[[leader]], LIMIT, decided)
+    rows = pa.Table.from_batches(list(resolving(iter(batches)))).to_pylist()
+    lost = [row["rank"] for row in rows if row["leader"] is not None]
+    matches = np.flatnonzero(near[leader])
+    assert lost == matches[matches >= decided].tolist() and 0 < len(lost) < len(matches) - 1
+
+
 def test_each_crowd_gives_one_centre_and_other_hashes_none(batches: list[pa.RecordBatch]) -> None:
     entries = Entries.unpacked(packed_of(batches))
     places = crowded(entries, LIMIT, needed=100, most=10)

@@ -42,20 +42,22 @@ class LshParameters:
         return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
 
-def find_pairs(hashes: DataFrame, parameters: LshParameters) -> DataFrame:
+def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0) -> DataFrame:
     """Finds candidate pairs by bands and verifies each by its distance.
 
     Args:
         hashes: hash (32 bytes, each once), rank (each once, smaller is better), known (whether an earlier run compared
             it with all other known hashes).
         parameters: The parameters.
+        decided: Ranks below this are compared with everything, as in `Matching`.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
     packing = Packing(parameters.bands, parameters.buckets)
     packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
-    matching = Matching(parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs, parameters.bands.seed)
+    limits = parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs
+    matching = Matching(*limits, parameters.bands.seed, decided=decided)
     # Spark inspects the signature, so this must be a plain function.
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

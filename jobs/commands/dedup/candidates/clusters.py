@@ -84,12 +84,13 @@ def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
     return hashes.join(each, "hash").select("rank", "hash", "known", "vector")
 
 
-def find_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
+def find_pairs(hashes: DataFrame, parameters: ClusterParameters, decided: int = 0) -> DataFrame:
     """Clusters the hashes and compares all pairs within a cluster.
 
     Args:
         hashes: rank, hash, known, vector.
         parameters: The parameters.
+        decided: Ranks below this are compared with everything, as in `Matching`.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
@@ -98,7 +99,7 @@ def find_pairs(hashes: DataFrame, parameters: ClusterParameters) -> DataFrame:
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
     matching = Matching(
-        parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs, parameters.seed, parameters.clusters
+        parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs, parameters.seed, parameters.clusters, decided
     )
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

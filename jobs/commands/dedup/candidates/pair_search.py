@@ -110,11 +110,13 @@ class SearchInputs:
         signals: encoder, embedding_hash, embedding, for the clusters.
         rule: The rule for near-duplicates.
         settings: The section `[dedup]` of the settings.
+        decided: Ranks below this belong to images that people keep, so they are never resolved against another hash.
     """
 
     signals: DataFrame
     rule: Rule
     settings: DedupSettings
+    decided: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def find_all_pairs(
     split = None
     if settings.keep == "independent" and not inputs.rule.strict:
         limits = inputs.rule.max_distance, settings.max_bucket
-        split = popular.split_popular(hashes, count, *limits, bool(search.clusterings), scratch)
+        config = popular.PopularConfig(*limits, bool(search.clusterings), inputs.decided)
+        split = popular.split_popular(hashes, count, config, scratch)
     if split is None:
         return PairSearchResult(_find_pairs(hashes, count, search, inputs), hashes, count)
     images = "a popular image" if split.popular == 1 else f"{split.popular:,} popular images"
@@ -164,10 +167,11 @@ def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInp
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     if search.lsh:
-        parts.append(bands.find_pairs(hashes, search.lsh).withColumn("method", F.lit(LSH)))
+        parts.append(bands.find_pairs(hashes, search.lsh, inputs.decided).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
-        parts.append(clusters.find_pairs(vectors, search.clusters).withColumn("method", F.lit(CLUSTERS)))
+        found = clusters.find_pairs(vectors, search.clusters, inputs.decided)
+        parts.append(found.withColumn("method", F.lit(CLUSTERS)))
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
 
@@ -210,7 +214,7 @@ def search_cost(found: DataFrame, search: Search) -> SearchCost:
 
 
 def quality_rows(
-    spark: SparkSession, search: Search, cost: SearchCost, measured: MeasuredRecall, hashes: int
+    spark: SparkSession, search: Search, cost: SearchCost, measured: MeasuredRecall, hashes: int, decided: int
 ) -> DataFrame:
     """Returns the table dedup_quality: a row for the first n clusterings, for each n, and one for the whole search."""
 
@@ -222,7 +226,7 @@ def quality_rows(
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
             recall.high, hashes, used.bands if used else None, used.rows if used else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
-            cost.told_apart if whole else None, recall.both_kept if whole else None,
+            cost.told_apart if whole else None, recall.both_kept if whole else None, decided if whole else None,
         )  # fmt: skip
 
     by_count = [

@@ -46,9 +46,24 @@ class PopularSplit:
     rest: DataFrame
 
 
-def split_popular(
-    hashes: DataFrame, count: int, max_distance: int, crowd: int, clustered: bool, scratch: Scratch
-) -> PopularSplit | None:
+@dataclass(frozen=True)
+class PopularConfig:
+    """The parameters of the split.
+
+    Attributes:
+        max_distance: Largest distance of a pair, in bits.
+        crowd: An image is popular if at least this many hashes match it.
+        clustered: Whether the pairs count as found by the first clustering.
+        decided: Ranks below this are not resolved: people keep these images, so what else they match counts.
+    """
+
+    max_distance: int
+    crowd: int
+    clustered: bool
+    decided: int = 0
+
+
+def split_popular(hashes: DataFrame, count: int, config: PopularConfig, scratch: Scratch) -> PopularSplit | None:
     """Finds popular images and resolves their copies against them; returns None if there are none.
 
     This does not change which images are kept: a leader has no better match, so it is kept, and what matches it is
@@ -57,15 +72,13 @@ def split_popular(
     Args:
         hashes: hash, rank, known: every distinct hash.
         count: Number of hashes.
-        max_distance: Largest distance of a pair, in bits.
-        crowd: An image is popular if at least this many hashes match it.
-        clustered: Whether the pairs count as found by the first clustering.
+        config: The parameters.
         scratch: Keeps the result.
     """
-    leaders = _leaders(hashes, count, max_distance, crowd)
+    leaders = _leaders(hashes, count, config.max_distance, config.crowd)
     if not len(leaders):
         return None
-    resolved = scratch.keep(hashes.mapInArrow(Resolving(leaders, max_distance), RESOLVED))
+    resolved = scratch.keep(hashes.mapInArrow(Resolving(leaders, config.max_distance, config.decided), RESOLVED))
     lost = resolved.where("leader is not null")
     # One row for each leader.
     followers = [row["count"] for row in lost.groupBy("leader").count().collect()]
@@ -73,7 +86,7 @@ def split_popular(
     among = sum(members * (members - 1) // 2 for members in followers)
     counts = hashes.sparkSession.createDataFrame([(count * len(leaders), among)], "compared long, skipped long")
     found = pairs.unionByName(counts, allowMissingColumns=True)
-    clustering = F.lit(0 if clustered else None).cast("int")
+    clustering = F.lit(0 if config.clustered else None).cast("int")
     rest = resolved.where("leader is null").select("hash", "rank", "known")
     labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR)})
     return PopularSplit(len(leaders), sum(followers), labelled, rest)

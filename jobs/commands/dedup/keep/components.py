@@ -105,7 +105,8 @@ def best_of_component(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArr
 
 
 def _finish(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    table = pa.Table.from_batches(list(batches), schema=pa.schema([("a", pa.int64()), ("b", pa.int64())]))
-    if table.num_rows:
+    found = list(batches)
+    if any(batch.num_rows for batch in found):
+        table = pa.Table.from_batches(found)
         nodes, best = best_of_component(table.column("a").to_numpy(), table.column("b").to_numpy())
         yield pa.record_batch([pa.array(nodes), pa.array(best)], names=["node", "root"])

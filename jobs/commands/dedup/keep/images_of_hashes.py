@@ -12,7 +12,7 @@ _MAX_PAIRS = 1000
 
 
 def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
-    """Returns every removed image with the kept one.
+    """Returns every removed image with the kept one. An image that a person keeps is never removed.
 
     Args:
         compared: Nodes and images.
@@ -26,7 +26,8 @@ def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
         F.col("removed").alias("rank"), "keeper", F.col("distance").alias("apart"), F.col("method").alias("by")
     )
     images = compared.images.join(by_hash, "rank", "left")
-    lost = images.where(F.col("keeper").isNotNull() | (F.col("image_id") != F.col("best_id")))
+    repeats = (F.col("image_id") != F.col("best_id")) & ~F.col("decided")
+    lost = images.where(F.col("keeper").isNotNull() | repeats)
     return lost.select(
         F.col("image_id").alias("removed_id"),
         F.coalesce("keeper", "best_id").alias("kept_id"),
@@ -79,6 +80,19 @@ def _two_hashes(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
 def _ordered_pairs(pairs: DataFrame) -> DataFrame:
     a, b = F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id")
     return pairs.select(a, b, "distance", "method")
+
+
+def decided_pairs(pairs: DataFrame, images: DataFrame) -> DataFrame:
+    """Returns the pairs of which people keep both images.
+
+    Args:
+        pairs: a_id, b_id, as `image_pairs` returns them.
+        images: image_id, decided.
+    """
+    decided = images.where("decided").select("image_id")
+    for end in ("a_id", "b_id"):
+        pairs = pairs.join(decided.withColumnRenamed("image_id", end), end, "left_semi")
+    return pairs
 
 
 def near_misses(nodes: DataFrame, measured: MeasuredRecall) -> DataFrame:

@@ -19,7 +19,7 @@ class Inputs:
     Attributes:
         signals: image_id, encoder, pdq, pdq_quality, embedding, embedding_hash, content, thumbnail.
         images: image_id, width, height, caption.
-        verdicts: image_id, kept; an image without a verdict has passed.
+        verdicts: image_id, kept, kept_because; an image without a verdict has passed.
         earlier: The results of an earlier run; None if there is none that can be reused.
     """
 
@@ -41,6 +41,7 @@ class Compared:
         hashes: Number of distinct hashes that can be compared.
         fresh: Number of those that are not known.
         passed: Number of nodes whose best image passed the filter. Their ranks come first.
+        decided: Number of nodes whose best image a person keeps. Their ranks come before all others.
         total: Number of images.
     """
 
@@ -50,6 +51,7 @@ class Compared:
     hashes: int
     fresh: int
     passed: int
+    decided: int
     total: int
 
 
@@ -69,10 +71,11 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     image_rows = scratch.keep(image_ranks(ordered, nodes))
     known = history.known_nodes(nodes, image_rows, earlier)
     old_pairs = scratch.keep(history.known_pairs(image_rows, earlier)) if earlier else None
-    best_passed = F.count_if((F.col("image_id") == F.col("best_id")) & F.col("passed"))
-    total, passed = image_rows.agg(F.count("*"), best_passed).collect()[0]
+    best = F.col("image_id") == F.col("best_id")
+    counts = F.count_if(best & F.col("passed")), F.count_if(best & F.col("decided")), F.count("*")
+    passed, decided, total = image_rows.agg(*counts).collect()[0]
     hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
-    return Compared(known, image_rows, old_pairs, hashes, fresh, passed, total)
+    return Compared(known, image_rows, old_pairs, hashes, fresh, passed, decided, total)
 
 
 def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
@@ -83,7 +86,7 @@ def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:
         nodes: As `hash_nodes.numbered` returns them.
 
     Returns:
-        image_id, passed, rank, best_id (the best image of the same hash), members (how many have it).
+        image_id, passed, decided, rank, best_id (the best image of the same hash), members (how many have it).
     """
     ranks = nodes.select("node", "rank", F.col("image_id").alias("best_id"), "members")
-    return ordered.join(ranks, "node").select("image_id", "passed", "rank", "best_id", "members")
+    return ordered.join(ranks, "node").select("image_id", "passed", "decided", "rank", "best_id", "members")

@@ -20,12 +20,14 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
     Args:
         signals: Table signals.
         images: Table images.
-        verdicts: Table verdicts; an image without a verdict has passed.
+        verdicts: Table verdicts; an image without a verdict has passed. Without the column kept_because, no person has
+            decided to keep an image.
         rule: The rule for near-duplicates.
 
     Returns:
         image_id, node (the hash, in strict mode followed by the digest of the content; for an image too plain to hash
-        only that digest), comparable (whether it has a usable hash), passed, resolution (pixels), caption (characters).
+        only that digest), comparable (whether it has a usable hash), passed, decided (whether a person keeps it),
+        resolution (pixels), caption (characters).
     """
     chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
     comparable = F.col("pdq_quality") >= rule.min_quality
@@ -38,15 +40,16 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
     )
     resolution = (F.col("width").cast("long") * F.col("height")).alias("resolution")
     facts = images.select("image_id", resolution, F.coalesce(F.length("caption"), F.lit(0)).alias("caption"))
-    passed = verdicts.select("image_id", F.col("kept").alias("passed"))
-    joined = hashed.join(facts, "image_id").join(passed, "image_id", "left")
-    return joined.select(
-        "image_id", "node", "comparable", F.coalesce("passed", F.lit(True)).alias("passed"), "resolution", "caption"
+    decided = F.col("kept_because").isNotNull() if "kept_because" in verdicts.columns else F.lit(False)
+    judged = verdicts.select("image_id", F.col("kept").alias("passed"), decided.alias("decided"))
+    joined = hashed.join(facts, "image_id").join(judged, "image_id", "left")
+    return joined.na.fill({"passed": True, "decided": False}).select(
+        "image_id", "node", "comparable", "passed", "decided", "resolution", "caption"
     )
 
 
 def ordered(members: DataFrame, criteria: Sequence[str], incumbents: DataFrame | None = None) -> DataFrame:
-    """Adds the order among all images: by passed the filter, then kept by the earlier run, then the criteria.
+    """Adds the order among all images: by passed the filter, kept by a person, kept by the earlier run, the criteria.
 
     Images that passed come first, so that none of them loses to an image that is not kept.
 
@@ -56,18 +59,19 @@ def ordered(members: DataFrame, criteria: Sequence[str], incumbents: DataFrame |
         incumbents: image_id of images that an earlier run kept and that stay, whatever the criteria.
 
     Returns:
-        image_id, node, comparable, passed, order (24 bytes, smaller is better).
+        image_id, node, comparable, passed, decided, order (24 bytes, smaller is better).
     """
     if incumbents is None:
         rows = members.withColumn("incumbent", F.lit(0))
     else:
         marked = incumbents.select("image_id", F.lit(1).alias("incumbent"))
         rows = members.join(marked, "image_id", "left").na.fill(0, ["incumbent"])
-    return rows.select("image_id", "node", "comparable", "passed", _order(criteria).alias("order"))
+    return rows.select("image_id", "node", "comparable", "passed", "decided", _order(criteria).alias("order"))
 
 
 def _order(criteria: Sequence[str]) -> Column:
-    merit = F.shiftleft(F.col("passed").cast("long"), 1) + F.col("incumbent")
+    passed, decided = (F.col(name).cast("long") for name in ("passed", "decided"))
+    merit = F.shiftleft(passed, 2) + F.shiftleft(decided, 1) + F.col("incumbent")
     for criterion in criteria:
         bits = _PIXEL_BITS if criterion == "resolution" else _CAPTION_BITS
         merit = F.shiftleft(merit, bits) + F.least(F.col(criterion), F.lit((1 << bits) - 1)).cast("long")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.commands.dedup.candidates import popular
+from jobs.commands.dedup.candidates.popular import PopularConfig
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime.scratch import Scratch
@@ -41,7 +42,9 @@ def test_leaders_have_no_better_match_and_their_matches_are_resolved_against_the
 ) -> None:
     rows = [picture.hash for picture in pictures()]
     with Scratch(spark, str(tmp_path)) as scratch:
-        found = popular.split_popular(frame(spark, rows, partitions), len(rows), LIMIT, CROWD, clustered, scratch)
+        found = popular.split_popular(
+            frame(spark, rows, partitions), len(rows), PopularConfig(LIMIT, CROWD, clustered), scratch
+        )
         assert found is not None
         pairs = {row.b: (row.a, row.distance) for row in found.found.where("a is not null").collect()}
         rest = {row.rank for row in found.rest.collect()}
@@ -66,7 +69,9 @@ def test_without_popular_images_there_is_no_split(spark: SparkSession, tmp_path:
     rows = [row.tobytes() for row in hashes(200)]
     with Scratch(spark, str(tmp_path)) as scratch:
         for crowd in (CROWD, 1000):
-            assert popular.split_popular(frame(spark, rows, 2), 200, LIMIT, crowd, False, scratch) is None
+            assert (
+                popular.split_popular(frame(spark, rows, 2), 200, PopularConfig(LIMIT, crowd, False), scratch) is None
+            )
 
 
 @pytest.mark.slow

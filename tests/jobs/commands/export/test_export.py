@@ -303,6 +303,14 @@ def test_card_and_croissant_say_if_no_word_moved_significantly(shards):
     assert "The share of no keyword changed significantly." in card.render(manifest)
 
 
+def test_the_card_counts_the_decisions_of_people(shards):
+    manifest = json.loads((shards / "winnow.json").read_text())
+
+    assert manifest["decisions"] is None and "decision of people" not in card.render(manifest)
+    text = card.render(manifest | {"decisions": {"kept": 1, "dropped": 1200}})
+    assert "By decision of people, 1 image is kept whatever the filter says, and 1,200 images are filtered." in text
+
+
 def test_the_card_compares_the_share_beyond_reach_with_chance(shards):
     manifest = json.loads((shards / "winnow.json").read_text())
     quality = {"effective_sample_size": 8.0, "kept": 9, "clipped": 0, "max_weight": 2.0, "beyond_reach": 0.056}
