@@ -20,8 +20,9 @@ from jobs.runtime.wording import confidence, rounded_down, signed
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
-RANDOM_SHARE = 0.8
-"""Share of the pictures with labels for calibration: a bound of 95 % on recall needs 59 random positives."""
+RANDOM_SHARE, TRAINING_SHARE = 0.5, 0.2
+"""Shares of the pictures with labels for calibration and for training. The others show what the filter does without labels:
+a bound of 90 % on recall needs 29 random positives."""
 
 _SLICES = 1_000_000
 
@@ -61,7 +62,7 @@ def run(job: Job, directory: str, count: int, errors: float = 0.0) -> Summary:
 
 
 def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: SimulatedLabeller) -> pd.DataFrame:
-    """Returns labels from the truth: a random part for calibration, the rest for training.
+    """Returns labels from the truth: of a random part for calibration, of another part for training, of the rest none.
 
     Args:
         truth: key, categories (list of names) for each picture.
@@ -72,7 +73,9 @@ def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: Simulate
         key, category, label, origin (`random` or `seed`), annotator.
     """
     drawn = pd.util.hash_pandas_object(truth["key"], index=False, hash_key=f"winnow{labeller.seed:010d}"[:16])
-    origin = (drawn % _SLICES < RANDOM_SHARE * _SLICES).map({True: "random", False: "seed"})
+    place = drawn % _SLICES / _SLICES
+    is_labelled = place < RANDOM_SHARE + TRAINING_SHARE
+    origin = (place < RANDOM_SHARE).map({True: "random", False: "seed"})
     parts = [
         pd.DataFrame(
             {
@@ -85,7 +88,7 @@ def labels_of(truth: pd.DataFrame, categories: Sequence[str], labeller: Simulate
         )
         for category in categories
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([part[is_labelled] for part in parts], ignore_index=True)
 
 
 def _in_category(truth: pd.DataFrame, category: str) -> NDArray[np.bool_]:
@@ -97,7 +100,8 @@ class Fates:
     """The fate of every picture.
 
     Attributes:
-        pictures: The truth, with the columns image_id, fate (kept, filtered, duplicate) and keeper (image_id or None).
+        pictures: The truth, with the columns image_id, fate (kept, filtered, duplicate), keeper (image_id or None) and
+            labelled (whether it has a label).
     """
 
     pictures: pd.DataFrame
@@ -111,21 +115,30 @@ class Fates:
         both_kept = (groups["sum"] * (groups["sum"] - 1) // 2).sum()
         return int(pairs - both_kept), int(pairs)
 
-    def true_removals(self) -> tuple[int, int]:
-        """Returns the number of removed duplicates that are copies of their keeper, and of all (without siblings)."""
+    def true_removals(self) -> tuple[int, int, int]:
+        """Returns the number of removed duplicates that are copies of their keeper, of siblings, and of all others."""
         removed = self.pictures[self.pictures["fate"] == "duplicate"]
         keeper = self.pictures.set_index("image_id").loc[removed["keeper"]].reset_index()
         same = removed["group"].to_numpy() == keeper["group"].to_numpy()
         siblings = removed["sibling_group"].notna().to_numpy() & (
             removed["sibling_group"].to_numpy() == keeper["sibling_group"].to_numpy()
         )
-        counted = same | ~siblings
-        return int((same & counted).sum()), int(counted.sum())
+        return int(same.sum()), int((siblings & ~same).sum()), int((~same & ~siblings).sum())
 
     def caught(self) -> tuple[int, int]:
-        """Returns the number of pictures of a category that are not kept, and of all pictures of a category."""
-        unsafe = self.pictures[self.pictures["categories"].map(len) > 0]
+        """Returns the number of unlabelled pictures of a category that are not kept, and of all of them."""
+        unsafe = self._unlabelled(in_category=True)
         return int((unsafe["fate"] != "kept").sum()), len(unsafe)
+
+    def mistaken(self) -> tuple[int, int]:
+        """Returns the number of unlabelled pictures of no category that are filtered, and of all of them."""
+        harmless = self._unlabelled(in_category=False)
+        return int((harmless["fate"] == "filtered").sum()), len(harmless)
+
+    def _unlabelled(self, in_category: bool) -> pd.DataFrame:
+        """Returns the pictures without a label: labels decide on the others, whatever the classifier says."""
+        others = self.pictures[~self.pictures["labelled"]]
+        return others[(others["categories"].map(len) > 0) == in_category]
 
 
 def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
@@ -136,8 +149,11 @@ def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
         F.col("removed_id").alias("image_id"), F.col("kept_id").alias("keeper")
     )
     joined: DataFrame = images.join(verdicts, "image_id").join(duplicates, "image_id", "left")
+    labelled = lake.read(tables.LABELS).select("image_id").distinct().withColumn("labelled", F.lit(True))
     fate = F.when(~F.col("kept"), "filtered").when(F.col("keeper").isNotNull(), "duplicate").otherwise("kept")
-    table = joined.select("image_id", "key", "keeper", fate.alias("fate")).toPandas()
+    known = joined.join(labelled, "image_id", "left")
+    is_labelled = F.coalesce("labelled", F.lit(False)).alias("labelled")
+    table = known.select("image_id", "key", "keeper", fate.alias("fate"), is_labelled).toPandas()
     merged = truth.merge(table, on="key", how="left", validate="one_to_one")
     lost = int(merged["fate"].isna().sum())
     if lost:
@@ -150,10 +166,14 @@ def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
 def outcome(lake: Lake, truth: pd.DataFrame) -> Summary:
     """Returns the figures that the demo prints at its end."""
     found = fates(lake, truth)
+    copies, siblings, others = found.true_removals()
     summary: Summary = {
         "planted duplicate pairs of which at most one image is kept": _share(found.pairs_resolved()),
-        "removed duplicates that are true copies": _share(found.true_removals()),
-        "pictures to filter that were removed": _share(found.caught()),
+        "removed duplicates that are true copies": (
+            f"{_share((copies, copies + others))}; also removed: {siblings:,} siblings, which differ in one detail"
+        ),
+        "unlabelled pictures of the categories that were removed": _share(found.caught()),
+        "unlabelled pictures of no category that were filtered": _share(found.mistaken()),
     }
     for row in lake.read(tables.THRESHOLDS).orderBy("category").collect():
         summary[f"recall of {row.category}, lower bound"] = (

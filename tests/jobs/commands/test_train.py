@@ -181,6 +181,7 @@ def test_the_exported_head_stores_what_it_was_trained_on(job, spark):
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     assert metadata == {
         **{"category": "boats", "encoder": "enc", "positives": "15", "negatives": "15"},
+        **{"hidden": "0", "weight_decay": f"{summary['weight decay']:g}"},
         **{
             "date": "2024-01-01T00:00:00+00:00",
             "labels": metadata["labels"],
