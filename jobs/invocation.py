@@ -35,10 +35,11 @@ class Invocation:
     lake: str
     conf: list[Path] | None
     overrides: list[str] | None
+    categories: list[str] | None
 
     def settings(self) -> Settings:
-        """Returns the settings of the files and the overrides."""
-        return config.load(self.conf or [], self.overrides or [])
+        """Returns the settings of the ready-made categories, the files and the overrides."""
+        return config.load(self.conf or [], self.overrides or [], self.categories or [])
 
     @contextmanager
     def open(self) -> Iterator[Job]:
@@ -81,20 +82,24 @@ _CONF = typer.Option(
     "--conf", metavar="FILE", help="Settings file, category file or folder of categories; repeatable, later files win."
 )
 _SET = typer.Option("--set", metavar="KEY=VALUE", help="A single setting, such as dedup.strict=true; repeatable.")
+_READY_MADE = typer.Option(
+    "--category", metavar="NAME", help="A ready-made category: nsfw. Repeatable; --conf and --set may change it."
+)
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
     _parameter("set_", Annotated[list[str] | None, _SET], None),
     _parameter("debug", Annotated[bool, _DEBUG], False),
 )
+_CATEGORIES = _parameter("ready_made", Annotated[list[str] | None, _READY_MADE], None)
 
 
 def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable[[_Function], _Function]:
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set` and `--debug`. The function's docstring is the help. The function itself
-    imports what it needs of `jobs.commands`, so that `--help` is quick.
+    decorator adds `--lake`, `--conf`, `--set`, `--category` and `--debug`. The function's docstring is the help. The
+    function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.
@@ -127,13 +132,19 @@ def command_without_job(
     """
 
     def add(function: _Function) -> _Function:
-        def callback(*, conf: Any, set_: Any, debug: bool, lake: str = "", **own: Any) -> None:
+        _, *own = inspect.signature(function).parameters.values()
+        names_category = any(parameter.name == "category" and not _is_argument(parameter) for parameter in own)
+
+        def callback(*, conf: Any, set_: Any, debug: bool, ready_made: Any = None, lake: str = "", **own: Any) -> None:
             with _one_line_errors(debug):
-                output = function(Invocation(name, lake, conf, set_), **own)
+                if names_category:
+                    ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
+                output = function(Invocation(name, lake, conf, set_, ready_made), **own)
             _show((title or name).format(**own), output)
 
-        _, *own = inspect.signature(function).parameters.values()
-        parameters = [*([lake] if lake else []), *own, *_SETTINGS]
+        # A command with an option --category of its own uses it for a ready-made category too.
+        settings = _SETTINGS if names_category else (*_SETTINGS, _CATEGORIES)
+        parameters = [*([lake] if lake else []), *own, *settings]
         keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         # Typer reads the signature. Arguments come first, so that a missing one is reported before a missing option.
         signature = inspect.Signature(sorted(keywords, key=lambda parameter: not _is_argument(parameter)))

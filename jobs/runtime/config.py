@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -116,6 +117,7 @@ class CategorySettings(_Section):
     recall: Fraction = 0.95
     confidence: Fraction = 0.95
     dropped_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     model: ImageModel | None = None
 
 
@@ -278,6 +280,10 @@ class Settings(_Section):
         if name in self.categories:
             return self.categories[name]
         have = f"they have {', '.join(self.categories)}" if self.categories else "they have none"
+        if name in ready_made_categories():
+            raise WinnowError(
+                f"no category {name!r} in the settings, {have}: add --category {name}, which is ready-made"
+            )
         raise WinnowError(
             f"no category '{name or ''}' in the settings, {have}: give its file or folder with --conf FILE, or add "
             f"[categories.{name or 'NAME'}] to your settings file"
@@ -291,16 +297,29 @@ class Settings(_Section):
         return self
 
 
-def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Settings:
-    """Loads the default settings, then applies files in order, then single settings.
+def ready_made_categories() -> list[str]:
+    """Returns the names of the categories that ship with Winnow, in alphabetical order.
+
+    Examples:
+        >>> ready_made_categories()
+        ['nsfw']
+    """
+    names = (file.name for file in _ready_made_folder().iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml") and not name.startswith("_"))
+
+
+def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), categories: Iterable[str] = ()) -> Settings:
+    """Loads the default settings and ready-made categories, then applies files in order, then single settings.
 
     Args:
         files: TOML files; later ones win, tables are merged key by key. A file with a `definition` at its top is one
             category, named like the file. A folder means all category files in it, except names that begin with `_`.
         overrides: `section.key=value`; the value is parsed as TOML, else used as text.
+        categories: Names of ready-made categories.
 
     Raises:
-        SettingsError: A file cannot be read or a setting is wrong; the message names all wrong settings.
+        SettingsError: A file cannot be read, there is no such ready-made category, or a setting is wrong; the message
+            names all wrong settings.
 
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
@@ -309,6 +328,8 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Set
         {'spark.executor.cores': '4'}
     """
     tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
+    for name in categories:
+        tree = _merged(tree, {"categories": {name: _ready_made(name)}})
     for file in files:
         tree = _merged(tree, _overlay(Path(file)))
     for text in overrides:
@@ -336,6 +357,20 @@ def overrides_of(section: str, changes: Mapping[str, object]) -> list[str]:
 def fingerprint(section: BaseModel) -> dict[str, Any]:
     """Returns a section as JSON values, for the recipe of a table that depends on it."""
     return dict(json.loads(section.model_dump_json()))
+
+
+def _ready_made(name: str) -> dict[str, Any]:
+    names = ready_made_categories()
+    if name not in names:
+        raise SettingsError(
+            f"there is no ready-made category {name!r}, only {', '.join(names)}: give the file of your own category "
+            "with --conf FILE"
+        )
+    return tomllib.loads(_ready_made_folder().joinpath(f"{name}.toml").read_text())
+
+
+def _ready_made_folder() -> Traversable:
+    return resources.files("conf").joinpath("categories")
 
 
 def _overlay(path: Path) -> dict[str, Any]:

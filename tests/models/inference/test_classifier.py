@@ -199,7 +199,7 @@ def test_an_activation_over_probabilities_that_other_operators_compute_is_refuse
     whole = altered(
         model, exponent, axis, total, helper.make_node("Div", ["exponent", "total"], ["changed"]), shape=["n", 3]
     )
-    with pytest.raises(ModelError, match="'changed' has values that sum to 1, .*write activation = \"none\" instead"):
+    with pytest.raises(ModelError, match=r"'changed' has values that sum to 1, .*write activation = .none. instead"):
         classifier.check(Path(whole.path).read_bytes(), replace(whole, activation="softmax"))
 
 
