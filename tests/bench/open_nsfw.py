@@ -51,7 +51,7 @@ def main(shards: list[str]) -> None:
     ways = {
         "as shipped": nsfw.model,
         "without JPEG": replace(nsfw.model, jpeg=False),
-        "squeezed to 224": replace(nsfw.model, jpeg=False, crop_pct=1.0),
+        "squeezed to 224, without JPEG": replace(nsfw.model, jpeg=False, crop_pct=1.0),
     }
     print("| preprocessing | largest difference | rank correlation | at the threshold or above |\n|---|---|---|---|")
     for name, model in ways.items():
