@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt scripts/preflight.py
 	@$(PYTHON) scripts/preflight.py
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet uv==0.13.9
-	VIRTUAL_ENV=.venv UV_SYSTEM_CERTS=1 .venv/bin/uv pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	VIRTUAL_ENV=.venv UV_SYSTEM_CERTS=1 .venv/bin/uv pip install --quiet --constraint constraints.txt --editable '.[train,dev,nsfw]'
 	@touch $@
 
 demo: $(READY)  ## Run all of Winnow on 5,000 generated pictures; prints the path of the report
@@ -42,7 +42,7 @@ test-lowest:  ## Run the tests of `make test` with the oldest dependencies that 
 	@$(PYTHON) scripts/preflight.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv==0.13.9
-	VIRTUAL_ENV=$(LOWEST) UV_SYSTEM_CERTS=1 $(LOWEST)/bin/uv pip install --quiet --resolution lowest-direct --editable '.[train,dev]'
+	VIRTUAL_ENV=$(LOWEST) UV_SYSTEM_CERTS=1 $(LOWEST)/bin/uv pip install --quiet --resolution lowest-direct --editable '.[train,dev,nsfw]'
 	$(LOWEST)/bin/python $(RUN_TESTS) -m 'not slow' $(PYTEST)
 
 check: $(READY)  ## Check format, lint, types and the generated pages

@@ -36,17 +36,21 @@ class Invocation:
     conf: list[Path] | None
     overrides: list[str] | None
     rules: list[str] | None = None
+    categories: list[str] | None = None
 
     def settings(self) -> Settings:
-        """Returns the settings of the files and the overrides."""
-        return config.load(self.conf or [], self.overrides or [], self.rules or [])
+        """Returns the settings of the ready-made rules and categories, the files and the overrides."""
+        return config.load(self.conf or [], self.overrides or [], self.rules or [], self.categories or [])
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options that every command takes, as words of the command line."""
-        files = (word for file in self.conf or [] for word in ("--conf", str(file)))
-        settings = (word for setting in self.overrides or [] for word in ("--set", setting))
-        return ("--lake", self.lake, *files, *settings)
+        given = {"--conf": self.conf, "--rule": self.rules, "--category": self.categories, "--set": self.overrides}
+        return (
+            "--lake",
+            self.lake,
+            *(word for name, all_ in given.items() for one in all_ or [] for word in (name, str(one))),
+        )
 
     @contextmanager
     def open(self) -> Iterator[Job]:
@@ -94,6 +98,9 @@ _RULE = typer.Option(
     metavar="NAME",
     help="Ready-made rule on a field of LAION's data: aesthetic, punsafe, pwatermark or similarity; repeatable.",
 )
+_READY_MADE = typer.Option(
+    "--category", metavar="NAME", help="A ready-made category: nsfw. Repeatable; --conf and --set may change it."
+)
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
@@ -101,13 +108,14 @@ _SETTINGS = (
     _parameter("rule", Annotated[list[str] | None, _RULE], None),
     _parameter("debug", Annotated[bool, _DEBUG], False),
 )
+_CATEGORIES = _parameter("ready_made", Annotated[list[str] | None, _READY_MADE], None)
 
 
 def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable[[_Function], _Function]:
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set`, `--rule` and `--debug`. The function's docstring is the help. The
+    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category` and `--debug`. The function's docstring is the help. The
     function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
@@ -141,13 +149,21 @@ def command_without_job(
     """
 
     def add(function: _Function) -> _Function:
-        def callback(*, conf: Any, set_: Any, rule: Any, debug: bool, lake: str = "", **own: Any) -> None:
+        _, *own = inspect.signature(function).parameters.values()
+        names_category = any(parameter.name == "category" and not _is_argument(parameter) for parameter in own)
+
+        def callback(
+            *, conf: Any, set_: Any, rule: Any, debug: bool, ready_made: Any = None, lake: str = "", **own: Any
+        ) -> None:
             with _one_line_errors(debug):
-                output = function(Invocation(name, lake, conf, set_, rule), **own)
+                if names_category:
+                    ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
+                output = function(Invocation(name, lake, conf, set_, rule, ready_made), **own)
             _show((title or name).format(**own), output)
 
-        _, *own = inspect.signature(function).parameters.values()
-        parameters = [*([lake] if lake else []), *own, *_SETTINGS]
+        # A command with an option --category of its own uses it for a ready-made category too.
+        settings = _SETTINGS if names_category else (*_SETTINGS, _CATEGORIES)
+        parameters = [*([lake] if lake else []), *own, *settings]
         keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         # Typer reads the signature. Arguments come first, so that a missing one is reported before a missing option.
         signature = inspect.Signature(sorted(keywords, key=lambda parameter: not _is_argument(parameter)))

@@ -99,8 +99,7 @@ def image_classifiers(job: Job) -> tuple[ImageClassifier, ...]:
         if settings.model is not None:
             data = onnx_session.read(settings.model.path)
             score = job.settings.score
-            session = onnx_session.start(data, score.threads, score.providers, settings.model.path)
-            classifier.check(session, settings.model)
+            classifier.check(data, settings.model, score.threads, score.providers)
             classifiers.append(ImageClassifier(category, settings.model, data))
     return tuple(classifiers)
 

@@ -21,8 +21,8 @@ from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
 RANDOM_SHARE, TRAINING_SHARE = 0.5, 0.2
-"""Shares of the pictures with labels for calibration and for training. The others show what the filter does without labels:
-a bound of 90 % on recall needs 29 random positives."""
+"""Shares of the pictures with labels for calibration and for training. The others show what the filter does without a
+label: a bound of 90 % on recall needs 29 random positives."""
 
 _SLICES = 1_000_000
 

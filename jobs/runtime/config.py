@@ -117,6 +117,7 @@ class CategorySettings(_Section):
     recall: Fraction = 0.95
     confidence: Fraction = 0.95
     dropped_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     model: ImageModel | None = None
 
 
@@ -291,6 +292,10 @@ class Settings(_Section):
         if name in self.categories:
             return self.categories[name]
         have = f"they have {', '.join(self.categories)}" if self.categories else "they have none"
+        if name in ready_made_categories():
+            raise WinnowError(
+                f"no category {name!r} in the settings, {have}: add --category {name}, which is ready-made"
+            )
         raise WinnowError(
             f"no category '{name or ''}' in the settings, {have}: give its file or folder with --conf FILE, or add "
             f"[categories.{name or 'NAME'}] to your settings file"
@@ -315,18 +320,34 @@ class Settings(_Section):
         return self
 
 
-def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), rules: Iterable[str] = ()) -> Settings:
-    """Loads the default settings, then applies ready-made rules, then files in order, then single settings.
+def ready_made_categories() -> list[str]:
+    """Returns the names of the categories that ship with Winnow, in alphabetical order.
+
+    Examples:
+        >>> ready_made_categories()
+        ['nsfw']
+    """
+    return _ready_made_names("categories")
+
+
+def load(
+    files: Iterable[str | Path] = (),
+    overrides: Iterable[str] = (),
+    rules: Iterable[str] = (),
+    categories: Iterable[str] = (),
+) -> Settings:
+    """Loads the default settings, then ready-made rules and categories, then files in order, then single settings.
 
     Args:
         files: TOML files; later ones win, tables are merged key by key. A file with a `definition` at its top is one
             category, named like the file. A folder means all category files in it, except names that begin with `_`.
         overrides: `section.key=value`; the value is parsed as TOML, else used as text.
         rules: Names of ready-made rules in conf/rules.
+        categories: Names of ready-made categories in conf/categories.
 
     Raises:
-        SettingsError: A file cannot be read, there is no such ready-made rule, or a setting is wrong; the message names
-            all wrong settings.
+        SettingsError: A file cannot be read, there is no such ready-made rule or category, or a setting is wrong; the
+            message names all wrong settings.
 
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
@@ -336,7 +357,9 @@ def load(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), rules:
     """
     tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
     for name in rules:
-        tree = _merged(tree, _ready_made("rules", name))
+        tree = _merged(tree, _ready_made("rules", name, "rule"))
+    for name in categories:
+        tree = _merged(tree, {"categories": {name: _ready_made("categories", name, "category")}})
     for file in files:
         tree = _merged(tree, _overlay(Path(file)))
     for text in overrides:
@@ -366,13 +389,20 @@ def fingerprint(section: BaseModel) -> dict[str, Any]:
     return dict(json.loads(section.model_dump_json()))
 
 
-def _ready_made(folder: str, name: str) -> dict[str, Any]:
-    """Returns the content of a file of the package `conf`, which may be in a zip."""
-    files = resources.files("conf").joinpath(folder)
-    names = sorted(file.name.removesuffix(".toml") for file in files.iterdir() if file.name.endswith(".toml"))
+def _ready_made_names(folder: str) -> list[str]:
+    """Returns the names of the files in a folder of the package `conf`, which may be in a zip."""
+    names = (file.name for file in resources.files("conf").joinpath(folder).iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml") and not name.startswith("_"))
+
+
+def _ready_made(folder: str, name: str, kind: str) -> dict[str, Any]:
+    names = _ready_made_names(folder)
     if name not in names:
-        raise SettingsError(f"there is no ready-made rule {name!r}: choose one of {', '.join(names)}")
-    return tomllib.loads(files.joinpath(f"{name}.toml").read_text())
+        raise SettingsError(
+            f"there is no ready-made {kind} {name!r}, only {', '.join(names)}: give the file of your own {kind} with "
+            "--conf FILE"
+        )
+    return tomllib.loads(resources.files("conf").joinpath(folder, f"{name}.toml").read_text())
 
 
 def _overlay(path: Path) -> dict[str, Any]:

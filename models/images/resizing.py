@@ -1,5 +1,6 @@
 """Resizes decoded images for models, in the ways that models are trained with."""
 
+import io
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -43,6 +44,7 @@ class View:
         antialias: Whether the filter widens when an image shrinks, as in Pillow. Without it, the filter reads only the
             nearest pixels, as in OpenCV.
         pad_colour: Colour of the border, RGB from 0 to 255.
+        jpeg: Whether the thumbnail is written as JPEG and read again, with the quality of 75 that is Pillow's default.
     """
 
     size: tuple[int, int]
@@ -51,6 +53,7 @@ class View:
     resample: Resample = "bilinear"
     antialias: bool = True
     pad_colour: tuple[int, int, int] = (0, 0, 0)
+    jpeg: bool = False
 
     @property
     def min_side(self) -> int:
@@ -137,7 +140,13 @@ def thumbnail(image: Image.Image, view: View, whole: tuple[int, int] | None = No
     if view._is_plain:
         small = image.resize(view.size[::-1], Image.Resampling.BILINEAR, reducing_gap=3.0)
         return np.asarray(small, dtype=np.uint8)
-    width, height = whole or image.size
+    framed = _framed(image, view, whole or image.size)
+    return _through_jpeg(framed) if view.jpeg else framed
+
+
+def _framed(image: Image.Image, view: View, whole: tuple[int, int]) -> NDArray[np.uint8]:
+    """Returns the thumbnail of a view before it goes through JPEG."""
+    width, height = whole
     sides = view.resized(width, height)
     # A pixel of a reduced decoding covers `shrink` pixels of the file. Its last ones may cover fewer.
     shrink = round(width / image.width)
@@ -152,6 +161,12 @@ def thumbnail(image: Image.Image, view: View, whole: tuple[int, int] | None = No
     framed = np.full((*view.size, 3), view.pad_colour, dtype=np.uint8)
     framed[rows.place : rows.place + rows.count, columns.place : columns.place + columns.count] = kept
     return framed
+
+
+def _through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return np.asarray(Image.open(file), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -198,11 +213,11 @@ class _Kept:
 def _filtered(image: Image.Image, rows: _Kept, columns: _Kept, resample: str) -> NDArray[np.uint8]:
     """Returns the kept part of an image, resized by Pillow: uint8 of shape (rows, columns, 3)."""
     is_long = max(rows.resized / rows.count, columns.resized / columns.count) > _LONG
-    if resample == "bilinear" or is_long:
+    if is_long:
         box = (columns.begin, rows.begin, columns.end, rows.end)
         return np.asarray(image.resize((columns.count, rows.count), _PILLOW[resample], box), dtype=np.uint8)
-    # These filters overshoot, and Pillow clips after each axis, in an order that depends on the sides. So resize all,
-    # as other programs do.
+    # Pillow rounds and clips after each axis, in an order that depends on the sides. So resize all, as other programs
+    # do: the pixels are then the same. JPEG and filters that overshoot would amplify a difference.
     whole = image.resize((columns.resized, rows.resized), _PILLOW[resample], (0, 0, columns.side, rows.side))
     return np.asarray(whole, dtype=np.uint8)[rows.pixels, columns.pixels]
 

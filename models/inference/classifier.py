@@ -10,8 +10,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.inference import onnx_image_spec
+from models.inference import onnx_graph, onnx_image_spec, onnx_session
 from models.inference.onnx_image_spec import ImageInput
+
+_ACTIVATIONS = ("Sigmoid", "Softmax")
+_ROUNDING = 5e-3  # of a sum of float16 probabilities
 
 
 @dataclass(frozen=True)
@@ -96,16 +99,58 @@ def classify_each(
     return np.stack([_scores(outputs[name], model) for name, model in zip(names, models, strict=True)], axis=1)
 
 
-def check(session: ort.InferenceSession, model: ImageModel) -> None:
+def check(data: bytes, model: ImageModel, threads: int = 1, providers: Sequence[str] = onnx_session.CPU) -> None:
     """Checks a description by running the model on a few test images, before work begins.
+
+    Args:
+        data: The ONNX file.
+        model: The description.
+        threads: ONNX Runtime threads.
+        providers: ONNX Runtime execution providers, in order of preference.
 
     Raises:
         ModelError: The description does not fit the model. The message names each fault.
     """
+    session = onnx_session.start(data, threads, providers, model.path)
     faults = onnx_image_spec.faults(session, model)
     if faults:
         raise ModelError(f"{model.path} does not fit its description in the settings: {'; '.join(faults)}")
-    _scores(onnx_image_spec.try_out(session, model, [onnx_image_spec.output_name(session, model)])[0], model)
+    name = onnx_image_spec.output_name(session, model)
+    output = onnx_image_spec.try_out(session, model, [name])[0]
+    _require_one_row_of_scores(session, name, output.shape, model)
+    _require_no_second_activation(data, name, output, model)
+    _scores(output, model)
+
+
+def _require_one_row_of_scores(
+    session: ort.InferenceSession, name: str, shape: tuple[int, ...], model: ImageModel
+) -> None:
+    if sum(length > 1 for length in shape[1:]) <= 1:
+        return
+    flat = [other.name for other in session.get_outputs() if len(other.shape) <= 2 and "float" in other.type]
+    advice = f'write output = "{flat[0]}"' if flat else "export a model that gives an image one score for each class"
+    more = f" (or one of {', '.join(flat[1:])})" if flat[1:] else ""
+    raise ModelError(
+        f"{model.path}: output {name!r} has shape {['n', *shape[1:]]}, such as boxes or masks, not one row of scores "
+        f"for each image: {advice}{more}"
+    )
+
+
+def _require_no_second_activation(data: bytes, name: str, output: NDArray[Any], model: ImageModel) -> None:
+    if model.activation == "none":
+        return
+    rows = output.reshape(len(output), -1).astype(np.float64)
+    operator = onnx_graph.last_operator(data, name)
+    if operator in _ACTIVATIONS:
+        found = f"is computed by {operator}"
+    elif rows.shape[1] > 1 and rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING):
+        found = "has values that sum to 1"
+    else:
+        return
+    raise ModelError(
+        f'{model.path}: output {name!r} {found}, so it has probabilities already: write activation = "none" instead of '
+        f'"{model.activation}"'
+    )
 
 
 def _scores(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from models.inference.onnx_session import digest, run_in_batches
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _LUMA = (19595, 38470, 7471)  # of 65,536
-_NEWER = ("crop_pct", "resample", "antialias", "pad_colour")
+_NEWER = ("crop_pct", "resample", "antialias", "pad_colour", "jpeg")
 _NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 
@@ -43,6 +43,7 @@ class ImageInput:
         antialias: Whether the filter widens when an image shrinks, as in Pillow. `false` reads only the nearest pixels,
             as OpenCV does.
         pad_colour: Colour of the border of `pad`: red, green, blue, each 0 to 255.
+        jpeg: Whether the resized image is written as JPEG (quality 75) and read again, as open_nsfw was trained.
     """
 
     # The settings contain this class. A misspelt key there is an error.
@@ -62,11 +63,12 @@ class ImageInput:
     resample: Resample = "bilinear"
     antialias: bool = True
     pad_colour: tuple[int, int, int] = (0, 0, 0)
+    jpeg: bool = False
 
     @property
     def view(self) -> View:
         """How images are resized for it. Models with the same view share their thumbnails."""
-        return View(self.size, self.fit, self.crop_pct, self.resample, self.antialias, self.pad_colour)
+        return View(self.size, self.fit, self.crop_pct, self.resample, self.antialias, self.pad_colour, self.jpeg)
 
     @property
     def bands(self) -> int:

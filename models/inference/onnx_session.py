@@ -1,8 +1,10 @@
 """ONNX Runtime sessions: one for each process and model, with a fixed number of threads."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 
 CPU = ("CPUExecutionProvider",)
+
+_NO_FOLDER = os.devnull  # a path that can hold no file
+_PACKAGE = "package:"
 
 
 def digest(model: bytes) -> str:
@@ -26,15 +31,31 @@ def digest(model: bytes) -> str:
 
 
 def read(path: str) -> bytes:
-    """Returns the bytes of a user's model file on the local disk.
+    """Returns the bytes of a user's model file.
+
+    Args:
+        path: A path on the local disk, or `package:NAME/FILE` for a file of an installed Python package.
 
     Raises:
-        ModelError: The file cannot be read.
+        ModelError: The file cannot be read, or the package is not installed.
     """
+    if path.startswith(_PACKAGE):
+        return _read_from_package(path)
     try:
         return Path(path).expanduser().read_bytes()
     except OSError as error:
         raise ModelError(f"model file {path} cannot be read: {error.strerror}") from error
+
+
+def _read_from_package(path: str) -> bytes:
+    package, _, file = path.removeprefix(_PACKAGE).partition("/")
+    try:
+        return resources.files(package).joinpath(file).read_bytes()
+    except ModuleNotFoundError as error:
+        missing = str(error.name).replace("_", "-")
+        raise ModelError(f"model file {path} is in a Python package: run `pip install {missing}`") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model file {path} cannot be read: the package {package!r} has no file {file!r}") from error
 
 
 def start(
@@ -61,6 +82,8 @@ def start(
     options.log_severity_level = 3
     # Spinning threads would occupy cores that Spark's threads need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime would look for weights of another file in the working folder, but workers get the model's file alone.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
     try:
         session = ort.InferenceSession(model, options, providers=list(providers))
     except Exception as error:

@@ -68,7 +68,10 @@ def test_a_command_names_the_next_one_with_its_own_options(job: Job) -> None:
 # A small command line of its own --------------------------------------------------------------------------------------
 
 Category = Annotated[str, typer.Argument()]
-OPTIONS = ["--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "seed=1", "--rule", "punsafe"]
+OPTIONS = [
+    *("--lake", "here", "--conf", "a.toml", "--conf", "b.toml", "--set", "seed=1", "--rule", "punsafe"),
+    *("--category", "nsfw"),
+]
 
 
 @pytest.fixture
@@ -102,7 +105,8 @@ def shown(found: Any, words: list[str]) -> tuple[Any, list[Any]]:
 def test_a_function_gets_the_job_and_its_own_parameters(opened: list[Invocation]) -> None:
     said, given = shown({"images": 1234, "share": 0.5}, ["cars", *OPTIONS, "--many", "3"])
     assert given == ["the job", "cars", 3]
-    assert opened == [Invocation("some few", "here", [Path("a.toml"), Path("b.toml")], ["seed=1"], ["punsafe"])]
+    files = [Path("a.toml"), Path("b.toml")]
+    assert opened == [Invocation("some few", "here", files, ["seed=1"], ["punsafe"], ["nsfw"])]
     assert said.exit_code == 0 and [line.split() for line in said.stdout.splitlines()] == [
         ["few", "cars"],
         ["images", "1,234"],
@@ -135,7 +139,20 @@ def test_a_command_without_a_job_opens_what_it_needs(opened: list[Invocation]) -
         return {}
 
     assert CliRunner().invoke(group, ["cars", "--lake", "unused"]).exit_code == 0
-    assert given == [Invocation("many", "unused", None, None), "cars"] and opened == []
+    assert given == [Invocation("many", "unused", None, None, None), "cars"] and opened == []
+
+
+@pytest.mark.parametrize(("category", "ready_made"), [("nsfw", ["nsfw"]), ("cars", [])])
+def test_an_option_category_of_a_command_also_names_a_ready_made_category(category: str, ready_made: list[str]) -> None:
+    group, given = typer.Typer(), []
+
+    @command_without_job(group, "one")
+    def one(invocation: Invocation, category: Annotated[str | None, typer.Option()] = None) -> CommandOutput:
+        given.extend([invocation.categories, category])
+        return {}
+
+    assert CliRunner().invoke(group, ["--category", category]).exit_code == 0
+    assert given == [ready_made, category]
 
 
 def test_the_version_needs_no_session() -> None:

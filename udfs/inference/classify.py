@@ -47,7 +47,7 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
         Head.open(model)
         return head_scores(distribute_model(spark, onnx_session.read(model)))
     data = onnx_session.read(model.path)
-    classifier.check(onnx_session.start(data, threads, name=model.path), model)
+    classifier.check(data, model, threads)
     return _image_scores(replace(model, path=distribute_model(spark, data)), batch, threads)
 
 

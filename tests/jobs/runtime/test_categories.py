@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.runtime import config
-from models.errors import SettingsError
+from models.errors import SettingsError, WinnowError
 
 EXAMPLE = Path(__file__).parents[3] / "conf/categories/_example.toml"
 
@@ -74,6 +76,41 @@ def test_a_settings_file_may_hold_categories(tmp_path):
     found = config.load([file])
 
     assert found.seed == 7 and list(found.categories) == ["boats"]
+
+
+def test_a_ready_made_category_is_loaded_by_name_below_files_and_single_settings(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[categories.nsfw]\nthreshold = 0.8\nrecall = 0.7")
+
+    plain = config.load(categories=["nsfw"]).categories["nsfw"]
+    changed = config.load([file], ["categories.nsfw.recall=0.6"], ["nsfw"]).categories["nsfw"]
+
+    assert plain.threshold == 0.5 and plain.model is not None
+    assert (changed.threshold, changed.recall, changed.model) == (0.8, 0.6, plain.model)
+    assert not config.load().categories
+
+
+@pytest.mark.parametrize("name", ["cars", "_example", "", "../winnow"])
+def test_the_error_for_an_unknown_ready_made_category_names_those_that_exist(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"no ready-made category '{name}', only nsfw: .* --conf FILE$"):
+        config.load(categories=[name])
+
+
+def test_a_missing_category_that_is_ready_made_is_offered() -> None:
+    with pytest.raises(WinnowError, match="no category 'nsfw' in the settings, they have none: add --category nsfw"):
+        config.load().category("nsfw")
+
+
+def test_ready_made_categories_are_in_the_zip_for_clusters(tmp_path: Path) -> None:
+    root, archive = Path(__file__).parents[3], tmp_path / "winnow.zip"
+    subprocess.run([sys.executable, root / "scripts/make_zip.py", archive], check=True)
+    code = "from jobs.runtime import config; print(config.__file__, *config.load(categories=['nsfw']).categories)"
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(archive)}, cwd=tmp_path, capture_output=True, check=True
+    )
+
+    assert told.stdout.decode().split() == [str(archive / "jobs/runtime/config.py"), "nsfw"]
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 50_000, "x = " + "9" * 5_000, "x = \x00", 'x = "'])

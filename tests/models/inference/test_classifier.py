@@ -25,7 +25,7 @@ def model(tmp_path: Path) -> ImageModel:
 
 def scores(model: ImageModel, batch: int = 2) -> np.ndarray:
     session = onnx_session.start(model.path)
-    classifier.check(session, model)
+    classifier.check(Path(model.path).read_bytes(), model)
     return classifier.classify_thumbnails(session, PIXELS, model, batch)
 
 
@@ -120,19 +120,19 @@ def test_no_images_give_no_scores(model):
 def test_the_error_for_a_wrong_description_names_the_fault(model, change, message):
     described = replace(model, **change)
     with pytest.raises(ModelError, match=message):
-        classifier.check(onnx_session.start(model.path), described)
+        classifier.check(Path(model.path).read_bytes(), described)
 
 
 def test_the_error_names_all_faults(model):
     with pytest.raises(ModelError, match=r"dtype is uint8.*size and layout.*no output 'x'"):
-        classifier.check(onnx_session.start(model.path), replace(model, dtype="uint8", size=(1, 1), output="x"))
+        classifier.check(Path(model.path).read_bytes(), replace(model, dtype="uint8", size=(1, 1), output="x"))
 
 
 def test_mean_and_std_are_refused_for_a_uint8_model(tmp_path):
     path = channel_model(tmp_path / "m.onnx", dtype=TensorProto.UINT8)
     model = ImageModel(str(path), (4, 6), dtype="uint8", mean=(0.5, 0.5, 0.5))
     with pytest.raises(ModelError, match="mean and std are set, but dtype uint8"):
-        classifier.check(onnx_session.start(model.path), model)
+        classifier.check(Path(model.path).read_bytes(), model)
 
 
 def altered(
@@ -154,7 +154,7 @@ def test_a_model_that_returns_nan_is_refused(model):
     nan = helper.make_node("Div", ["none", "none"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
     with pytest.raises(ModelError, match=f"{model.path} returned nan"):
-        classifier.check(onnx_session.start(broken.path), broken)
+        classifier.check(Path(broken.path).read_bytes(), broken)
 
 
 def test_a_model_that_returns_nan_only_for_white_is_refused(model):
@@ -162,7 +162,7 @@ def test_a_model_that_returns_nan_only_for_white_is_refused(model):
     nan = helper.make_node("Div", ["none", "others"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
     with pytest.raises(ModelError, match="returned nan"):
-        classifier.check(onnx_session.start(broken.path), broken)
+        classifier.check(Path(broken.path).read_bytes(), broken)
 
 
 def test_output_axes_of_length_one_are_ignored(model):
@@ -171,11 +171,47 @@ def test_output_axes_of_length_one_are_ignored(model):
     assert scores(replace(wide, index=2)) == pytest.approx(COLOURS[:, 2] / 255)
 
 
+def test_an_output_with_several_axes_is_refused_with_the_line_to_write(model):
+    boxes = helper.make_node("Unsqueeze", ["others", "first"], ["wide"])
+    first = helper.make_node("Constant", [], ["first"], value=helper.make_tensor("f", TensorProto.INT64, [1], [1]))
+    twice = helper.make_node("Concat", ["wide", "wide"], ["changed"], axis=1)
+    detector = altered(model, first, boxes, twice, shape=["n", 2, 3])
+    with pytest.raises(ModelError, match=r"'changed' has shape \['n', 2, 3\], such as .*: write output = \"means\"$"):
+        classifier.check(Path(detector.path).read_bytes(), detector)
+    assert scores(replace(detector, output="means", index=1)) == pytest.approx(COLOURS[:, 1] / 255)
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "Softmax"])
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_an_activation_over_an_activated_output_is_refused(model, operator, activation):
+    activated = helper.make_node(operator, ["means"], ["made"])
+    same = helper.make_node("Identity", ["made"], ["changed"])
+    whole = altered(model, activated, same, shape=["n", 3])
+    with pytest.raises(ModelError, match=f"'changed' is computed by {operator}, .*write activation = \"none\" instead"):
+        classifier.check(Path(whole.path).read_bytes(), replace(whole, activation=activation))
+    assert scores(whole).max() < 1
+
+
+def test_an_activation_over_probabilities_that_other_operators_compute_is_refused(model):
+    exponent = helper.make_node("Exp", ["means"], ["exponent"])
+    axis = helper.make_node("Constant", [], ["axis"], value=helper.make_tensor("a", TensorProto.INT64, [1], [1]))
+    total = helper.make_node("ReduceSum", ["exponent", "axis"], ["total"])
+    whole = altered(
+        model, exponent, axis, total, helper.make_node("Div", ["exponent", "total"], ["changed"]), shape=["n", 3]
+    )
+    with pytest.raises(ModelError, match=r"'changed' has values that sum to 1, .*write activation = .none. instead"):
+        classifier.check(Path(whole.path).read_bytes(), replace(whole, activation="softmax"))
+
+
+def test_an_activation_over_values_between_0_and_1_that_may_be_logits_is_accepted(model):
+    classifier.check(Path(model.path).read_bytes(), replace(model, activation="sigmoid"))
+
+
 def test_an_integer_output_is_refused_and_another_output_can_be_read(model):
     label = helper.make_node("ArgMax", ["means"], ["changed"], axis=1, keepdims=0)
     both = altered(model, label, shape=["n"], dtype=TensorProto.INT64)
     with pytest.raises(ModelError, match=r"'changed' is tensor\(int64\), .*: set output to one of changed, means"):
-        classifier.check(onnx_session.start(both.path), both)
+        classifier.check(Path(both.path).read_bytes(), both)
     assert scores(replace(both, output=1, index=1)) == pytest.approx(COLOURS[:, 1] / 255)
 
 
@@ -184,14 +220,14 @@ def test_softmax_over_a_single_column_is_refused(model):
     second = helper.make_node("Constant", [], ["second"], value=helper.make_tensor("s", TensorProto.INT64, [1], [1]))
     single = replace(altered(model, second, one, shape=["n", 1]), activation="softmax")
     with pytest.raises(ModelError, match="softmax over one column is always 1: set activation to sigmoid"):
-        classifier.check(onnx_session.start(single.path), single)
+        classifier.check(Path(single.path).read_bytes(), single)
 
 
 def test_a_missing_column_is_found_by_the_test_run(tmp_path):
     path = exported_models.sequence_classifier(tmp_path / "m.onnx")
     model = ImageModel(str(path), exported_models.SIZE, index=8, activation="softmax")
     with pytest.raises(ModelError, match="index 8 is beyond its 8 output columns"):
-        classifier.check(onnx_session.start(model.path), model)
+        classifier.check(Path(model.path).read_bytes(), model)
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 8])
@@ -207,7 +243,7 @@ def test_a_clip_tower_with_built_in_captions_gives_their_probabilities(tmp_path,
     )
     pixels = blobs(9, 48)[:, :32]
     session = onnx_session.start(model.path)
-    classifier.check(session, model)
+    classifier.check(Path(model.path).read_bytes(), model)
     embeddings = exported_models.quarters(pixels, model.mean, model.std)
     expected = exported_models.captions_likely(embeddings)[:, 1]
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
@@ -222,14 +258,16 @@ def test_a_transformers_classifier_with_free_sides_gives_softmax_of_its_logits(t
     )
     pixels = blobs(5, 48)[:, :32]
     session = onnx_session.start(model.path)
-    classifier.check(session, model)
+    classifier.check(Path(model.path).read_bytes(), model)
     expected = exported_models.softmax(exported_models.quarters(pixels, halves, halves))[:, 3]
     assert classifier.classify_thumbnails(session, pixels, model, 4) == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_in_a_separate_file_are_refused(tmp_path):
+@pytest.mark.parametrize("threshold", [0, 90])  # all constants, or only the weights
+def test_weights_in_a_separate_file_are_refused_even_in_their_folder(tmp_path, monkeypatch, threshold):
     path = exported_models.zero_shot(tmp_path / "m.onnx")
-    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=threshold)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"m\.onnx has its weights in another file: save it as one file"):
         onnx_session.start(path.read_bytes(), name=str(path))
 
@@ -250,7 +288,7 @@ def test_a_model_with_one_result_for_a_whole_batch_is_refused(model):
     one = helper.make_node("ReduceMean", ["means"], ["changed"], keepdims=1)
     broken = altered(model, one, shape=[1, 1])
     with pytest.raises(ModelError, match=r"'changed' has shape \(1, 1\) for 2 rows"):
-        classifier.check(onnx_session.start(broken.path), broken)
+        classifier.check(Path(broken.path).read_bytes(), broken)
 
 
 def test_a_file_that_is_not_a_model_is_refused(tmp_path):
@@ -267,4 +305,4 @@ def test_a_model_with_two_inputs_is_refused(tmp_path):
     path = tmp_path / "two.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     with pytest.raises(ModelError, match=r"it has 2 inputs \(a, b\), not one"):
-        classifier.check(onnx_session.start(str(path)), ImageModel(str(path), (4, 6)))
+        classifier.check(path.read_bytes(), ImageModel(str(path), (4, 6)))

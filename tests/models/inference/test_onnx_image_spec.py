@@ -35,6 +35,7 @@ def test_descriptions_keep_the_digests_that_lakes_have(model: ImageInput, digest
         {"fit": "pad"},
         {"fit": "pad", "pad_colour": (114, 114, 114)},
         {"channels": "grey"},
+        {"jpeg": True},
     ],
 )
 def test_every_part_of_the_preprocessing_changes_the_digest(change: dict[str, object]) -> None:
