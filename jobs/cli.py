@@ -236,7 +236,7 @@ def train(job: Job, category: CategoryArgument) -> CommandOutput:
 @command_with_job(app, "calibrate")
 def calibrate(job: Job) -> CommandOutput:
     """Set each category's threshold, with a lower bound on recall, from the labels of a random sample."""
-    from jobs.commands import calibrate as command
+    from jobs.commands.calibrate import command
 
     return command.run(job)
 

@@ -115,8 +115,8 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category` and `--debug`. The function's docstring is the help. The
-    function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
+    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category` and `--debug`. The function's docstring is the
+    help. The function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.

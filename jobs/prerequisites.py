@@ -1,6 +1,6 @@
 """Checks that the commands before have done their work; each message names the command to run."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from pyspark.sql import functions as F
 
@@ -51,19 +51,26 @@ def require_kept(lake: Lake) -> None:
 
 def _remedy(lake: Lake, reasons: Collection[str]) -> str:
     """Returns which settings to change, given the names of what removed the images."""
+    limits = lake.read(tables.THRESHOLDS).where(F.col("chosen_by") == tables.SET).select("category").collect()
+    by_hand = {row["category"] for row in limits}
     recipe = lake.snapshot().recipe(tables.VERDICTS)
     made = recipe.settings if recipe else {}
     models = made.get("models", {})
     kinds = [(kind, made.get(kind, {})) for kind in ("rules", "words", "keep_top")]
     parts = [f"change filter.{kind}.{name}" for name in reasons for kind, rules in kinds if name in rules]
     parts += [
-        f"lower categories.{name}.recall and run `winnow calibrate`, or correct the labels of {name}"
+        f"{_less(name, by_hand)} and run `winnow calibrate`, or correct the labels of {name}"
         for name in reasons
         if name in models
     ]
     if DECISION in reasons:
         parts.append("take decisions back with `winnow drop IMAGE --withdraw --why TEXT`")
     return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"
+
+
+def _less(category: str, by_hand: Container[str]) -> str:
+    """Returns which setting lets a category remove fewer images."""
+    return f"raise categories.{category}.threshold" if category in by_hand else f"lower categories.{category}.recall"
 
 
 def require_images(lake: Lake) -> None:

@@ -41,7 +41,7 @@ def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_pa
     verdicts = [(name, not found, found) for name, found in reasons.items()]
     for table, rows in ((tables.SIGNALS, signals), (tables.VERDICTS, verdicts)):
         lake.replace(table, lake.spark.createDataFrame(rows, table.schema), Recipe(table.maker))
-    threshold = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
+    threshold = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2, 0, "labels")]
     lake.replace(
         tables.THRESHOLDS, lake.spark.createDataFrame(threshold, tables.THRESHOLDS.schema), Recipe("calibrate")
     )

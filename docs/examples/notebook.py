@@ -39,7 +39,8 @@ print(reasons)
 # %% [markdown]
 # ## Thresholds
 # Each category with a classifier has a threshold. The filter removes at least the share `recall_lower` of the images of
-# the category, with the given confidence.
+# the category, with the given confidence. The bound is unknown (null) for a threshold that is set in the settings,
+# until a random label is positive.
 
 # %%
 if "thresholds" in lake.tables:

@@ -19,7 +19,7 @@ from jobs.pages import template
 from jobs.pages.charts.intervals import shift_chart
 from jobs.runtime import wording
 from jobs.runtime.whole_file import replacing
-from jobs.runtime.wording import number, percent, rounded_down, score, shift, signed
+from jobs.runtime.wording import number, percent, recall_at_least, score, shift, signed
 from models.errors import WinnowError
 
 _KEYWORDS = 30
@@ -251,7 +251,13 @@ def _thresholds(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) 
 def _figures(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> tuple[Line, ...]:
     """Each figure of a row of quality."""
     names = [name for name in dict.fromkeys([*(a or {}), *(b or {})]) if name not in ("category", "model")]
-    return tuple(_figure(name, (a or {}).get(name), (b or {}).get(name)) for name in names)
+    return tuple(_figure(name, _value(a, name), _value(b, name)) for name in names)
+
+
+def _value(row: Mapping[str, Any] | None, name: str) -> Any:
+    if row is not None and name == "recall_lower" and row.get(name) is None:
+        return recall_at_least(None)
+    return (row or {}).get(name)
 
 
 def _figure(name: str, a: Any, b: Any) -> Line:
@@ -272,7 +278,7 @@ def _shown(name: str, value: Any) -> str:
     if name == "threshold":
         return score(value)
     if name == "recall_lower":  # a bound is never rounded up
-        return rounded_down(value)
+        return recall_at_least(value)
     return percent(value, 2) if name in _SHARES else number(value)
 
 

@@ -16,7 +16,7 @@ from jobs.commands.generate import command as generate
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.runtime.wording import confidence, rounded_down, signed
+from jobs.runtime.wording import confidence, recall_at_least, signed
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller
 
@@ -177,7 +177,7 @@ def outcome(lake: Lake, truth: pd.DataFrame) -> Summary:
     }
     for row in lake.read(tables.THRESHOLDS).orderBy("category").collect():
         summary[f"recall of {row.category}, lower bound"] = (
-            f"{rounded_down(row.recall_lower)} at {confidence(row.confidence)} confidence"
+            f"{recall_at_least(row.recall_lower)} at {confidence(row.confidence)} confidence"
         )
     for row in lake.read(tables.KEYWORD_SHIFT).where(F.col("keyword").isin("woman", "man")).collect():
         summary[f"captions with '{row.keyword}'"] = (

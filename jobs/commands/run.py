@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from jobs import models_in_use
-from jobs.commands import calibrate, fit_encoder, ingest, report, score, train
+from jobs.commands import fit_encoder, ingest, report, score, train
 from jobs.commands.audit import command as audit
+from jobs.commands.calibrate import command as calibrate
 from jobs.commands.dedup import command as dedup
 from jobs.commands.filter import command as filter
 from jobs.commands.filter import rules

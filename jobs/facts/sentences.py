@@ -11,18 +11,20 @@ from jobs.facts.duplicates import Duplicates
 from jobs.facts.funnel import Funnel
 from jobs.facts.regurgitated import Regurgitation, Trials
 from jobs.facts.weights import Reach, Weights
+from jobs.lake import tables
 from jobs.runtime.wording import (
     confidence,
     measured,
     number,
     percent,
     plural,
-    rounded_down,
+    recall_at_least,
     rounded_up,
     score,
     shift,
     signed,
 )
+from models.stats import thresholds
 
 NOTABLE = 6
 MAX_FALSE_DISCOVERY_RATE = 0.05
@@ -71,8 +73,9 @@ def nothing_kept(funnel: Funnel | None) -> str:
     if not funnel.images:
         return "No image could be read. Run `winnow run SOURCE` with other sources."
     return (
-        f"The filter removed every image ({funnel.images:,}), so nothing is kept. Change the rules of `filter` or "
-        "lower the `recall` of a category, then run `winnow filter`, `winnow dedup` and `winnow weigh`."
+        f"The filter removed every image ({funnel.images:,}), so nothing is kept. Change the rules of `filter`, lower "
+        "the `recall` of a category or raise its `threshold`, then run `winnow calibrate`, `winnow filter`, "
+        "`winnow dedup` and `winnow weigh`."
     )
 
 
@@ -91,13 +94,23 @@ def recall_bound(category: Category) -> str:
     """Returns the bound on the recall of a category's threshold, and the labels behind it, in one sentence."""
     limit = category.threshold
     if limit is None:
-        return "This category has no threshold yet, so the filter removes nothing for it. Run `winnow calibrate`."
+        return "This category has no threshold yet, so it cannot be filtered. Run `winnow calibrate`."
     missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'random positive')}"
     removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'random negative')}"
+    by_hand = "The threshold is set in the settings. " if limit.chosen_by == tables.SET else ""
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
-        return f"There are too few random labels for a bound on recall: {missed} and {removed}."
-    bound = f"Recall is at least {rounded_down(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
-    return f"{bound}: {missed} and {removed}."
+        return f"{by_hand}Its recall is unknown, because no random label is positive; the threshold {removed}."
+    bound = f"Recall is at least {recall_at_least(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
+    return f"{by_hand}{bound}: {missed} and {removed}."
+
+
+def prevalence(category: Category) -> str:
+    """Returns the share of the images in a category with its interval, or `unknown` without a random label."""
+    limit = category.threshold
+    if limit is None or not (limit.positives or limit.negatives):
+        return "unknown"
+    counts = (limit.positives, limit.negatives, limit.unsure or 0)
+    return measured(*thresholds.prevalence(*counts, limit.confidence))
 
 
 def cost(category: Category) -> str:

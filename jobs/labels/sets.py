@@ -1,6 +1,6 @@
 """The labels for training, the labels for calibration, and unusable labels."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.job import Job
@@ -38,6 +38,11 @@ def random_labels(labels: DataFrame, category: str, by: str = "newest") -> DataF
     """Returns the calibration labels of a category: image_id, label of each image with a label of origin `random`."""
     own = labels.where((F.col("category") == category) & (F.col("origin") == "random") & F.col("label").isNotNull())
     return resolved.resolved(own, by).select("image_id", "label")
+
+
+def no_label() -> Column:
+    """Returns the column `label` of images that were answered unsure: null."""
+    return F.lit(None).cast("boolean").alias("label")
 
 
 def unusable(labels: DataFrame, images: DataFrame, broken: DataFrame) -> DataFrame:

@@ -159,20 +159,26 @@ LABEL_FAULTS = Table(
         ("reason", "string", "reason as a fixed phrase, such as unknown image, unreadable label"),
     ),
 )
+CHOSEN_BY_LABELS, SET = "labels", "settings"
+"""Values of `thresholds.chosen_by`."""
+
 THRESHOLDS = Table(
     name="thresholds",
     maker="calibrate",
     meaning="the threshold of each category, with a lower bound on its recall",
+    later=frozenset({"unsure", "chosen_by"}),
     schema=columns(
         ("category", "string", "name of the category in the settings"),
         ("model", "string", "digest of the classifier whose scores the threshold applies to"),
         ("threshold", "double", "filter removes images with this score or a higher one; 0 to 1"),
-        ("recall_lower", "double", "lower bound on the recall of the threshold, 0 to 1"),
+        ("recall_lower", "double", "lower bound on the recall, 0 to 1; null if unknown: set, and no random positive"),
         ("confidence", "double", "confidence of the bound, 0 to 1"),
         ("positives", "int", "images of the random sample that are labelled positive"),
         ("negatives", "int", "images of the random sample that are labelled negative"),
         ("missed", "int", "random positives below the threshold, and images below it that people were unsure of"),
         ("dropped_negatives", "int", "random negatives at or above the threshold, removed by mistake"),
+        ("unsure", "int", "images of the random sample that people were unsure of, without a label"),
+        ("chosen_by", "string", "what chose the threshold: labels (the random sample) or settings (used as set)"),
     ),
 )
 DECISIONS = Table(

@@ -155,8 +155,10 @@ class TrainSettings(_Section):
 
 
 class FilterSettings(_Section):
-    """Rules that remove images, and the categories and rules that are no longer wanted."""
+    """Rules that remove images, limits on what classifiers may remove, and what is no longer wanted."""
 
+    max_dropped_ratio: Annotated[float, Field(gt=0)]
+    max_dropped: Annotated[float, Field(gt=0, le=1)]
     rules: dict[Annotated[str, Field(pattern=_CATEGORY)], str] = {}
     words: dict[Annotated[str, Field(pattern=_CATEGORY)], Annotated[list[str], Field(min_length=1)]] = {}
     keep_top: dict[Annotated[str, Field(pattern=_FIELD)], Fraction] = {}

@@ -51,6 +51,16 @@ def rounded_down(share: float | None) -> str:
     return _bound(share, ROUND_FLOOR)
 
 
+def recall_at_least(lower: float | None) -> str:
+    """Returns the lower bound on the recall of a threshold, rounded down, or `unknown`.
+
+    Examples:
+        >>> recall_at_least(0.953), recall_at_least(None)
+        ('95.3 %', 'unknown')
+    """
+    return "unknown" if lower is None or not isfinite(lower) else rounded_down(lower)
+
+
 def _bound(share: float | None, rounding: str) -> str:
     if share is None or not isfinite(share):
         return _NONE

@@ -35,7 +35,7 @@ class Calibration:
 
     Attributes:
         threshold: An image is removed if its score is at or above it.
-        recall_lower: Lower confidence bound on the recall.
+        recall_lower: Lower confidence bound on the recall; None if it is unknown, because no random label is positive.
         confidence: Confidence of the bounds.
         positives: Number of positive random labels.
         negatives: Number of negative random labels.
@@ -45,7 +45,7 @@ class Calibration:
     """
 
     threshold: float
-    recall_lower: float
+    recall_lower: float | None
     confidence: float
     positives: int
     negatives: int
@@ -56,7 +56,8 @@ class Calibration:
     def precision(self) -> tuple[float, float, float]:
         """Returns the share of the removed images that are positive: estimate and two-sided exact interval.
 
-        The threshold was chosen on the same labels, so unlike the recall bound this is an estimate without a guarantee.
+        If the threshold was chosen on the same labels, this is an estimate without a guarantee, unlike the bound on
+        recall.
         """
         found = self.positives - self.missed
         dropped = found + self.dropped_negatives
@@ -123,6 +124,30 @@ def interval(successes: int, trials: int, confidence: float) -> tuple[float, flo
     """
     one_sided = (1 + confidence) / 2
     return lower_bound(successes, trials, one_sided), upper_bound(successes, trials, one_sided)
+
+
+def prevalence(positives: int, negatives: int, unsure: int, confidence: float) -> tuple[float, float, float]:
+    """Returns the share of all images that belong to a category: estimate and two-sided exact interval.
+
+    Each unsure image may belong to the category or not, so the low end counts none of them and the high end all.
+
+    Args:
+        positives: Number of positive random labels.
+        negatives: Number of negative random labels.
+        unsure: Number of random images that were answered unsure and have no label.
+        confidence: Probability with which the interval contains the share, in (0, 1).
+
+    Returns:
+        Estimate (NaN without a label), low end, high end. Without an answer, the interval is [0, 1].
+
+    Examples:
+        >>> [round(value, 3) for value in prevalence(38, 212, 0, 0.95)]
+        [0.152, 0.11, 0.203]
+    """
+    labels = positives + negatives
+    low, _ = interval(positives, labels + unsure, confidence)
+    _, high = interval(positives + unsure, labels + unsure, confidence)
+    return positives / labels if labels else math.nan, low, high
 
 
 def needed(recall: float, confidence: float) -> int:
@@ -205,9 +230,7 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
         >>> round(found.threshold, 3), round(found.recall_lower, 3), found.missed, found.dropped_negatives
         (0.2, 0.95, 0, 1)
     """
-    positives, negatives = (np.sort(np.asarray(scores, dtype=np.float64)) for scores in (positive, negative))
-    if np.isnan(positives).any() or np.isnan(negatives).any():
-        raise ModelError("scores of labelled images are not numbers: the model that gave them cannot be used")
+    positives, negatives = _sorted(positive, negative)
     n = len(positives)
     k = order(n, target.recall, target.confidence)
     if k == 0:
@@ -223,6 +246,53 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
         dropped_negatives=len(negatives) - int(np.searchsorted(negatives, threshold)),
         escaped_upper=_escaped(n, len(negatives), k, target.confidence),
     )
+
+
+def bounds_at(threshold: float, positive: ArrayLike, negative: ArrayLike, confidence: float) -> Calibration:
+    """Returns the bounds of a threshold that was set without looking at these labels.
+
+    No label chose the threshold, so the number of random positives below it is binomial, and the recall has the plain
+    Clopper-Pearson bound of the observed misses. The share of all images that escape is a binomial share too.
+
+    Args:
+        threshold: The threshold, in [0, 1].
+        positive: Scores of the random positives, shape (n,).
+        negative: Scores of the random negatives, shape (m,).
+        confidence: Probability with which each bound holds, in (0, 1).
+
+    Returns:
+        The bounds; the recall is unknown (None) without a positive.
+
+    Raises:
+        ModelError: A score is not a number.
+
+    Examples:
+        >>> found = bounds_at(0.8, [0.9] * 34 + [0.7], [0.1, 0.85], 0.95)
+        >>> round(found.recall_lower, 3), found.missed, found.dropped_negatives
+        (0.871, 1, 1)
+        >>> bounds_at(0.8, [], [0.1], 0.95).recall_lower is None
+        True
+    """
+    positives, negatives = _sorted(positive, negative)
+    n, m = len(positives), len(negatives)
+    missed = int(np.searchsorted(positives, threshold))
+    return Calibration(
+        threshold=threshold,
+        recall_lower=lower_bound(n - missed, n, confidence) if n else None,
+        confidence=confidence,
+        positives=n,
+        negatives=m,
+        missed=missed,
+        dropped_negatives=m - int(np.searchsorted(negatives, threshold)),
+        escaped_upper=upper_bound(missed, n + m, confidence),
+    )
+
+
+def _sorted(positive: ArrayLike, negative: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    positives, negatives = (np.sort(np.asarray(scores, dtype=np.float64)) for scores in (positive, negative))
+    if np.isnan(positives).any() or np.isnan(negatives).any():
+        raise ModelError("scores of labelled images are not numbers: the model that gave them cannot be used")
+    return positives, negatives
 
 
 def _escaped(positives: int, negatives: int, k: int, confidence: float) -> float:

@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.commands import calibrate, ingest, score, train
+from jobs.commands import ingest, score, train
+from jobs.commands.calibrate import command as calibrate
 from jobs.commands.generate import command as generate
 from jobs.commands.label import next as label_next
 from jobs.commands.label.next import PickRequest

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.filter import decisions, keep_top, sql_rules
+from jobs.commands.filter import decisions, guard, keep_top, sql_rules
 from jobs.commands.filter import rules as filter_rules
 from jobs.facts.decisions import DECISION, standing
 from jobs.job import Job, Summary
@@ -18,6 +18,8 @@ from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
+from jobs.runtime import wording
+from jobs.runtime.config import CategorySettings
 from jobs.scoring.gaps import undecodable, unscored
 from models.errors import LostRowsError, WinnowError
 
@@ -28,8 +30,8 @@ def run(job: Job) -> Summary:
     """Writes the table verdicts: one row for each image.
 
     Raises:
-        WinnowError: A category has no threshold for its current model, or images have no score by it; or a category or
-            rule of the last run is missing in the settings.
+        WinnowError: A category has no threshold for its current model, or images have no score by it; or classifiers
+            remove too many images; or a category or rule of the last run is missing in the settings.
         SettingsError: A rule cannot be applied to the images.
         LostRowsError: There is not exactly one verdict for each image; the table verdicts has been dropped.
     """
@@ -46,12 +48,17 @@ def run(job: Job) -> Summary:
             "that people drop"
         )
     made = now.made_by(recipe, tables.VERDICTS)
-    if job.up_to_date(made) is None or made is None:
+    if models:
+        _check_thresholds(lake.read(tables.THRESHOLDS), models, job.settings.categories)
+    if job.up_to_date(made) is None and models:
+        _check_scores(job, models)
+    removed = _guarded(job, models) if models else {}
+    if made is None:
         made = recipe.with_result({"cutoffs": _cutoffs(job)})
         with job.progress.step("filter: judge every image"):
             lake.replace(tables.VERDICTS, _judged(job, models, made.result["cutoffs"]), made)
     with job.progress.step("filter: count the verdicts"):
-        summary = _counted(job, [*categories, *rules.names]) | _of_top(job, made.result.get("cutoffs", {}))
+        summary = _counted(job, [*categories, *rules.names]) | _of_top(job, made.result.get("cutoffs", {})) | removed
         _warn_of_unknown(job, summary)
     return summary
 
@@ -120,9 +127,14 @@ def labelled(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame
     Returns:
         image_id, why: a row for each image and category with a positive label.
     """
+    why = F.concat("category", F.lit(": labelled")).alias("why")
+    return _positive(labels, categories, by).select("image_id", why)
+
+
+def _positive(labels: DataFrame, categories: Iterable[str], by: str) -> DataFrame:
+    """Returns image_id, category of the labels that count and are positive."""
     given = labels.where(F.col("category").isin(*categories) & F.col("label").isNotNull())
-    positive = resolved.resolved(given, by).where("label")
-    return positive.select("image_id", F.concat("category", F.lit(": labelled")).alias("why"))
+    return resolved.resolved(given, by).where("label").select("image_id", "category")
 
 
 def _inputs(categories: Iterable[str]) -> tuple[tables.Table, ...]:
@@ -167,9 +179,6 @@ def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -
         job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.SCORES, tables.THRESHOLDS)
     )
     broken = undecodable(images, quarantine, signals)
-    if models:
-        _check_thresholds(thresholds, models)
-        _check_scores(unscored(images, broken, scores, models), models)
     limits = thresholds.where(F.col("category").isin(*models))
     ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
@@ -177,22 +186,49 @@ def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -
     return decisions.decided(judged, standing(job.lake.read(tables.DECISIONS)))
 
 
-def _check_thresholds(thresholds: DataFrame, models: Mapping[str, str]) -> None:
-    calibrated = {row["category"]: row["model"] for row in thresholds.select("category", "model").collect()}
+def _guarded(job: Job, models: Mapping[str, str]) -> Summary:
+    """Returns what each category removes by score, in words, after the guard has let it through."""
+    settings, lake = job.settings, job.lake
+    limits = lake.read(tables.THRESHOLDS).where(F.col("category").isin(*models))
+    positives = _positive(lake.read(tables.LABELS), models, settings.labels.contradictions)
+    decided = standing(lake.read(tables.DECISIONS)).select("image_id").crossJoin(F.broadcast(limits.select("category")))
+    trained = {name: settings.categories[name].threshold is None for name in models}
+    with job.progress.step("filter: compare what each category removes with its random labels"):
+        settled = positives.unionByName(decided)
+        [counts] = guard.removed_by_score(lake.read(tables.SCORES), limits, settled, trained).collect()
+    found = guard.removals(counts, limits.orderBy("category").collect())
+    guard.check(found, settings.categories, settings.filter)
+    return {f"{one.category}: removed by score": one.in_words() for one in found.each}
+
+
+def _check_thresholds(
+    thresholds: DataFrame, models: Mapping[str, str], categories: Mapping[str, CategorySettings]
+) -> None:
+    rows = thresholds.select("category", "model", "threshold", "chosen_by").collect()
+    calibrated = {row["category"]: row["model"] for row in rows}
+    taken = {row["category"]: row["threshold"] for row in rows if row["chosen_by"] == tables.SET}
     faults = [f"{name} has no threshold" for name in sorted(models) if name not in calibrated]
     faults += [
         f"the threshold of {name} is for model {calibrated[name]}, but {models[name]} is in use"
         for name in sorted(models)
         if calibrated.get(name, models[name]) != models[name]
     ]
+    faults += [
+        f"the threshold of {name} is not the one in the settings"
+        for name in sorted(models)
+        if name in calibrated and taken.get(name) != categories[name].threshold
+    ]
     if faults:
         raise WinnowError(f"{'; '.join(faults)}: run `winnow calibrate` first")
 
 
-def _check_scores(missing: DataFrame, models: Mapping[str, str]) -> None:
-    faults = [
-        f"{row['missing']} images have no score for {row['category']}" for row in missing.orderBy("category").collect()
-    ]
+def _check_scores(job: Job, models: Mapping[str, str]) -> None:
+    images, quarantine, signals, scores = (
+        job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.SCORES)
+    )
+    missing = unscored(images, undecodable(images, quarantine, signals), scores, models).orderBy("category")
+    with job.progress.step("filter: look for images without a score"):
+        faults = [f"{row['missing']} images have no score for {row['category']}" for row in missing.collect()]
     if faults:
         used = ", ".join(f"{name} {model}" for name, model in sorted(models.items()))
         raise WinnowError(f"{'; '.join(faults)} (models in use: {used}): run `winnow score` first")
@@ -217,9 +253,21 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
             f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them: run `winnow filter` again, "
             "and report a bug if this happens again"
         )
-    by_reason = {f"filtered, {name}": counts[f"reason {name}"] for name in removing}
+    by_reason = {name: counts[f"reason {name}"] for name in removing}
+    _warn_if_most_are_filtered(job, images, counts["kept"], by_reason)
     kept = {"kept": counts["kept"], **({"kept by decision": counts["kept by decision"]} if by_people else {})}
-    return {"images": images, **kept, "filtered": images - counts["kept"], **by_reason}
+    filtered = {f"filtered, {name}": count for name, count in by_reason.items()}
+    return {"images": images, **kept, "filtered": images - counts["kept"], **filtered}
+
+
+def _warn_if_most_are_filtered(job: Job, images: int, kept: int, reasons: Mapping[str, int]) -> None:
+    if 2 * kept >= images:
+        return
+    by_size = sorted((name for name in reasons if reasons[name]), key=lambda name: (-reasons[name], name))
+    why = ", ".join(f"{name} {reasons[name]:,}" for name in by_size)
+    job.progress.warn(
+        f"filter: keeps only {kept:,} of {images:,} images ({wording.percent(kept / images)}). Removed: {why}"
+    )
 
 
 def _with_reason(name: str) -> Column:

@@ -109,7 +109,7 @@ def _prepare(
         queued = store.queue()
         if not queued:
             raise WinnowError(f"nothing is queued for {category}: run `{_refill(category)}` first")
-        needed = thresholds.needed(target.recall, target.confidence)
+        needed = thresholds.needed(target.recall, target.confidence) if target.threshold is None else 0
         rules = Rules(category, settings.lease_minutes * 60, options.overlap, needed)
         assignments = AssignmentQueue(rules, sync.record, store.other_labels(queued))
         assignments.add(queued, store.decisions(queued))

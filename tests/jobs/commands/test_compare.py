@@ -114,7 +114,13 @@ def test_a_figure_that_one_lake_lacks_is_a_dash():
     blank = {"counts": {}, "quarantine": {}, "filtered_by": {}, "thresholds": [], "dedup": None, "weights": None,
              "tables": {}, "models": {}, "software": {}}  # fmt: skip
     boats = {"category": "boats", "model": "m", "threshold": 0.5, "recall_lower": 0.95}
-    other = {**blank, "quarantine": {"truncated": 2}, "thresholds": [boats], "dedup": {"recall": 0.991, "bands": 40}}
+    cars = {"category": "cars", "model": "m", "threshold": 0.5, "recall_lower": None}
+    other = {
+        **blank,
+        "quarantine": {"truncated": 2},
+        "thresholds": [boats, cars],
+        "dedup": {"recall": 0.991, "bands": 40},
+    }
 
     lines = {
         line.name: (line.a, line.b, line.change) for s in compare.sections(blank, other, {}, []) for line in s.lines
@@ -124,6 +130,7 @@ def test_a_figure_that_one_lake_lacks_is_a_dash():
     assert lines["truncated"] == ("0", "2", "+2")
     assert lines["boats, recall lower"] == ("–", "95.0 %", "")
     assert lines["boats, threshold"] == ("–", "0.5000", "")
+    assert lines["cars, recall lower"] == ("–", "unknown", "")
     assert lines["recall"] == ("–", "99.10 %", "")
 
 

@@ -20,6 +20,7 @@ from jobs.facts.gather import Facts
 from jobs.facts.samples import ShownImage
 from jobs.facts.weights import Reliability, WeightBin, Weights
 from jobs.pages.charts import histograms, intervals
+from jobs.runtime.config import CategorySettings
 from models.stats import keyword_shift_stats, probe
 from models.stats.thresholds import Calibration
 from udfs.arrays.arrow import matrix
@@ -159,11 +160,11 @@ def test_shifts_of_no_keyword_and_no_caption_are_empty() -> None:
 
 
 def test_the_summary_omits_the_precision_if_no_image_was_removed() -> None:
-    from jobs.commands.calibrate import Outcome, _summary
+    from jobs.commands.calibrate.command import Outcome, _figures
 
     nothing = Calibration(0.5, 0.0, 0.95, 0, 10, 0, 0, 1.0)
     assert not any("precision" in name or "nan" in str(value) for name, value in
-                   _summary({"boats": Outcome(nothing)}).items())  # fmt: skip
+                   _figures(Outcome(nothing), nothing, CategorySettings(definition="d")).items())  # fmt: skip
 
 
 def test_without_a_compared_image_the_sheet_shows_no_rate() -> None:

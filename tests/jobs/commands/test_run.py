@@ -7,7 +7,9 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config
 from models.errors import WinnowError
-from tests.builders.sources import pictures, write_folder
+from tests.builders.images import brightness_model, brightness_settings
+from tests.builders.sources import Picture, encoded, pictures, write_folder
+from tests.builders.spark_settings import SPARK
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,21 @@ def test_training_without_torch_stops_the_run_before_ingest(job, tmp_path, monke
     with pytest.raises(WinnowError, match=r"training needs torch, which is not installed: .*extra `train`"):
         run.run(other, [str(write_folder(tmp_path / "in", pictures()))])
     assert not job.lake.exists(tables.IMAGES)
+
+
+@pytest.mark.slow
+def test_an_own_model_with_a_set_threshold_needs_neither_a_label_nor_torch(job, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("models.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    model = brightness_settings(brightness_model(tmp_path))
+    chosen = config.load(overrides=[*SPARK, *model, "categories.bright.threshold=0.9", "dedup.sample=10"])
+    folder = write_folder(tmp_path / "in", [*pictures(), Picture("white", encoded("white"), "a white square")])
+
+    found = run.run(Job(job.lake, chosen, job.progress), [str(folder)])
+
+    assert found["filter: filtered, bright"] == 1 and found["filter: kept"] == 7
+    assert found["calibrate: bright: recall at least"] == "unknown (no random label is positive)"
 
 
 def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):

@@ -12,7 +12,7 @@ from jobs.lake.recipe import Recipe
 from models.errors import WinnowError
 
 VERDICTS = [("a", True, [], None), ("b", False, ["cats"], None)]
-THRESHOLDS = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2)]
+THRESHOLDS = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2, 0, "labels")]
 
 
 class NoSession:

@@ -166,3 +166,33 @@ def test_escape_bound_holds():
         held += share * missed <= found.escaped_upper
 
     assert held / 500 >= 0.95
+
+
+@pytest.mark.parametrize(("positives", "threshold"), [(10, 0.3), (59, 0.05), (300, 0.5)])
+def test_bound_of_a_set_threshold_holds_and_is_the_one_of_clopper_and_pearson(positives, threshold):
+    rng, held = np.random.default_rng(9), 0
+    for _ in range(SIMULATIONS):
+        found = thresholds.bounds_at(threshold, rng.random(positives), [], 0.95)
+        held += 1 - threshold >= found.recall_lower
+    assert held / SIMULATIONS >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / SIMULATIONS)
+    assert found.recall_lower == thresholds.lower_bound(positives - found.missed, positives, 0.95)
+
+
+def test_a_set_threshold_stays_and_counts_scores_equal_to_it_as_removed():
+    found = thresholds.bounds_at(0.5, [0.5, 0.4], [0.5, 0.6, 0.1], 0.95)
+
+    assert (found.threshold, found.missed, found.dropped_negatives) == (0.5, 1, 2)
+    assert found.escaped_upper == thresholds.upper_bound(1, 5, 0.95)
+
+
+def test_scores_that_are_not_numbers_are_refused_for_a_set_threshold():
+    with pytest.raises(ModelError, match="not numbers"):
+        thresholds.bounds_at(0.5, [np.nan], [0.1], 0.95)
+
+
+def test_unsure_images_widen_the_interval_of_the_prevalence():
+    share, low, high = thresholds.prevalence(10, 90, 20, 0.95)
+
+    assert share == pytest.approx(0.1)
+    assert (low, high) == (thresholds.interval(10, 120, 0.95)[0], thresholds.interval(30, 120, 0.95)[1])
+    assert thresholds.prevalence(0, 0, 0, 0.95)[1:] == (0.0, 1.0)

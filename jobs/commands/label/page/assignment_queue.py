@@ -42,7 +42,7 @@ class Rules:
         category: The category to label.
         lease_seconds: Seconds after which an image of a silent person goes to another person.
         overlap: Share of the images that everybody is assigned, in [0, 1]; each other image goes to one person.
-        positives_needed: Random positives that `calibrate` needs for the category.
+        positives_needed: Random positives that `calibrate` needs for the category; 0 if its threshold is set.
     """
 
     category: str

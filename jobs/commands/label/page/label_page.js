@@ -364,10 +364,12 @@ function report(p) {
   $("agreement").querySelector("ul").replaceChildren(...p.agreement.map(pair));
 }
 
+// A category with a set threshold needs no random positive (0); each one gives a better bound on its recall.
 function calibration(have, need) {
-  $("calibration").querySelector("i").style.width = `${Math.min(100, (100 * have) / need)}%`;
-  $("calibration").querySelector("p").textContent =
-    have >= need
+  $("calibration").querySelector("i").style.width = `${need ? Math.min(100, (100 * have) / need) : 0}%`;
+  $("calibration").querySelector("p").textContent = !need
+    ? `${have.toLocaleString("en")} random positives: recall of the set threshold ${have ? "has a bound" : "unknown"}`
+    : have >= need
       ? `${have.toLocaleString("en")} random positives: enough to calibrate`
       : `${have.toLocaleString("en")} of the ${need.toLocaleString("en")} random positives that calibration needs`;
 }

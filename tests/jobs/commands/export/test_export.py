@@ -271,6 +271,17 @@ def test_the_card_has_the_headings_and_escapes_markup(shards):
     assert "digest-of-an-encoder" in text
 
 
+def test_the_card_says_that_the_recall_of_a_set_threshold_is_unknown(shards):
+    manifest = json.loads((shards / "winnow.json").read_text())
+    limit = {"category": "cats", "model": "m1", "threshold": 0.8, "recall_lower": None, "confidence": 0.95}
+    chosen = {**limit, "category": "dogs", "recall_lower": 0.9537, "chosen_by": "labels"}
+
+    text = card.render(manifest | {"thresholds": [{**limit, "chosen_by": "settings"}, chosen]})
+
+    assert "| cats | `m1` | 0.8000 (set by hand) | unknown | 95 % |" in text
+    assert "| dogs | `m1` | 0.8000 | 95.3 % | 95 % |" in text
+
+
 def keyword(name: str, shift: float, half: float, captions: int, adjusted: float) -> tuple[object, ...]:
     """Returns a row of keyword_shift whose intervals are ± half."""
     ends = (shift, shift - half, shift + half, 0.0, -half, half)

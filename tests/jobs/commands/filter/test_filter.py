@@ -42,7 +42,7 @@ def scores(spark, *rows):
 
 
 def limits(spark, rows):
-    return frame(spark, tables.THRESHOLDS, "category model threshold", rows)
+    return frame(spark, tables.THRESHOLDS, "category model threshold confidence", [(*row, 0.95) for row in rows])
 
 
 def quarantine(spark, rows):
@@ -183,7 +183,11 @@ def test_every_image_gets_one_verdict(job, spark):
     rows = {row.image_id: (row.kept, len(row.reasons)) for row in job.lake.read(tables.VERDICTS).collect()}
     assert rows == {"a": (True, 0), "b": (False, 2), "c": (False, 1)}
     counts = {"images": 3, "kept": 1, "filtered": 2}
-    assert first == second == {**counts, "filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
+    counts |= {"filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
+    removed = "1 of 2 undecided images (50.0 %); how many belong to it is unknown without random labels"
+    assert first == second == {**counts, "boats: removed by score": removed, "cars: removed by score": removed}
+    warning = "filter: keeps only 1 of 3 images (33.3 %). Removed: boats 1, cars 1, not decodable 1"
+    assert warning in job.progress.console.file.getvalue()
     assert job.lake.snapshot().version(tables.VERDICTS) == 0
 
 
@@ -230,6 +234,18 @@ def test_missing_or_stale_thresholds_stop_the_job(job, spark, rows, message):
 
     with pytest.raises(WinnowError, match=message):
         filter.run(job)
+
+
+@pytest.mark.parametrize("stored", [("boats", "m1", 0.5, "settings"), ("boats", "m1", 0.8, "labels")])
+def test_a_threshold_that_is_not_the_set_one_stops_the_job(job, spark, stored):
+    rows = frame(
+        spark, tables.THRESHOLDS, "category model threshold chosen_by", [stored, ("cars", "m2", 0.25, "labels")]
+    )
+    job.lake.replace(tables.THRESHOLDS, rows, Recipe("test"))
+    chosen = Job(job.lake, config.load(overrides=[*CATEGORIES, "categories.boats.threshold=0.8"]), job.progress)
+
+    with pytest.raises(WinnowError, match="the threshold of boats is not the one in the settings: run `winnow cal"):
+        filter.run(chosen)
 
 
 @pytest.mark.slow
