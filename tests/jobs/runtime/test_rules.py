@@ -36,9 +36,8 @@ def test_an_unknown_ready_made_rule_is_one_line_with_the_names():
     with pytest.raises(SettingsError) as caught:
         config.load(rules=["punsave"])
 
-    assert str(caught.value) == (
-        f"there is no ready-made rule 'punsave', only {', '.join(NAMES)}: give the file of your own rule with --conf FILE"
-    )
+    have = f"there is no ready-made rule 'punsave', only {', '.join(NAMES)}"
+    assert str(caught.value) == f"{have}: give the file of your own rule with --conf FILE"
 
 
 @pytest.mark.slow
