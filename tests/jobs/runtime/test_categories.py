@@ -83,7 +83,7 @@ def test_a_ready_made_category_is_loaded_by_name_below_files_and_single_settings
     file.write_text("[categories.nsfw]\nthreshold = 0.8\nrecall = 0.7")
 
     plain = config.load(categories=["nsfw"]).categories["nsfw"]
-    changed = config.load([file], ["categories.nsfw.recall=0.6"], ["nsfw"]).categories["nsfw"]
+    changed = config.load([file], ["categories.nsfw.recall=0.6"], categories=["nsfw"]).categories["nsfw"]
 
     assert plain.threshold == 0.5 and plain.model is not None
     assert (changed.threshold, changed.recall, changed.model) == (0.8, 0.6, plain.model)
