@@ -94,7 +94,7 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
             for i in ids
         ],
         tables.DECISIONS: [
-            (filtered[0], "drop", "a <b>logo</b>", "anna", when),
+            (ids[0], "drop", "a <b>logo</b>", "anna", when),
             (keepers[0], "keep", "not a firework", "ben", when + timedelta(days=1)),
             (keepers[1], "keep", "a mistake", "ben", when),
             (keepers[1], "withdrawn", "seen again", "ben", when + timedelta(days=1)),

@@ -31,7 +31,7 @@ def comments(lake: Lake, table: tables.Table) -> dict[str, str | None]:
 def test_delta_has_the_comments_once_a_table_is_written_or_replaced(lake: Lake) -> None:
     wanted = {name: tables.VERDICTS.description(name) for name in tables.VERDICTS.schema.names}
     rows = lake.spark.createDataFrame(
-        [("a" * 32, True, [], None)], "image_id string, kept boolean, reasons array<string>"
+        [("a" * 32, True, [], None)], "image_id string, kept boolean, reasons array<string>, kept_because string"
     )
     lake.append(tables.VERDICTS, rows, Recipe("filter"))
     assert comments(lake, tables.VERDICTS) == wanted
