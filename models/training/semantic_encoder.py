@@ -27,7 +27,7 @@ Weights = dict[str, NDArray[np.float32]]
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the first block of each stage; Tan and Le (2019), table 1
 _BATCH_NORM_EPSILON = 1e-3
 _MEAN, _STD = 127.0, 128.0  # of the pixels in training, as the makers of the Lite networks give them
-_VIEW = {"fit": "crop", "crop_pct": 0.875, "resample": "bicubic"}  # how the makers evaluated the networks
+_VIEW = {"fit": "crop", "resample": "bicubic"}  # the whole shorter side: the makers cut off an eighth of it
 _OPSET, _IR = 17, 8
 
 
