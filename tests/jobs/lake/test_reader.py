@@ -26,7 +26,7 @@ class NoSession:
 
 @pytest.fixture
 def made(lake: Lake) -> Lake:
-    old = [(name, True, []) for name in ("a", "b", "removed later")]
+    old = [(name, True, [], None) for name in ("a", "b", "removed later")]
     lake.replace(tables.VERDICTS, lake.spark.createDataFrame(old, tables.VERDICTS.schema), Recipe("filter"))
     lake.replace(tables.VERDICTS, lake.spark.createDataFrame(VERDICTS, tables.VERDICTS.schema), Recipe("filter"))
     lake.replace(
