@@ -38,7 +38,7 @@ def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_pa
     hashes = {name: pdq_of(image) for name, image in pictures.items()}
     signals = [(name, pdq, quality, None, None, None, None, None) for name, (pdq, quality) in hashes.items()]
     reasons = {"a": ["cats: score 0.995 >= 0.420", "small"], "b": ["cats: score 0.421 >= 0.420"], "c": []}
-    verdicts = [(name, not found, found) for name, found in reasons.items()]
+    verdicts = [(name, not found, found, None) for name, found in reasons.items()]
     for table, rows in ((tables.SIGNALS, signals), (tables.VERDICTS, verdicts)):
         lake.replace(table, lake.spark.createDataFrame(rows, table.schema), Recipe(table.maker))
     threshold = [("cats", "m", 0.5, 0.9, 0.95, 60, 40, 1, 2, 0, "labels")]

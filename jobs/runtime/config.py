@@ -157,8 +157,8 @@ class TrainSettings(_Section):
 class FilterSettings(_Section):
     """Rules that remove images, limits on what classifiers may remove, and what is no longer wanted."""
 
-    max_dropped_ratio: Annotated[float, Field(gt=0)]
-    max_dropped: Annotated[float, Field(gt=0, le=1)]
+    max_dropped_ratio: Annotated[float, Field(gt=0)] = 3.0
+    max_dropped: Annotated[float, Field(gt=0, le=1)] = 0.5
     rules: dict[Annotated[str, Field(pattern=_CATEGORY)], str] = {}
     words: dict[Annotated[str, Field(pattern=_CATEGORY)], Annotated[list[str], Field(min_length=1)]] = {}
     keep_top: dict[Annotated[str, Field(pattern=_FIELD)], Fraction] = {}
