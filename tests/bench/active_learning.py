@@ -36,10 +36,11 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
-from jobs.models_in_use import HEAD
+from jobs.models_in_use import HEAD, semantic_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
+from jobs.scoring.features import ensure_features
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.head import Head
@@ -169,7 +170,7 @@ def quality(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[floa
 
 
 def fill(lake: Lake, world: World, folder: Path) -> None:
-    """Writes signals and images."""
+    """Writes signals, features and images."""
     dims = world.embeddings.shape[1]
     table = {
         "image_id": world.ids,
@@ -178,7 +179,8 @@ def fill(lake: Lake, world: World, folder: Path) -> None:
     }
     pq.write_table(pa.table(table), folder / "signals.parquet")
     rows = lake.spark.read.parquet(str(folder / "signals.parquet"))
-    for made, known in ((tables.SIGNALS, {"encoder": "'bench'"}), (tables.IMAGES, {"key": "image_id", "part": "0"})):
+    own, keys = {"encoder": "'bench'"}, {"key": "image_id", "part": "0"}
+    for made, known in ((tables.SIGNALS, own), (tables.FEATURES, own), (tables.IMAGES, keys)):
         names = [name for name in made.schema.names if name not in (*rows.columns, *known)]
         blank = [f"{known[name]} as {name}" for name in known] + [f"null as {name}" for name in names]
         lake.append(made, rows.selectExpr("*", *blank), Recipe("bench"))
@@ -191,7 +193,9 @@ def pictured(job: Job, folder: str) -> World:
     score.run(job)
     truth = pq.read_table(Path(folder, "truth.parquet"), columns=["key", "categories", "mode"]).to_pandas()
     keys = job.lake.read(tables.IMAGES).select("image_id", "key")
-    rows = job.lake.read(tables.SIGNALS).select("image_id", "embedding", "embedding_hash").join(keys, "image_id")
+    hashes = job.lake.read(tables.SIGNALS).select("image_id", "embedding_hash")
+    features = ensure_features(job, semantic_encoder(job), "bench")
+    rows = features.join(hashes, "image_id").join(keys, "image_id")
     found = rows.toPandas().merge(truth, on="key", validate="one_to_one").sort_values("image_id")
     shown = np.array([len(names) > 0 for names in found["categories"]])
     return World(
@@ -335,9 +339,11 @@ def main() -> None:
             drawings = pictured(Job(Lake(spark, f"{scratch}/pictures"), settings, Progress()), options.pictures)
         worlds = {seed: drawings if options.pictures else drawn(seed) for seed in options.seeds}
         dims = next(iter(worlds.values())).embeddings.shape[1]
-        encoder = SimpleNamespace(digest="bench", dims=dims, max_distance=54)
-        for module in (label_next, train, score):
+        encoder = SimpleNamespace(digest="bench", dims=dims, presumed_distance=54)
+        for module in (label_next, score):
             module.current_encoder = lambda job: encoder
+        for module in (label_next, train, score):
+            module.semantic_encoder = lambda job: encoder
         running = {
             (name, seed): pool.submit(
                 course, Lake(spark, f"{scratch}/{name}-{seed}"), name, world, seed, options.errors

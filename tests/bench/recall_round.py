@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.commands import train
 from jobs.commands.label import next
 from jobs.commands.label.next import PickRequest
 from jobs.job import Job
@@ -56,6 +55,7 @@ def fill(lake: Lake, rows: int, folder: Path) -> None:
     blank = [name for name in tables.SIGNALS.schema.names if name not in (*signals.columns, "encoder")]
     columns = ["*", "'bench' as encoder", *[f"null as {name}" for name in blank]]
     lake.append(tables.SIGNALS, signals.selectExpr(*columns), Recipe("bench"))
+    lake.append(tables.FEATURES, signals.selectExpr("*", "'bench' as encoder"), Recipe("bench"))
     now = datetime.now(UTC)
     given = [(ids[row], "boats", bool(rng.random() < 0.5), "seed", "truth", now) for row in range(LABELS)]
     lake.append(tables.LABELS, lake.spark.createDataFrame(given, tables.LABELS.schema), Recipe("bench"))
@@ -71,9 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    encoder = SimpleNamespace(digest="bench", dims=DIMS, max_distance=54)
-    for module in (next, train):
-        module.current_encoder = lambda job: encoder
+    encoder = SimpleNamespace(digest="bench", dims=DIMS, presumed_distance=54)
+    next.current_encoder = next.semantic_encoder = lambda job: encoder
     settings = config.load(overrides=SETTINGS)
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(Lake(get_session(settings.spark), f"{scratch}/lake"), settings, Progress())

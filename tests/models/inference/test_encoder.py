@@ -122,7 +122,10 @@ def test_projections_are_orthogonal_for_more_dimensions_than_bits() -> None:
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        (tiny(embedding="features"), r"no output 'embedding', only features: describe .* in a table \[encoder\.model\] or"),
+        (
+            tiny(embedding="features"),
+            r"no output 'embedding', only features: describe .* in a table \[encoder\.model\] or",
+        ),
         (tiny(hash_bits=64), r"hash has shape .*, not \[n, 256\]"),
         (tiny(dtype=TensorProto.FLOAT), r"input is tensor\(float\) .*, not uint8"),
         (b"no model", "can load"),
