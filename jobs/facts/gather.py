@@ -54,6 +54,9 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         weights=weights(lake) if tables.WEIGHTS.name in rows else None,
         regurgitation=regurgitation(lake, settings) if tables.REGURGITATION.name in rows else None,
         encoders=models_used(lake.read(tables.SIGNALS), "encoder") if rows.get(tables.SIGNALS.name) else (),
+        semantic_encoders=(
+            models_used(lake.read(tables.FEATURES), "encoder") if rows.get(tables.FEATURES.name) else ()
+        ),
         classifiers=models_used(lake.read(tables.SCORES), "category", "model") if rows.get(tables.SCORES.name) else (),
         provenance=made,
     )

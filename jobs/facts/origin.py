@@ -35,7 +35,7 @@ def origin(lake: Lake) -> dict[str, Any]:
     """
     now = lake.snapshot()
     commits = {table.name: commit for table in tables.ALL if (commit := now.commit(table))}
-    encoder = _setting(commits.get(tables.CURATED.name), "encoder")
+    encoder, semantic = (_setting(commits.get(tables.CURATED.name), name) for name in ("encoder", "semantic"))
     return {
         "counts": _counts(lake, commits),
         "quarantine": _by_reason(lake.read(tables.QUARANTINE)),
@@ -43,7 +43,11 @@ def origin(lake: Lake) -> dict[str, Any]:
         "decisions": _decisions(lake) if tables.DECISIONS.name in commits else None,
         "sources": _sources(lake.read(tables.SOURCES)),
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
-        "models": {"encoder": encoder, "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {}},
+        "models": {
+            "encoder": encoder,
+            "semantic": semantic,
+            "classifiers": _setting(commits.get(tables.VERDICTS.name), "models") or {},
+        },
         "thresholds": _rows(lake.read(tables.THRESHOLDS).orderBy("category")),
         "dedup": _last(duplicates.whole_search(lake.read(tables.DEDUP_QUALITY))),
         "weights": _weights(lake),

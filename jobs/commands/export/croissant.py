@@ -91,6 +91,7 @@ def _description(manifest: Mapping[str, Any]) -> str:
         text += f", from {counts['rows_read']:,} rows read" + (f" (removed: {', '.join(parts)})" if parts else "")
     models = manifest["models"]
     digests = [f"encoder {models['encoder']}"] if models["encoder"] else []
+    digests += [f"semantic encoder {models['semantic']}"] if models.get("semantic") else []
     digests += [f"{category} {digest}" for category, digest in sorted(models["classifiers"].items())]
     named = f" Models: {', '.join(digests)}." if digests else ""
     return f"{given + ' ' if given else ''}{text}.{named} winnow.json holds all settings and table versions."

@@ -40,11 +40,13 @@ def run(job: Job) -> Summary:
         LostRowsError: The number of images is not the sum of kept, filtered and duplicates.
     """
     lake, settings = job.lake, job.settings
-    _check_compared(_checked(lake), current_encoder(job).digest)
+    perceptual = current_encoder(job)
+    _check_compared(_checked(lake), perceptual.digest)
     require_kept(lake)
     semantic = semantic_encoder(job)
     embeddings = ensure_features(job, semantic, "weigh") if _needs_features(lake, settings.weigh) else None
-    used = {**fingerprint(settings.weigh), "encoder": semantic.digest, "seed": settings.seed, "revision": _REVISION}
+    models = {"encoder": perceptual.digest, "semantic": semantic.digest}
+    used = {**fingerprint(settings.weigh), **models, "seed": settings.seed, "revision": _REVISION}
     inputs = REFERENCE if embeddings is None else (*REFERENCE, tables.FEATURES)
     now = lake.snapshot()
     recipe = Recipe("weigh", now.inputs(*inputs), used)
