@@ -4,8 +4,8 @@
 
 For each category and seed: a random sample for calibration, 100 labels of `seed`, then two rounds of 100 labels each of
 `recall` and `precision`, with `train` and `score` between them, then `calibrate` and `filter`. `labels at random`
-spends the same number of training labels on random photos instead. The figures are those of photos without a label, whose fate
-the classifier alone decides. LABELS.csv has the columns key and label; photos without a label are left out.
+spends the same number of training labels on random photos instead. The figures are those of photos without a label: the
+classifier alone decides on them. LABELS.csv has the columns key and label; photos without a label are left out.
 """
 
 import argparse
