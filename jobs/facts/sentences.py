@@ -98,6 +98,8 @@ def recall_bound(category: Category) -> str:
     missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'random positive')}"
     removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'random negative')}"
     by_hand = "The threshold is set in the settings. " if limit.chosen_by == tables.SET else ""
+    if not (limit.positives or limit.negatives):
+        return f"{by_hand}Its recall is unknown, because no image has a random label."
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
         return f"{by_hand}Its recall is unknown, because no random label is positive; the threshold {removed}."
     bound = f"Recall is at least {recall_at_least(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
