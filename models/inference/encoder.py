@@ -210,8 +210,11 @@ def _own_form(session: ort.InferenceSession) -> ImageInput | None:
         return None
     if first.shape[2:] != [side, 3]:
         return None
-    view = json.loads(session.get_modelmeta().custom_metadata_map.get(_VIEW, "{}"))
-    return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **view)
+    view = session.get_modelmeta().custom_metadata_map.get(_VIEW, "{}")
+    try:
+        return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **json.loads(view))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"this ONNX file has the metadata {_VIEW} = {view!r}, not a JSON object of fields") from error
 
 
 def _faults(session: ort.InferenceSession, model: ImageInput) -> list[str]:

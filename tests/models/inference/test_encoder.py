@@ -199,3 +199,37 @@ def test_free_sides_of_a_file_come_from_the_description(tmp_path: Path) -> None:
 def test_the_error_for_a_wrong_description_names_the_fault(tmp_path: Path, fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(ModelError, match=fault):
         loaded(described(image_tower(tmp_path / "clip.onnx"), **fields))
+
+
+def test_the_shipped_semantic_encoder_is_the_one_of_its_card() -> None:
+    data = encoder.shipped_semantic()
+    model = Encoder.load(data)
+    card = Path("models/semantic_encoder_card.md").read_text()
+
+    assert len(data) <= 10_000_000 and 128 <= model.dims <= 512
+    assert f"digest `{model.digest}`" in card and f"float32 (n, {model.dims})" in card
+    assert model.input.view == View((192, 192), "crop", resample="bicubic")
+
+
+def test_a_semantic_embedding_does_not_depend_on_its_batch() -> None:
+    model = Encoder.load(encoder.shipped_semantic())
+    images = np.random.default_rng(0).integers(0, 256, (5, *model.size, 3), dtype=np.uint8)
+
+    whole = model.embed(images)
+
+    assert np.array_equal(whole, np.concatenate([model.embed(image[None]) for image in images]))
+    assert np.array_equal(whole, model.encode(images)[0])
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
+
+
+def test_a_file_may_say_how_its_images_are_resized() -> None:
+    proto = onnx.load_model_from_string(tiny())
+    helper.set_model_props(proto, {"view": '{"fit": "pad", "resample": "lanczos"}'})
+
+    view = Encoder.load(proto.SerializeToString()).input.view
+
+    assert (view.fit, view.resample) == ("pad", "lanczos")
+    for wrong in ("{", '{"fits": "pad"}', "3"):
+        helper.set_model_props(proto, {"view": wrong})
+        with pytest.raises(ModelError, match="metadata view = .*, not a JSON object of fields"):
+            Encoder.load(proto.SerializeToString())
