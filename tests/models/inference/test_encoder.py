@@ -231,5 +231,5 @@ def test_a_file_may_say_how_its_images_are_resized() -> None:
     assert (view.fit, view.resample) == ("pad", "lanczos")
     for wrong in ("{", '{"fits": "pad"}', "3"):
         helper.set_model_props(proto, {"view": wrong})
-        with pytest.raises(ModelError, match="metadata view = .*, not a JSON object of fields"):
+        with pytest.raises(ModelError, match=r"metadata view = .*, not a JSON object of fields"):
             Encoder.load(proto.SerializeToString())
