@@ -1,6 +1,7 @@
 """Compares embeddings by how well few labels rank photos: mean average precision over categories.
 
     python -m tests.bench.semantic PHOTOS.tar LABELS.csv [--wheel efficientnet_lite0_…whl] [--draws 5]
+        [--set 'train.hidden=[16]']
 
 For each category and draw, 60 photos of the category and 240 others are labelled, and a classifier trained on them
 ranks all other labelled photos. Winnow's embeddings are ranked by its own `train` with the default settings. All
@@ -14,6 +15,7 @@ import itertools
 import tarfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from jobs.runtime import config
+from jobs.runtime.config import TrainSettings
 from models.images.decoding import Decoder
 from models.images.resizing import View, thumbnail_of_file
 from models.inference import encoder
@@ -62,13 +65,14 @@ def embedded(files: list[bytes], model: Encoder, view: View) -> tuple[NDArray[np
     return np.concatenate(rows), 1000 * seconds / len(files)
 
 
-def by_train(x: NDArray[np.float32], y: NDArray[np.bool_], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Ranks others by a head that `train` makes with the default settings."""
-    settings = config.load().train
+def trained(
+    settings: TrainSettings, x: NDArray[np.float32], y: NDArray[np.bool_], others: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Ranks others by a head that `train` makes with these settings."""
     pairs = itertools.product(settings.hidden, settings.weight_decay)
     candidates = [head.HeadOptions(hidden, decay, settings.epochs) for hidden, decay in pairs]
-    trained = head.train(head.Examples(x, y), head.Basis("bench", "bench"), candidates)
-    return Head.load(trained.model, "bench", x.shape[1]).score(others)
+    made = head.train(head.Examples(x, y), head.Basis("bench", "bench"), candidates)
+    return Head.load(made.model, "bench", x.shape[1]).score(others)
 
 
 def by_probe(x: NDArray[np.float32], y: NDArray[np.bool_], others: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,7 +117,9 @@ def main() -> None:
     parser.add_argument("labels")
     parser.add_argument("--wheel", nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
+    by_train = partial(trained, config.load(overrides=options.overrides).train)
     files, labels = photos(options.photos, options.labels)
     head_row = " | ".join(["embedding", "dims", "MB", "ms", "mean", *CATEGORIES])
     print(f"| {head_row} |\n|---|{'---:|' * (4 + len(CATEGORIES))}")
