@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -16,6 +17,8 @@ from udfs.arrays.arrow import matrix
 
 # Training runs in one process. People make hundreds or thousands of labels; of an imported million, a sample is enough.
 MOST_LABELS = 100_000
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,8 @@ def labelled_embeddings(job: Job, category: str, features: DataFrame, command: s
     rows = training_set(labels, features, job.settings.seed).toArrow()
     if rows["embedding"].null_count:
         without = labels.join(features.select("image_id"), "image_id", "left_anti")
-        sets.report_unusable(job, without, command, category)
+        known = sets.report_unusable(job, without, command, category)
+        _report_without_features(job, rows, known, f"{command}: ignored", category)
         rows = rows.filter(rows["embedding"].is_valid())
     times = [time for time in rows["labelled_at"].to_pylist() if time is not None]
     return LabelledEmbeddings(
@@ -81,3 +85,11 @@ def labelled_embeddings(job: Job, category: str, features: DataFrame, command: s
         rows["label"].to_numpy().astype(np.bool_),
         max(times, default=None),
     )
+
+
+def _report_without_features(job: Job, rows: pa.Table, known: set[str], begins: str, category: str) -> None:
+    """Warns about labelled images without an embedding, other than those in `known`."""
+    ids = rows.filter(rows["embedding"].is_null())["image_id"].to_pylist()
+    if others := sorted(set(ids) - known):
+        some = ", ".join(others[:_NAMED])
+        job.progress.warn(f"{begins} {len(others)} labels for {category}, whose images have no features: {some}")

@@ -16,7 +16,7 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
-from jobs.scoring import decode_pass
+from jobs.scoring import decode_pass, image_pass
 from models.errors import LostRowsError, ModelError, SettingsError
 from models.images import decoding
 from models.images.resizing import View, thumbnail
@@ -311,7 +311,7 @@ def test_a_lost_row_stops_the_job(job, tmp_path, monkeypatch, classified):
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
     whole = decode_pass.scored
-    monkeypatch.setattr(score, "scored", lambda rows, scoring: whole(rows.where("key != 'p0'"), scoring))
+    monkeypatch.setattr(image_pass, "scored", lambda rows, scoring: whole(rows.where("key != 'p0'"), scoring))
     with pytest.raises(LostRowsError, match="5 images were to be scored, but 4 were and 0"):
         score.run(job)
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from jobs.commands.label.next import PickRequest
 from jobs.commands.label.strategies import random_sample as chance
+from jobs.commands.label.strategies.request import PickRequest, Pool
 from jobs.job import Job
 from jobs.labels import random_sample
 from jobs.lake import tables
@@ -25,7 +25,8 @@ def job(lake):
 def order(job):
     """Thirty images in the order in which they are drawn at random."""
     pool = job.lake.spark.createDataFrame([(f"i{n}",) for n in range(30)], "image_id string")
-    return [pick.image_id for pick in chance.pick(job, PickRequest("boats", "random", 30), pool, None)]
+    picked = chance.pick(job, PickRequest("boats", "random", 30), Pool(pool, pool, None, 0))
+    return [pick.image_id for pick in picked]
 
 
 def append(job, table, rows):

@@ -447,7 +447,8 @@ def test_if_the_filter_removes_every_image_export_says_why_and_what_to_change(so
     images = source[0].read(tables.IMAGES).limit(2)
     lake.replace(tables.IMAGES, images, Recipe("ingest"))
     reasons = F.array(F.lit("small: least(width, height) < 256"))
-    verdicts = images.select("image_id", F.lit(False).alias("kept"), reasons.alias("reasons"))
+    nobody = F.lit(None).alias("kept_because")
+    verdicts = images.select("image_id", F.lit(False).alias("kept"), reasons.alias("reasons"), nobody)
     lake.replace(tables.VERDICTS, verdicts, Recipe("filter", settings={"models": {}, kind: {"small": "…"}}))
 
     with pytest.raises(WinnowError) as error:

@@ -62,7 +62,8 @@ def job(spark: SparkSession, settings: Settings, tmp_path_factory: pytest.TempPa
     job = Job(Lake(spark, str(folder / "lake")), settings, Progress())
     ingest.run(job, [str(folder / "pictures")])
     score.run(job)
-    verdicts = job.lake.read(tables.IMAGES).selectExpr("image_id", "key != '2' as kept", "array('x') as reasons")
+    columns = ("image_id", "key != '2' as kept", "array('x') as reasons", "null as kept_because")
+    verdicts = job.lake.read(tables.IMAGES).selectExpr(*columns)
     job.lake.replace(tables.VERDICTS, verdicts, Recipe("filter"))
     return job
 
