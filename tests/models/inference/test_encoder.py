@@ -208,7 +208,7 @@ def test_the_shipped_semantic_encoder_is_the_one_of_its_card() -> None:
 
     assert len(data) <= 10_000_000 and 128 <= model.dims <= 512
     assert f"digest `{model.digest}`" in card and f"float32 (n, {model.dims})" in card
-    assert model.input.view == View((192, 192), "crop", resample="bicubic")
+    assert model.input.view == View((224, 224), "crop", resample="bicubic")
 
 
 def test_a_semantic_embedding_does_not_depend_on_its_batch() -> None:
