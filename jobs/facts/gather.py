@@ -30,6 +30,7 @@ class Facts:
     weights: Weights | None
     regurgitation: Regurgitation | None
     encoders: tuple[Row, ...]
+    semantic_encoders: tuple[Row, ...]
     classifiers: tuple[Row, ...]
     provenance: tuple[Provenance, ...]
 
