@@ -43,7 +43,8 @@ def page_of(**given: object) -> str:
     """Returns the report of these facts, without styles."""
     made = {
         "funnel": None, "faults": (), "categories": (), "decisions": None, "duplicates": None, "keywords": None,
-        "weights": None, "regurgitation": None, "encoders": (), "semantic_encoders": (), "classifiers": (), "provenance": (), **given,
+        "weights": None, "regurgitation": None, "encoders": (), "semantic_encoders": (), "classifiers": (),
+        "provenance": (), **given,
     }  # fmt: skip
     page = report.ReportPage(
         "lake", "/lake", report.datetime(2026, 1, 1), Facts(**made), {}, False, "", (), (("winnow", ""),)
