@@ -106,8 +106,10 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         tables_to_fill, scoring = [outputs[name] for name in needed], _scoring(job, models, needed)
         part = _Part(own, row.missing, tables_to_fill, scoring, models.encoder is not None)
         with job.progress.step(f"{command}: part {number} of {len(counts)}"), _fine_tasks(job.lake.spark):
-            # An image may lack the scores of one model only, which `_split` finds out.
-            good += (_stream if needed in (["signals"], ["features"]) else _split)(job, part, recipe)
+            # An image may lack the scores of one model only, and images that are not quarantined come again each time:
+            # `_split` finds out both, and makes no empty commit, which would make all later results stale.
+            streams = part.quarantines and needed in (["signals"], ["features"])
+            good += (_stream if streams else _split)(job, part, recipe)
     return good, sum(row.missing for row in counts) - good
 
 

@@ -82,5 +82,8 @@ def test_a_pass_for_features_alone_names_and_passes_by_what_cannot_be_decoded(jo
     assert np.linalg.norm(found[0].embedding) == pytest.approx(1)
     printed = heads.progress.console.file.getvalue()
     assert f"label next: passes by 1 images that cannot be decoded, such as {1:032x}" in printed
+    made = job.lake.snapshot().version(tables.FEATURES)
+    ensure_features(heads, semantic_encoder(heads), "label next")
+    assert job.lake.snapshot().version(tables.FEATURES) == made, "an empty commit would make later results stale"
     # `score` decides what is quarantined: such images may have signals that others wrote.
     assert not job.lake.exists(tables.QUARANTINE)

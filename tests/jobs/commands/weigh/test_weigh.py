@@ -84,7 +84,7 @@ def test_stale_verdicts_or_duplicates_are_refused(job: Job, spark: SparkSession)
 @pytest.mark.slow
 def test_all_weights_are_one_if_nothing_is_filtered(job: Job, spark: SparkSession) -> None:
     fill(job)
-    kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons")
+    kept = job.lake.read(tables.VERDICTS).selectExpr("image_id", "true as kept", "reasons", "kept_because")
     job.lake.replace(tables.VERDICTS, kept, Recipe("test"))
     weigh.run(job)
     assert {row.weight for row in job.lake.read(tables.WEIGHTS).collect()} == {1.0}
