@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -97,14 +97,16 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         skipped = quarantined(job.lake.read(tables.QUARANTINE)).select("image_id")
         present = {name: output.present() for name, output in outputs.items()}
         counts = [row for row in missing_by_part(images, present, skipped).orderBy("part").collect() if row.missing]
-    good = 0
+    if not counts:
+        return 0, 0
+    good, scoring = 0, _scoring(job, models)
     for number, row in enumerate(counts, 1):
         needed = [name for name in outputs if row[name]]
         own = images.where(F.col("part") == row.part)
         if row.done:
             own = todo(own, {name: present[name] for name in needed}, skipped)
-        tables_to_fill, scoring = [outputs[name] for name in needed], _scoring(job, models, needed)
-        part = _Part(own, row.missing, tables_to_fill, scoring, models.encoder is not None)
+        to_fill = [outputs[name] for name in needed]
+        part = _Part(own, row.missing, to_fill, _only(scoring, needed), models.encoder is not None)
         with job.progress.step(f"{command}: part {number} of {len(counts)}"), _fine_tasks(job.lake.spark):
             # An image may lack the scores of one model only, and images that are not quarantined come again each time:
             # `_split` finds out both, and makes no empty commit, which would make all later results stale.
@@ -165,16 +167,26 @@ def _score_rows(results: DataFrame, digests: Mapping[str, str]) -> DataFrame:
     return results.select("image_id", F.explode(F.array(*each)).alias("s")).select("image_id", "s.*")
 
 
-def _scoring(job: Job, models: PassModels, needed: Sequence[str]) -> Scoring:
-    """Returns the decode pass for the needed tables; sends the files of its models to the workers."""
+def _scoring(job: Job, models: PassModels) -> Scoring:
+    """Returns the decode pass for all tables; sends the files of its models to the workers."""
     settings = job.settings.score
     return Scoring(
-        distribute_encoder(job) if "signals" in needed else None,
-        distribute_semantic_encoder(job) if "features" in needed else None,
-        distribute_classifiers(job, models.classifiers) if "scores" in needed else (),
+        distribute_encoder(job) if models.encoder else None,
+        distribute_semantic_encoder(job) if models.semantic else None,
+        distribute_classifiers(job, models.classifiers),
         settings.batch,
         settings.threads,
         tuple(settings.providers),
+    )
+
+
+def _only(scoring: Scoring, needed: Sequence[str]) -> Scoring:
+    """Returns the decode pass for the needed tables."""
+    return replace(
+        scoring,
+        encoder=scoring.encoder if "signals" in needed else None,
+        semantic=scoring.semantic if "features" in needed else None,
+        classifiers=scoring.classifiers if "scores" in needed else (),
     )
 
 
@@ -185,12 +197,15 @@ def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
 
 
 def _stream(job: Job, part: _Part, recipe: Recipe) -> int:
-    """Writes the results straight into the only table that lacks rows; returns the number of decodable images."""
+    """Writes the results straight into the only table that lacks rows; returns the number of decodable images.
+
+    Only for a part that quarantines: the others would make an empty commit if no image can be decoded.
+    """
     (output,), seen = part.outputs, Observation()
     results = scored(part.images, part.scoring).observe(seen, *outcome_counts())
     job.lake.append(output.table, output.rows(results.where(F.col("reason").isNull())), recipe)
     good, bad = _checked(part, seen.get["good"], seen.get["bad"])
-    if bad and part.quarantines:
+    if bad:
         # They are few: decoding them again costs less than storing the results of all others.
         ids = part.images.select("image_id").join(output.present(), "image_id", "left_anti")
         broken = part.images.join(F.broadcast(ids), "image_id", "left_semi")
