@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt scripts/preflight.py
 	VIRTUAL_ENV=.venv UV_SYSTEM_CERTS=1 .venv/bin/uv pip install --quiet --constraint constraints.txt --editable '.[train,dev,nsfw]'
 	@touch $@
 
-demo: $(READY)  ## Run all of Winnow on 5,000 generated pictures; prints the path of the report
+demo: $(READY)  ## Run all of Winnow on 5,000 synthetic images; prints the path of the report
 	@$(PYTHON) scripts/preflight.py
 	$(PY) -m jobs demo $(DEMO)
 
@@ -60,7 +60,7 @@ dist/winnow.zip: $(shell find conf jobs models udfs winnow -type f -not -path '*
 	@mkdir -p dist && rm -f $@
 	$(PYTHON) scripts/make_zip.py $@
 
-bench: $(READY)  ## Run the benchmarks; prints the tables of docs/benchmarks.md
+bench: $(READY)  ## Run the benchmarks that need no images of yours; prints tables of docs/benchmarks.md
 	$(PY) -m tests.bench
 
 clean:  ## Delete everything that was built, including .venv

@@ -86,7 +86,9 @@ ListOption = Annotated[
 ByOption = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who decides. Default: your user name on this machine.")
 ]
-WithdrawOption = Annotated[bool, typer.Option("--withdraw", help="Take such a decision back.")]
+WithdrawOption = Annotated[
+    bool, typer.Option("--withdraw", help="Cancel earlier decisions of this kind on these images.")
+]
 CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.")]
 
 
@@ -274,7 +276,8 @@ def drop(
     by: ByOption = None,
     withdraw: WithdrawOption = False,
     with_copies: Annotated[
-        bool, typer.Option("--with-copies", help="Also their near-copies, as the last dedup found them.")
+        bool,
+        typer.Option("--with-copies", help="Apply the decision also to the near-copies that the last dedup found."),
     ] = False,
 ) -> CommandOutput:
     """Drop images by your decision. Lists their near-copies."""
@@ -320,7 +323,7 @@ def regurgitation_search(
     ],
     format_: FormatOption = None,
 ) -> CommandOutput:
-    """Compare generated images with every image of the lake. Writes the table regurgitation and a contact sheet."""
+    """Compare generated images with every image of the lake. Writes a table and the page regurgitation.html."""
     from jobs.commands.regurgitation import command
 
     if command.is_question(generated):

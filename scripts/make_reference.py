@@ -38,7 +38,7 @@ the terms.
 
 _SETTINGS_INTRO = """\
 # Settings
-<!-- `make docs` writes this page from jobs/runtime/config.py and conf/winnow.toml. Do not edit it here. -->
+<!-- `make docs` writes this page from jobs/runtime/config.py, conf/ and models/inference/. Do not edit it here. -->
 Give settings in a TOML file, below the name of their section:
 
 ```toml
@@ -57,8 +57,8 @@ setting has no value until you give it one, and *required* means that you must g
 
 _MODELS_INTRO = """\
 ## ONNX models
-The fields of the tables `[encoder.model]` and `[categories.NAME.model]`, which describe your own model. README.md has
-examples of [a classifier](../README.md#filter-out-a-category) and of
+The fields of the tables `[encoder.model]`, `[semantic.model]` and `[categories.NAME.model]`, which describe your own
+model. README.md has examples of [a classifier](../README.md#use-your-own-classifier) and of
 [an encoder](../README.md#use-your-own-perceptual-encoder).
 """
 

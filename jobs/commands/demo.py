@@ -1,4 +1,4 @@
-"""`demo`: runs all of Winnow on generated pictures and compares the result with their known truth."""
+"""`demo`: runs all of Winnow on synthetic images and compares the result with their known truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ def fates(lake: Lake, truth: pd.DataFrame) -> Fates:
     lost = int(merged["fate"].isna().sum())
     if lost:
         raise WinnowError(
-            f"{lost} of {len(truth)} generated pictures are not in the lake {lake.uri}: see its table quarantine"
+            f"{lost} of {len(truth)} synthetic images are not in the lake {lake.uri}: see its table quarantine"
         )
     return Fates(merged)
 

@@ -171,7 +171,7 @@ THRESHOLDS = Table(
         ("category", "string", "name of the category in the settings"),
         ("model", "string", "digest of the classifier whose scores the threshold applies to"),
         ("threshold", "double", "filter removes images with this score or a higher one; 0 to 1"),
-        ("recall_lower", "double", "lower bound on the recall, 0 to 1; null if unknown: set, and no random positive"),
+        ("recall_lower", "double", "lower bound on the recall, 0 to 1; null if unknown (no positive random label)"),
         ("confidence", "double", "confidence of the bound, 0 to 1"),
         ("positives", "int", "images of the random sample that are labelled positive"),
         ("negatives", "int", "images of the random sample that are labelled negative"),
@@ -188,7 +188,7 @@ DECISIONS = Table(
     meaning="people's decisions on images; the newest row of an image counts, and rows are only added",
     schema=columns(
         ("image_id", "string", "id of the image"),
-        ("decision", "string", "keep, drop or withdrawn; withdrawn takes the decision before it back"),
+        ("decision", "string", "keep, drop or withdrawn; withdrawn cancels the decision before it"),
         ("why", "string", "reason for the decision, in the person's words"),
         ("decided_by", "string", "name of the person"),
         ("decided_at", "timestamp", "time of the decision"),
@@ -201,7 +201,7 @@ VERDICTS = Table(
     later=frozenset({"kept_because"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
-        ("kept", "boolean", "whether the filter keeps the image"),
+        ("kept", "boolean", "whether the image passes the filter; dedup may still remove it"),
         ("reasons", "array<string>", "reasons to remove it as NAME: detail (cats: score 0.9 >= 0.4); empty if kept"),
         ("kept_because", "string", "who keeps it and why, and the reasons against it; null without such a decision"),
     ),
@@ -326,7 +326,11 @@ RELIABILITY = Table(
         ("high", "double", "highest prediction in the bin, 0 to 1"),
         ("images", "long", "images in the bin"),
         ("predicted", "double", "average prediction, 0 to 1"),
-        ("observed", "double", "share of the bin from the reference, 0 to 1; reference and kept count equally"),
+        (
+            "observed",
+            "double",
+            "share of the images in the bin that are from the reference, 0 to 1; both have equal weight",
+        ),
     ),
 )
 BEYOND_REACH = Table(

@@ -25,11 +25,12 @@ class ImageInput:
     """The description of an ONNX model's input, and of the output to read.
 
     Attributes:
-        path: The ONNX file.
+        path: The ONNX file, or `package:NAME/FILE` for a file of an installed Python package.
         size: Height and width of the input, in pixels.
         layout: Order of the input's axes.
         channels: Order of the colours, or `grey` for one channel with the luma.
-        dtype: Type of the input. `uint8` gets 0 to 255 unchanged, floats after scale, mean and std.
+        dtype: Type of the input. With `uint8`, the model gets the values 0 to 255; with a float type, the values after
+            scale, mean and std.
         scale: Factor on the 0 to 255 values, before mean and std.
         mean: Subtracted from each channel, in the order of `channels`; one value is for all of them.
         std: Divides each channel after that, in the same way.
@@ -37,8 +38,8 @@ class ImageInput:
             output `embedding` if there is one.
         fit: How an image with another aspect ratio fits `size`: `squeeze` changes its aspect ratio, `crop` cuts off
             what is beyond the centre, `pad` adds a border.
-        crop_pct: Share of the sides, above 0, that remains when the centre is cropped after resizing. 0.875 resizes for
-            256 pixels if `size` is 224.
+        crop_pct: Share of each side, above 0, that the centre crop keeps. With 0.875 and `size` 224, the image is
+            resized to 256 pixels, and the centre of 224 is kept.
         resample: Filter of the resizing.
         antialias: Whether the filter widens when an image shrinks, as in Pillow. `false` reads only the nearest pixels,
             as OpenCV does.

@@ -235,7 +235,7 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
     k = order(n, target.recall, target.confidence)
     if k == 0:
         return None
-    threshold = _lowered(float(positives[k - 1]), negatives, target.dropped_negatives)
+    threshold = _lowered(positives, negatives, k, target.dropped_negatives)
     return Calibration(
         threshold=threshold,
         recall_lower=lower_bound(n - k + 1, n, target.confidence),
@@ -308,11 +308,31 @@ def _escaped(positives: int, negatives: int, k: int, confidence: float) -> float
     return upper_bound(positives, positives + negatives, each) * missed
 
 
-def _lowered(threshold: float, negatives: NDArray[np.float64], share: float) -> float:
-    """Returns the threshold just above the first negative that must not be removed; `negatives` are sorted."""
+def _lowered(positives: NDArray[np.float64], negatives: NDArray[np.float64], k: int, share: float) -> float:
+    """Returns the threshold just above the first negative that must not be removed; both arrays are sorted."""
+    threshold = float(positives[k - 1])
     below = int(np.searchsorted(negatives, threshold))
     allowed = math.floor(share * len(negatives))
     if below <= allowed:
         # No negative stops it, and a threshold of 0 would remove everything.
         return threshold
-    return float(np.nextafter(negatives[below - 1 - allowed], math.inf))
+    kept = float(negatives[below - 1 - allowed])
+    above = [scores[np.searchsorted(scores, kept, side="right") :] for scores in (positives, negatives)]
+    return _short_above(kept, float(min(scores[0] for scores in above if len(scores))))
+
+
+def _short_above(low: float, high: float) -> float:
+    """Returns the smallest number above `low` with the fewest decimals that is at most `high`; at least three decimals.
+
+    Between two neighbouring scores, every threshold removes the same labelled images, so a person gets one to read.
+
+    Examples:
+        >>> _short_above(0.123456789, 0.9), _short_above(0.5, 0.50002)
+        (0.124, 0.50001)
+    """
+    for decimals in range(3, 16):
+        scale = 10**decimals
+        short = (math.floor(low * scale) + 1) / scale
+        if low < short <= high:
+            return short
+    return high

@@ -187,7 +187,7 @@ def fill(lake: Lake, world: World, folder: Path) -> None:
 
 
 def pictured(job: Job, folder: str) -> World:
-    """Draws, ingests and scores generated pictures: 3.2 % fireworks and slime, of which 0.1 % rockets."""
+    """Draws, ingests and scores synthetic images: 3.2 % fireworks and slime, of which 0.1 % rockets."""
     generate.run(folder, PICTURES, 0, job.progress)
     ingest.run(job, [folder], None)
     score.run(job)

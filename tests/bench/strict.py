@@ -1,4 +1,4 @@
-"""Measures which sibling pairs `dedup.strict` separates, and which copies it misses, on generated pictures.
+"""Measures which sibling pairs `dedup.strict` separates, and which copies it misses, on synthetic images.
 
 python -m jobs generate DIR --count 10000 --seed 6 && python -m tests.bench.strict --pictures DIR [--limit 300]
 

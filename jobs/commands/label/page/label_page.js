@@ -368,7 +368,7 @@ function report(p) {
 function calibration(have, need) {
   $("calibration").querySelector("i").style.width = `${need ? Math.min(100, (100 * have) / need) : 0}%`;
   $("calibration").querySelector("p").textContent = !need
-    ? `${have.toLocaleString("en")} random positives: recall of the set threshold ${have ? "has a bound" : "unknown"}`
+    ? `${have.toLocaleString("en")} random positives: the recall of the threshold from the settings ${have ? "has a bound" : "is unknown"}`
     : have >= need
       ? `${have.toLocaleString("en")} random positives: enough to calibrate`
       : `${have.toLocaleString("en")} of the ${need.toLocaleString("en")} random positives that calibration needs`;
