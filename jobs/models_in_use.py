@@ -156,7 +156,8 @@ def current_models(job: Job) -> dict[str, str]:
         WinnowError: A category has neither an image model nor a trained head.
     """
     digests = {one.category: one.digest for one in image_classifiers(job)}
-    digests |= {category: head.digest for category, head in category_heads(job, semantic_encoder(job)).items()}
+    if _trained_categories(job):
+        digests |= {category: head.digest for category, head in category_heads(job, semantic_encoder(job)).items()}
     untrained = sorted(set(job.settings.categories) - set(digests))
     if untrained:
         names, name = ", ".join(untrained), untrained[0]

@@ -67,15 +67,14 @@ def find(job: Job, given: Sequence[str], scratch: Scratch) -> DataFrame:
     contents = {name: _content(name) for name in given}
     found = scratch.keep(matches(contents, images, job.lake.read(tables.SIGNALS)))
     named = job.lake.spark.createDataFrame([(name,) for name in given], "name string")
-    counts = found.groupBy("name").agg(
-        F.first("by").alias("by"), F.count("*").alias("images"), F.array_sort(F.collect_set("image_id")).alias("ids")
-    )
+    counts = found.groupBy("name").agg(F.first("by").alias("by"), F.count("*").alias("images"))
     several = (F.col("by") != FILE) & (F.col("images") > 1)
     faults = named.join(counts, "name", "left").where(F.col("images").isNull() | several)
     some = faults.orderBy(F.col("images").isNotNull(), "name").limit(_SHOWN + 1).collect()
     if some:
         more = f"; {faults.count() - _SHOWN:,} more names" if len(some) > _SHOWN else ""
-        said = "; ".join(_fault(row, contents[row.name] is not None) for row in some[:_SHOWN])
+        ids = _first_ids(found, [row.name for row in some[:_SHOWN]])
+        said = "; ".join(_fault(row, ids.get(row.name, []), contents[row.name] is not None) for row in some[:_SHOWN])
         raise WinnowError(f"{said}{more}. Nothing was written")
     return found
 
@@ -130,7 +129,17 @@ def _content(name: str) -> str | None:
     return hashlib.sha256(files.read(path, MAX_IMAGE_BYTES)).hexdigest()[:_CONTENT_DIGITS]
 
 
-def _fault(row: Row, is_file: bool) -> str:
+def _first_ids(found: DataFrame, given: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the smallest ids of the images that each of a few names fits."""
+    place = F.row_number().over(Window.partitionBy("name").orderBy("image_id"))
+    rows = found.where(F.col("name").isin(*given)).withColumn("place", place).where(F.col("place") <= _SHOWN)
+    ids: dict[str, list[str]] = {}
+    for row in rows.orderBy("name", "place").collect():
+        ids.setdefault(row.name, []).append(row.image_id)
+    return ids
+
+
+def _fault(row: Row, ids: Sequence[str], is_file: bool) -> str:
     if row.images is None and is_file:
         return f"file {row.name}: no image that `winnow score` has read has these bytes"
     if row.images is None:
@@ -138,5 +147,5 @@ def _fault(row: Row, is_file: bool) -> str:
             f"unknown image {row.name}: it is neither the id of an image of the lake, nor the first {FEWEST_DIGITS} or "
             "more digits of one, nor a key, nor a file"
         )
-    shown = ", ".join(row.ids[:_SHOWN]) + (", …" if row.images > _SHOWN else "")
+    shown = ", ".join(ids) + (", …" if row.images > _SHOWN else "")
     return f"{row.name} is the {row.by} of {row.images:,} images ({shown}): give the id of one"

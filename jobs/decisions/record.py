@@ -48,13 +48,22 @@ class Request:
         """Returns the request with reason and name as one line each.
 
         Raises:
-            WinnowError: The reason or the name is empty.
+            WinnowError: The reason or the name is empty, or the user of this machine has no name.
         """
-        why, by = (" ".join(text.split()) for text in (self.why, getpass.getuser() if self.by is None else self.by))
+        why, by = (" ".join(text.split()) for text in (self.why, _user() if self.by is None else self.by))
         for option, text in (("--why", why), ("--by", by)):
             if not text:
                 raise WinnowError(f"{option} is empty: give {option} TEXT; it is stored with the decision")
         return replace(self, why=why, by=by)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError) as error:  # a container may run as a user that has no name
+        raise WinnowError(
+            "this machine has no name for its user: give --by NAME; it is stored with the decision"
+        ) from error
 
 
 def named(job: Job, request: Request, scratch: Scratch) -> DataFrame:

@@ -76,7 +76,7 @@ def labelled_embeddings(job: Job, category: str, features: DataFrame, command: s
     if rows["embedding"].null_count:
         without = labels.join(features.select("image_id"), "image_id", "left_anti")
         known = sets.report_unusable(job, without, command, category)
-        _report_without_features(job, rows, known, f"{command}: ignored", category)
+        _report_without_features(job, rows, known, command, category)
         rows = rows.filter(rows["embedding"].is_valid())
     times = [time for time in rows["labelled_at"].to_pylist() if time is not None]
     return LabelledEmbeddings(
@@ -87,9 +87,10 @@ def labelled_embeddings(job: Job, category: str, features: DataFrame, command: s
     )
 
 
-def _report_without_features(job: Job, rows: pa.Table, known: set[str], begins: str, category: str) -> None:
+def _report_without_features(job: Job, rows: pa.Table, known: set[str], command: str, category: str) -> None:
     """Warns about labelled images without an embedding, other than those in `known`."""
     ids = rows.filter(rows["embedding"].is_null())["image_id"].to_pylist()
     if others := sorted(set(ids) - known):
         some = ", ".join(others[:_NAMED])
-        job.progress.warn(f"{begins} {len(others)} labels for {category}, whose images have no features: {some}")
+        what = f"{len(others)} labels for {category}, whose images have no features"
+        job.progress.warn(f"{command}: ignored {what}: {some}")

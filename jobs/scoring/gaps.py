@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 STAGE = "score"
 """The stage of `score` in the table quarantine."""
+
+UNDECODABLE = "not decodable"
+"""The name of the reason in the table verdicts of an image that cannot be decoded."""
 
 
 def quarantined(quarantine: DataFrame) -> DataFrame:
@@ -35,6 +38,11 @@ def undecodable(images: DataFrame, quarantine: DataFrame, signals: DataFrame) ->
     failed = quarantined(quarantine).groupBy("image_id").agg(F.min("reason").alias("reason"))
     in_lake = failed.join(images.select("image_id"), "image_id", "left_semi")
     return in_lake.join(signals.select("image_id"), "image_id", "left_anti")
+
+
+def is_decodable() -> Column:
+    """Returns whether no reason of a row of the table verdicts says that its image cannot be decoded."""
+    return F.forall("reasons", lambda reason: ~reason.startswith(f"{UNDECODABLE}: "))
 
 
 def unscored(images: DataFrame, broken: DataFrame, scores: DataFrame, models: Mapping[str, str]) -> DataFrame:

@@ -42,7 +42,8 @@ class View:
         crop_pct: Share of the frame's sides that the thumbnail keeps, above 0 and at most 1: 0.875 is 224 of 256.
         resample: Filter of the resizing.
         antialias: Whether the filter widens when an image shrinks, as in Pillow. Without it, the filter reads only the
-            nearest pixels, as in OpenCV.
+            nearest pixels, as in OpenCV for bilinear and bicubic. OpenCV's Lanczos filter is wider, and its nearest
+            pixel is the upper left one, where Pillow's is the one in the middle.
         pad_colour: Colour of the border, RGB from 0 to 255.
         jpeg: Whether the thumbnail is written as JPEG and read again, with the quality of 75 that is Pillow's default.
     """

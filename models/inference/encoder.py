@@ -212,7 +212,9 @@ def _own_form(session: ort.InferenceSession) -> ImageInput | None:
         return None
     view = session.get_modelmeta().custom_metadata_map.get(_VIEW, "{}")
     try:
-        return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **json.loads(view))
+        # JSON has no tuples, and a view must be hashable.
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(json.loads(view)).items()}
+        return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **fields)
     except (ValueError, TypeError) as error:
         raise ModelError(f"this ONNX file has the metadata {_VIEW} = {view!r}, not a JSON object of fields") from error
 

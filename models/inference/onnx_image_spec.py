@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import onnxruntime as ort
@@ -42,7 +42,7 @@ class ImageInput:
             resized to 256 pixels, and the centre of 224 is kept.
         resample: Filter of the resizing.
         antialias: Whether the filter widens when an image shrinks, as in Pillow. `false` reads only the nearest pixels,
-            as OpenCV does.
+            as OpenCV does with bilinear and bicubic.
         pad_colour: Colour of the border of `pad`: red, green, blue, each 0 to 255.
         jpeg: Whether the resized image is written as JPEG (quality 75) and read again, as open_nsfw was trained.
     """
@@ -189,7 +189,13 @@ def try_out(session: ort.InferenceSession, model: ImageInput, outputs: Sequence[
 
 
 def _description_faults(model: ImageInput) -> list[str]:
-    found = []
+    # The settings check these values; the metadata of a file and Python code may have others.
+    choices = {name: get_args(kind) for name, kind in get_type_hints(ImageInput).items() if get_origin(kind) is Literal}
+    found = [
+        f"{name} is {getattr(model, name)!r}, but must be one of {', '.join(allowed)}"
+        for name, allowed in choices.items()
+        if getattr(model, name) not in allowed
+    ]
     if min(model.size) < 1:
         found.append(f"size is {list(model.size)}, but both sides must be at least 1 pixel")
     if 0 in model.std or not all(map(math.isfinite, (model.scale, *model.mean, *model.std))):

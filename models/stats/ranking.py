@@ -74,6 +74,21 @@ def ranking(positive: ArrayLike, negative: ArrayLike, unsettled: ArrayLike, conf
     return Ranking(settled / (len(yes) * len(no)) if len(yes) and len(no) else math.nan, float(bounds.min()))
 
 
+def pairs_needed(auc: float, confidence: float) -> int:
+    """Returns how many positives and how many negatives show that scores with this AUC are better than chance.
+
+    Args:
+        auc: AUC, above 0.5.
+        confidence: Probability with which the bound of `ranking` holds, in (0, 1).
+
+    Examples:
+        >>> pairs_needed(1.0, 0.95), pairs_needed(0.9, 0.95), pairs_needed(0.6, 0.95)
+        (5, 9, 149)
+    """
+    divergence = float(special.rel_entr(auc, 0.5) + special.rel_entr(1 - auc, 0.5))
+    return math.floor(-math.log1p(-confidence) / divergence) + 1
+
+
 def _wins(scores: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns for each score the number of sorted others below it; a tie counts half."""
     left, right = (np.searchsorted(against, scores, side) for side in ("left", "right"))

@@ -228,7 +228,7 @@ def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calib
     Examples:
         >>> found = calibrate([0.9] * 58 + [0.7], [0.1, 0.2, 0.8], Target(0.95, 0.95))
         >>> round(found.threshold, 3), round(found.recall_lower, 3), found.missed, found.dropped_negatives
-        (0.2, 0.95, 0, 1)
+        (0.201, 0.95, 0, 1)
     """
     positives, negatives = _sorted(positive, negative)
     n = len(positives)

@@ -28,7 +28,7 @@ from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings
 from jobs.scoring.gaps import undecodable
 from models.errors import WinnowError
-from models.stats.ranking import Ranking
+from models.stats.ranking import Ranking, pairs_needed
 from models.stats.thresholds import Calibration, Target
 
 # One process sorts the scores of labels. With more random labels it uses a random subset: the bound stays exact.
@@ -132,7 +132,7 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     rank = ranking_of(found, settings.confidence) if positives and negatives else None
     useless = None
     if rank is None or not rank.better_than_chance:
-        remedy = _remedy(category, settings)
+        remedy = _remedy(category, settings, rank)
         useless = not_better_than_chance(positives, negatives, rank, remedy, settings.confidence)
     if settings.threshold is not None:
         if rank and useless:
@@ -148,14 +148,20 @@ def _calibrated(job: Job, category: str, model: str, settings: CategorySettings)
     return Outcome(calibration, ranking=rank, least=found.least(found.positive), unsettled=unsettled, gaps=gaps)
 
 
-def _remedy(category: str, settings: CategorySettings) -> str:
-    """Returns what to do about a classifier that is not better than chance."""
-    if settings.model is not None:
-        return "use another model"
-    return (
+def _remedy(category: str, settings: CategorySettings, rank: Ranking | None) -> str:
+    """Returns what to do about a classifier that random labels do not show to be better than chance."""
+    better = (
         f"label more images with `winnow label next {category} --strategy seed` and `--strategy recall`, then run "
         f"`winnow train {category}`, `winnow score` and `winnow calibrate`"
+        if settings.model is None
+        else "use another model"
     )
+    best = rank.auc if rank else 1.0
+    if best <= 0.5:
+        return better
+    needed = pairs_needed(best, settings.confidence)
+    more = f"label images with `winnow label next {category} --strategy random` until {needed:,} are positive and"
+    return f"{more} {needed:,} negative, which is enough if the AUC stays {wording.number(best)}; or {better}"
 
 
 def _unanswered(job: Job, category: str) -> int:

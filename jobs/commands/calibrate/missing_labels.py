@@ -104,8 +104,9 @@ def _too_small(have: Answers, more: int, target: Target) -> str:
     left = f"the lake is too small for a recall of {recall}: it has {have.unanswered:,} more images to label"
     total = have.positives + more
     about = "about" if have.positives else "at most"
-    most = wording.rounded_down(_supported(total, target.confidence))
-    return f"{left}, and {about} {total:,} random positives in all support a recall of {most}"
+    most = _supported(total, target.confidence)
+    support = f"support a recall of {wording.rounded_down(most)}" if most else "are too few for any threshold"
+    return f"{left}, and {about} {total:,} random positives in all {support}"
 
 
 def _instead(category: str, positives: int, confidence: float) -> str:
@@ -118,5 +119,10 @@ def _instead(category: str, positives: int, confidence: float) -> str:
 
 
 def _supported(positives: int, confidence: float) -> float:
-    """Returns the recall that positives prove if none of them is missed, rounded down so that it can be set."""
-    return math.floor(1000 * thresholds.lower_bound(positives, positives, confidence)) / 1000
+    """Returns the recall that positives prove if none of them is missed, rounded down so that it can be set.
+
+    It is 0 if so few positives cannot show that a classifier is better than chance: even a perfect AUC of k pairs has
+    this same number as its bound (`models.stats.ranking`), and the bound must exceed 0.5.
+    """
+    recall = math.floor(1000 * thresholds.lower_bound(positives, positives, confidence)) / 1000
+    return recall if recall > 0.5 else 0.0

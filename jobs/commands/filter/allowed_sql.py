@@ -42,7 +42,11 @@ _PARTS = _set("""
     MakeTimestamp MakeTimestampFromDateTime MakeTimestampNTZ Minute Second SecondWithFraction SubtractDates
     SubtractTimestamps TimestampAddInterval TimestampAddYMInterval TryMakeTimestamp TryMakeTimestampFromDateTime
 """)
-_SUBQUERIES = _set("Exists InSubquery LateralSubquery ListQuery ScalarSubquery")
+# What the parser makes of subqueries, and of names that are only computed in the analysis: these may hide a function.
+_NAMED_OTHERWISE = {
+    **dict.fromkeys(_set("Exists InSubquery LateralSubquery ListQuery ScalarSubquery"), "a subquery"),
+    "ExpressionWithUnresolvedIdentifier": "identifier",
+}
 # Spark reads these texts as the time of the run.
 _MOMENTS = _set("now today tomorrow yesterday")
 _TYPED_MOMENT = re.compile(rf"\b(date|timestamp\w*)\s*['\"]\s*({'|'.join(sorted(_MOMENTS))})\b", re.IGNORECASE)
@@ -61,8 +65,8 @@ def fault_of_names(spark: SparkSession, condition: str) -> str | None:
     refused, _ = _functions(spark._jvm)
     parsed = list(_nodes(spark._jsparkSession.sessionState().sqlParser().parseExpression(condition)))
     called = {str(node.nameParts().last()).lower() for node in parsed if _class(node) == "UnresolvedFunction"}
-    subqueries = {"a subquery" for node in parsed if _class(node) in _SUBQUERIES}
-    return _message((called & refused) | subqueries)
+    others = {_NAMED_OTHERWISE[_class(node)] for node in parsed if _class(node) in _NAMED_OTHERWISE}
+    return _message((called & refused) | others)
 
 
 def fault(filtered: DataFrame, condition: str) -> str | None:
@@ -73,6 +77,8 @@ def fault(filtered: DataFrame, condition: str) -> str | None:
         condition: The SQL text of the condition.
     """
     plan = filtered._jdf.queryExecution().analyzed()
+    if _class(plan) != "Filter":  # Spark put more around it, as it does to read _metadata
+        return "it reads where a row is stored (_metadata), but a rule may only compute with the columns of one image"
     _, classes = _functions(filtered.sparkSession._jvm)
     nodes = list(_nodes(plan.condition()))
     refused = {str(node.prettyName()).lower() for node in nodes if node.getClass().getName() not in classes}

@@ -20,10 +20,8 @@ from jobs.models_in_use import current_models
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.runtime import wording
 from jobs.runtime.config import CategorySettings
-from jobs.scoring.gaps import undecodable, unscored
+from jobs.scoring.gaps import UNDECODABLE, undecodable, unscored
 from models.errors import LostRowsError, WinnowError
-
-_UNDECODABLE = decisions.UNDECODABLE
 
 
 def run(job: Job) -> Summary:
@@ -81,8 +79,8 @@ def check_forgotten(job: Job, now: Snapshot) -> None:
     if missing:
         names = ", ".join(f'"{name}"' for name in missing)
         raise WinnowError(
-            f"the lake was filtered for {', '.join(missing)}, which these settings do not have: add the --conf or "
-            f"--rule that has them, or --set 'filter.forget=[{names}]' to let such images in again"
+            f"the lake was filtered for {', '.join(missing)}, which these settings do not have: add the --conf, "
+            f"--category or --rule that has them, or --set 'filter.forget=[{names}]' to let such images in again"
         )
 
 
@@ -107,7 +105,7 @@ def verdicts(
     why = F.format_string(
         "%s: score %.3g >= %.3g", F.col("category"), F.col("score").cast("double"), F.col("threshold")
     )
-    fault = F.concat(F.lit(f"{_UNDECODABLE}: "), F.col("reason"))
+    fault = F.concat(F.lit(f"{UNDECODABLE}: "), F.col("reason"))
     reasons = over.select("image_id", why.alias("why")).unionByName(broken.select("image_id", fault.alias("why")))
     reasons = reasons.unionByName(ruled)
     by_image = reasons.groupBy("image_id").agg(F.sort_array(F.collect_set("why")).alias("found"))
@@ -197,7 +195,7 @@ def _guarded(job: Job, models: Mapping[str, str]) -> Summary:
         settled = positives.unionByName(decided)
         [counts] = guard.removed_by_score(lake.read(tables.SCORES), limits, settled, trained).collect()
     found = guard.removals(counts, limits.orderBy("category").collect())
-    guard.check(found, settings.categories, settings.filter)
+    guard.check(found, settings.categories, settings.filter, job.command("filter"))
     return {f"{one.category}: removed by score": one.in_words() for one in found.each}
 
 
@@ -212,6 +210,11 @@ def _check_thresholds(
         f"the threshold of {name} is for model {calibrated[name]}, but {models[name]} is in use"
         for name in sorted(models)
         if calibrated.get(name, models[name]) != models[name]
+    ]
+    faults += [
+        f"the threshold of {row['category']} was calibrated before classifiers were compared with chance"
+        for row in rows
+        if row["category"] in models and row["chosen_by"] is None
     ]
     faults += [
         f"the threshold of {name} is not the one in the settings"
@@ -238,7 +241,7 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
     """Counts the verdicts and checks that there is one for each image."""
     images = job.lake.read(tables.IMAGES).count()
     by_people = job.lake.exists(tables.DECISIONS)
-    removing = (*names, *([DECISION] if by_people else []), _UNDECODABLE)
+    removing = (*names, *([DECISION] if by_people else []), UNDECODABLE)
     made = job.lake.read(tables.VERDICTS)
     counts = made.agg(
         F.count("*").alias("rows"),

@@ -4,9 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.facts.decisions import DECISION, DROP, KEEP
-
-UNDECODABLE = "not decodable"
-"""The name of the reason of an image that cannot be decoded."""
+from jobs.scoring.gaps import is_decodable
 
 
 def decided(judged: DataFrame, decisions: DataFrame) -> DataFrame:
@@ -21,7 +19,7 @@ def decided(judged: DataFrame, decisions: DataFrame) -> DataFrame:
         says who keeps it and why, and the reasons against it.
     """
     rows = judged.join(decisions, "image_id", "left")
-    readable = F.forall("reasons", lambda reason: ~reason.startswith(f"{UNDECODABLE}: "))
+    readable = is_decodable()
     keeps = (F.col("decision") == KEEP) & readable
     drops = F.col("decision") == DROP
     words = F.concat("decided_by", F.lit(": "), "why")

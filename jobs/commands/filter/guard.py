@@ -132,7 +132,7 @@ def removals(counts: Row, limits: Iterable[Row]) -> Removals:
     return Removals(tuple(each), counts["images"], counts["removed"])
 
 
-def check(found: Removals, categories: Mapping[str, CategorySettings], limits: FilterSettings) -> None:
+def check(found: Removals, categories: Mapping[str, CategorySettings], limits: FilterSettings, command: str) -> None:
     """Checks that no classifier removes far more images than belong to its category, nor all together too many.
 
     Categories with a set threshold are not checked.
@@ -141,6 +141,7 @@ def check(found: Removals, categories: Mapping[str, CategorySettings], limits: F
         found: What the classifiers remove.
         categories: Settings of the categories.
         limits: `max_dropped_ratio` and `max_dropped`.
+        command: The command line of this `filter`; the message tells how to run it again.
 
     Raises:
         WinnowError: A limit is exceeded; the message says by how much, and what to do.
@@ -156,7 +157,7 @@ def check(found: Removals, categories: Mapping[str, CategorySettings], limits: F
     if faults:
         most = max(over or trained, key=lambda one: one.share).category
         raise WinnowError(
-            f"{'; '.join(faults)}: {_remedy(most, categories[most])}, or let it through with `winnow filter "
+            f"{'; '.join(faults)}: {_remedy(most, categories[most])}, or let it through with `{command} "
             f"{' '.join(allow)}`"
         )
 

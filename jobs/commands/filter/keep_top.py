@@ -146,6 +146,7 @@ def _columns(images: DataFrame) -> list[str]:
 
 def _fields(images: DataFrame) -> list[str]:
     """Returns the names of the fields that a rule may use; of those in `meta`, the ones that a few images have."""
-    columns = [name for name, kind in images.dtypes if kind in ("int", "bigint", "float", "double")]
+    kinds = dict(images.drop("part").dtypes)  # a part is no property of an image
+    columns = [name for name, kind in kinds.items() if kind in ("int", "bigint", "float", "double")]
     keys = images.limit(_SAMPLE).select(F.explode(F.json_object_keys("meta")).alias("field")).distinct()
     return [*columns, *(row["field"] for row in keys.orderBy("field").limit(_NAMED).collect())]

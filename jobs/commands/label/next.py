@@ -76,8 +76,13 @@ def _pool(job: Job, category: str) -> Pool:
     perceptual, encoder = current_encoder(job), semantic_encoder(job)
     features = ensure_features(job, encoder, "label next")
     signals = job.lake.read(tables.SIGNALS).where(F.col("encoder") == perceptual.digest)
-    hashed = features.join(signals.select("image_id", "embedding_hash"), "image_id", "left")
-    return Pool(unseen(hashed, *seen(job), category), features, encoder, perceptual.presumed_distance)
+    return Pool(
+        images=unseen(features, *seen(job), category),
+        features=features,
+        signals=signals.select("image_id", "embedding_hash"),
+        encoder=encoder,
+        max_distance=perceptual.presumed_distance,
+    )
 
 
 def _explain_nothing(request: PickRequest, pool: Pool) -> None:

@@ -12,6 +12,7 @@ from jobs.runtime.config import WeighSettings
 from models.stats import probe
 
 _SHOWN = 48
+_NEIGHBOURS = 4
 
 
 class LostImage(NamedTuple):
@@ -65,15 +66,15 @@ def _sample(embedded: DataFrame, ids: DataFrame, size: int, seed: int) -> list[R
     order = F.xxhash64(F.lit(seed), "image_id"), F.col("image_id")
     # A broadcast of the few ids avoids a shuffle of all embeddings.
     some = F.broadcast(ids.orderBy(*order).limit(size))
-    return list(embedded.join(some, "image_id").orderBy(*order).collect())
+    return list(embedded.join(some, "image_id").dropDuplicates(["image_id"]).orderBy(*order).collect())
 
 
 def _nearest_others(images: list[Row], pool: DataFrame) -> list[tuple[str, float]]:
     """Returns for each image the nearest other image of the pool, and their similarity."""
     queries = np.asarray([row.embedding for row in images], dtype=np.float32)
     nearest: dict[int, tuple[str, float]] = {}
-    # A kept image is nearest to itself, so the next one counts.
-    for row in nearest_by_embedding(pool, queries, 2).orderBy("query", "rank").collect():
+    # A kept image is nearest to itself, so the next one counts. An image may have its features more than once.
+    for row in nearest_by_embedding(pool, queries, _NEIGHBOURS).orderBy("query", "rank").collect():
         if row.image_id != images[row.query].image_id:
             nearest.setdefault(row.query, (row.image_id, row.similarity))
     return [nearest[i] for i in range(len(images))]

@@ -23,6 +23,7 @@ from jobs.prerequisites import require_kept, require_verdicts
 from jobs.runtime.config import WeighSettings, fingerprint
 from jobs.runtime.wording import number, percent
 from jobs.scoring.features import ensure_features
+from jobs.scoring.gaps import is_decodable
 from models.errors import LostRowsError, WinnowError
 
 # Raised if this version would write other weights than the version before: then older tables are stale.
@@ -65,10 +66,14 @@ def run(job: Job) -> Summary:
 
 
 def _needs_features(lake: Lake, settings: WeighSettings) -> bool:
-    """Returns whether the probe reads embeddings, or removed images may be beyond reach of the kept ones."""
+    """Returns whether the probe reads embeddings, or removed images may be beyond reach of the kept ones.
+
+    Images that cannot be decoded have no embedding, so nobody can look for those near to them.
+    """
     if "embedding" in settings.features:
         return True
-    return settings.reach_sample > 0 and not lake.read(tables.VERDICTS).where(~F.col("kept")).isEmpty()
+    removed = lake.read(tables.VERDICTS).where(~F.col("kept") & is_decodable())
+    return settings.reach_sample > 0 and not removed.isEmpty()
 
 
 def _checked(lake: Lake) -> Snapshot:

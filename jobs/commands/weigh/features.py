@@ -94,4 +94,6 @@ def featured(rows: DataFrame, embeddings: DataFrame, features: Features) -> Data
     """Returns image_id, kept, words, embedding (null if there is none, empty if it is not a feature)."""
     if not features.dims:
         return rows.withColumn("embedding", F.array().cast("array<float>"))
-    return rows.join(embeddings.select("image_id", "embedding"), "image_id", "left")
+    # Two commands that ran at once may both have computed the features of an image.
+    once = embeddings.select("image_id", "embedding").dropDuplicates(["image_id"])
+    return rows.join(once, "image_id", "left")

@@ -131,6 +131,17 @@ def test_drop_lists_near_copies_and_the_command_that_drops_them(small: Job, tmp_
     assert rows_of(small)[1:] == [(i, "drop", "it's a logo", "anna") for i in (FIRST, THIRD)]
 
 
+def test_near_copies_of_a_common_image_are_found_through_its_best_copy(spark: SparkSession) -> None:
+    # a, b, c, d have the hash of "best"; x and y have another hash, near to that of "best".
+    exact = [(one, "best", 0, "exact") for one in "abcd"] + [("x", "y", 0, "exact")]
+    pairs = spark.createDataFrame([*exact, ("best", "x", 9, "lsh")], tables.PAIRS.schema)
+
+    found = drop.near_copies(pairs, spark.createDataFrame([("a",)], "image_id string"))
+
+    expected = {**dict.fromkeys(("best", "b", "c", "d"), 0), "x": 9, "y": 9}
+    assert {row.image_id: row.distance for row in found.collect()} == expected
+
+
 def test_a_list_is_one_commit(small: Job, tmp_path: Path) -> None:
     listed = tmp_path / "list"
     listed.write_text("a\nb\nc\n")

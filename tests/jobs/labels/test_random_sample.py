@@ -25,7 +25,7 @@ def job(lake):
 def order(job):
     """Thirty images in the order in which they are drawn at random."""
     pool = job.lake.spark.createDataFrame([(f"i{n}",) for n in range(30)], "image_id string")
-    picked = chance.pick(job, PickRequest("boats", "random", 30), Pool(pool, pool, None, 0))
+    picked = chance.pick(job, PickRequest("boats", "random", 30), Pool(pool, pool, pool, None, 0))
     return [pick.image_id for pick in picked]
 
 

@@ -111,6 +111,7 @@ def test_no_images_give_no_scores(model):
         ({"channels": "grey"}, r"shape \['n', 3, 4, 6\], but size and layout give \['N', 1, 4, 6\]"),
         ({"crop_pct": 1.5}, "crop_pct is 1.5, but must be above 0 and at most 1"),
         ({"crop_pct": 0.0}, "crop_pct is 0.0, but must be above 0"),
+        ({"resample": "area"}, "resample is 'area', but must be one of nearest, bilinear, bicubic, lanczos"),
         ({"fit": "pad", "pad_colour": (0, 0, 256)}, r"pad_colour is \[0, 0, 256\], but its values are from 0 to 255"),
         ({"scale": 1.0}, r"returned 255.0, not a score in \[0, 1\]: set activation"),
         # The logits of black are in [0, 1], so a black test image alone would pass.

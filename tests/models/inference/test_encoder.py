@@ -233,3 +233,8 @@ def test_a_file_may_say_how_its_images_are_resized() -> None:
         helper.set_model_props(proto, {"view": wrong})
         with pytest.raises(ModelError, match=r"metadata view = .*, not a JSON object of fields"):
             Encoder.load(proto.SerializeToString())
+    helper.set_model_props(proto, {"view": '{"fit": "pad", "pad_colour": [255, 0, 0]}'})
+    assert {Encoder.load(proto.SerializeToString()).input.view: 1}  # scoring keeps thumbnails by view
+    helper.set_model_props(proto, {"view": '{"fit": "stretch"}'})
+    with pytest.raises(ModelError, match="fit is 'stretch', but must be one of squeeze, crop, pad"):
+        Encoder.load(proto.SerializeToString())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.stats.ranking import ranking
+from models.stats.ranking import _lower_bounds, pairs_needed, ranking
 
 CONFIDENCE = 0.95
 
@@ -30,6 +30,19 @@ def test_the_bound_solves_the_inequality_of_hoeffding():
 @pytest.mark.parametrize(("positives", "shown"), [(1, False), (4, False), (5, True), (60, True)])
 def test_a_perfect_ranking_of_few_positives_shows_nothing(positives, shown):
     assert ranking(np.ones(positives), np.zeros(1000), [], CONFIDENCE).better_than_chance is shown
+
+
+@pytest.mark.parametrize("wins", [60, 75, 90, 95])
+def test_the_number_of_pairs_that_an_auc_needs_is_the_smallest(wins):
+    def shown(pairs):
+        # Each negative scores 0.5, and a share of the positives more than that.
+        higher = wins * pairs / 100
+        bound = _lower_bounds(np.array([higher / pairs]), np.array([pairs]), CONFIDENCE)
+        return bound[0] > 0.5
+
+    needed = pairs_needed(wins / 100, CONFIDENCE)
+
+    assert shown(needed) and not shown(needed - 1)
 
 
 def test_few_negatives_show_as_little_as_few_positives():

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.matching import nearest
 from models.stats import diverse_sampling
-from udfs.hashes.hamming import hashes_of, words
 
 # Neighbours searched for each image requested, because some are near-duplicates of each other.
 _SPARE = 4
@@ -35,12 +33,10 @@ def around(request: PickRequest, pool: Pool, queries: Queries) -> list[Pick]:
     near = nearest.nearest_by_embedding(
         pool.images.select("image_id", "embedding"), queries.embeddings, min(max(each, _FEWEST), _MOST)
     )
-    hashed = pool.images.select("image_id", "embedding_hash").join(F.broadcast(near), "image_id")
     # A bounded number, however large the pool: at most _MOST rows for each of at most label_next.queries queries.
-    rows = hashed.select("query", "rank", "similarity", "image_id", "embedding_hash").orderBy("rank", "query").toArrow()
+    rows = near.select("query", "rank", "similarity", "image_id").orderBy("rank", "query").toArrow()
     ids, places = rows["image_id"].to_pylist(), rows["query"].to_pylist()
     first = {image_id: place for place, image_id in reversed(list(enumerate(ids)))}
-    hashes = words(hashes_of(rows["embedding_hash"]))
-    chosen = diverse_sampling.distinct(hashes, sorted(first.values()), request.count, pool.max_distance)
+    chosen = diverse_sampling.distinct(pool.hashes(ids), sorted(first.values()), request.count, pool.max_distance)
     similarity = rows["similarity"].to_numpy()
     return [Pick(ids[i], f"similarity {similarity[i]:.2f}, {queries.reasons[places[i]]}") for i in chosen]

@@ -11,7 +11,6 @@ from models.errors import WinnowError
 from models.inference.encoder import Encoder
 from models.inference.head import LOWEST_POSITIVE, Head
 from models.stats import diverse_sampling
-from udfs.hashes.hamming import hashes_of, words
 from udfs.inference.classify import head_scores
 from udfs.inference.model_files import distribute_model
 
@@ -26,10 +25,8 @@ def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
     rows = over_all_scores(above, job.settings.seed, max(job.settings.label_next.sample, request.count)).toArrow()
     scores = rows["score"].to_numpy()
     order = diverse_sampling.strata(scores, request.count)
-    chosen = diverse_sampling.distinct(
-        words(hashes_of(rows["embedding_hash"])), order, request.count, pool.max_distance
-    )
     ids = rows["image_id"].to_pylist()
+    chosen = diverse_sampling.distinct(pool.hashes(ids), order, request.count, pool.max_distance)
     return [Pick(ids[i], f"the model gives {scores[i]:.3f}, at or above {threshold:.3f}, {source}") for i in chosen]
 
 
@@ -37,7 +34,7 @@ def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
     """Draws a random sample with about the same number of images from each band of scores, if the band has so many.
 
     Args:
-        scored: image_id, embedding_hash, score.
+        scored: image_id, score.
         seed: Seed of the sample.
         count: Size of the sample.
 
@@ -59,16 +56,16 @@ def over_all_scores(scored: DataFrame, seed: int, count: int) -> DataFrame:
 
 
 def _scored(job: Job, category: str, pool: Pool) -> tuple[DataFrame, str]:
-    """Returns image_id, embedding_hash, score of the pool by the category's model, and the model's digest."""
+    """Returns image_id, score of the pool by the category's model, and the model's digest."""
     if job.settings.categories[category].model is not None:
         digest = current_models(job)[category]
         own = (F.col("category") == category) & (F.col("model") == digest)
         scores = job.lake.read(tables.SCORES).where(own).groupBy("image_id").agg(F.max("score").alias("score"))
-        return pool.images.select("image_id", "embedding_hash").join(scores, "image_id"), digest
+        return pool.images.select("image_id").join(scores, "image_id"), digest
     head = _head(job, category, pool.encoder)
     name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
     score = head_scores(name)(F.col("embedding")).alias("score")
-    return pool.images.select("image_id", "embedding_hash", score), head.digest
+    return pool.images.select("image_id", score), head.digest
 
 
 def _head(job: Job, category: str, encoder: Encoder) -> Head:

@@ -1,12 +1,14 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.commands.calibrate.missing_labels import Answers, lacking
 from models.stats import thresholds
+from models.stats.ranking import ranking
 from models.stats.thresholds import Target
 
 TARGET = Target(0.95, 0.95)
@@ -39,6 +41,13 @@ def test_just_enough_images_are_asked_for():
     assert "too small" in lacking("cats", Answers(20, 180, 389), TARGET)
 
 
+def test_a_recall_that_no_ranking_could_prove_is_not_advised():
+    text = lacking("cats", Answers(4, 96, 20), TARGET)
+
+    assert "about 4 random positives in all are too few for any threshold" in text
+    assert "recall=" not in text and "or set categories.cats.threshold" in text
+
+
 def test_without_a_positive_a_set_threshold_is_the_way_out():
     text = lacking("cats", Answers(0, 200, 100), TARGET)
 
@@ -50,9 +59,18 @@ def test_without_a_positive_a_set_threshold_is_the_way_out():
 def test_the_recall_that_is_supported_can_be_set(positives, recall, confidence):
     if thresholds.order(positives, recall, confidence):
         return
-    found = re.search(r"recall=([0-9.]+)", lacking("cats", Answers(positives, 100, 10**9), Target(recall, confidence)))
+    text = lacking("cats", Answers(positives, 100, 10**9), Target(recall, confidence))
 
+    # A perfect ranking of so few positives is the most that they can show.
+    shown = ranking(np.ones(positives), np.zeros(positives), [], confidence).better_than_chance
+    found = re.search(r"recall=([0-9.]+)", text)
+    if found is None:
+        assert thresholds.lower_bound(positives, positives, confidence) < 0.502
+        assert "leaves the recall unknown" in text
+        return
     supported = float(found[1])
+
+    assert shown
 
     assert thresholds.order(positives, supported, confidence) == 1
     assert supported > thresholds.lower_bound(positives, positives, confidence) - 0.001

@@ -34,6 +34,7 @@ REFUSED = {
     "REFLECT('nosuch.Class', 'm') = 'x'": "reflect",
     "system.builtin.reflect('nosuch.Class', 'm') = 'x'": "reflect",
     "try_reflect('nosuch.Class', 'm') = 'x'": "try_reflect",
+    "identifier('ref' || 'lect')('nosuch.Class', 'm') = 'x'": "identifier",
     "isnull(raise_error('x'))": "raise_error",
     "exists(split(caption, ' '), word -> isnull(raise_error(word)))": "raise_error",
     "assert_true(width > 3) is null": "assert_true",

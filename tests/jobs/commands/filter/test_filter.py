@@ -42,7 +42,8 @@ def scores(spark, *rows):
 
 
 def limits(spark, rows):
-    return frame(spark, tables.THRESHOLDS, "category model threshold confidence", [(*row, 0.95) for row in rows])
+    columns = "category model threshold confidence chosen_by"
+    return frame(spark, tables.THRESHOLDS, columns, [(*row, 0.95, tables.CHOSEN_BY_LABELS) for row in rows])
 
 
 def quarantine(spark, rows):
@@ -233,6 +234,14 @@ def test_missing_or_stale_thresholds_stop_the_job(job, spark, rows, message):
     job.lake.replace(tables.THRESHOLDS, limits(spark, rows), Recipe("test"))
 
     with pytest.raises(WinnowError, match=message):
+        filter.run(job)
+
+
+def test_a_threshold_whose_classifier_was_not_compared_with_chance_stops_the_job(job, spark):
+    rows = frame(spark, tables.THRESHOLDS, "category model threshold confidence", [(*row, 0.95) for row in LIMITS])
+    job.lake.replace(tables.THRESHOLDS, rows, Recipe("test"))
+
+    with pytest.raises(WinnowError, match=r"boats was calibrated before .* compared with chance; .*`winnow calibrate`"):
         filter.run(job)
 
 

@@ -32,7 +32,7 @@ def settings(*overrides):
 
 def check(found, *overrides):
     loaded = settings(*overrides)
-    guard.check(found, loaded.categories, loaded.filter)
+    guard.check(found, loaded.categories, loaded.filter, "winnow filter")
 
 
 def removals(*each, together=0):

@@ -1,6 +1,7 @@
 import io
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from jobs.commands import train
 from jobs.commands.label import next
 from jobs.commands.label.next import PickRequest
 from jobs.commands.label.strategies import precision
+from jobs.commands.label.strategies.around import Queries, around
 from jobs.job import Job
 from jobs.labels import random_order, sets, unseen
 from jobs.lake import tables
@@ -65,7 +67,7 @@ ENCODER = SimpleNamespace(
 
 @pytest.fixture(scope="module")
 def filled(spark, tmp_path_factory):
-    """A lake with signals and features, and nothing else."""
+    """A lake with features and, for all but one image, signals, and nothing else."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("lake")))
     ids, vectors = embeddings()
     bits = np.packbits(vectors @ projection(DIMS) > 0, axis=1)
@@ -73,7 +75,9 @@ def filled(spark, tmp_path_factory):
     rows["embedding"], rows["embedding_hash"] = [v.tolist() for v in vectors], [b.tobytes() for b in bits]
     frame = spark.createDataFrame(rows)
     blank = [name for name in tables.SIGNALS.schema.names if name not in frame.columns]
-    lake.append(tables.SIGNALS, frame.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
+    # `score` has not seen one image yet: it has features and no hash.
+    hashed = frame.where(frame.image_id != "house-1")
+    lake.append(tables.SIGNALS, hashed.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
     lake.append(tables.FEATURES, frame, Recipe("test"))
     return lake
 
@@ -125,7 +129,7 @@ def test_random_samples_never_overlap_and_are_queued_in_order(job):
 
 
 def test_random_order_depends_only_on_seed_and_purpose(job):
-    everything = job.lake.read(tables.SIGNALS).select("image_id")
+    everything = job.lake.read(tables.FEATURES).select("image_id")
 
     orders = [
         [row.image_id for row in random_order.in_random_order(rows, seed, purpose).collect()]
@@ -190,6 +194,21 @@ def test_seed_like_picks_neighbours_without_copies(job, tmp_path):
     ids = [pick.image_id for pick in found.picks]
     assert set(groups(ids)) == {"raft"} and len({i.removesuffix("-copy") for i in ids}) == 4
     assert "raft.png" in found.picks[0].reason
+
+
+def test_an_image_that_score_has_not_seen_is_near_no_other(job):
+    pool = next._pool(job, "boats")
+    ids = ["house-1", "house-2", "house-2-copy"]
+
+    hashes = pool.hashes(ids)
+
+    unseen, seen, copy = hashes
+    assert distances(seen, copy) == 0 and 64 < distances(unseen, seen) < 192
+    assert (pool.hashes(ids[::-1]) == hashes[::-1]).all() and pool.hashes([]).shape == (0, 4)
+    # Without any hash, as after `fit-encoder`, there are picks too.
+    bare = replace(pool, signals=pool.signals.limit(0))
+    queries = Queries(np.eye(DIMS, dtype=np.float32)[[1]], ("a raft",))
+    assert groups(pick.image_id for pick in around(PickRequest("boats", "seed", 3), bare, queries)) == ["raft"] * 3
 
 
 @pytest.mark.slow
