@@ -40,7 +40,7 @@ DELTA_FILES = ("jobs/lake/lake.py", "jobs/lake/log.py", "jobs/sources/find.py")
 GRAPH_READER = Path("models/inference/onnx_graph.py")  # on the driver, so onnx is imported in the function
 
 # These commands run other commands. All others import no other command.
-ORCHESTRATORS = ("jobs.commands.run", "jobs.commands.compare", "jobs.commands.demo")
+ORCHESTRATORS = ("jobs.commands.run", "jobs.commands.demo")
 
 PACKAGES = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
