@@ -1,6 +1,6 @@
 """`score`: decodes each image once; writes its signals (hashes), features, and a score for each category."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from pyspark.sql import functions as F
 
@@ -40,13 +40,15 @@ def run(job: Job) -> Summary:
     return {"images scored": images, "images not decodable": faults, "embeddings scored": embeddings}
 
 
-def _score_embeddings(job: Job, encoder: Encoder, heads: Mapping[str, Head], recipe: Recipe) -> int:
+def _score_embeddings(job: Job, encoder: Encoder, heads: Iterable[str], recipe: Recipe) -> int:
     """Scores the stored embeddings that have no score by the current head of a category; returns their number."""
     total = 0
-    for category, head in heads.items():
+    for category in heads:
         with job.progress.step(f"score: {category} from stored embeddings"):
             features = job.lake.read(tables.FEATURES).where(F.col("encoder") == encoder.digest)
-            name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
+            data = job.lake.read_file(HEAD.format(category))
+            head = Head.load(data, encoder.digest, encoder.dims)  # it may have been trained again since the pass began
+            name = distribute_model(job.lake.spark, data)
             todo = unclassified(features, job.lake.read(tables.SCORES), category, head.digest)
             count = todo.count()
             if count:

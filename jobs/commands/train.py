@@ -77,8 +77,8 @@ def _examples(job: Job, category: str, features: DataFrame) -> LabelledEmbedding
             f"for calibration) and needs both: run `winnow label next {category} --strategy seed`, label the images, "
             "then train again"
         )
-    if len(found.labels) == MOST_LABELS:
-        job.progress.note(f"train: {category} has many labels: uses a random sample of {MOST_LABELS:,}")
+    if max(positives, negatives) == MOST_LABELS:
+        job.progress.note(f"train: {category} has many labels: uses a random {MOST_LABELS:,} of a class")
     return found
 
 
@@ -89,7 +89,7 @@ def _fit(job: Job, category: str, encoder: str, found: LabelledEmbeddings) -> Su
         head.HeadOptions(hidden, decay, settings.epochs, job.settings.seed)
         for hidden, decay in itertools.product(settings.hidden, settings.weight_decay)
     ]
-    basis = head.Basis(category, encoder, found.digest, found.newest.isoformat() if found.newest else "")
+    basis = head.Basis(category, encoder, found.digest)
     trained = head.train(head.Examples(found.embeddings, found.labels), basis, candidates)
     address = job.lake.write_file(HEAD.format(category), trained.model)
     counts = {"positives": int(found.labels.sum()), "negatives": int((~found.labels).sum())}

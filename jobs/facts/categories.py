@@ -1,7 +1,8 @@
 """Categories to filter out: their scores, their thresholds and the images nearest to the thresholds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -13,6 +14,7 @@ from jobs.runtime.config import Settings
 
 SCORE_BINS = 50
 _NEAREST = 16
+_CANDIDATES = 256  # images near a threshold whose verdicts are looked up, on each side
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Category:
         bins: Histogram of scores.
         random_positives: Number of positive random labels.
         random_negatives: Number of negative random labels.
-        dropped_nearest: The images nearest to the threshold, at or above it.
-        kept_nearest: The images nearest to the threshold, below it.
+        dropped_nearest: The images nearest to the threshold, at or above it, that are filtered.
+        kept_nearest: The images nearest to the threshold, below it, that pass the filter.
+        own_model: Whether a model in the settings scores it, and not a head that `train` makes.
         escaped: The escape bound of `calibrate` in words; None if it recorded none.
         precision: The precision that `calibrate` estimated, in words; None if it recorded none.
     """
@@ -52,6 +55,7 @@ class Category:
     kept_nearest: tuple[ShownImage, ...]
     escaped: str | None = None
     precision: str | None = None
+    own_model: bool = False
 
     @property
     def scored(self) -> int:
@@ -72,8 +76,11 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
     labels = _random_labels(lake.read(tables.LABELS))
     distance = F.abs(F.col("score") - F.col("threshold"))
     judged = scores.where("threshold is not null")
-    nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _NEAREST)
-    samples = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
+    nearest = top(judged, F.struct("category", "dropped"), [distance, F.col("image_id")], _CANDIDATES)
+    rows = nearest.orderBy("rank").select("category", "dropped", "image_id", "score").collect()
+    kept = _kept(lake, {row.image_id for row in rows})
+    # A label, a rule, another category or a decision may have decided otherwise than the score.
+    samples = [row for row in rows if kept.get(row.image_id, not row.dropped) is not row.dropped]
     recipe = lake.snapshot().recipe(tables.THRESHOLDS)
     result = recipe.result if recipe else {}
     names = dict.fromkeys([*settings.categories, *sorted(bins), *sorted(thresholds)])
@@ -85,15 +92,27 @@ def categories(lake: Lake, settings: Settings) -> tuple[Category, ...]:
             bins=bins.get(name, ()),
             random_positives=labels.get((name, True), 0),
             random_negatives=labels.get((name, False), 0),
-            dropped_nearest=tuple(ShownImage(s.image_id, s.score) for s in samples if s.category == name and s.dropped),
-            kept_nearest=tuple(
-                ShownImage(s.image_id, s.score) for s in samples if s.category == name and not s.dropped
-            ),
+            dropped_nearest=_shown(s for s in samples if s.category == name and s.dropped),
+            kept_nearest=_shown(s for s in samples if s.category == name and not s.dropped),
             escaped=result.get(f"{name}: escapes at most"),
             precision=result.get(f"{name}: precision about"),
+            own_model=name in settings.categories and settings.categories[name].model is not None,
         )
         for name in names
     )
+
+
+def _kept(lake: Lake, image_ids: Collection[str]) -> dict[str, bool]:
+    """Returns whether each of some images passes the filter; images without a verdict are left out."""
+    if not image_ids:
+        return {}
+    some = lake.spark.createDataFrame([(image_id,) for image_id in sorted(image_ids)], "image_id string")
+    rows = lake.read(tables.VERDICTS).join(F.broadcast(some), "image_id").select("image_id", "kept").collect()
+    return {row.image_id: row.kept for row in rows}
+
+
+def _shown(samples: Iterable[Row]) -> tuple[ShownImage, ...]:
+    return tuple(ShownImage(row.image_id, row.score) for row in islice(samples, _NEAREST))
 
 
 def _judged_scores(scores: DataFrame, thresholds: DataFrame) -> DataFrame:
@@ -117,5 +136,8 @@ def _score_bins(scores: DataFrame) -> Mapping[str, tuple[ScoreBin, ...]]:
 
 
 def _random_labels(labels: DataFrame) -> Mapping[tuple[str, bool], int]:
-    counts = labels.where("origin = 'random'").groupBy("category", "label").agg(F.countDistinct("image_id").alias("n"))
+    """Counts the images by their newest random label, which corrects an older one, by category and label."""
+    random = labels.where("origin = 'random' and label is not null")
+    newest = random.groupBy("category", "image_id").agg(F.max(F.struct("labelled_at", "label"))["label"].alias("label"))
+    counts = newest.groupBy("category", "label").agg(F.count("*").alias("n"))
     return {(row.category, row.label): row.n for row in counts.collect()}

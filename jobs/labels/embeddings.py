@@ -1,12 +1,11 @@
 """Labels with the embeddings of their images."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.job import Job
@@ -15,8 +14,8 @@ from jobs.lake import tables
 from models.inference import onnx_session
 from udfs.arrays.arrow import matrix
 
-# Training runs in one process. People make hundreds or thousands of labels; of an imported million, a sample is enough.
-MOST_LABELS = 100_000
+MOST_LABELS = 50_000
+"""Most labels of a class to train on, in one process. People make fewer; of an imported million, a sample is enough."""
 
 _NAMED = 3
 
@@ -29,13 +28,11 @@ class LabelledEmbeddings:
         image_ids: Ids of n images.
         embeddings: float32 of shape (n, dims).
         labels: bool of shape (n,).
-        newest: Time of the newest label, UTC; None if no label has a time.
     """
 
     image_ids: tuple[str, ...]
     embeddings: NDArray[np.float32]
     labels: NDArray[np.bool_]
-    newest: datetime | None
 
     @property
     def digest(self) -> str:
@@ -48,15 +45,20 @@ def training_set(labels: DataFrame, features: DataFrame, seed: int) -> DataFrame
     """Joins labels with the embeddings of their images, in a random order.
 
     Args:
-        labels: image_id, label, labelled_at.
+        labels: image_id, label.
         features: image_id, embedding.
         seed: Seed of the order.
 
     Returns:
-        image_id, label, labelled_at, embedding (null if there is none), at most `MOST_LABELS` rows.
+        image_id, label, embedding (null if there is none): each image once, and at most `MOST_LABELS` of each class,
+        since a random part of both together may hold no positive.
     """
     chance = F.xxhash64(F.lit(seed), F.col("image_id"))
-    return labels.join(features, "image_id", "left").orderBy(chance, "image_id").limit(MOST_LABELS)
+    place = F.row_number().over(Window.partitionBy("label").orderBy(chance, "image_id"))
+    chosen = labels.select("image_id", "label", place.alias("place")).where(F.col("place") <= MOST_LABELS).drop("place")
+    # A broadcast of the ids avoids a shuffle of all embeddings. An image may have its features twice.
+    own = features.join(F.broadcast(chosen.select("image_id")), "image_id", "left_semi").dropDuplicates(["image_id"])
+    return chosen.join(own, "image_id", "left").orderBy(chance, "image_id")
 
 
 def labelled_embeddings(job: Job, category: str, features: DataFrame, command: str = "train") -> LabelledEmbeddings:
@@ -78,12 +80,8 @@ def labelled_embeddings(job: Job, category: str, features: DataFrame, command: s
         known = sets.report_unusable(job, without, command, category)
         _report_without_features(job, rows, known, command, category)
         rows = rows.filter(rows["embedding"].is_valid())
-    times = [time for time in rows["labelled_at"].to_pylist() if time is not None]
     return LabelledEmbeddings(
-        tuple(rows["image_id"].to_pylist()),
-        matrix(rows["embedding"]),
-        rows["label"].to_numpy().astype(np.bool_),
-        max(times, default=None),
+        tuple(rows["image_id"].to_pylist()), matrix(rows["embedding"]), rows["label"].to_numpy().astype(np.bool_)
     )
 
 

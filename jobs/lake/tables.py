@@ -197,7 +197,7 @@ DECISIONS = Table(
 VERDICTS = Table(
     name="verdicts",
     maker="filter",
-    meaning="the decision of the filter on each image, with the reasons",
+    meaning="the result of the filter for each image, with the reasons",
     later=frozenset({"kept_because"}),
     schema=columns(
         ("image_id", "string", "id of the image"),

@@ -134,3 +134,23 @@ def balanced(labels: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.f
     for side in (seen & labels, seen & ~labels):
         weights += side / np.maximum(side.sum(axis=1, keepdims=True), 1)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def balanced_rows(labels: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Returns the positions of the first rows of each class: half of `most`, or more if the other class has fewer.
+
+    Args:
+        labels: bool of shape (n,).
+        most: Number of rows to return, if there are so many.
+
+    Returns:
+        Positions in ascending order, int64; all of them if n is at most `most`.
+
+    Examples:
+        >>> balanced_rows(np.array([False, False, False, False, True]), 4)
+        array([0, 1, 2, 4])
+    """
+    classes = np.flatnonzero(labels), np.flatnonzero(~labels)
+    share = most // 2
+    chosen = [own[: max(share, most - len(other))] for own, other in (classes, classes[::-1])]
+    return np.sort(np.concatenate(chosen))

@@ -16,10 +16,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.errors import ModelError
 from models.inference.head import INPUT, LOWEST_POSITIVE, OUTPUT, Head
+from models.stats.batched_logistic import balanced_rows
 
 FOLDS = 5
 
-# Examples that choose among candidates. More would not change the choice, only the time.
+# Examples that choose among candidates. More would hardly change the choice, and take longer.
 _CHOOSING = 5_000
 
 # ONNX versions that every onnxruntime since 2022 reads.
@@ -41,8 +42,8 @@ class Examples:
     embeddings: NDArray[np.float32]
     labels: NDArray[np.bool_]
 
-    def take(self, rows: NDArray[np.bool_]) -> "Examples":
-        """Returns the examples for which `rows`, bool of shape (n,), is true."""
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Examples":
+        """Returns the examples for which `rows`, bool of shape (n,), is true, or those with these positions."""
         return Examples(self.embeddings[rows], self.labels[rows])
 
 
@@ -54,13 +55,11 @@ class Basis:
         category: The category that it scores.
         encoder: Digest of the encoder whose embeddings it reads.
         labels: Digest of the labels that it was trained on; empty if there is none.
-        date: Date of the newest label, ISO 8601; empty if unknown.
     """
 
     category: str
     encoder: str
     labels: str = ""
-    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,10 @@ def best_of(examples: Examples, candidates: Sequence[HeadOptions]) -> HeadOption
     comparable, as those of new images must.
 
     Args:
-        examples: At least one of each class; the first 5,000 choose.
+        examples: At least one of each class; 5,000 of them choose (`balanced_rows`).
         candidates: One or more; the first is also the choice if a class has fewer than two examples.
     """
-    some = Examples(examples.embeddings[:_CHOOSING], examples.labels[:_CHOOSING])
+    some = examples.take(balanced_rows(examples.labels, _CHOOSING))
     best, best_precision = candidates[0], -1.0
     for options in candidates if len(candidates) > 1 else ():
         logits = held_out_logits(some, options)
@@ -323,13 +322,12 @@ def _scaled(layers: _Layers, slope: float, intercept: float) -> _Layers:
 def _metadata(
     labels: NDArray[np.bool_], basis: Basis, metrics: dict[str, float], options: HeadOptions
 ) -> dict[str, str]:
-    # The date of the labels, not of the training: the same labels must give the same bytes and the same digest.
+    # No date: the same labels must give the same bytes and the same digest, and imported labels may have no time.
     counts = {"positives": str(int(labels.sum())), "negatives": str(int((~labels).sum()))}
     return {
         "category": basis.category,
         "encoder": basis.encoder,
         "labels": basis.labels,
-        "date": basis.date,
         "hidden": str(options.hidden),
         "weight_decay": f"{options.weight_decay:g}",
         **counts,

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,7 +237,13 @@ def _hosts(host: str) -> frozenset[str]:
         return frozenset(_NAMES_OF_THIS_MACHINE)
     names = {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower(), *_NAMES_OF_THIS_MACHINE}
     if host in _ANY_ADDRESS:
-        names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+        with suppress(OSError):  # a machine's own name may have no address
+            names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+        # On many machines the own name stands for 127.0.1.1. This socket sends nothing; it only finds the address that
+        # other machines see.
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outgoing:
+            outgoing.connect(("192.0.2.1", 9))
+            names.add(outgoing.getsockname()[0])
     return frozenset(names - set(_ANY_ADDRESS))
 
 

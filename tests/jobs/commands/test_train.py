@@ -99,6 +99,17 @@ def test_the_training_set_has_the_embeddings_of_labelled_images(spark):
     ]
 
 
+def test_a_training_set_has_each_image_once_and_some_of_each_class(spark, monkeypatch):
+    monkeypatch.setattr(embeddings, "MOST_LABELS", 3)
+    rows = [("id0", True, "import"), *[(f"id{i}", False, "import") for i in range(1, 20)]]
+    stored = features(spark, range(20))
+
+    found = embeddings.training_set(training_labels(spark, labels(spark, *rows)), stored.unionByName(stored), 0)
+
+    ids = [row.image_id for row in found.collect()]
+    assert len(ids) == 4 == len(set(ids)) and "id0" in ids
+
+
 def test_the_order_of_a_training_set_depends_only_on_the_seed(spark):
     made = training_labels(spark, labels(spark, *odd_labels(range(20))))
     stored = features(spark, range(20))
@@ -182,11 +193,7 @@ def test_the_exported_head_stores_what_it_was_trained_on(job, spark):
     assert metadata == {
         **{"category": "boats", "encoder": "enc", "positives": "15", "negatives": "15"},
         **{"hidden": "0", "weight_decay": f"{summary['weight decay']:g}"},
-        **{
-            "date": "2024-01-01T00:00:00+00:00",
-            "labels": metadata["labels"],
-            "lowest_positive": metadata["lowest_positive"],
-        },
+        **{"labels": metadata["labels"], "lowest_positive": metadata["lowest_positive"]},
         **{key: f"{summary[key]:.4f}" for key in ("auc", "average_precision")},
     }
     assert len(metadata["labels"]) == 16 and 0 < float(metadata["lowest_positive"]) < 1

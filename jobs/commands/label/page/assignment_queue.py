@@ -120,13 +120,13 @@ class AssignmentQueue:
     def add(self, queued: Iterable[Queued], decisions: Iterable[Decision] = ()) -> int:
         """Adds images to the queue, and earlier answers to them; returns the number of new images."""
         with self._lock:
-            before = len(self._queue)
-            for one in queued:
-                self._queue.setdefault(one.image_id, one)
+            # Only to new images: to the others, people may have given or taken back answers that are not written yet.
+            new = {one.image_id: one for one in queued if one.image_id not in self._queue}
+            self._queue |= new
             for decision in sorted(decisions, key=lambda d: d.at):
-                if decision.image_id in self._queue and self._counts(decision):
+                if decision.image_id in new and self._counts(decision):
                     self._answers.setdefault(decision.image_id, {})[decision.annotator] = decision
-            return len(self._queue) - before
+            return len(new)
 
     def give_up(self, image_ids: Iterable[str]) -> None:
         """Stops assigning these images, because they cannot be shown."""

@@ -85,11 +85,11 @@ const notSaved = () => `${page.outbox.length} not saved yet (kept in this browse
 
 // One request at a time, so that the server receives everything in the order in which it happened.
 async function exchange() {
-  if (page.busy || page.stopped) return;
+  if (page.busy || page.stopped || !page.name) return;
   page.busy = true;
   clearTimeout(page.waiting);
   try {
-    while (!page.stopped) {
+    while (!page.stopped && page.name) {
       const needsImages = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
       if (needsImages) await fetchMore();
       else if (page.outbox.length) await send();
@@ -114,7 +114,9 @@ async function fetchMore() {
   const held = [page.shown, ...page.ahead].filter(Boolean).map((one) => one.image_id);
   const unsent = new Set(page.outbox.map((one) => one.image_id));
   const holding = [...new Set([...held, ...unsent])];
-  const reply = await request("next", { name: page.name, holding, count: AHEAD - page.ahead.length });
+  const { name } = page;
+  const reply = await request("next", { name, holding, count: AHEAD - page.ahead.length });
+  if (page.name !== name) return; // another person took over
   const lost = new Set(reply.lost.filter((id) => !unsent.has(id) && !page.outbox.some((one) => one.image_id === id)));
   page.ahead = page.ahead.filter((one) => !lost.has(one.image_id));
   const known = new Set([...held, ...page.outbox.map((one) => one.image_id)]);
@@ -440,7 +442,8 @@ $("who").addEventListener("submit", (event) => {
 $("person").addEventListener("click", async () => {
   if (page.outbox.length) return;
   await request("leave", { name: page.name }).catch(() => {});
-  Object.assign(page, { name: "", shown: null, ahead: [], past: [], rejected: 0 });
+  clearTimeout(page.waiting);
+  Object.assign(page, { name: "", shown: null, ahead: [], past: [], rejected: 0, dry: false, loading: 0, elsewhere: 0, reported: false });
   askName();
 });
 

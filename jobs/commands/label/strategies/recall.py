@@ -8,6 +8,7 @@ from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job
 from jobs.labels.embeddings import labelled_embeddings
 from models.errors import WinnowError
+from models.stats.batched_logistic import balanced_rows
 from udfs.labels.cross_validation import HELD_OUT, CrossValidation
 
 # Most labels that cross-validation uses. People make hundreds or thousands; of more labels, a random part is enough.
@@ -39,7 +40,8 @@ def missed_positives(held_out: DataFrame) -> DataFrame:
 def _misses(job: Job, category: str, features: DataFrame) -> Queries:
     """Returns labelled positives that held-out models miss; if none is missed, those with the lowest scores."""
     found = labelled_embeddings(job, category, features, "label next")
-    embeddings, labels = found.embeddings[:_MOST_LABELS], found.labels[:_MOST_LABELS]
+    rows = balanced_rows(found.labels, _MOST_LABELS)
+    embeddings, labels, ids = found.embeddings[rows], found.labels[rows], [found.image_ids[row] for row in rows]
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives < 2 or negatives < 2:
         raise WinnowError(
@@ -61,8 +63,7 @@ def _misses(job: Job, category: str, features: DataFrame) -> Queries:
         missed = hard[: -(-len(hard) // 10)]
     missed = missed[: settings.queries]
     reasons = tuple(
-        f"near {found.image_ids[row.example][:12]}, a positive that {row.missed} of {row.versions} models miss that "
-        "never saw it"
+        f"near {ids[row.example][:12]}, a positive that {row.missed} of {row.versions} models miss that never saw it"
         for row in missed
     )
     return Queries(embeddings[[row.example for row in missed]], reasons)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from jobs.commands.label.strategies.around import Queries, around
 from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job
-from jobs.labels.random_order import in_random_order
+from jobs.labels.random_order import first_in_random_order
 from models.errors import WinnowError
 from models.images import decoding
 from models.images.resizing import View, thumbnail_of_file
@@ -23,8 +23,10 @@ def pick(job: Job, request: PickRequest, pool: Pool) -> list[Pick]:
         thumbnails = np.stack([_thumbnail(file, pool.encoder.input.view) for file in request.like])
         queries = pool.encoder.embed(thumbnails)
         return around(request, pool, Queries(queries, tuple(f"like {file}" for file in request.like)))
-    sample = in_random_order(pool.images, job.settings.seed, "seed").select("image_id", "embedding")
-    rows = sample.limit(max(job.settings.label_next.sample, request.count)).toArrow()
+    count = max(job.settings.label_next.sample, request.count)
+    rows = first_in_random_order(
+        pool.images.select("image_id", "embedding"), job.settings.seed, "seed", count
+    ).toArrow()
     if not len(rows):
         return []
     places, shares = diverse_sampling.centres(

@@ -186,6 +186,18 @@ def test_decision_that_cannot_be_recorded_does_not_count() -> None:
     assert assignments.progress("ann").done == 0
 
 
+def test_an_answer_that_was_taken_back_does_not_return_with_a_longer_queue() -> None:
+    assignments, _ = queue_of(1)
+    assignments.decide("ann", identity(0), "yes")
+    assignments.undo("ann")
+
+    # The table still has the answer: its journal entry is not written yet.
+    queue = [Queued(identity(n), "random", "by chance") for n in range(2)]
+    assert assignments.add(queue, [decision(0, "yes", "ann", origin="random")]) == 1
+
+    assert sorted(ids(assignments.assign("ann", [], 5).images)) == [0, 1]
+
+
 def test_progress_counts_answers_labels_and_random_positives() -> None:
     assignments, _ = queue_of(5, other_labels={"random": (4, 6), "import": (1, 2)})
     for number, answer in enumerate(("yes", "no", "unsure")):
@@ -199,9 +211,9 @@ def test_progress_counts_answers_labels_and_random_positives() -> None:
 
 
 def test_random_image_needs_a_random_label_even_if_it_has_another() -> None:
-    assignments, _ = queue_of(2)
+    assignments, _ = queue_of(0)
     known = [decision(0, "yes", origin="seed"), decision(1, "yes", origin="random")]
-    assignments.add([], known)
+    assignments.add([Queued(identity(n), "random", "by chance") for n in range(2)], known)
 
     assert ids(assignments.assign("ann", [], 5).images) == [0]
 
