@@ -213,7 +213,8 @@ def _own_form(session: ort.InferenceSession) -> ImageInput | None:
     view = session.get_modelmeta().custom_metadata_map.get(_VIEW, "{}")
     try:
         # JSON has no tuples, and a view must be hashable.
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(json.loads(view)).items()}
+        given: dict[str, Any] = dict(json.loads(view))
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         return ImageInput("this ONNX file", (side, side), "NHWC", dtype="uint8", output=_EMBEDDING, **fields)
     except (ValueError, TypeError) as error:
         raise ModelError(f"this ONNX file has the metadata {_VIEW} = {view!r}, not a JSON object of fields") from error
