@@ -55,6 +55,8 @@ class Pool:
 
         An image without a hash, because `score` has not seen it, gets one from its id, which is near no other.
         """
+        if not image_ids:
+            return np.zeros((0, 4), np.uint64)
         wanted = self.signals.sparkSession.createDataFrame(pa.table({"image_id": pa.array(image_ids, pa.string())}))
         rows = self.signals.join(F.broadcast(wanted.distinct()), "image_id").toArrow()
         known = dict(zip(rows["image_id"].to_pylist(), rows["embedding_hash"].to_pylist(), strict=True))
