@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from jobs.job import Job
+from jobs.lake.model_recipe import ModelRecipe
 from jobs.runtime.config import Settings
 from models.errors import OtherEncoderError, WinnowError
 from models.inference import classifier, encoder, onnx_session
@@ -13,7 +14,7 @@ from models.inference.head import Head
 from models.inference.onnx_image_spec import ImageInput
 from udfs.inference.model_files import distribute_model
 
-HEAD = "models/head-{}.onnx"
+HEAD, _HEAD_RECIPE = "models/head-{}.onnx", "models/head-{}.json"
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ def compatible_heads(job: Job, current: Encoder) -> dict[str, Head]:
                 "then `winnow score` again"
             )
     return heads
+
+
+def head_files(category: str) -> ModelRecipe:
+    """Returns the files of the head that `train` makes for a category."""
+    return ModelRecipe(HEAD.format(category), _HEAD_RECIPE.format(category), "model", "trained_at")
 
 
 def head_categories(settings: Settings) -> list[str]:

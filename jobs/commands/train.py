@@ -8,15 +8,12 @@ from jobs.job import Job, Summary
 from jobs.labels import sets
 from jobs.labels.embeddings import MOST_LABELS, LabelledEmbeddings, labelled_embeddings
 from jobs.lake import tables
-from jobs.lake.model_recipe import ModelRecipe
 from jobs.lake.recipe import Recipe
-from jobs.models_in_use import HEAD, semantic_encoder
+from jobs.models_in_use import HEAD, head_files, semantic_encoder
 from jobs.runtime import config, training_extra
 from jobs.scoring.features import ensure_features
 from models.errors import WinnowError
 from models.inference import onnx_session
-
-RECIPE = "models/head-{}.json"
 
 
 def run(job: Job, category: str) -> Summary:
@@ -30,7 +27,7 @@ def run(job: Job, category: str) -> Summary:
     job.lake.require(tables.LABELS)
     encoder = semantic_encoder(job)
     recipe = _recipe(job, category, encoder.digest)
-    files = _files(category)
+    files = head_files(category)
     if (before := job.up_to_date(files.made_by(job.lake, recipe))) is not None:
         return before
     features = ensure_features(job, encoder, "train")
@@ -60,10 +57,6 @@ def _recipe(job: Job, category: str, encoder: str) -> Recipe:
     }
     # Not the table features: the embedding of an image depends only on the encoder.
     return Recipe("train", job.lake.snapshot().inputs(tables.LABELS, tables.LABEL_QUEUE), settings)
-
-
-def _files(category: str) -> ModelRecipe:
-    return ModelRecipe(HEAD.format(category), RECIPE.format(category), "model", "trained_at")
 
 
 def _examples(job: Job, category: str, features: DataFrame) -> LabelledEmbeddings:

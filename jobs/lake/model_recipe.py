@@ -27,12 +27,17 @@ class ModelRecipe:
 
     def made_by(self, lake: Lake, recipe: Recipe) -> Recipe | None:
         """Returns the stored recipe, with its result, if the given recipe would make the same model; else None."""
+        made = self.stored(lake)
+        return made if recipe.makes_the_same(made) else None
+
+    def stored(self, lake: Lake) -> Recipe | None:
+        """Returns the recipe of the stored model, with its result; None if there is no model or no recipe of it."""
         if not (lake.has_file(self.model) and lake.has_file(self.recipe)):
             return None
         made = Recipe(**json.loads(lake.read_file(self.recipe))["recipe"])
         # Someone may have replaced the model by hand. Then the recipe does not describe it.
         is_its_own = made.result.get(self.digest) == onnx_session.digest(lake.read_file(self.model))
-        return made if is_its_own and recipe.makes_the_same(made) else None
+        return made if is_its_own else None
 
     def keep(self, lake: Lake, recipe: Recipe) -> None:
         """Writes the recipe of a model that has been written.

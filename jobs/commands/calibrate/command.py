@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.calibrate import later_labels
+from jobs.commands.calibrate import later_labels, trained_on
 from jobs.commands.calibrate.missing_labels import Answers, auc, lacking, not_better_than_chance
 from jobs.commands.calibrate.scored_labels import (
     ScoredLabels,
@@ -35,7 +35,7 @@ from models.stats.thresholds import Calibration, Target
 _MOST_LABELS = 1_000_000
 
 _LACKS = "not calibrated"
-_REVISION = 2
+_REVISION = 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def run(job: Job) -> Summary:
 
     Raises:
         WinnowError: A category has too few random labels, or they do not show that its classifier is better than chance
-            (thresholds of the others are written); or labelled images have no score by the current model.
+            or its head was trained on some of these images (thresholds of the others are written); or labelled images
+            have no score by the current model.
     """
     categories = job.settings.categories
     if not categories:
@@ -119,6 +120,8 @@ def _recipe(job: Job, models: Mapping[str, str], now: Snapshot) -> Recipe:
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
+    if settings.model is None and (lack := trained_on.check(job, category)):
+        return Outcome(lack=lack)
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
         gaps = _warn_of_gaps(job, category, model)
