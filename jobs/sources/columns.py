@@ -91,6 +91,19 @@ def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
     )
 
 
+def first_name(present: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Returns the first of the wanted names that is present, in any case; prefers the exact spelling.
+
+    Examples:
+        >>> first_name(["url", "Caption", "TEXT"], ["caption", "text"]), first_name(["text", "TEXT"], ["TEXT"])
+        ('Caption', 'TEXT')
+    """
+    lowered = {name.lower(): name for name in reversed(present)}
+    return next(
+        (name if name in present else lowered[name.lower()] for name in wanted if name.lower() in lowered), None
+    )
+
+
 def _meta(schema: T.StructType, mapping: Mapping) -> Column:
     """Returns all columns that are not mapped as one JSON object; binary values become base64."""
     others = [_column(f.name).alias(f.name) for f in schema.fields if f.name not in _mapped(mapping)]
@@ -112,10 +125,8 @@ def _column(name: str) -> Column:
 
 
 def _first(schema: T.StructType, names: Sequence[str], fits: Callable[[T.DataType], bool]) -> str | None:
-    """Returns the first of the names that the table has with a fitting type; prefers the exact spelling."""
-    fitting = [field.name for field in schema.fields if fits(field.dataType)]
-    lowered = {name.lower(): name for name in reversed(fitting)}
-    return next((name if name in fitting else lowered[name.lower()] for name in names if name.lower() in lowered), None)
+    """Returns the first of the names that the table has with a fitting type."""
+    return first_name([field.name for field in schema.fields if fits(field.dataType)], names)
 
 
 def _holds_images(kind: T.DataType) -> bool:

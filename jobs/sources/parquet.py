@@ -1,91 +1,125 @@
-"""Parquet files with image bytes, as img2dataset and Hugging Face datasets write them."""
+"""Parquet files with image bytes, as img2dataset and Hugging Face datasets write them.
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
+Python reads each file by its own schema and not by Spark's reader. So files of one folder may differ in columns and
+types, any type that Arrow knows is read, a file name is never taken for a pattern, and damage costs the rows that it
+hits and no others.
+"""
+
+import io
+import math
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.runtime.config import IngestSettings
-from jobs.sources import columns, files
+from jobs.sources import files
+from jobs.sources.arrow_columns import FileColumns, match, no_image_column
 from jobs.sources.find import Source
-from jobs.sources.rows import SCHEMA, Row, batches
+from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
 from models.errors import WinnowError
 
 _TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
+_MOST_TASKS = 200  # that open footers
+_CHECKED = 20  # files whose columns are looked at before work begins
+
+_BATCH_BYTES, _BATCH_ROWS = 16 << 20, 1000
+_BUFFER_BYTES = 4 << 20  # of a column, so that memory does not depend on the size of row groups
+
+_GROUPS = pa.schema([
+    ("path", pa.string()), ("row_group", pa.int32()), ("first", pa.int64()), ("count", pa.int64()),
+    ("reason", pa.string()), ("detail", pa.string()),
+])  # fmt: skip
+"""A row group with the number of its first row in the file (from 0) and its number of rows, or why a file has none."""
+
+_CORRUPT = "corrupt file"
+# Columns in which img2dataset describes a failed download.
+_STATUS = ("status", "error_message")
+_PATH = "path"
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
-    """Returns the rows of Parquet files; files of one folder may differ in their columns.
+    """Returns the rows of Parquet files; the files may differ in their columns and types.
+
+    A first stage reads the footers. A second one reads the row groups, several in each task. Every row of a footer
+    gives exactly one row: if a page is damaged, the rows that can no longer be read have a reason.
 
     Args:
         spark: The session.
         sources: Files.
-        settings: Column names.
+        settings: Column names; `file_mb` sets how much a task reads.
 
     Returns:
         `rows.SCHEMA`. A file that is not valid Parquet is one row with a reason.
 
     Raises:
-        WinnowError: There is no column of images, or a column has different types in two files.
+        WinnowError: None of the first files has a column of images.
     """
-    paths = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), 200))
-    # Collect the broken files on the driver: Spark must not open them, and each file is checked only once.
-    broken = spark.createDataFrame(paths, "path string").mapInArrow(_broken, SCHEMA).collect()
-    faulty = {row["source"] for row in broken}
-    roots: dict[str, list[str]] = {}
+    _check(sources, settings)
+    names = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), _MOST_TASKS))
+    groups = spark.createDataFrame(names, "path string").mapInArrow(_row_groups, from_arrow_schema(_GROUPS))
+    tasks = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
+    tasks = max(tasks, spark.sparkContext.defaultParallelism)
+    return groups.repartition(tasks).mapInArrow(partial(_load, settings), SCHEMA)
+
+
+def _check(sources: Sequence[Source], settings: IngestSettings) -> None:
+    """Checks that one of the first files has images, so that a missing column is an error before work begins."""
+    schemas = list(_schemas(islice(sources, _CHECKED)))
+    if schemas and all(match(schema, settings).image is None for _, schema in schemas):
+        path, schema = schemas[0]
+        raise WinnowError(no_image_column(path, schema, settings))
+
+
+def _schemas(sources: Iterator[Source]) -> Iterator[tuple[str, pa.Schema]]:
+    """Yields the schemas of files that can be opened; the tasks report the others."""
     for source in sources:
-        if source.path not in faulty:
-            roots.setdefault(source.root, []).append(source.path)
-    parts = [spark.createDataFrame(broken, SCHEMA)] if broken else []
-    parts += [_read_root(spark, root, paths, settings) for root, paths in sorted(roots.items())]
-    return reduce(DataFrame.unionByName, parts)
+        try:
+            with files.random_access(source.path) as file:
+                yield source.path, pq.ParquetFile(pa.BufferReader(_footer(file))).schema_arrow
+        except (OSError, pa.ArrowException):
+            continue
 
 
-def _read_root(spark: SparkSession, root: str, paths: Sequence[str], settings: IngestSettings) -> DataFrame:
-    reader = spark.read.option("mergeSchema", "true").option("basePath", files.spark_path(root))
-    try:
-        table = reader.parquet(*[files.spark_path(path) for path in paths])
-    except (PySparkException, Py4JJavaError) as error:
-        text = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
-        raise WinnowError(
-            f"the Parquet files under {root} do not fit together: {text.splitlines()[0]}; give files with the same "
-            "column types in one run"
-        ) from error
-    return columns.rows(table, _source(), columns.match(table.schema, settings, root))
+# Row groups -----------------------------------------------------------------------------------------------------------
 
 
-def _source() -> F.Column:
-    """Returns the file of a row in the form of `files.absolute`; Spark percent-encodes it."""
-    encoded = F.regexp_replace(F.col("_metadata.file_path"), r"^file:/+", "/")
-    # A plus sign stands for itself here, but `url_decode` would turn it into a space.
-    return F.url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B")))
+def _row_groups(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in paths:
+        for path in batch.column(0).to_pylist():
+            yield pa.RecordBatch.from_pylist(list(_groups(path)), _GROUPS)
 
 
-def _broken(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield from batches(row for batch in paths for path in batch.column(0).to_pylist() for row in _fault(path))
-
-
-def _fault(path: str) -> Iterator[Row]:
-    """Yields a row for a file that cannot be opened or has no valid footer."""
-    key = path.rpartition("/")[2]
+def _groups(path: str) -> Iterator[dict[str, Any]]:
+    """Yields the row groups of a file, or one row with a reason if it has no valid footer."""
     try:
         with files.random_access(path) as file:
             footer = _footer(file)
     except OSError as error:
         if not files.is_file_error(path, error):
             raise
-        yield Row(path, key, reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
+        yield _no_groups(path, "unreadable file", f"{type(error).__name__}: {error.strerror or error}")
         return
     try:
-        pq.read_metadata(pa.BufferReader(footer))
+        found = pq.read_metadata(pa.BufferReader(footer))
     except (pa.ArrowException, OSError) as error:
-        yield Row(path, key, reason="corrupt file", detail=f"not a complete Parquet file: {error}")
+        yield _no_groups(path, _CORRUPT, f"not a complete Parquet file: {error}")
+        return
+    first = 0
+    for number in range(found.num_row_groups):
+        count = found.row_group(number).num_rows
+        yield {"path": path, "row_group": number, "first": first, "count": count, "reason": None, "detail": None}
+        first += count
+
+
+def _no_groups(path: str, reason: str, detail: str) -> dict[str, Any]:
+    return {"path": path, "row_group": None, "first": 0, "count": 0, "reason": reason, "detail": detail}
 
 
 def _footer(file: Any) -> bytes:
@@ -98,3 +132,172 @@ def _footer(file: Any) -> bytes:
     length = min(int.from_bytes(tail[:4], "little") + _TAIL, size)
     file.seek(size - length)
     return bytes(file.read())
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _load(settings: IngestSettings, groups: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches(row for batch in groups for group in batch.to_pylist() for row in _rows(group, settings))
+
+
+def _rows(group: Mapping[str, Any], settings: IngestSettings) -> Iterator[Row]:
+    """Yields the rows of a row group: as many as its footer says, those that cannot be read with a reason."""
+    path, name = group["path"], posixpath.basename(group["path"])
+    if group["reason"] is not None:
+        yield Row(path, name, reason=group["reason"], detail=group["detail"])
+        return
+    done, why, watched = 0, "it has fewer rows than its footer says", None
+    try:
+        with files.random_access(path) as file:
+            watched = _Watched(file)
+            for row in islice(_decoded(path, watched, group["row_group"], settings), group["count"]):
+                yield row
+                done += 1
+    except (pa.ArrowException, OSError) as error:
+        # Damaged bytes are an OSError without a number too.
+        cause = error if watched is None or getattr(error, "errno", None) else watched.fault
+        if isinstance(cause, OSError) and not files.is_file_error(path, cause):
+            raise
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+    for number in range(group["first"] + done, group["first"] + group["count"]):
+        detail = f"row group {group['row_group']} is damaged from row {group['first'] + done} on: {why}"
+        yield Row(path, f"{name}:{number}", reason=_CORRUPT, detail=detail)
+
+
+def _decoded(path: str, file: Any, row_group: int, settings: IngestSettings) -> Iterator[Row]:
+    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+    group, columns = parquet.metadata.row_group(row_group), match(parquet.schema_arrow, settings)
+    bytes_of_a_row = max(1, group.total_byte_size // max(1, group.num_rows))
+    size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // bytes_of_a_row))
+    for batch in parquet.iter_batches(size, row_groups=[row_group], use_threads=False):
+        values = [_values(column) for column in batch.columns]
+        for record in zip(*values, strict=True):
+            yield _row(path, columns, record)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Returns the values of a column; a text that is not UTF-8 as its bytes, and what Python cannot hold as text."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, pa.ArrowException):
+        if len(column) > 1:
+            return [value for place in range(len(column)) for value in _values(column.slice(place, 1))]
+        return [_unusual(column)]
+
+
+def _unusual(column: pa.Array) -> Any:
+    """Returns the only value of a column whose `to_pylist` fails; None if it has no text either."""
+    for kind in (pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary(), pa.string()):
+        try:
+            return column.cast(kind)[0].as_py()
+        except (pa.ArrowException, ValueError):
+            continue
+    return None
+
+
+def _row(path: str, columns: FileColumns, record: Sequence[Any]) -> Row:
+    """Returns the row of one record.
+
+    Args:
+        path: The file.
+        columns: Which of its columns are the image, the caption and the key.
+        record: The values in the order of the file's columns.
+    """
+    own = (columns.image, columns.caption, columns.key)
+    meta = {name: record[place] for place, name in enumerate(columns.names) if place not in own}
+    key = None if columns.key is None else str(_text(record[columns.key])[0])
+    key = None if columns.key is None or record[columns.key] is None else key
+    caption, replaced = _caption(columns, record, meta)
+    if replaced:
+        meta["caption_fault"] = "bytes that are not UTF-8 were replaced"
+    image, named = None, None
+    if columns.image is not None:
+        image, named = _image(columns.names[columns.image], record[columns.image], meta)
+    reason, detail = None, None
+    if image is None:
+        image, reason, detail = _without_bytes(path, columns, named, meta)
+    elif len(image) > MAX_IMAGE_BYTES:
+        reason, detail = "file too large", f"{len(image)} bytes, the limit is {MAX_IMAGE_BYTES}"
+    return Row(path, key, caption, None if reason else image, to_json(meta) if meta else "{}", reason, detail)
+
+
+def _caption(columns: FileColumns, record: Sequence[Any], meta: dict[str, Any]) -> tuple[str | None, bool]:
+    """Returns the caption and whether bytes of it were replaced; a list of captions also goes to `meta`."""
+    if columns.caption is None:
+        return None, False
+    value = record[columns.caption]
+    if isinstance(value, list):
+        meta[columns.names[columns.caption]] = value
+        value = next((one for one in value if isinstance(one, str)), None)
+    return (None, False) if value is None else _text(value)
+
+
+def _text(value: Any) -> tuple[str, bool]:
+    return text(value) if isinstance(value, bytes) else (str(value), False)
+
+
+def _image(name: str, value: Any, meta: dict[str, Any]) -> tuple[bytes | None, str | None]:
+    """Returns the bytes of an image and the path beside them; other fields of its struct go to `meta`."""
+    if not isinstance(value, dict):
+        return value, None
+    others = {field: inner for field, inner in value.items() if field != "bytes"}
+    if others:
+        meta[name] = others
+    named = value.get(_PATH)
+    return value["bytes"], named if isinstance(named, str) and named else None
+
+
+def _without_bytes(
+    path: str, columns: FileColumns, named: str | None, meta: Mapping[str, Any]
+) -> tuple[bytes | None, str | None, str | None]:
+    """Returns the image that a record without bytes names by a path, or the reason and detail why there is none."""
+    if named is not None and files.is_local(path):
+        place = posixpath.join(posixpath.dirname(path), named)
+        try:
+            return files.read(place, MAX_IMAGE_BYTES), None, None
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and not files.is_file_error(place, error):
+                raise
+            return None, "missing file", f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', error)}"
+    said = [str(meta[name]) for name in _STATUS if meta.get(name) is not None]
+    none = "the image column is null" if columns.image is not None else "the file has no column of images"
+    return None, "no image", ": ".join(said) or none
+
+
+class _Watched(io.RawIOBase):
+    """A file that remembers the error of a failed read, since Arrow raises the same kind of error for damaged bytes.
+
+    Args:
+        file: A file with random access.
+    """
+
+    def __init__(self, file: Any) -> None:
+        super().__init__()
+        self._file = file
+        self.fault: OSError | None = None
+
+    def readable(self) -> bool:
+        """Returns that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns that it has random access."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves to a position, as `io.RawIOBase`."""
+        self._file.seek(offset, whence)
+        return int(self._file.tell())
+
+    def tell(self) -> int:
+        """Returns the position."""
+        return int(self._file.tell())
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns at most `size` bytes; all that follow if it is negative."""
+        try:
+            return bytes(self._file.read(None if size < 0 else size))
+        except OSError as error:
+            self.fault = error
+            raise

@@ -630,19 +630,6 @@ def test_an_unreadable_parquet_file_gives_one_quarantine_row(
     assert got[0]["detail"].startswith("FileNotFoundError: ")
 
 
-def test_a_parquet_file_is_checked_once(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", pictures()[:1])
-    write_parquet(tmp_path / "b.parquet", pictures()[1:2])
-    whole = (tmp_path / "b.parquet").read_bytes()
-    (tmp_path / "b.parquet").write_bytes(whole[:-1])
-
-    rows = parquet.read(spark, found(spark, settings, tmp_path), settings.ingest)
-    (tmp_path / "b.parquet").write_bytes(whole)
-
-    # A second check would find the file intact, and then both its quarantine row and its data would be missing.
-    assert {(row["key"], row["reason"]) for row in rows.collect()} == {("p0", None), ("b.parquet", "corrupt file")}
-
-
 def test_only_the_footer_of_a_remote_parquet_file_is_transferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -668,7 +655,7 @@ def test_only_the_footer_of_a_remote_parquet_file_is_transferred(
 
     monkeypatch.setattr(files, "filesystem_of", lambda _: (Store(), str(tmp_path / "a.parquet")))
 
-    assert list(parquet._fault("s3a://bucket/a.parquet")) == []
+    assert sum(group["count"] for group in parquet._groups("s3a://bucket/a.parquet")) == 1_000_000
     assert (tmp_path / "a.parquet").stat().st_size > 1 << 22 and sum(transferred) < 1 << 17
 
 
@@ -686,21 +673,19 @@ def test_a_network_error_while_reading_a_footer_fails_the_task(
     monkeypatch.setattr(files, "random_access", lambda _: Broken())
 
     with pytest.raises(OSError, match=r"AWS Error|Stale file"):
-        list(parquet._fault("s3a://bucket/a.parquet"))
+        list(parquet._groups("s3a://bucket/a.parquet"))
 
 
-def test_parquet_files_may_differ_in_columns_but_not_in_types(
+def test_parquet_files_may_differ_in_columns_and_types(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
     pq.write_table(pa.table({"jpg": [b"1"], "key": ["a"], "n": [1]}), tmp_path / "a.parquet")
-    pq.write_table(pa.table({"jpg": [b"2"], "key": ["b"], "m": ["x"]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"jpg": [b"2"], "key": ["b"], "m": ["x"], "n": ["y"]}), tmp_path / "b[1].parquet")
 
     got = by_key(read(spark, settings, tmp_path))
-    assert json.loads(got["a"]["meta"])["n"] == 1 and json.loads(got["b"]["meta"])["m"] == "x"
 
-    pq.write_table(pa.table({"jpg": [b"2"], "key": ["b"], "n": ["x"]}), tmp_path / "b.parquet")
-    with pytest.raises(WinnowError, match="do not fit together"):
-        read(spark, settings, tmp_path)
+    assert json.loads(got["a"]["meta"]) == {"n": 1} and json.loads(got["b"]["meta"]) == {"m": "x", "n": "y"}
+    assert got["b"]["source"] == str(tmp_path / "b[1].parquet")
 
 
 def test_a_delta_table(spark: SparkSession, settings: config.Settings, tmp_path: Path) -> None:

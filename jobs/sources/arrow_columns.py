@@ -1,0 +1,99 @@
+"""Finds the columns of a Parquet file with the image, caption and key, by their names and Arrow types."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs.runtime.config import IngestSettings
+from jobs.sources.columns import first_name
+
+BYTES = "bytes"
+_SHOWN, _SHOWN_LETTERS = 20, 80
+_URL = "url"
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """The columns of a file by their role.
+
+    Attributes:
+        names: All columns of the file, in order.
+        image: Place of the column of bytes, or of the struct with `bytes` that Hugging Face writes; None if there is
+            none.
+        caption: Place of the column of texts, or of lists of texts; None if there is none.
+        key: Place of the column of texts or integers; None if there is none, and then the image_id is the key.
+    """
+
+    names: tuple[str, ...]
+    image: int | None
+    caption: int | None
+    key: int | None
+
+
+def match(schema: pa.Schema, settings: IngestSettings) -> FileColumns:
+    """Finds the columns by name and type.
+
+    Args:
+        schema: Schema of the file.
+        settings: The names to look for; the first match wins, upper and lower case are equal.
+
+    Examples:
+        >>> from jobs.runtime import config
+        >>> schema = pa.schema([("url", pa.string()), ("TEXT", pa.string()), ("jpg", pa.binary())])
+        >>> match(schema, config.load().ingest)
+        FileColumns(names=('url', 'TEXT', 'jpg'), image=2, caption=1, key=0)
+    """
+    return FileColumns(
+        tuple(schema.names),
+        _place(schema, settings.image_columns, _holds_images),
+        _place(schema, settings.caption_columns, _holds_captions),
+        _place(schema, settings.key_columns, lambda kind: _is_text(kind) or pa.types.is_integer(kind)),
+    )
+
+
+def no_image_column(path: str, schema: pa.Schema, settings: IngestSettings) -> str:
+    """Returns what is wrong with a file without a column of images, and what to do."""
+    fields = [f"{field.name} {field.type}"[:_SHOWN_LETTERS] for field in list(schema)[:_SHOWN]]
+    texts = [field.name for field in schema if _is_text(field.type)]
+    is_text = [name for name in texts if name.lower() in (*map(str.lower, settings.image_columns), _URL)]
+    hint = (
+        f"; the column {is_text[0]} holds text: download URLs (as img2dataset does) or decode base64 first"
+        if is_text
+        else ""
+    )
+    return (
+        f"{path} has no binary column named {', '.join(settings.image_columns)}; it has {', '.join(fields)}: set "
+        f"ingest.image_columns, as in --set 'ingest.image_columns=[\"NAME\"]'{hint}"
+    )
+
+
+def _place(schema: pa.Schema, wanted: Sequence[str], fits: Callable[[pa.DataType], bool]) -> int | None:
+    name = first_name([field.name for field in schema if fits(_plain(field.type))], wanted)
+    return None if name is None else schema.names.index(name)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Returns the type of a column's values: a dictionary is only another way to store them."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _holds_captions(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return _is_text(kind) or (is_list and _is_text(kind.value_type))
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return _is_bytes(kind)
+    place = kind.get_field_index(BYTES)
+    # If a file stores all images by path, other programs give the bytes the type null.
+    return place >= 0 and (_is_bytes(kind.field(place).type) or pa.types.is_null(kind.field(place).type))
