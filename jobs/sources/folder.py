@@ -103,11 +103,54 @@ def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | 
 
 
 def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    columns: list[str] | None = None
+    for number, values in _csv_rows(lines):
+        if isinstance(values, str):
+            yield number, values
+            if columns is None:
+                return
+        elif columns is None:
+            columns = values
+        else:
+            more = {"more_fields": values[len(columns) :]} if len(values) > len(columns) else {}
+            yield number, dict.fromkeys(columns) | dict(zip(columns, values, strict=False)) | more
+
+
+def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yields the rows of a CSV file that are not empty, each with the number of its last line.
+
+    A quote that never closes makes the following lines part of one value, up to the next quote or the end of the file.
+    So a row of several lines must be quoted correctly; if not, what is wrong is yielded in its place.
+    """
     # By default, a caption of more than 131,072 characters raises an exception.
     csv.field_size_limit(min(sys.maxsize, 1 << 31))
-    reader = csv.DictReader(lines, restkey="more_fields")
-    for record in reader:
-        yield reader.line_num, dict(record)
+    taken: list[str] = []
+    reader = csv.reader(_noted(lines, taken))
+    last = 0
+    for values in reader:
+        first, last = last + 1, reader.line_num
+        if len(taken) > 1 and not _is_quoted_correctly(taken):
+            where = f"line {first}" if first == last else f"lines {first} to {last}"
+            yield last, f"the row that begins in line {first} opens a quote that never closes: cannot read {where}"
+        elif values:
+            yield last, values
+        taken.clear()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    """Passes lines on and adds them to a list, and an empty one if the end of the file is reached."""
+    for line in lines:
+        taken.append(line)
+        yield line
+    taken.append("")
+
+
+def _is_quoted_correctly(lines: Sequence[str]) -> bool:
+    try:
+        list(csv.reader(lines, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _parquet_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -385,6 +385,37 @@ def test_csv_rows_may_be_short_or_long() -> None:
     ]
 
 
+def csv_records(content: str) -> list[tuple[int, dict[str, Any] | str]]:
+    return list(folder.records(io.BytesIO(content.encode()), "metadata.csv"))
+
+
+def test_a_quote_that_never_closes_becomes_a_fault() -> None:
+    head, good = "file_name,text\n", 'a.png,"two\nlines"\n\n'
+    first = (3, {"file_name": "a.png", "text": "two\nlines"})
+    last = (8, {"file_name": "e.png", "text": "after"})
+
+    # The quote of b.png ends where that of d.png begins.
+    swallowed = csv_records(head + good + 'b.png,"27 inch\nc.png,car\nd.png,"a ""blue"" car"\ne.png,after\n')
+    to_the_end = csv_records(head + good + 'b.png,"27 inch\nc.png,car\n')
+    last_line = csv_records(head + good + 'b.png,"27 inch')
+
+    fault = "the row that begins in line 5 opens a quote that never closes: cannot read "
+    assert swallowed == [first, (7, fault + "lines 5 to 7"), last]
+    assert to_the_end == [first, (6, fault + "lines 5 to 6")]
+    assert last_line == [first, (5, fault + "line 5")]
+    assert [number for number, found in csv_records('file_name,"text\na.png,x\n') if isinstance(found, str)] == [2]
+
+
+def test_rows_with_sloppy_quotes_on_one_line_are_read() -> None:
+    content = 'file_name,text\n\na.png,"a" dog\nb.png,27" wide\nc.png,"x ""y"" z"\n'
+
+    assert csv_records(content) == [
+        (3, {"file_name": "a.png", "text": "a dog"}),
+        (4, {"file_name": "b.png", "text": '27" wide'}),
+        (5, {"file_name": "c.png", "text": 'x "y" z'}),
+    ]
+
+
 # WebDataset -----------------------------------------------------------------------------------------------------------
 
 
