@@ -101,6 +101,16 @@ def is_image(name: str) -> bool:
     return ending(name) in IMAGE_ENDINGS
 
 
+def is_metadata(name: str) -> bool:
+    """Returns whether the name of a file in an image folder is that of metadata.
+
+    Examples:
+        >>> is_metadata("Metadata.CSV"), is_metadata("a.csv")
+        (True, False)
+    """
+    return name.lower() in METADATA_NAMES
+
+
 def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
     kind = files.kind(path)
     if kind is None:
@@ -148,7 +158,7 @@ def _guess_folder(path: str) -> str:
 
 
 def _role(name: str) -> str:
-    if name in METADATA_NAMES:
+    if is_metadata(name):
         return "metadata"
     if _is_shard(name):
         return "shard"
@@ -209,7 +219,7 @@ def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
             role = _role(entry.name)
             size += entry.size if role == "image" else 0
             useful += role in ("image", "metadata")
-            ignored += role not in ("image", "metadata", "txt", "json")
+            ignored += role not in ("image", "metadata", "txt", "caption", "json")
     if not useful:
         raise WinnowError(f"{path} holds no images and no metadata.jsonl, .csv or .parquet: check the path or --format")
     return Source(path, "folder", path, size, ignored, state.hexdigest())
