@@ -3,6 +3,7 @@
 import csv
 import errno
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -548,6 +549,17 @@ def test_the_text_file_of_an_image_is_chosen_by_precedence() -> None:
     assert chosen == ["x.TXT", "x.jpg.Txt", "x.caption", None]
     assert beside.json_file("x.jpg", beside.side_files(names)) is None  # another image's, which differs in case
     assert beside.json_file("x.JPG", beside.side_files([*names, "x.json"])) == "x.json"
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    names = ["a.png", "a.TXT", "a.caption", "a.json", "lost.txt", "b.MP4", "c.mp4", "README", f"d.{'x' * 99}"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"1")
+
+    source = find._folder_source(str(tmp_path), hashlib.sha256())
+
+    assert (source.ignored, dict(source.kinds)) == (4, {"mp4": 2, "": 2})
+    assert source.unused == 2  # lost.txt, and a.caption because of a.TXT
 
 
 @pytest.mark.parametrize(
