@@ -5,6 +5,7 @@ staging folder. `jobs.sources.inspect` defines the identity of an image.
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ STAGING = "_staging/ingest"
 
 IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
+_NAMED_KINDS = 3
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,15 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     _record_last_run(lake)
     unread = _unread(lake, found)
     _note(job, found, unread)
-    total = SourceCounts(0, 0, 0, 0)
+    total, without_caption = SourceCounts(0, 0, 0, 0), 0
     chunks = list(_chunks(unread, job.settings.ingest.chunk_gb << 30))
     for number, chunk in enumerate(chunks, 1):
         part = f" (part {number} of {len(chunks)})" if len(chunks) > 1 else ""
-        total += _ingest(job, chunk, part)
+        counts, bare = _ingest(job, chunk, part)
+        total += counts
+        without_caption += bare
+    if without_caption:
+        job.progress.note(f"images without a caption: {without_caption:,} of {total.images + total.repeats:,}")
     return {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
 
 
@@ -161,28 +167,35 @@ def parts(first: int, count: int, files: int) -> Column:
 # One chunk: staged, sorted, committed ---------------------------------------------------------------------------------
 
 
-def _ingest(job: Job, chunk: Sequence[Source], part: str) -> SourceCounts:
-    """Reads one chunk of sources and commits it."""
+def _ingest(job: Job, chunk: Sequence[Source], part: str) -> tuple[SourceCounts, int]:
+    """Reads one chunk of sources and commits it; returns its counts and the number of images without a caption."""
     lake, settings = job.lake, job.settings.ingest
     run_id = uuid.uuid4().hex
     with small_files(lake.spark, settings):
         with job.progress.step(f"ingest: read and decode{part}"):
-            rows_read = _stage(lake, chunk, settings, run_id)
+            rows_read, without_caption = _stage(lake, chunk, settings, run_id)
         with job.progress.step(f"ingest: find repeats{part}"):
             counts = _sort(lake, chunk, run_id)
         _check(rows_read, counts)
         with job.progress.step(f"ingest: write images{part}"):
             _commit(lake, chunk, counts, run_id)
     lake.delete_staging(STAGING)
-    return reduce(SourceCounts.__add__, counts.values())
+    return reduce(SourceCounts.__add__, counts.values()), without_caption
 
 
-def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> int:
-    """Writes the decoded rows of the sources to the staging folder; returns the number of rows read."""
-    seen = Observation()
+def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> tuple[int, int]:
+    """Writes the decoded rows of the sources to the staging folder.
+
+    Returns:
+        The number of rows read, and the number of images without a caption among them.
+    """
+    seen, decoded = Observation(), Observation()
     read = source_rows(lake.spark, chunk, settings).observe(seen, F.count(F.lit(1)).alias("rows"))
-    inspected(read, settings.max_megapixels).write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
-    return int(seen.get["rows"])
+    has_no_caption = fault_reason().isNull() & (F.coalesce("caption", F.lit("")) == "")
+    staged = inspected(read, settings.max_megapixels)
+    staged = staged.observe(decoded, F.count_if(has_no_caption).alias("without_caption"))
+    staged.write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
+    return int(seen.get["rows"]), int(decoded.get["without_caption"])
 
 
 def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceCounts]:
@@ -310,7 +323,30 @@ def _note(job: Job, found: Sequence[Source], unread: Sequence[Source]) -> None:
         )
     ignored = sum(source.ignored for source in unread)
     if ignored:
-        job.progress.note(f"ignored {plural(ignored, 'file')}: neither images nor metadata")
+        kinds = _kinds(unread, ignored)
+        job.progress.note(f"ignored {plural(ignored, 'file')}, neither images nor metadata: {kinds}")
+    unused = sum(source.unused for source in unread)
+    if unused:
+        job.progress.note(
+            f"ignored {plural(unused, 'text or JSON file')}: no image has that name, or the image has another file "
+            "that comes first"
+        )
+
+
+def _kinds(sources: Sequence[Source], ignored: int) -> str:
+    """Returns the most frequent extensions of ignored files, with their numbers of files.
+
+    Args:
+        sources: Sources.
+        ignored: The number of all ignored files.
+    """
+    count: Counter[str] = Counter()
+    for source in sources:
+        count.update(dict(source.kinds))
+    first = sorted(count.items(), key=lambda kind: (-kind[1], kind[0]))[:_NAMED_KINDS]
+    parts = [f"{number:,} {f'.{kind}' if kind else 'without a usual extension'}" for kind, number in first]
+    more = ignored - sum(number for _, number in first)
+    return ", ".join([*parts, f"{more:,} more"] if more else parts)
 
 
 def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:

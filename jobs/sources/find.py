@@ -5,7 +5,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from delta.tables import DeltaTable
@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from jobs.runtime.config import IngestSettings
 from jobs.runtime.wording import plural
 from jobs.sources import files
+from jobs.sources.beside import is_side_file, json_file, side_files, text_file
 from models.errors import WinnowError
 
 FORMATS = ("folder", "webdataset", "parquet", "delta")
@@ -26,7 +27,10 @@ METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
 PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
 # Part of the fingerprint: increase it when a reader returns other rows for the same file.
-_READERS = 1
+_READERS = 2
+# File names are arbitrary: limits on the number of extensions that are counted apart, and on their length.
+_MOST_KINDS = 1000
+_LONGEST_KIND = 16
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class Source:
         format: One of `FORMATS`.
         root: The folder that the user named, or the folder of the file.
         size: Size of the input in bytes.
-        ignored: Number of files in it that are neither images nor metadata.
+        ignored: Number of files in a folder that are neither images nor metadata nor text or JSON files.
         fingerprint: Changes when its files (names, sizes, times) or the settings for reading them change.
+        kinds: The extensions of the ignored files, each with its number of files; '' if a file has none.
+        unused: Number of text and JSON files in a folder that describe no image.
     """
 
     path: str
@@ -48,6 +54,8 @@ class Source:
     size: int
     ignored: int
     fingerprint: str
+    kinds: tuple[tuple[str, int], ...] = ()
+    unused: int = 0
 
 
 def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: IngestSettings) -> list[Source]:
@@ -101,6 +109,16 @@ def is_image(name: str) -> bool:
     return ending(name) in IMAGE_ENDINGS
 
 
+def is_metadata(name: str) -> bool:
+    """Returns whether the name of a file in an image folder is that of metadata.
+
+    Examples:
+        >>> is_metadata("Metadata.CSV"), is_metadata("a.csv")
+        (True, False)
+    """
+    return name.lower() in METADATA_NAMES
+
+
 def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
     kind = files.kind(path)
     if kind is None:
@@ -148,7 +166,7 @@ def _guess_folder(path: str) -> str:
 
 
 def _role(name: str) -> str:
-    if name in METADATA_NAMES:
+    if is_metadata(name):
         return "metadata"
     if _is_shard(name):
         return "shard"
@@ -200,19 +218,41 @@ def _delta_source(spark: SparkSession, path: str, digest: "hashlib._Hash") -> So
 
 
 def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
-    size = ignored = useful = 0
+    size = ignored = useful = unused = 0
+    kinds: Counter[str] = Counter()
     state = digest.copy()
     for folder, entries in files.walk(path):
         for text in _identities([(folder, entries)]):
             state.update(text.encode("utf-8", "surrogateescape"))
+        beside = side_files(entry.name for entry in entries)
+        unused -= len(_used(entries, beside))
         for entry in entries:
             role = _role(entry.name)
             size += entry.size if role == "image" else 0
-            useful += role in ("image", "metadata")
-            ignored += role not in ("image", "metadata", "txt", "json")
+            if role in ("image", "metadata"):
+                useful += 1
+            elif is_side_file(entry.name):
+                unused += 1
+            else:
+                ignored += 1
+                _count(kinds, entry.name)
     if not useful:
         raise WinnowError(f"{path} holds no images and no metadata.jsonl, .csv or .parquet: check the path or --format")
-    return Source(path, "folder", path, size, ignored, state.hexdigest())
+    return Source(path, "folder", path, size, ignored, state.hexdigest(), tuple(kinds.items()), unused)
+
+
+def _used(entries: Sequence[files.FileEntry], beside: Mapping[str, str]) -> set[str]:
+    """Returns the names of the text and JSON files that describe an image of their folder."""
+    images = [entry.name for entry in entries if is_image(entry.name)]
+    found = {file(image, beside) for image in images for file in (text_file, json_file)}
+    return {name for name in found if name is not None}
+
+
+def _count(kinds: Counter[str], name: str) -> None:
+    kind = ending(name)
+    kind = kind if kind.isprintable() and len(kind) <= _LONGEST_KIND else ""
+    if kind in kinds or len(kinds) < _MOST_KINDS:
+        kinds[kind] += 1
 
 
 def _digest_of(settings: IngestSettings, fmt: str) -> "hashlib._Hash":

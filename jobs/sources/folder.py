@@ -1,14 +1,16 @@
-"""An image folder: images with captions in `metadata.{jsonl,csv,parquet}`, or in `.txt` or `.json` beside them."""
+"""An image folder: images with captions in `metadata.{jsonl,csv,parquet}`, or in text or JSON files beside them."""
 
 import csv
 import json
 import math
 import posixpath
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import IO, Any
 
 import pyarrow as pa
@@ -19,13 +21,16 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.runtime.config import IngestSettings
 from jobs.sources import files
-from jobs.sources.find import METADATA_NAMES, Source, is_image
+from jobs.sources.beside import json_file, side_files, text_file
+from jobs.sources.find import Source, is_image, is_metadata
 from jobs.sources.rows import (
     MAX_FIELD_BYTES,
     MAX_IMAGE_BYTES,
     SCHEMA,
     Row,
     batches,
+    encoding,
+    field_named,
     first_text,
     json_object,
     printable,
@@ -36,8 +41,11 @@ from models.errors import WinnowError
 
 _TEXT, _TRUTH = pa.string(), pa.bool_()
 _PLACE = pa.schema([("root", _TEXT), ("path", _TEXT)])
-_LISTED = pa.schema([*_PLACE, ("is_image", _TRUTH), ("size", pa.int64()), ("has_txt", _TRUTH), ("has_json", _TRUTH)])
-_NAMED = pa.schema([*_PLACE, ("caption", _TEXT), ("meta", _TEXT), ("key", _TEXT), ("detail", _TEXT)])
+# `composed` is the path in NFC: a disk may store é as one character or as two, and the metadata the other way.
+_FILE = pa.schema([*_PLACE, ("composed", _TEXT)])
+_LISTED = pa.schema([*_FILE, ("is_image", _TRUTH), ("size", pa.int64()), ("text_file", _TEXT), ("json_file", _TEXT)])
+_OF_METADATA = ("caption", "meta", "key", "detail")
+_NAMED = pa.schema([*_FILE, *((name, _TEXT) for name in _OF_METADATA)])
 _CHUNK = 5000
 _FILE_NAME = "file_name"
 
@@ -47,8 +55,9 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
 
     An image is a file with the extension of an image, or a file that metadata names. Each line of metadata is one row,
     so an image with three captions gives three rows; an image without metadata gives one. The caption comes from the
-    metadata, else from the `.txt`, else from the `.json` of the same name; all other fields go to meta. The tasks list
-    the folders, join the names with the metadata, and then open the images.
+    metadata, else from the text file beside the image, else from the JSON file beside it (`jobs.sources.beside`); all
+    other fields go to meta. The tasks list the folders, bring files and lines of metadata with the same name together,
+    and then open the images.
 
     Args:
         spark: The session.
@@ -67,11 +76,12 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
     listed = roots.mapInArrow(_list_images, from_arrow_schema(_LISTED))
     named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "path")
     named = named.mapInArrow(partial(_read_metadata, settings), from_arrow_schema(_NAMED))
-    joined = listed.join(named.withColumn("is_named", F.lit(True)), ["root", "path"], "full_outer")
-    images = joined.where("is_image or is_named")
     parts = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
     parts = max(parts, spark.sparkContext.defaultParallelism)
-    return images.repartition(parts, "root", "path").mapInArrow(partial(_load, settings), SCHEMA)
+    together = listed.unionByName(named, allowMissingColumns=True).repartition(parts, "root", "composed")
+    # `_paired` needs this order. Only files have a size.
+    together = together.sortWithinPartitions("root", "composed", F.col("size").isNull(), "path")
+    return together.mapInArrow(partial(_load, settings), SCHEMA)
 
 
 def records(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -79,15 +89,18 @@ def records(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | 
 
     Args:
         file: File open for reading.
-        name: Name of the file; ends in .jsonl, .csv or .parquet.
+        name: Name of the file; ends in .jsonl, .csv or .parquet, in upper or lower case.
 
     Returns:
         The number of each record, from 1 (in .jsonl and .csv: of its last line), and its fields or what is wrong.
     """
-    if name.endswith(".parquet"):
+    kind = posixpath.splitext(name)[1].lower()
+    if kind == ".parquet":
         return _parquet_records(file)
-    lines = TextIOWrapper(file, "utf-8-sig", errors="replace", newline="\n" if name.endswith(".jsonl") else "")
-    return _json_records(lines) if name.endswith(".jsonl") else _csv_records(lines)
+    codec = encoding(file.read(2))
+    file.seek(0)
+    lines = TextIOWrapper(file, codec, errors="replace", newline="\n" if kind == ".jsonl" else "")
+    return _json_records(lines) if kind == ".jsonl" else _csv_records(lines)
 
 
 def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -103,11 +116,54 @@ def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | 
 
 
 def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    columns: list[str] | None = None
+    for number, values in _csv_rows(lines):
+        if isinstance(values, str):
+            yield number, values
+            if columns is None:
+                return
+        elif columns is None:
+            columns = values
+        else:
+            more = {"more_fields": values[len(columns) :]} if len(values) > len(columns) else {}
+            yield number, dict.fromkeys(columns) | dict(zip(columns, values, strict=False)) | more
+
+
+def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yields the rows of a CSV file that are not empty, each with the number of its last line.
+
+    A quote that never closes makes the following lines part of one value, up to the next quote or the end of the file.
+    So a row of several lines must be quoted correctly; if not, what is wrong is yielded in its place.
+    """
     # By default, a caption of more than 131,072 characters raises an exception.
     csv.field_size_limit(min(sys.maxsize, 1 << 31))
-    reader = csv.DictReader(lines, restkey="more_fields")
-    for record in reader:
-        yield reader.line_num, dict(record)
+    taken: list[str] = []
+    reader = csv.reader(_noted(lines, taken))
+    last = 0
+    for values in reader:
+        first, last = last + 1, reader.line_num
+        if len(taken) > 1 and not _is_quoted_correctly(taken):
+            where = f"line {first}" if first == last else f"lines {first} to {last}"
+            yield last, f"the row that begins in line {first} opens a quote that never closes: cannot read {where}"
+        elif values:
+            yield last, values
+        taken.clear()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    """Passes lines on and adds them to a list, and an empty one if the end of the file is reached."""
+    for line in lines:
+        taken.append(line)
+        yield line
+    taken.append("")
+
+
+def _is_quoted_correctly(lines: Sequence[str]) -> bool:
+    try:
+        list(csv.reader(lines, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _parquet_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -140,7 +196,7 @@ def _check_metadata(root: str) -> None:
             raise WinnowError(f"{where} is not a Parquet file: {error}") from error
         except OSError as error:
             raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
-        if first is not None and _FILE_NAME not in first:
+        if first is not None and field_named(first, _FILE_NAME) is None:
             raise WinnowError(
                 f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
                 "the column or rename one"
@@ -150,7 +206,7 @@ def _check_metadata(root: str) -> None:
 def _metadata_paths(root: str) -> Iterator[str]:
     for folder, entries in files.walk(root):
         for entry in entries:
-            if entry.name in METADATA_NAMES:
+            if is_metadata(entry.name):
                 yield posixpath.join(folder, entry.name)
 
 
@@ -161,14 +217,11 @@ def _list_images(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.Reco
 
 def _listing(root: str) -> Iterator[tuple[Any, ...]]:
     for folder, entries in files.walk(root):
-        names = {entry.name for entry in entries}
-        for entry in entries:
-            if entry.name in METADATA_NAMES:
-                continue
-            stem = posixpath.splitext(entry.name)[0]
-            path = printable(posixpath.join(folder, entry.name))
-            image = is_image(entry.name)
-            yield root, path, image, entry.size, f"{stem}.txt" in names, f"{stem}.json" in names
+        beside = side_files(entry.name for entry in entries)
+        for name, size in ((entry.name, entry.size) for entry in entries if not is_metadata(entry.name)):
+            path = printable(posixpath.join(folder, name))
+            described = (found and printable(found) for found in (text_file(name, beside), json_file(name, beside)))
+            yield root, path, _composed(path), is_image(name), size, *described
 
 
 def _list_metadata(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -193,11 +246,11 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     try:
         yield from _names(root, path, settings)
     except pa.ArrowInvalid as error:
-        yield root, None, None, "{}", path, f"{path} is not a complete Parquet file: {error}"
+        yield root, None, None, None, "{}", path, f"{path} is not a complete Parquet file: {error}"
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
-        yield root, None, None, "{}", path, f"{path} cannot be read: {error.strerror or error}"
+        yield root, None, None, None, "{}", path, f"{path} cannot be read: {error.strerror or error}"
 
 
 def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
@@ -205,14 +258,23 @@ def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
         for number, fields in records(file, path):
             key = f"{path}:{number}"
             if isinstance(fields, str):
-                yield root, None, None, "{}", key, fields
-            elif not isinstance(fields.get(_FILE_NAME), str):
-                yield root, None, None, to_json(fields), key, f"no {_FILE_NAME}"
+                yield root, None, None, None, "{}", key, fields
+            elif not isinstance(image := _file_name(fields), str):
+                yield root, None, None, None, to_json(fields), key, f"no {_FILE_NAME}"
             else:
-                name, caption = first_text(fields, settings.caption_columns)
-                image = posixpath.normpath(posixpath.join(posixpath.dirname(path), fields[_FILE_NAME]))
-                meta = to_json({field: value for field, value in fields.items() if field != name})
-                yield root, image, caption, meta, key, None
+                image = posixpath.normpath(posixpath.join(posixpath.dirname(path), image))
+                found = first_text(fields, settings.caption_columns)
+                others = {name: value for name, value in fields.items() if name != found.name or not found.is_whole}
+                yield root, image, _composed(image), found.text, to_json(others), key, None
+
+
+def _file_name(fields: Mapping[str, Any]) -> Any:
+    name = field_named(fields, _FILE_NAME)
+    return None if name is None else fields[name]
+
+
+def _composed(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
 
 
 def _chunks(rows: Iterator[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -220,12 +282,39 @@ def _chunks(rows: Iterator[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.R
         yield pa.RecordBatch.from_pylist([dict(zip(schema.names, row, strict=True)) for row in chunk], schema)
 
 
-def _load(settings: IngestSettings, joined: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield from batches(_row(fields, settings) for batch in joined for fields in batch.to_pylist())
+def _load(settings: IngestSettings, together: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    found = (fields for batch in together for fields in batch.to_pylist())
+    yield from batches(_row(fields, settings) for fields in _paired(found))
+
+
+def _paired(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields each line of metadata with its file, and each image that no line names.
+
+    A line gets the file of exactly its name. If there is none, it gets the first file whose name is equal in NFC.
+
+    Args:
+        found: Files and lines, sorted by root and composed path, the files before the lines. Only files have a size.
+    """
+    for _, same in groupby(found, key=itemgetter("root", "composed")):
+        listed: dict[str, dict[str, Any]] = {}
+        named: set[str] = set()
+        for fields in same:
+            path = fields["path"]
+            if fields["size"] is not None and path not in listed:
+                listed[path] = fields
+            elif fields["size"] is not None:  # `printable` can make the names of two files equal
+                yield from [fields] if fields["is_image"] else []
+            elif not listed:
+                yield fields
+            else:
+                path = path if path in listed else next(iter(listed))
+                named.add(path)
+                yield listed[path] | {name: fields[name] for name in _OF_METADATA}
+        yield from (file for path, file in listed.items() if file["is_image"] and path not in named)
 
 
 def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
-    """Returns one joined row with the bytes of its image."""
+    """Returns one row of `_paired` with the bytes of its image."""
     root, path = fields["root"], fields["path"]
     meta = fields["meta"] or "{}"
     if fields["detail"] is not None:
@@ -245,29 +334,29 @@ def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
         if not files.is_file_error(place, error):
             raise
         reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
-        # The failing file may be the .txt or the .json.
+        # The failing file may be the text or JSON file.
         at_fault = posixpath.join(posixpath.dirname(path), posixpath.basename(str(error.filename or path)))
         return Row(root, key, fields["caption"], None, meta, reason, f"{at_fault}: {error.strerror or error}")
 
 
 def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
-    """Returns caption and meta, completed from the `.txt` and `.json` of the same name."""
-    if not (fields["has_txt"] or fields["has_json"]):
+    """Returns caption and meta, completed from the text and JSON files beside an image."""
+    if not (fields["text_file"] or fields["json_file"]):
         return fields["caption"], meta
-    stem = posixpath.splitext(place)[0]
+    here = posixpath.dirname(place)
     caption: str | None = fields["caption"]
     extra: dict[str, Any] = {}
-    if fields["has_json"]:
-        content, _ = text(files.read(f"{stem}.json", MAX_FIELD_BYTES))
+    if fields["json_file"]:
+        content, _ = text(files.read(posixpath.join(here, fields["json_file"]), MAX_FIELD_BYTES))
         fields_beside, faults = json_object(content)
         extra = (fields_beside or {}) | faults
-    if fields["has_txt"]:
-        content, replaced = text(files.read(f"{stem}.txt", MAX_FIELD_BYTES))
+    if fields["text_file"]:
+        content, replaced = text(files.read(posixpath.join(here, fields["text_file"]), MAX_FIELD_BYTES))
         if caption is None:
             caption = content
             extra |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
         elif caption != content:
             extra["txt"] = content
     if caption is None:
-        caption = first_text(extra, settings.caption_columns)[1]
+        caption = first_text(extra, settings.caption_columns).text
     return caption, to_json({**extra, **json.loads(meta)})

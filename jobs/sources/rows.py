@@ -1,12 +1,13 @@
 """The row schema that all readers of sources share."""
 
 import base64
+import codecs
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -58,6 +59,20 @@ class Row:
     detail: str | None = None
 
 
+class FieldText(NamedTuple):
+    """The text of a field of a record.
+
+    Attributes:
+        name: The field as the record spells it; None if the record has none of the fields.
+        text: None if the field is missing, null, or a list without text.
+        is_whole: Whether the text is the whole value; if not, the field must stay in meta.
+    """
+
+    name: str | None
+    text: str | None
+    is_whole: bool = True
+
+
 def batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
     """Yields rows as Arrow batches of a few MB, for `mapInArrow`.
 
@@ -87,36 +102,76 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def text(data: bytes) -> tuple[str, bool]:
-    r"""Returns the content of a text file, and whether bytes were replaced because they are not UTF-8.
+def encoding(head: bytes) -> str:
+    r"""Returns the encoding of a text file: UTF-16 if its byte order mark says so, else UTF-8.
+
+    Args:
+        head: The first two bytes, or more.
+
+    Returns:
+        A codec that removes the byte order mark.
 
     Examples:
-        >>> text("Zoë\n".encode())
-        ('Zoë\n', False)
+        >>> encoding(b"\xff\xfeZ\x00"), encoding(b"\xef\xbb\xbfZ"), encoding(b"Z")
+        ('utf-16', 'utf-8-sig', 'utf-8-sig')
+    """
+    return "utf-16" if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def text(data: bytes) -> tuple[str, bool]:
+    r"""Returns the content of a text file without its byte order mark, and whether bytes were replaced.
+
+    A file is UTF-16 if it begins with the byte order mark of UTF-16, else UTF-8. Bytes that cannot be decoded become
+    the replacement character.
+
+    Examples:
+        >>> text("Zoë\n".encode()), text("Zoë".encode("utf-8-sig")), text("Zoë".encode("utf-16"))
+        (('Zoë\n', False), ('Zoë', False), ('Zoë', False))
         >>> text(b"Zo\xeb")
         ('Zo�', True)
     """
+    codec = encoding(data)
     try:
-        return data.decode("utf-8"), False
+        return data.decode(codec), False
     except UnicodeDecodeError:
-        return data.decode("utf-8", "replace"), True
+        return data.decode(codec, "replace"), True
 
 
-def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, str | None]:
-    """Returns the first of the names that a record has, and its text.
-
-    Returns:
-        The name and the text. The text is None if the value is null; both are None if the record has none of the names.
+def field_named(fields: Mapping[str, Any], name: str) -> str | None:
+    """Returns how a record spells the name of a field: exactly, else with other upper and lower case; None if missing.
 
     Examples:
-        >>> first_text({"url": "u", "TEXT": "a dog"}, ["caption", "TEXT"])
-        ('TEXT', 'a dog')
+        >>> field_named({"File_Name": "a.jpg"}, "file_name")
+        'File_Name'
     """
-    for name in names:
-        if name in fields:
-            value = fields[name]
-            return name, value if value is None or isinstance(value, str) else to_json(value)
-    return None, None
+    if name in fields:
+        return name
+    return next((field for field in fields if field.lower() == name.lower()), None)
+
+
+def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
+    """Returns the text of the first of the names that a record has; upper and lower case are equal.
+
+    Of a list, it is the first text in it. Other values that are not text are returned as JSON.
+
+    Args:
+        fields: The record.
+        names: Names of fields, in order of preference.
+
+    Examples:
+        >>> first_text({"url": "u", "Text": "a dog"}, ["caption", "text"])
+        FieldText(name='Text', text='a dog', is_whole=True)
+        >>> first_text({"caption": ["a dog", "a pet"]}, ["caption"])
+        FieldText(name='caption', text='a dog', is_whole=False)
+        >>> first_text({"caption": 7}, ["caption"]), first_text({}, ["caption"])
+        (FieldText(name='caption', text='7', is_whole=True), FieldText(name=None, text=None, is_whole=True))
+    """
+    present = (field for name in names if (field := field_named(fields, name)) is not None)
+    found = next(present, None)
+    value = None if found is None else fields[found]
+    if isinstance(value, list):
+        return FieldText(found, next((item for item in value if isinstance(item, str)), None), is_whole=False)
+    return FieldText(found, value if value is None or isinstance(value, str) else to_json(value))
 
 
 def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:

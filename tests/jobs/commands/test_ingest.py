@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -6,10 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
+from rich.console import Console
 
 from jobs.commands import ingest
 from jobs.job import Job
 from jobs.lake import image_files, tables
+from jobs.runtime.progress import Progress
 from jobs.sources import inspect
 from models.errors import LostRowsError
 from tests.builders.sources import (
@@ -190,6 +193,21 @@ def test_every_bad_file_gives_one_quarantine_row(job: Job, tmp_path: Path) -> No
     ]
     assert summary["rows_read"] == len(CAPTIONS) + 4 and summary["images"] == len(CAPTIONS) + 1
     assert {row["format"] for row in images_of(job).values() if row["key"] == "gif"} == {"GIF"}
+
+
+def test_files_that_are_not_read_and_images_without_a_caption_are_reported(job: Job, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", pictures())
+    for name in ("notes.md", "a.mp4", "b.MP4", "README", "x.nfo", "lost.txt"):
+        (folder / name).write_text("ignored")
+    (folder / "broken.png").write_bytes(b"")  # not an image, so its missing caption does not count
+
+    console = Console(file=io.StringIO(), width=500)
+    ingest.run(Job(job.lake, job.settings, Progress(console)), [str(folder)], None)
+
+    printed = console.file.getvalue()
+    assert "ignored 5 files, neither images nor metadata: 2 .mp4, 1 without a usual extension, 1 .md, 1 more" in printed
+    assert "ignored 1 text or JSON file: no image has that name" in printed
+    assert "images without a caption: 2 of 7" in printed  # one is null, one is empty
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 import csv
 import errno
 import gzip
+import hashlib
 import io
 import json
 import os
 import tarfile
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from jobs.runtime import config
-from jobs.sources import columns, delta, files, find, folder, parquet, webdataset
-from jobs.sources.rows import Row, batches, json_object, to_json
+from jobs.sources import beside, columns, delta, files, find, folder, parquet, webdataset
+from jobs.sources.rows import FieldText, Row, batches, first_text, json_object, text, to_json
 from models.errors import WinnowError
 from tests.builders.sources import (
     CAPTIONS,
@@ -238,6 +240,77 @@ def test_captions_in_files_beside_the_image(spark: SparkSession, settings: confi
     assert "UTF-8" in json.loads(got["latin"]["meta"])["caption_fault"]
 
 
+def test_captions_in_files_with_other_names_and_encodings(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    written = {
+        "upper.TXT": b"upper case",
+        "full.png.txt": b"full name",
+        "kohya.caption": b"kohya",
+        "gallery.png.json": b'{"caption": "gallery"}',
+        "capital.JSON": b'{"Caption": "capital"}',
+        "list.json": b'{"caption": ["first", "second"]}',
+        "bom.txt": "Zoë".encode("utf-8-sig"),
+        "wide.txt": "Zoë".encode("utf-16"),
+        "bomjson.json": '{"caption": "Zoë"}'.encode("utf-8-sig"),
+        "widejson.json": '{"caption": "Zoë"}'.encode("utf-16"),
+    }
+    for name, content in written.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / f"{name.partition('.')[0]}.png").write_bytes(encoded("red"))
+
+    got = by_key(read(spark, settings, tmp_path))
+
+    assert {key: row["caption"] for key, row in got.items()} == {
+        "upper": "upper case", "full": "full name", "kohya": "kohya", "gallery": "gallery", "capital": "capital",
+        "list": "first", "bom": "Zoë", "wide": "Zoë", "bomjson": "Zoë", "widejson": "Zoë",
+    }  # fmt: skip
+    assert json.loads(got["list"]["meta"]) == {"caption": ["first", "second"]}
+    assert json.loads(got["bom"]["meta"]) == {}
+
+
+def test_the_case_of_columns_and_of_metadata_names_does_not_matter(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.png").write_bytes(encoded("red"))
+    write_metadata(tmp_path / "Metadata.csv", [{"File_Name": "a.png", "Caption": "capital"}])
+    write_metadata(
+        tmp_path / "metadata.jsonl",
+        [{"FILE_NAME": "b.png", "TEXT": ["first", "second"]}, {"file_name": "c.png", "TeXt": "mixed"}],
+    )
+
+    got = by_key(read(spark, settings, tmp_path))
+
+    assert {key: row["caption"] for key, row in got.items()} == {"a": "capital", "b": "first", "c": "mixed"}
+    assert json.loads(got["a"]["meta"]) == {"File_Name": "a.png"}
+    assert json.loads(got["b"]["meta"]) == {"FILE_NAME": "b.png", "TEXT": ["first", "second"]}
+
+
+def test_names_that_differ_in_normalisation_are_the_same_file(
+    spark: SparkSession, settings: config.Settings, tmp_path: Path
+) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    for sub in ("one", decomposed):
+        (tmp_path / sub).mkdir()
+        (tmp_path / sub / f"{decomposed}.png").write_bytes(encoded("red"))
+    (tmp_path / "one" / f"{composed}s.png").write_bytes(encoded("lime"))
+    lines = [
+        {"file_name": f"one/{composed}.png", "text": "red"},
+        {"file_name": f"one/{decomposed}s.png", "text": "lime"},
+        {"file_name": f"{composed}/{composed}.png", "text": "deep"},
+    ]
+    write_metadata(tmp_path / "metadata.jsonl", lines)
+
+    got = {row["key"]: (row["caption"], row["reason"]) for row in read(spark, settings, tmp_path)}
+
+    assert got == {
+        f"one/{decomposed}": ("red", None),
+        f"one/{composed}s": ("lime", None),
+        f"{decomposed}/{decomposed}": ("deep", None),
+    }
+
+
 def test_half_an_emoji_and_too_deep_json_affect_no_other_row(
     spark: SparkSession, settings: config.Settings, tmp_path: Path
 ) -> None:
@@ -269,7 +342,7 @@ def test_only_file_errors_give_a_quarantine_row(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
-    listed = dict.fromkeys(["caption", "meta", "key", "detail", "has_txt", "has_json"])
+    listed = dict.fromkeys(["caption", "meta", "key", "detail", "text_file", "json_file"])
     listed |= {"root": str(tmp_path), "path": "a.png", "size": 0}
 
     row = folder._row(listed, settings.ingest)
@@ -277,7 +350,7 @@ def test_only_file_errors_give_a_quarantine_row(
 
     (tmp_path / "b.png").write_bytes(b"")
     (tmp_path / "b.txt").symlink_to(tmp_path / "b.txt")
-    row = folder._row(listed | {"path": "b.png", "has_txt": True}, settings.ingest)
+    row = folder._row(listed | {"path": "b.png", "text_file": "b.txt"}, settings.ingest)
     assert (row.key, row.reason, row.detail) == ("b", "unreadable file", "b.txt: Too many levels of symbolic links")
 
     for fault in (errno.EMFILE, errno.EIO, errno.ETIMEDOUT):
@@ -298,11 +371,11 @@ def test_pipes_devices_and_too_large_files_give_quarantine_rows(
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     (tmp_path / "long.jpg").write_bytes(b"1")
     (tmp_path / "long.txt").write_bytes(b"x" * 10)
-    listed = dict.fromkeys(["caption", "meta", "key", "detail", "has_json"]) | {"root": str(tmp_path), "size": 0}
+    listed = dict.fromkeys(["caption", "meta", "key", "detail", "json_file"]) | {"root": str(tmp_path), "size": 0}
 
     rows = [
-        folder._row(listed | {"path": f"{name}.jpg", "has_txt": name == "long"}, settings.ingest)
-        for name in ("pipe", "zero", "long")
+        folder._row(listed | {"path": f"{name}.jpg", "text_file": text}, settings.ingest)
+        for name, text in (("pipe", None), ("zero", None), ("long", "long.txt"))
     ]
 
     assert [(row.reason, row.detail) for row in rows] == [
@@ -383,6 +456,134 @@ def test_csv_rows_may_be_short_or_long() -> None:
         {"file_name": "a.png", "text": None},
         {"file_name": "b.png", "text": "x", "more_fields": ["y"]},
     ]
+
+
+def csv_records(content: str) -> list[tuple[int, dict[str, Any] | str]]:
+    return list(folder.records(io.BytesIO(content.encode()), "metadata.csv"))
+
+
+def test_a_quote_that_never_closes_becomes_a_fault() -> None:
+    head, good = "file_name,text\n", 'a.png,"two\nlines"\n\n'
+    first = (3, {"file_name": "a.png", "text": "two\nlines"})
+    last = (8, {"file_name": "e.png", "text": "after"})
+
+    # The quote of b.png ends where that of d.png begins.
+    swallowed = csv_records(head + good + 'b.png,"27 inch\nc.png,car\nd.png,"a ""blue"" car"\ne.png,after\n')
+    to_the_end = csv_records(head + good + 'b.png,"27 inch\nc.png,car\n')
+    last_line = csv_records(head + good + 'b.png,"27 inch')
+
+    fault = "the row that begins in line 5 opens a quote that never closes: cannot read "
+    assert swallowed == [first, (7, fault + "lines 5 to 7"), last]
+    assert to_the_end == [first, (6, fault + "lines 5 to 6")]
+    assert last_line == [first, (5, fault + "line 5")]
+    assert [number for number, found in csv_records('file_name,"text\na.png,x\n') if isinstance(found, str)] == [2]
+
+
+def test_rows_with_sloppy_quotes_on_one_line_are_read() -> None:
+    content = 'file_name,text\n\na.png,"a" dog\nb.png,27" wide\nc.png,"x ""y"" z"\n'
+
+    assert csv_records(content) == [
+        (3, {"file_name": "a.png", "text": "a dog"}),
+        (4, {"file_name": "b.png", "text": '27" wide'}),
+        (5, {"file_name": "c.png", "text": 'x "y" z'}),
+    ]
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_metadata_may_begin_with_a_byte_order_mark(codec: str, name: str) -> None:
+    content = "file_name\nZoë.png\n" if name.endswith("csv") else '{"file_name": "Zoë.png"}\n'
+
+    assert [record for _, record in folder.records(io.BytesIO(content.encode(codec)), name)] == [
+        {"file_name": "Zoë.png"}
+    ]
+
+
+def lines_and_files(*rows: tuple[str, str | None]) -> list[dict[str, Any]]:
+    """Returns files (name, None) and lines of metadata (name, caption), in the order in which Spark sorts them."""
+    empty = dict.fromkeys(["is_image", "size", "text_file", "json_file", "caption", "meta", "key", "detail"])
+    found = [
+        empty
+        | {"root": "r", "path": name, "composed": unicodedata.normalize("NFC", name), "caption": caption}
+        | ({"size": 1, "is_image": not name.endswith(".md")} if caption is None else {})
+        for name, caption in rows
+    ]
+    return sorted(found, key=lambda row: (row["composed"], row["size"] is None, row["path"]))
+
+
+def test_no_file_and_no_line_is_lost_or_doubled_by_pairing() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    found = lines_and_files(
+        ("a.png", None), ("a.png", "one"), ("a.png", "two"), ("b.png", None), ("c.md", None), ("gone.png", "lost"),
+        ("d.md", None), ("d.md", "named"), ("�.png", None), ("�.png", None),
+    )  # fmt: skip
+
+    paired = [(row["path"], row["caption"], row["size"]) for row in folder._paired(found)]
+
+    assert sorted(paired, key=str) == [
+        ("a.png", "one", 1), ("a.png", "two", 1), ("b.png", None, 1), ("d.md", "named", 1), ("gone.png", "lost", None),
+        ("�.png", None, 1), ("�.png", None, 1),
+    ]  # fmt: skip
+    for name, other in ((composed, decomposed), (decomposed, composed)):
+        both, one = [(name, None), (other, None), (name, "x")], [(name, None), (other, "x")]
+        assert {(row["path"], row["caption"]) for row in folder._paired(lines_and_files(*both))} == {
+            (name, "x"), (other, None)
+        }  # fmt: skip
+        assert [(row["path"], row["caption"]) for row in folder._paired(lines_and_files(*one))] == [(name, "x")]
+
+
+def test_faults_of_metadata_are_not_paired() -> None:
+    fault = dict.fromkeys(["path", "composed", "size", "is_image", "caption"]) | {"root": "r", "detail": "no JSON"}
+
+    assert list(folder._paired([fault, fault])) == [fault, fault]
+
+
+def test_the_text_file_of_an_image_is_chosen_by_precedence() -> None:
+    names = ["x.jpg", "x.caption", "x.jpg.Txt", "x.TXT", "x.JPG.json", "X.json", "y.txt"]
+
+    chosen = []
+    for gone in ("", "x.TXT", "x.jpg.Txt", "x.caption"):
+        names = [name for name in names if name != gone]
+        chosen.append(beside.text_file("x.jpg", beside.side_files(names)))
+
+    assert chosen == ["x.TXT", "x.jpg.Txt", "x.caption", None]
+    assert beside.json_file("x.jpg", beside.side_files(names)) is None  # another image's, which differs in case
+    assert beside.json_file("x.JPG", beside.side_files([*names, "x.json"])) == "x.json"
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    names = ["a.png", "a.TXT", "a.caption", "a.json", "lost.txt", "b.MP4", "c.mp4", "README", f"d.{'x' * 99}"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"1")
+
+    source = find._folder_source(str(tmp_path), hashlib.sha256())
+
+    assert (source.ignored, dict(source.kinds)) == (4, {"mp4": 2, "": 2})
+    assert source.unused == 2  # lost.txt, and a.caption because of a.TXT
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"Caption": "x"}, FieldText("Caption", "x")),
+        ({"TEXT": "upper", "text": "exact"}, FieldText("text", "exact")),
+        ({"caption": None, "text": "x"}, FieldText("caption", None)),
+        ({"caption": [None, 7, "x", "y"]}, FieldText("caption", "x", is_whole=False)),
+        ({"caption": []}, FieldText("caption", None, is_whole=False)),
+        ({"caption": {"en": "x"}}, FieldText("caption", '{"en": "x"}')),
+        ({"url": "x"}, FieldText(None, None)),
+    ],
+)
+def test_the_caption_of_a_record(fields: dict[str, Any], expected: FieldText) -> None:
+    assert first_text(fields, ["caption", "text"]) == expected
+
+
+def test_texts_that_cannot_be_decoded_are_replaced() -> None:
+    assert text(b"\xef\xbb\xbfZo\xeb") == ("Zo�", True)
+    assert text("Zo".encode("utf-16") + b"\xeb") == ("Zo�", True)
+    assert text(b"\xfe\xff\x00Z\x00o") == ("Zo", False)
+    assert text(b"\xff") == ("�", True)
+    assert text(b"") == ("", False)
 
 
 # WebDataset -----------------------------------------------------------------------------------------------------------
