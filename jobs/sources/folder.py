@@ -246,11 +246,11 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     try:
         yield from _names(root, path, settings)
     except pa.ArrowInvalid as error:
-        yield root, None, None, None, "{}", path, f"{path} is not a complete Parquet file: {error}"
+        yield _bad_line(root, path, f"{path} is not a complete Parquet file: {error}")
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
-        yield root, None, None, None, "{}", path, f"{path} cannot be read: {error.strerror or error}"
+        yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or error}")
 
 
 def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
@@ -258,14 +258,19 @@ def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
         for number, fields in records(file, path):
             key = f"{path}:{number}"
             if isinstance(fields, str):
-                yield root, None, None, None, "{}", key, fields
+                yield _bad_line(root, key, fields)
             elif not isinstance(image := _file_name(fields), str):
-                yield root, None, None, None, to_json(fields), key, f"no {_FILE_NAME}"
+                yield _bad_line(root, key, f"no {_FILE_NAME}", to_json(fields))
             else:
                 image = posixpath.normpath(posixpath.join(posixpath.dirname(path), image))
                 found = first_text(fields, settings.caption_columns)
                 others = {name: value for name, value in fields.items() if name != found.name or not found.is_whole}
                 yield root, image, _composed(image), found.text, to_json(others), key, None
+
+
+def _bad_line(root: str, key: str, detail: str, meta: str = "{}") -> tuple[Any, ...]:
+    # No path holds a NUL. Without a place of their own, all bad lines of a folder would go to one task.
+    return root, None, f"\0{key}", None, meta, key, detail
 
 
 def _file_name(fields: Mapping[str, Any]) -> Any:
