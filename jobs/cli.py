@@ -1,16 +1,18 @@
 """The command line: one function for each command."""
 
+import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Group
-from rich.table import Table
 from typer.core import TyperGroup
 
 from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job, summary_table
 from jobs.job import Job
+from jobs.runtime import terminal
 from jobs.runtime.progress import Progress
 from jobs.runtime.version import VERSION
 
@@ -46,7 +48,7 @@ app.add_typer(label_app, name="label")
 class _SearchOrPrompts(TyperGroup):
     """A command group that runs `search` unless the first word after the options names another command."""
 
-    _FLAGS = ("--debug", "--help")
+    _FLAGS = ("--debug", "--help", "--trust-conf")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Moves the name of the command to the front, where the group expects it."""
@@ -201,13 +203,11 @@ def label_next(
     from jobs.commands.label import next as command
 
     picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
-    table = Table(title=f"to label for {category}", title_justify="left", box=None, pad_edge=False)
-    for name in ("", "image", "why"):
-        table.add_column(name)
+    table = terminal.table(f"to label for {category}", ("", "image", "why"))
     for place, pick in enumerate(picked.picks[:_SHOWN], 1):
-        table.add_row(str(place), pick.image_id[:12], pick.reason)
+        terminal.add_row(table, place, pick.image_id[:12], pick.reason)
     if len(picked.picks) > _SHOWN:
-        table.add_row("…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
+        terminal.add_row(table, "…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
     return Group(table, summary_table("label next", picked.summary))
 
 
@@ -327,7 +327,7 @@ def regurgitation_search(
     from jobs.commands.regurgitation import command
 
     if command.is_question(generated):
-        return "".join(f"{line}\n" for line in command.answers(job, generated))
+        return "".join(f"{terminal.visible(line)}\n" for line in command.answers(job, generated))
     return command.run(job, generated, format_)
 
 
@@ -424,4 +424,9 @@ def demo(
 
 def main() -> None:
     """Runs the command line `winnow`."""
-    app()
+    try:
+        app()
+    except Exception:
+        # Python would print the texts of errors, and the names of files in them, as they are.
+        sys.stderr.write(terminal.visible_lines(traceback.format_exc()))
+        sys.exit(1)

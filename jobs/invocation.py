@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -15,13 +15,17 @@ from rich.table import Table
 from typer.models import ArgumentInfo
 
 from jobs.job import Job, Summary
-from jobs.runtime import config
+from jobs.runtime import config, terminal
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 # Every other command needs an existing lake, so that a mistyped address creates no folder.
 _LAKE_MAKERS = ("ingest", "run", "demo")
+
+# Parameters that are no addresses. Keys of images are often URLs of the web, with any parameters.
+_NO_ADDRESSES = ("images", "why", "by")
 
 CommandOutput = Summary | RenderableType
 """What a command shows when it ends: a summary (printed under the command's title), text or a table."""
@@ -37,10 +41,13 @@ class Invocation:
     overrides: list[str] | None
     rules: list[str] | None = None
     categories: list[str] | None = None
+    trust_conf: bool = False
 
     def settings(self) -> Settings:
         """Returns the settings of the ready-made rules and categories, the files and the overrides."""
-        return config.load(self.conf or [], self.overrides or [], self.rules or [], self.categories or [])
+        return config.load(
+            self.conf or [], self.overrides or [], self.rules or [], self.categories or [], self.trust_conf
+        )
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -50,6 +57,7 @@ class Invocation:
             "--lake",
             self.lake,
             *(word for name, all_ in given.items() for one in all_ or [] for word in (name, str(one))),
+            *(["--trust-conf"] if self.trust_conf else []),
         )
 
     @contextmanager
@@ -101,11 +109,15 @@ _RULE = typer.Option(
 _READY_MADE = typer.Option(
     "--category", metavar="NAME", help="A ready-made category: nsfw. Repeatable; --conf and --set may change it."
 )
+_TRUST_CONF = typer.Option(
+    "--trust-conf", help="Let the files of --conf set every Spark setting, also those that run code of others."
+)
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
     _parameter("set_", Annotated[list[str] | None, _SET], None),
     _parameter("rule", Annotated[list[str] | None, _RULE], None),
+    _parameter("trust_conf", Annotated[bool, _TRUST_CONF], False),
     _parameter("debug", Annotated[bool, _DEBUG], False),
 )
 _CATEGORIES = _parameter("ready_made", Annotated[list[str] | None, _READY_MADE], None)
@@ -115,8 +127,8 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category` and `--debug`. The function's docstring is the
-    help. The function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
+    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category`, `--trust-conf` and `--debug`. The function's
+    docstring is the help. The function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.
@@ -152,13 +164,13 @@ def command_without_job(
         _, *own = inspect.signature(function).parameters.values()
         names_category = any(parameter.name == "category" and not _is_argument(parameter) for parameter in own)
 
-        def callback(
-            *, conf: Any, set_: Any, rule: Any, debug: bool, ready_made: Any = None, lake: str = "", **own: Any
-        ) -> None:
+        def callback(*, debug: bool, lake: str = "", ready_made: Any = None, **own: Any) -> None:
+            conf, set_, rule, trust_conf = (own.pop(option) for option in ("conf", "set_", "rule", "trust_conf"))
             with _one_line_errors(debug):
+                _require_no_secrets({"lake": lake, "conf": conf, **own})
                 if names_category:
                     ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
-                output = function(Invocation(name, lake, conf, set_, rule, ready_made), **own)
+                output = function(Invocation(name, lake, conf, set_, rule, ready_made, trust_conf), **own)
             _show((title or name).format(**own), output)
 
         # A command with an option --category of its own uses it for a ready-made category too.
@@ -178,6 +190,21 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(part, ArgumentInfo) for part in get_args(parameter.annotation))
 
 
+def _require_no_secrets(given: Mapping[str, Any]) -> None:
+    """Checks the addresses among the values of arguments and options, by name, before Spark starts."""
+    for text in _texts(value for option, value in given.items() if option not in _NO_ADDRESSES):
+        require_no_secret(text)
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """Yields the texts and paths among the values of arguments and options."""
+    for value in values:
+        if isinstance(value, str | Path):
+            yield str(value)
+        elif isinstance(value, list | tuple):
+            yield from _texts(value)
+
+
 @contextmanager
 def _one_line_errors(debug: bool) -> Iterator[None]:
     """Prints an error that a user can correct as one line and exits with status 1; `debug` lets every error through."""
@@ -191,7 +218,7 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
         cause = _cause(error)
         if debug or not isinstance(cause, WinnowError | OSError):
             raise
-        console.print(f"error: {_line(cause)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(terminal.cell(f"error: {_line(cause)}", "red"), soft_wrap=True)
         raise typer.Exit(1) from None
 
 
@@ -212,15 +239,15 @@ def _line(error: BaseException) -> str:
 
 def _show(title: str, output: CommandOutput) -> None:
     if isinstance(output, str):
-        # The text may be the content of a file: print no markup and do not wrap lines.
-        Console().print(output, markup=False, highlight=False, soft_wrap=True, end="")
+        # The text may be the content of a file: a file or another program gets it to the letter.
+        sys.stdout.write(terminal.visible_lines(output) if sys.stdout.isatty() else output)
     else:
         Console().print(summary_table(title, output) if isinstance(output, dict) else output)
 
 
 def summary_table(title: str, summary: Summary) -> Table:
     """Returns the table that ends a command: a row for each name and its value."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = terminal.table(title)
     for name, value in summary.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+        terminal.add_row(table, name, f"{value:,}" if isinstance(value, int) else value)
     return table

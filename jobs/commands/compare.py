@@ -17,7 +17,7 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.pages import template
 from jobs.pages.charts.intervals import shift_chart
-from jobs.runtime import wording
+from jobs.runtime import terminal, wording
 from jobs.runtime.whole_file import replacing
 from jobs.runtime.wording import number, percent, recall_at_least, score, shift, signed
 from models.errors import WinnowError
@@ -127,16 +127,15 @@ def render(found: LakeComparison) -> str:
 
 def terminal_table(found: LakeComparison) -> Table:
     """Returns the comparison as a table for the terminal; equal figures are dimmed."""
-    table = Table(title="compare", title_justify="left", box=None, pad_edge=False)
-    for head in ("", f"A: {found.a}", f"B: {found.b}", "change"):
-        table.add_column(head, overflow="fold", justify="left" if not head else "right")
+    table = terminal.table("compare", ("", f"A: {found.a}", f"B: {found.b}", "change"))
+    for place, column in enumerate(table.columns):
+        column.overflow, column.justify = "fold", "right" if place else "left"
     for section in found.sections:
-        table.add_row(f"[bold]{section.title}[/]")
+        table.add_row(terminal.cell(section.title, "bold"))
         if section.note:
-            table.add_row(f"  [dim]{section.note}[/]")
+            table.add_row(terminal.cell(f"  {section.note}", "dim"))
         for line in section.lines:
-            cells = [_plain(text) for text in (f"  {line.name}", line.a, line.b, line.change)]
-            table.add_row(*cells, style="" if line.differs else "dim")
+            terminal.add_row(table, f"  {line.name}", line.a, line.b, line.change, style="" if line.differs else "dim")
     return table
 
 
@@ -315,10 +314,6 @@ def _text(value: Any) -> str:
     if value is None:
         return _NONE
     return ", ".join(str(item) for item in value) or "(none)" if isinstance(value, list) else str(value)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def _write(file: Path, page: str) -> None:

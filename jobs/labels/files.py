@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.whole_file import replacing
 from models.errors import WinnowError
 
@@ -44,7 +45,8 @@ def read(spark: SparkSession, file: str) -> DataFrame:
         `COLUMNS` and `UNREADABLE`, all string.
 
     Raises:
-        WinnowError: The file does not exist, has an unknown format, or lacks a required column.
+        WinnowError: The file does not exist, has an unknown format or a secret in its address, or lacks a required
+            column.
     """
     readers: dict[str, Callable[[SparkSession, str], DataFrame]] = {
         ".csv": _read_csv,
@@ -84,6 +86,7 @@ def write(rows: Iterable[dict[str, Any]], file: str) -> None:
 
 
 def _ending(file: str, known: Iterable[str]) -> str:
+    require_no_secret(file)
     ending = Path(file.rstrip("/")).suffix.lower()
     if ending not in known:
         raise WinnowError(f"label file {file} has an unknown ending: use one of {', '.join(known)}")

@@ -20,6 +20,7 @@ from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.scratch import Scratch, staged
 from jobs.runtime.session import overridden
 from models.errors import WinnowError
@@ -39,13 +40,14 @@ class Lake:
         uri: The folder. A relative path starts at the working directory.
 
     Raises:
-        WinnowError: The address is empty.
+        WinnowError: The address is empty or holds a secret.
     """
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
         self.spark = spark
         if not uri.strip():
             raise WinnowError("the address of the lake is empty: name a folder, as in `--lake FOLDER`")
+        require_no_secret(uri)
         self.uri = uri.rstrip("/") or "/"
         self.begin()
 

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from jobs.runtime import keyword_lists
+from jobs.runtime import keyword_lists, settings_files
 from models.errors import SettingsError, WinnowError
 from models.inference.classifier import ImageModel
 from models.inference.onnx_image_spec import ImageInput
@@ -33,6 +33,7 @@ _SPARK_CONF = "spark.conf."
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
 _FIELD = r"^[\w-]+$"
 _NAMED, _DESCRIBED = "named", "described"
+_SHOWN_CHARACTERS = 200
 
 _NamedOrDescribed = Annotated[
     Annotated[str, Tag(_NAMED)] | Annotated[ImageInput, Tag(_DESCRIBED)],
@@ -337,6 +338,7 @@ def load(
     overrides: Iterable[str] = (),
     rules: Iterable[str] = (),
     categories: Iterable[str] = (),
+    trust_conf: bool = False,
 ) -> Settings:
     """Loads the default settings, then ready-made rules and categories, then files in order, then single settings.
 
@@ -346,10 +348,11 @@ def load(
         overrides: `section.key=value`; the value is parsed as TOML, else used as text.
         rules: Names of ready-made rules in conf/rules.
         categories: Names of ready-made categories in conf/categories.
+        trust_conf: Whether files may set every Spark setting, also those that load code. Overrides always may.
 
     Raises:
-        SettingsError: A file cannot be read, there is no such ready-made rule or category, or a setting is wrong; the
-            message names all wrong settings.
+        SettingsError: A file cannot be read or would make Spark load code, there is no such ready-made rule or
+            category, or a setting is wrong; the message names all wrong settings.
 
     Examples:
         >>> load(overrides=["dedup.hash=pdq"]).dedup.hash
@@ -362,10 +365,12 @@ def load(
         tree = _merged(tree, _ready_made("rules", name, "rule"))
     for name in categories:
         tree = _merged(tree, {"categories": {name: _ready_made("categories", name, "category")}})
-    for file in files:
-        tree = _merged(tree, _overlay(Path(file)))
-    for text in overrides:
-        tree = _merged(tree, _override(text))
+    overlays = [(Path(file), _overlay(Path(file))) for file in files]
+    typed = [_override(text) for text in overrides]
+    if not trust_conf:
+        _require_no_code(overlays, typed)
+    for above in (*[content for _, content in overlays], *typed):
+        tree = _merged(tree, above)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -437,25 +442,54 @@ def _categories(files: Iterable[Path]) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return settings_files.read_toml(file)
     except OSError as error:
-        raise SettingsError(f"settings file {file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"settings file {file} is not TOML: {error}") from error
+        raise SettingsError(f"settings file {file}: it cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"settings file {file}: {error}") from error
+
+
+def _require_no_code(overlays: Iterable[tuple[Path, dict[str, Any]]], typed: Iterable[dict[str, Any]]) -> None:
+    """Checks that no file names code for Spark to load, except in settings that an override replaces."""
+    replaced = {name for tree in typed for name in settings_files.session_settings(tree)}
+    faults = []
+    for file, tree in overlays:
+        given = settings_files.session_settings(tree).items()
+        names = sorted(name for name, value in given if settings_files.loads_code(name, value) and name not in replaced)
+        if names:
+            faults.append(
+                f"settings file {file}: {', '.join(names)} can make Spark run code of others, so a file may not set "
+                f"{'it' if len(names) == 1 else 'them'}: give `--set {names[0]}=VALUE` yourself, or add --trust-conf "
+                "if you trust the file"
+            )
+    if faults:
+        raise SettingsError("; ".join(faults))
 
 
 def _override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {text!r} does not have the form section.key=value, such as dedup.max_distance=31")
-    if key.strip().startswith(_SPARK_CONF):
-        # Names of Spark settings contain dots, and all their values are text.
-        return {"spark": {"conf": {key.strip().removeprefix(_SPARK_CONF): value.strip()}}}
     try:
-        tree: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        tree = _tree_of(key.strip(), value)
+    except ValueError as error:
+        raise SettingsError(f"--set {_short(key.strip())}: {error}") from error
+    try:
+        settings_files.require_usable(tree)
+    except ValueError as error:
+        raise SettingsError(f"--set {error}") from error
+    return tree
+
+
+def _tree_of(key: str, value: str) -> dict[str, Any]:
+    if key.startswith(_SPARK_CONF):
+        # Names of Spark settings contain dots, and all their values are text.
+        return {"spark": {"conf": {key.removeprefix(_SPARK_CONF): value.strip()}}}
+    try:
+        tree: Any = settings_files.parsed(f"value = {value}")["value"]
+    except settings_files.NotTomlError:
         tree = value
-    for part in reversed(key.strip().split(".")):
+    for part in reversed(key.split(".")):
         tree = {part: tree}
     return dict(tree)
 
@@ -480,6 +514,10 @@ def _faults(error: ValidationError) -> str:
         elif not key:
             faults.append(fault["msg"].removeprefix("Value error, "))
         else:
-            given = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+            given = "" if isinstance(fault["input"], Mapping) else f" = {_short(repr(fault['input']))}"
             faults.append(f"{key}{given}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return f"{len(faults)} wrong setting{'s' if len(faults) > 1 else ''}: " + "; ".join(faults)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

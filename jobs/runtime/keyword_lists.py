@@ -1,9 +1,10 @@
 """Lists of watched words: TOML files with a list for each topic, named by language (`conf/keywords`) or by path."""
 
-import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+
+from jobs.runtime import settings_files
 
 OWN = "own"
 """The topic of the words in `audit.keywords`."""
@@ -16,7 +17,7 @@ def read(name: str) -> dict[str, list[str]]:
         name: A language of `conf/keywords`, such as `en`, or the path of a TOML file of lists of words.
 
     Raises:
-        ValueError: The file is missing, is not TOML, or a topic is not a list of words.
+        ValueError: The file is missing, cannot be read as TOML, or a topic is not a list of words.
 
     Examples:
         >>> "woman" in read("en")["gender"]
@@ -25,14 +26,14 @@ def read(name: str) -> dict[str, list[str]]:
     folder = resources.files("conf").joinpath("keywords")
     file = Path(name) if name.endswith(".toml") else folder.joinpath(f"{name}.toml")
     try:
-        topics = tomllib.loads(file.read_text(encoding="utf-8"))
+        topics = settings_files.read_toml(file)
     except OSError as error:
         shipped = ", ".join(sorted(one.name.removesuffix(".toml") for one in folder.iterdir()))
         raise ValueError(
             f"there is no keyword list {name!r}: choose one of {shipped}, or the path of a .toml file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"keyword list {name} is not TOML: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"keyword list {name}: {error}") from error
     for topic, words in topics.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError(f'keyword list {name}: {topic} must be a list of words such as ["woman", "old man"]')

@@ -12,6 +12,9 @@ from pyspark import SparkContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+from jobs.runtime.terminal import cell, visible
 
 _REFRESH_SECONDS = 0.3
 _LOG_SECONDS = 30.0
@@ -21,7 +24,8 @@ class Progress:
     """A display of the steps of a command on a console.
 
     On a terminal, a bar shows how many Spark tasks of the step are done. Elsewhere (a log file, CI), a step prints a
-    line every half minute and a line when it ends.
+    line every half minute and a line when it ends. Texts may hold names of users: they are no markup, and their control
+    characters are shown as escapes.
 
     Args:
         console: The console to print to; standard error when None.
@@ -61,22 +65,27 @@ class Progress:
         try:
             yield
             self._finish(done, watcher)
-            self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)
+            seconds = (f"{time.monotonic() - started:.1f} s", "dim")
+            self.console.print(Text.assemble(("✓", "green"), " ", cell(text), " ", seconds))
         finally:
             self._finish(done, watcher)
             self._step = ""
 
     def heading(self, text: str) -> None:
         """Prints the name of a command that starts."""
-        self.console.print(f"\n[bold]{text}[/]", highlight=False)
+        self.console.print(Text.assemble("\n", cell(text, "bold")))
 
     def note(self, text: str) -> None:
         """Prints a line that stays on the screen."""
-        self.console.print(f"  {text}", highlight=False, markup=False)
+        self.console.print(cell(f"  {text}"))
+
+    def address(self, text: str) -> None:
+        """Prints an address on one line even in a narrow terminal, so that it can be copied."""
+        self.console.print(cell(f"  {text}"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Prints a warning that stays on the screen."""
-        self.console.print(f"  ! {text}", highlight=False, markup=False, style="yellow")
+        self.console.print(cell(f"  ! {text}", "yellow"))
 
     @staticmethod
     def _finish(done: threading.Event, watcher: threading.Thread) -> None:
@@ -90,18 +99,18 @@ class Progress:
             self._log(done)
 
     def _show_bar(self, done: threading.Event) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         with Bars(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
-            bar = bars.add_task(self._step, total=None)
+            bar = bars.add_task(visible(self._step), total=None)
             while not done.wait(_REFRESH_SECONDS):
                 finished, total = self._tasks()
-                bars.update(bar, description=self._step, completed=finished, total=total or None)
+                bars.update(bar, description=visible(self._step), completed=finished, total=total or None)
 
     def _log(self, done: threading.Event) -> None:
         while not done.wait(_LOG_SECONDS):
             finished, total = self._tasks()
             tasks = f": {finished} of {total} tasks" if total else ""
-            self.console.print(f"  {self._step}{tasks}", highlight=False)
+            self.console.print(cell(f"  {self._step}{tasks}"))
 
     def _tasks(self) -> tuple[int, int]:
         if self.context is None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from jobs.runtime.addresses import require_no_secret
 from jobs.sources import files
-from jobs.sources.find import PASSWORD
 from models.errors import WinnowError
 
 _SAME_STORE = {"s3": "s3a", "s3n": "s3a", "abfs": "abfss", "wasb": "wasbs"}
@@ -22,12 +22,12 @@ def require_apart(lake: str, paths: Iterable[str]) -> None:
         paths: Files, folders, patterns with `*`, URIs.
 
     Raises:
-        WinnowError: A source lies in the lake, or the lake in a source; the message names the first one.
+        WinnowError: A source lies in the lake, or the lake in a source; the message names the first one. Or the address
+            of a source holds a secret.
     """
     own = _resolved(files.absolute(lake))
     for path in paths:
-        if PASSWORD.match(path):  # `find` rejects it with a message that does not repeat the password
-            continue
+        require_no_secret(path)
         if _prefix_is_inside(path, own) or any(_is_inside(one, own) for one in _expanded(path)):
             raise WinnowError(
                 f"source {path} lies in the lake {lake}, so the lake would read itself; nothing was written: give a "

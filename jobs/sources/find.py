@@ -3,7 +3,6 @@
 import hashlib
 import json
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import IngestSettings
 from jobs.runtime.wording import plural
 from jobs.sources import files
@@ -25,7 +25,6 @@ IMAGE_ENDINGS = (
 )  # fmt: skip
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
-PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
 # Part of the fingerprint: increase it when a reader returns other rows for the same file.
 _READERS = 2
 # File names are arbitrary: limits on the number of extensions that are counted apart, and on their length.
@@ -69,17 +68,13 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
         settings: Settings for reading, which are part of the fingerprint.
 
     Raises:
-        WinnowError: The format is unknown; a path does not exist, holds no file of the format, or contains a password.
+        WinnowError: The format is unknown; a path does not exist, holds no file of the format, or contains a secret.
     """
     if fmt is not None and fmt not in FORMATS:
         raise WinnowError(f"there is no format {fmt!r}: choose one of {', '.join(FORMATS)}")
     found: dict[str, Source] = {}
     for path in paths:
-        if PASSWORD.match(path):
-            raise WinnowError(
-                f"{path.partition('://')[0]}://… holds a password, which tables and exports would store: remove it and "
-                "give the credentials in the environment or by an instance role"
-            )
+        require_no_secret(path)
         names = files.expand(files.absolute(path))
         if not names:
             raise WinnowError(f"no file matches {path}: check the path and the pattern")

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import typer
 from rich.console import Group
 from typer.testing import CliRunner
 
+from jobs import cli, invocation
 from jobs.cli import app
 from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job
 from jobs.job import Job
@@ -37,7 +39,7 @@ COMMANDS = dict(commands_of(typer.main.get_command(app)))
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = {option: it for it in COMMANDS[name].params if it.param_type_name == "option" for option in it.opts}
-    assert {"--conf", "--set", "--rule", "--debug"} <= set(options)
+    assert {"--conf", "--set", "--rule", "--trust-conf", "--debug"} <= set(options)
     if name in WITHOUT_LAKE:
         assert name == "demo" or options["--lake"].hidden
     else:
@@ -119,6 +121,100 @@ def test_text_is_printed_unchanged_and_other_results_are_rendered(opened: list[I
     assert shown(text, ["cars", *OPTIONS])[0].stdout == text
     assert shown("", ["cars", *OPTIONS])[0].stdout == ""
     assert shown(Group("one", "two"), ["cars", *OPTIONS])[0].stdout == "one\ntwo\n"
+
+
+HOSTILE = "out[v2] [red]x[/] :cat: a\x1b[31m\nb"
+SAFE = r"out[v2] [red]x[/] :cat: a\x1b[31m\nb"
+
+
+def test_names_in_errors_and_summaries_are_shown_to_the_letter(opened: list[Invocation]) -> None:
+    summary = shown({"folder": HOSTILE, HOSTILE: 1}, [HOSTILE, *OPTIONS])[0].stdout
+    assert summary.count(SAFE) == 3 and len(summary.splitlines()) == 3
+    error = shown(WinnowError(HOSTILE), ["cars", *OPTIONS])[0].stderr
+    assert error == f"error: {SAFE}\n"
+
+
+def test_text_is_escaped_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, opened: list[Invocation]) -> None:
+    text = "id,caption\r\n1,:cat: a\x1b[31m\x07\r\n"
+    assert shown(text, ["cars", *OPTIONS])[0].stdout_bytes == text.encode()
+
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", written)
+    invocation._show("few", text)
+    assert written.getvalue() == "id,caption\n1,:cat: a\\x1b[31m\\x07\n"
+
+
+def test_a_traceback_has_no_control_characters(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def fails() -> None:
+        raise ValueError(HOSTILE)
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr().err
+    assert ended.value.code == 1 and printed.startswith("Traceback") and "\x1b" not in printed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ingest", "s3://KEY:HIDDEN@b/a.tar", "--lake", "here"],
+        ["ingest", "fine", "https://host/a.tar?X-Amz-Signature=HIDDEN", "--lake", "here"],
+        ["run", "fine", "--lake", "here", "--labels", "https://host/a.csv?sig=HIDDEN"],
+        ["score", "--lake", "s3a://KEY:HIDDEN@b/lake"],
+        ["export", "s3a://KEY:HIDDEN@b/set", "--lake", "here"],
+        ["compare", "here", "s3a://KEY:HIDDEN@b/lake"],
+        ["compare", "s3a://KEY:HIDDEN@b/lake", "here"],
+        ["regurgitation", "s3a://KEY:HIDDEN@b/made/", "--lake", "here"],
+        ["regurgitation", "prompts", "--out", "s3a://KEY:HIDDEN@b/p.csv", "--lake", "here"],
+        ["label", "import", "https://KEY:HIDDEN@host/a.csv", "--lake", "here"],
+        ["label", "export", "https://host/a.csv?token=HIDDEN", "--lake", "here"],
+        ["score", "--lake", "here", "--conf", "s3a://KEY:HIDDEN@b/mine.toml"],
+        ["score", "--lake", "here", "--set", "encoder.model=s3a://KEY:HIDDEN@b/m.onnx"],
+        ["demo", "https://host/a?token=HIDDEN"],
+    ],
+)
+def test_a_secret_in_an_address_is_refused_before_spark_starts(words: list[str], opened: list[Invocation]) -> None:
+    said = CliRunner().invoke(app, words)
+    if "--set" in words:  # settings are read when the job is opened
+        with pytest.raises(WinnowError, match="holds a password"):
+            opened.pop().settings()
+        return
+    assert said.exit_code == 1 and said.output.startswith("error: ") and "HIDDEN" not in said.output
+    assert said.output.count("\n") == 1 and opened == []
+
+
+@pytest.mark.parametrize("command", ["keep", "drop"])
+def test_a_key_of_an_image_may_be_any_url(command: str, opened: list[Invocation]) -> None:
+    CliRunner().invoke(app, [command, "https://host/a.jpg?token=public", "--why", "a", "--lake", "here"])
+    assert len(opened) == 1
+
+
+def test_a_settings_file_that_names_code_stops_every_command_before_spark_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "theirs[v2].toml"
+    file.write_text('[spark.conf]\n"spark.python.daemon.module" = "evil"')
+
+    for words in (["score", "--lake", "here"], ["compare", "a", "b"], ["demo", str(tmp_path / "demo")]):
+        said = CliRunner().invoke(app, [*words, "--conf", str(file)])
+        assert said.exit_code == 1 and said.output.startswith(f"error: settings file {file}: spark.conf.spark.python.")
+        assert said.output.count("\n") == 1 and "--trust-conf" in said.output
+
+    trusted = Invocation("score", "here", [file], None, trust_conf=True)
+    assert trusted.settings().spark.conf == {"spark.python.daemon.module": "evil"}
+    assert trusted.options == ("--lake", "here", "--conf", str(file), "--trust-conf")
+
+
+def test_the_option_to_trust_files_reaches_the_invocation(opened: list[Invocation]) -> None:
+    shown({}, ["cars", *OPTIONS, "--trust-conf"])
+    CliRunner().invoke(app, ["compare", "a", "b", "--trust-conf"])
+    CliRunner().invoke(app, ["demo", "here", "--trust-conf"])
+    CliRunner().invoke(app, ["regurgitation", "--trust-conf", "prompts", "--lake", "here"])
+    assert [(one.command, one.trust_conf) for one in opened] == [
+        ("some few", True), ("compare", True), ("demo", True), ("regurgitation prompts", True),
+    ]  # fmt: skip
 
 
 def test_an_error_is_one_line_without_debug(opened: list[Invocation]) -> None:

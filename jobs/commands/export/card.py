@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, StrictUndefined
 
@@ -15,8 +16,10 @@ from jobs.facts import sentences
 from jobs.facts.weights import Reach
 from jobs.runtime import wording
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_MARKED = re.compile(r"([\\`*_{}\[\]<>|#&~$])")
+_STARTS = re.compile(r"^([-+=]|\d+(?=[.)]))")  # of a list, a rule or a heading, at the start of a line
+_IN_ADDRESSES = ";/?:@&=+$,#[]!'()*%"
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 _LETTERS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
 _DATA_FILES = {"webdataset": "*.tar", "parquet": "*.parquet"}
@@ -31,7 +34,9 @@ def render(manifest: Mapping[str, Any]) -> str:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"text": text, "number": wording.number, "quoted": quoted, "values": values}
+    environment.filters |= {
+        "text": text, "link": link, "number": wording.number, "quoted": quoted, "values": values,
+    }  # fmt: skip
     template = resources.files("jobs.commands.export").joinpath("dataset_card.md.jinja").read_text("utf-8")
     data_files = _DATA_FILES.get(manifest["made_from"]["format"])
     page = environment.from_string(template).render(
@@ -83,7 +88,44 @@ def text(value: object) -> str:
         >>> text("a|b\n<script>*")
         'a\\|b \\<script\\>\\*'
     """
-    return _MARKED.sub(r"\\\1", _CONTROLS.sub(" ", str(value)))
+    escaped = _MARKED.sub(r"\\\1", _CONTROLS.sub(" ", str(value)).strip())
+    start = _STARTS.match(escaped)
+    if start is None:
+        return escaped
+    at = start.end() if escaped[0].isdigit() else 0
+    return f"{escaped[:at]}\\{escaped[at:]}"
+
+
+def link(value: object) -> str:
+    """Returns a value as a Markdown link if it is an address of the web, else as text.
+
+    Examples:
+        >>> link("https://example.org/my_photos")
+        '<https://example.org/my_photos>'
+        >>> link("javascript:alert(1)")
+        'javascript:alert(1)'
+    """
+    address = web_address(value)
+    return f"<{address}>" if address else text(value)
+
+
+def web_address(value: object) -> str:
+    """Returns an address of the web (http or https) with unusual characters percent-encoded; empty for other values.
+
+    Examples:
+        >>> web_address("https://example.org/a b")
+        'https://example.org/a%20b'
+        >>> web_address("CC-BY-4.0"), web_address("data:text/html,x"), web_address(None)
+        ('', '', '')
+    """
+    address = str(value).strip()
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not parts.hostname or _CONTROLS.search(address):
+        return ""
+    return quote(address, safe=_IN_ADDRESSES, errors="replace")
 
 
 def quoted(value: object) -> str:

@@ -14,6 +14,7 @@ from jobs.facts.origin import made_from, origin
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.prerequisites import require_kept
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.runtime.wording import plural
 from models.errors import LostRowsError, WinnowError
@@ -63,11 +64,12 @@ def run(job: Job, directory: str, format: str) -> Summary:
 
     Raises:
         WinnowError: The format is unknown, there is nothing to export, curated is stale, or the folder holds something
-            else.
+            else or has a secret in its address.
         LostRowsError: The counts of the card do not add up (nothing is written), or not every image was written.
     """
     if format not in FORMATS:
         raise WinnowError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
+    require_no_secret(directory)
     lake, settings = job.lake, job.settings
     require_kept(lake)
     curated = lake.require(tables.CURATED)

@@ -3,6 +3,7 @@
 Source: MLCommons, Croissant Format Specification, version 1.1, 2026; its recommended provenance terms are W3C PROV-O.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from jobs.facts import sentences
 from jobs.runtime import wording
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_BLANKS = re.compile(r"[\x00-\x20]+")  # a browser passes by these in a scheme
 _UNKNOWN_LICENSE = "https://spdx.org/licenses/NOASSERTION"
 _CROISSANT_TERMS = (
     "annotation", "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "excludes", "extract", "field",
@@ -62,8 +65,8 @@ def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "conformsTo": CONFORMS_TO,
         "name": card.name(manifest),
         "description": _description(manifest),
-        "url": given["url"] or manifest["made_from"]["lake"],
-        "license": given["license"] or _UNKNOWN_LICENSE,
+        "url": card.web_address(given["url"]) or manifest["made_from"]["lake"],
+        "license": _license(given["license"]),
         "creator": {"@type": "sc:Organization", "name": given["creator"] or "unknown"},
         "datePublished": curated["written_at"][:10],
         "version": f"{curated['version']}.0.0",
@@ -79,6 +82,15 @@ def metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "prov:wasAttributedTo": [_agent(name, version) for name, version in manifest["software"].items()],
     }
     return {name: value for name, value in found.items() if value not in (None, [])}
+
+
+def _license(given: str | None) -> str | dict[str, str]:
+    """A URL, or a name. A name that begins like an address of another kind is no link: a program could follow it."""
+    if not given:
+        return _UNKNOWN_LICENSE
+    address = card.web_address(given)
+    is_name = _SCHEME.match(_BLANKS.sub("", given)) is None
+    return address or (given if is_name else {"@type": "sc:CreativeWork", "name": given})
 
 
 def _description(manifest: Mapping[str, Any]) -> str:

@@ -58,8 +58,7 @@ def run(job: Job, category: str, options: ServeOptions) -> Summary:
 
     def wait(address: str) -> None:
         job.progress.note(f"the label page for {category} is open; Ctrl-C stops it and keeps all labels:")
-        # On one line even in a narrow terminal, so that the address can be copied.
-        job.progress.console.print(f"  {address}", soft_wrap=True, highlight=False)
+        job.progress.address(address)
         if options.host not in _NAMES_OF_THIS_MACHINE:
             job.progress.warn(
                 "the page is open to the network without encryption: anyone with this address can see and label images"

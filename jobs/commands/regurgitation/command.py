@@ -23,6 +23,7 @@ from jobs.matching.rule import Rule, rule_for
 from jobs.models_in_use import distribute_encoder
 from jobs.prerequisites import require_images, require_signals
 from jobs.runtime import wording
+from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.scoring.decode_pass import scored
 from jobs.sources import files, inspect, rows
@@ -160,7 +161,13 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
 
 
 def is_question(paths: Sequence[str]) -> bool:
-    """Returns whether all paths are single image files: then the command answers, and writes no table."""
+    """Returns whether all paths are single image files: then the command answers, and writes no table.
+
+    Raises:
+        WinnowError: A path is an address with a secret.
+    """
+    for path in paths:
+        require_no_secret(path)
     return all(is_image(path) and files.kind(files.absolute(path)) == "file" for path in paths)
 
 

@@ -27,3 +27,31 @@ def test_a_log_counts_the_tasks_if_there_are_any(monkeypatch, tasks, line):
     lines = shown.console.file.getvalue().splitlines()
     assert lines[0] == line
     assert lines[-1].startswith("✓ score: part 1 ")
+
+
+HOSTILE = "out[v2] [red]x[/] :cat: a\x1b[31m\nb"
+SAFE = r"out[v2] [red]x[/] :cat: a\x1b[31m\nb"
+
+
+def test_names_in_all_lines_are_shown_to_the_letter_and_on_one_line():
+    shown = Progress(Console(file=io.StringIO(), width=200))
+    for show in (shown.note, shown.warn, shown.heading, shown.address):
+        show(HOSTILE)
+    with shown.step(HOSTILE):
+        pass
+
+    lines = shown.console.file.getvalue().splitlines()
+    assert lines[:5] == [f"  {SAFE}", f"  ! {SAFE}", "", SAFE, f"  {SAFE}"]
+    assert lines[5].startswith(f"✓ {SAFE} ") and len(lines) == 6
+
+
+def test_names_in_the_bar_of_a_terminal_are_shown_to_the_letter(monkeypatch):
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.01)
+    shown = Progress(Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None))
+    counted = threading.Event()
+    monkeypatch.setattr(shown, "_tasks", lambda: counted.set() or (0, 0))
+    with shown.step(HOSTILE):
+        counted.wait(10)
+
+    printed = shown.console.file.getvalue()
+    assert printed.count(SAFE) >= 2 and "\x1b[31m" not in printed
