@@ -42,7 +42,7 @@ class Row:
 
     Attributes:
         source: The file, folder or table that contains it.
-        key: Name of the image there.
+        key: Name of the image there; None if it has none.
         caption: None if there is no caption; an empty caption is ''.
         image: The bytes of the file, unchanged; None if there is a reason.
         meta: All other input fields, as a JSON object.
@@ -51,7 +51,7 @@ class Row:
     """
 
     source: str
-    key: str
+    key: str | None
     caption: str | None = None
     image: bytes | None = None
     meta: str = "{}"
