@@ -26,7 +26,7 @@ METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
 PASSWORD = re.compile(r"^[\w+.-]+://[^/@]*:[^/@]*@")
 # Part of the fingerprint: increase it when a reader returns other rows for the same file.
-_READERS = 1
+_READERS = 2
 
 
 @dataclass(frozen=True)
