@@ -23,6 +23,7 @@ from typing import IO, Any
 from pyarrow import fs
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
+_GZIP_START = b"\x1f\x8b"
 _GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
 _FILE_ERRORS = {
@@ -120,16 +121,24 @@ def walk(root: str) -> Iterator[tuple[str, list[FileEntry]]]:
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file for random access; copies a compressed or remote file to a temporary file first."""
-    if is_local(path) and not path.endswith(("gz", "tgz")):
-        with _stream(path) as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as copy:
-        with _stream(path) as stream:
-            _unpack(stream, copy) if path.endswith(("gz", "tgz")) else shutil.copyfileobj(stream, copy, 1 << 20)
-        copy.seek(0)
-        yield copy
+    """Opens a file for random access; copies a gzip or remote file to a temporary file first.
+
+    Gzip is recognised by the first bytes, whatever the name says.
+    """
+    with _stream(path) as stream:
+        start = bytes(stream.read(len(_GZIP_START)))
+        if is_local(path) and start != _GZIP_START:
+            stream.seek(0)
+            yield stream
+            return
+        with tempfile.TemporaryFile() as copy:
+            if start == _GZIP_START:
+                _unpack(start, stream, copy)
+            else:
+                copy.write(start)
+                shutil.copyfileobj(stream, copy, 1 << 20)
+            copy.seek(0)
+            yield copy
 
 
 def random_access(path: str) -> Any:
@@ -168,10 +177,11 @@ def read(path: str, most: int | None = None) -> bytes:
         return bytes(file.read())
 
 
-def _unpack(stream: Any, copy: IO[bytes]) -> None:
+def _unpack(start: bytes, stream: Any, copy: IO[bytes]) -> None:
     """Unpacks gzip as far as possible; the reader of the archive then finds that its end is missing."""
     unpacker, room = zlib.decompressobj(_GZIP), _UNPACKED_FREE
-    while chunk := stream.read(1 << 16):
+    while chunk := start + stream.read(1 << 16):
+        start = b""
         room += _UNPACKED_TIMES * len(chunk)
         while chunk:
             try:

@@ -1,9 +1,8 @@
 """WebDataset tar shards: members with the same name up to the first dot (`KEY.jpg`, `KEY.txt`) are one sample."""
 
 import posixpath
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.runtime.config import IngestSettings
-from jobs.sources import files
+from jobs.sources import files, tar
 from jobs.sources.find import IMAGE_ENDINGS, Source
 from jobs.sources.rows import (
     MAX_FIELD_BYTES,
@@ -22,15 +21,11 @@ from jobs.sources.rows import (
     first_text,
     is_strict,
     json_object,
-    printable,
     text,
     to_json,
 )
 
-CUT = "truncated shard"
-
-# Exceptions of tarfile for invalid headers.
-_BAD_HEADER = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, IndexError)
+NOT_A_FILE = "not a file"
 
 
 @dataclass
@@ -38,12 +33,16 @@ class TarSample:
     """The members of one sample.
 
     Attributes:
-        key: Folder and base name up to the first dot.
-        parts: Offset and size in bytes of each member, by the lower-case text after that dot.
+        key: Folder and base name up to the first dot; '' for damage of which no sample is known.
+        parts: Where the content of each member is, by the lower-case text after that dot.
+        others: Why a member is no plain file, by the same text.
+        damage: Why the sample cannot be read.
     """
 
     key: str
-    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    parts: dict[str, tar.Place] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    damage: tar.Damage | None = None
 
 
 def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> DataFrame:
@@ -51,7 +50,8 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
 
     A task first lists the headers of a shard (by seeking, without reading images), then reads the samples one by one.
     So the members of a sample may be anywhere in the shard, and a large shard takes little memory. Remote or compressed
-    shards are first copied to the task's temporary folder.
+    shards are first copied to the task's temporary folder. A link gives the bytes of the member to which it points, if
+    that comes before it.
 
     Args:
         spark: The session.
@@ -59,31 +59,29 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
         settings: Names of the members that hold the image and the caption.
 
     Returns:
-        `rows.SCHEMA`. A sample without an image and the lost end of a truncated shard are rows with a reason.
+        `rows.SCHEMA`. A sample without an image, a damaged header and the lost end of a truncated shard are rows with
+        a reason.
     """
     paths = spark.sparkContext.parallelize([(source.path,) for source in sources], len(sources))
     return spark.createDataFrame(paths, "path string").mapInArrow(partial(_read, settings), SCHEMA)
 
 
-def samples(shard: IO[bytes]) -> tuple[list[TarSample], Row | None]:
-    """Returns the samples of a shard in order of appearance, and what is wrong with its end.
+def samples(shard: IO[bytes]) -> list[TarSample]:
+    """Returns the samples of a shard in order of appearance, and where the shard is damaged.
 
     Args:
         shard: A tar file, open for random access.
 
     Returns:
-        The complete samples, and a row without source that says where the shard ends too early. Its key is that of the
-        truncated sample, or '' if unknown. None instead of the row for a complete shard.
+        The samples. One with `damage` cannot be read; if it is not known which sample is lost, its key is ''.
     """
-    size = shard.seek(0, 2)
-    shard.seek(0)
     index = _Index()
-    try:
-        with tarfile.open(fileobj=shard, mode="r:") as tar:
-            fault = index.fill(tar, size) or _fault_at_end(shard, tar.offset, size)
-            return index.samples, index.drop_truncated(fault)
-    except _BAD_HEADER as error:
-        return index.samples, Row("", "", reason="corrupt shard", detail=f"not a tar file: {error} (of {size} bytes)")
+    for found in tar.members(shard):
+        if isinstance(found, tar.Damage):
+            index.add_damage(found)
+        else:
+            index.add(found)
+    return index.samples
 
 
 class _Index:
@@ -93,65 +91,44 @@ class _Index:
         self.samples: list[TarSample] = []
         self._newest: dict[str, TarSample] = {}
 
-    def fill(self, tar: tarfile.TarFile, size: int) -> Row | None:
-        """Adds all members; stops at one that ends beyond the end of the file, and removes its sample."""
-        end = -1
-        while True:
-            try:
-                member = tar.next()
-            except _BAD_HEADER as error:
-                detail = f"after {len(self.samples)} samples: {error} (of {size} bytes)"
-                return Row("", "", reason=CUT, detail=detail)
-            if member is None:
-                return None
-            if member.size < 0 or tar.offset <= end:
-                detail = f"{printable(member.name)}: a size of {member.size} bytes points back to earlier members"
-                return Row("", "", reason="corrupt shard", detail=detail)
-            end = tar.offset
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all headers, 1 kB each
-            name = printable(member.name)
-            key, ending = _split(name)
-            if not member.isreg() or not key or not ending:
-                continue
-            if member.offset_data + member.size > size:
-                self._forget(key)
-                missing = member.offset_data + member.size - size
-                return Row("", key, reason=CUT, detail=f"{name}: its last {missing} bytes are missing")
-            self._add(key, ending, (member.offset_data, member.size))
+    def add(self, member: tar.Member) -> None:
+        key, ending = _split(member.name)
+        if not key or not ending:
+            return
+        place = member.place or self._linked(member.target)
+        if place is not None:
+            self._sample(key, ending).parts[ending] = place
+        else:
+            end = f" to {member.target}, which is no plain file of a sample before it" if member.target else ""
+            self._sample(key, ending).others[ending] = f"{member.name} is {member.kind}{end}"
 
-    def drop_truncated(self, fault: Row | None) -> Row | None:
-        """Removes the last sample if the shard ends too early and it has fewer members than the one before."""
-        if fault is None or fault.key or len(self.samples) < 2:
-            return fault
-        before, last = self.samples[-2:]
-        if not set(last.parts) < set(before.parts):
-            return fault
-        self.samples.pop()
-        return replace(fault, key=last.key)
+    def add_damage(self, damage: tar.Damage) -> None:
+        key, ending = _split(damage.name)
+        sample = self._sample(key, ending) if key and ending else self._cut_sample()
+        if sample is not None:
+            sample.damage = sample.damage or damage
+        elif not self.samples or self.samples[-1].key:  # damage after damage is one row
+            self.samples.append(TarSample("", damage=damage))
 
-    def _add(self, key: str, ending: str, place: tuple[int, int]) -> None:
+    def _sample(self, key: str, ending: str) -> TarSample:
         sample = self._newest.get(key)
         # A second member of the same name begins a new sample, as in concatenated shards.
-        if sample is None or ending in sample.parts:
+        if sample is None or ending in sample.parts or ending in sample.others:
             sample = self._newest[key] = TarSample(key)
             self.samples.append(sample)
-        sample.parts[ending] = place
+        return sample
 
-    def _forget(self, key: str) -> None:
-        sample = self._newest.pop(key, None)
-        if sample is not None:
-            self.samples.remove(sample)
+    def _cut_sample(self) -> TarSample | None:
+        """Returns the last sample if it has fewer members than the one before, so that the damage is inside it."""
+        if len(self.samples) < 2:
+            return None
+        before, last = self.samples[-2:]
+        whole = last.damage is None and before.damage is None
+        return last if whole and set(last.parts) < set(before.parts) else None
 
-
-def _fault_at_end(shard: IO[bytes], offset: int, size: int) -> Row | None:
-    # tarfile treats a missing or broken header as the end; the real end is a block of zeros.
-    shard.seek(offset)
-    block = shard.read(tarfile.BLOCKSIZE)
-    if len(block) < tarfile.BLOCKSIZE:
-        return Row("", "", reason=CUT, detail=f"no end-of-archive mark at byte {offset} of {size}")
-    if any(block):
-        return Row("", "", reason="corrupt shard", detail=f"no tar header at byte {offset} of {size}")
-    return None
+    def _linked(self, target: str) -> tar.Place | None:
+        key, ending = _split(posixpath.normpath(target)) if target else ("", "")
+        return self._newest[key].parts.get(ending) if key in self._newest else None
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -167,35 +144,44 @@ def _read(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator
 def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
     try:
         with files.opened(path) as shard:
-            complete, fault = samples(shard)
-            for sample in complete:
-                yield _row(path, sample, shard, settings)
+            for sample in samples(shard):
+                yield from _rows_of(path, sample, shard, settings)
     except OSError as error:
         if not files.is_file_error(path, error):
             raise
-        fault = Row("", "", reason="unreadable file", detail=f"{type(error).__name__}: {error.strerror or error}")
-    if fault is not None:
-        yield Row(path, fault.key or posixpath.basename(path), reason=fault.reason, detail=fault.detail)
+        detail = f"{type(error).__name__}: {error.strerror or error}"
+        yield Row(path, posixpath.basename(path), reason="unreadable file", detail=detail)
 
 
-def _row(path: str, sample: TarSample, shard: IO[bytes], settings: IngestSettings) -> Row:
+def _rows_of(path: str, sample: TarSample, shard: IO[bytes], settings: IngestSettings) -> Iterator[Row]:
+    """Yields the row of a sample; none for links and devices that are no image."""
     image = _image_ending(sample.parts, settings.image_columns)
+    no_file = None if image else _image_ending(sample.others, settings.image_columns)
+    if not (sample.parts or sample.damage or no_file):
+        return
     parts = {name: place for name, place in sample.parts.items() if name != image}
-    small = {name: _bytes(shard, place) for name, place in parts.items() if place[1] <= MAX_FIELD_BYTES}
-    large = {f"{name}_bytes": place[1] for name, place in parts.items() if name not in small}
-    caption, meta = _caption_and_meta(small, large, settings)
-    if image is None:
-        detail = f"only {', '.join(sorted(sample.parts))}"
-        return Row(path, sample.key, caption, None, meta, "no image", detail)
-    if sample.parts[image][1] > MAX_IMAGE_BYTES:
-        detail = f"{sample.parts[image][1]} bytes, the limit is {MAX_IMAGE_BYTES}"
-        return Row(path, sample.key, caption, None, meta, "file too large", detail)
-    return Row(path, sample.key, caption, _bytes(shard, sample.parts[image]), meta)
+    small = {name: tar.read(shard, place) for name, place in parts.items() if place.size <= MAX_FIELD_BYTES}
+    unread: dict[str, Any] = {f"{name}_bytes": place.size for name, place in parts.items() if name not in small}
+    unread |= {f"{name}_fault": fault for name, fault in sample.others.items() if name != no_file}
+    caption, meta = _caption_and_meta(small, unread, settings)
+    key = sample.key or posixpath.basename(path)
+    fault = _fault(sample, image, no_file)
+    if image is None or fault is not None:
+        reason, detail = fault or ("no image", f"only {', '.join(sorted(sample.parts))}")
+        yield Row(path, key, caption, None, meta, reason, detail)
+    else:
+        yield Row(path, key, caption, tar.read(shard, sample.parts[image]), meta)
 
 
-def _bytes(shard: IO[bytes], place: tuple[int, int]) -> bytes:
-    shard.seek(place[0])
-    return shard.read(place[1])
+def _fault(sample: TarSample, image: str | None, no_file: str | None) -> tuple[str, str] | None:
+    """Returns the reason and the detail if a sample cannot be read."""
+    if sample.damage is not None:
+        return sample.damage.reason, sample.damage.detail
+    if no_file is not None:
+        return NOT_A_FILE, sample.others[no_file]
+    if image is not None and sample.parts[image].size > MAX_IMAGE_BYTES:
+        return tar.TOO_LARGE, f"{sample.parts[image].size} bytes, the limit is {MAX_IMAGE_BYTES}"
+    return None
 
 
 def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
@@ -205,13 +191,19 @@ def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
 
 
 def _caption_and_meta(
-    parts: Mapping[str, bytes], large: Mapping[str, int], settings: IngestSettings
+    parts: Mapping[str, bytes], unread: Mapping[str, Any], settings: IngestSettings
 ) -> tuple[str | None, str]:
-    """Returns the caption and all other members as JSON (large ones as their size); a lone `.json` stays verbatim."""
+    """Returns the caption and all other members as JSON; a lone `.json` stays verbatim.
+
+    Args:
+        parts: The content of the members that are no image.
+        unread: What to store of members that were not read, such as the size of a large one.
+        settings: Names of the members and fields that hold the caption.
+    """
     captions = [name for name in settings.caption_columns if name in parts]
     fields, faults = _json_fields(parts.get("json"))
     others: dict[str, Any] = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
-    others |= {**faults, **large}
+    others |= {**faults, **unread}
     caption = None
     if captions:
         caption, replaced = text(parts[captions[0]])

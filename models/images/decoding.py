@@ -2,13 +2,20 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+
+from models.images import side_data
+
+Result = TypeVar("Result")
 
 # `_refuse_bombs` checks sizes against the user's limit before a pixel is decoded. Pillow's limit (it warns above it and
 # refuses above twice as much) is for formats that take memory earlier: Pillow fills a GIF while it opens it.
@@ -31,9 +38,18 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
-# Formats that Winnow recognises but does not read: offset of the signature, signature, name.
-_UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"),
-           (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "PSD"), (0, b"<svg", "SVG"))  # fmt: skip
+# Image formats that Winnow recognises but does not read: offset of the signature, signature, name.
+_UNREAD = ((4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"ftypmsf1", "HEIF"),
+           (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (0, b"II\xbc", "JPEG XR"),
+           (0, b"8BPS", "PSD"), (0, b"\0\0\1\0", "ICO"))  # fmt: skip
+# Other files that come in place of an image: offset of the signature, signature, what it is.
+_OTHERS = ((0, b"%PDF", "a PDF document"), (0, b"\x1a\x45\xdf\xa3", "a WebM or Matroska video"),
+           *((4, b"ftyp" + brand, "an MP4 video") for brand in (b"iso", b"mp4", b"M4V", b"avc1", b"dash", b"3gp")),
+           (4, b"ftypqt", "a QuickTime video"))  # fmt: skip
+# The first element of an SVG file or a web page. Declarations, comments and a byte order mark may come before it.
+_MARKUP_BYTES = 4096
+_MARKUP = re.compile(rb"<(?:(svg)|html|head|body|!doctype html)\b", re.IGNORECASE)
+_BEFORE_MARKUP = b"\xef\xbb\xbf\xff\xfe \t\r\n"
 
 _MOST_SCANS = 100  # the limit of libtiff; encoders write about 10
 _SCAN = b"\xff\xda"
@@ -41,6 +57,7 @@ _SCAN = b"\xff\xda"
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _END = b"\xff\xd9"
 _TILE_TAGS = (322, 323)  # width and height
+_BITS_TAG = 258  # bits of each sample
 _BAND_PIXELS = 1 << 18  # a few MB fit the processor's caches, which is faster than the whole image at once
 
 MAX_MEGAPIXELS = 180.0
@@ -90,6 +107,9 @@ class ImageInfo:
 def check(data: bytes, max_megapixels: float) -> ImageInfo:
     """Checks that an image can be decoded, and returns its size and format.
 
+    Damaged or too large side data (text, profiles, EXIF) cost no image. A progressive JPEG that ends too early is a
+    fault, even if all its scans but the last are there.
+
     Args:
         data: The file's bytes.
         max_megapixels: Images with more million pixels are refused by their header. Images with more than 1,000 million
@@ -100,18 +120,15 @@ def check(data: bytes, max_megapixels: float) -> ImageInfo:
             `truncated` or `corrupt`.
         MemoryError: The memory did not suffice. This is not a fault of the image.
     """
-    image = _open(data, max_megapixels)
-    size = image.size
-    # Decoding a JPEG at an eighth of its size reads all bytes, so it detects a missing end at half the cost.
-    _reduce(image, min_side=1)
-    _load(image)
-    return ImageInfo(*_upright(size, image), image.format or "")
+    return _despite_side_data(data, partial(_check, max_megapixels=max_megapixels))
 
 
 def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> Image.Image:
     """Returns an image as upright 8-bit RGB.
 
-    Transparent pixels become white, 16-bit values keep their high byte, and an animation gives its first frame.
+    Transparent pixels become white, 16-bit values keep their high byte, and an animation gives its first frame. Floats
+    from 0 to 1 are scaled to 255; floats from 0 to 255 are taken as they are. 32-bit integers up to 255 are taken as
+    they are, up to 65,535 they keep the high byte of 16. Images with other values are refused.
 
     Args:
         data: The file's bytes.
@@ -150,13 +167,19 @@ class Decoder:
             ImageFault: The image cannot be decoded.
         """
         if min_side not in self._decoded:
-            image = _open(self._data, self._max_megapixels)
-            size = image.size
-            _reduce(image, min_side)
-            same = [done for done in self._decoded.values() if sorted(done.size) == sorted(image.size)]
-            self._decoded[min_side] = same[0] if same else _upright_rgb(_load(image))
-            self.size = self.size if same else _upright(size, image)
+            self._decoded[min_side] = _despite_side_data(self._data, partial(self._decode, min_side=min_side))
         return self._decoded[min_side]
+
+    def _decode(self, data: bytes, min_side: int) -> Image.Image:
+        image = _open(data, self._max_megapixels)
+        size = image.size
+        _reduce(image, min_side)
+        same = [done for done in self._decoded.values() if sorted(done.size) == sorted(image.size)]
+        if same:
+            return same[0]
+        decoded = _upright_rgb(_load(image))
+        self.size = _upright(size, image)
+        return decoded
 
 
 def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -175,6 +198,31 @@ def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     red, green, blue = (thumbnails[..., band].astype(np.uint16) for band in range(3))
     # 77 + 150 + 29 = 256, so the sum fits 16 bits.
     return np.asarray((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)
+
+
+def _despite_side_data(data: bytes, attempt: Callable[[bytes], Result]) -> Result:
+    """Returns the result for a file or, if its side data may be what fails, for a copy without them.
+
+    Raises:
+        ImageFault: The fault of the file itself, if no copy works either.
+    """
+    try:
+        return attempt(data)
+    except ImageFault as fault:
+        if fault.reason in ("corrupt", "truncated"):
+            for copy in side_data.copies(data):
+                with suppress(ImageFault):
+                    return attempt(copy)
+        raise
+
+
+def _check(data: bytes, max_megapixels: float) -> ImageInfo:
+    image = _open(data, max_megapixels)
+    size = image.size
+    # Decoding a JPEG at an eighth of its size reads all bytes, so it detects a missing end at half the cost.
+    _reduce(image, min_side=1)
+    _wide_to_rgb(_load(image))
+    return ImageInfo(*_upright(size, image), image.format or "")
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
@@ -280,11 +328,12 @@ def _upright(size: tuple[int, int], image: Image.Image) -> tuple[int, int]:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
+    wide_to_rgb = _wide_to_rgb(image)
     try:
         if _orientation(image) in _TURNS:
             image = image.transpose(_TURNS[_orientation(image)])
-        if image.mode in _SIXTEEN_BIT:
-            return _in_bands(image, _high_bytes)
+        if wide_to_rgb is not None:
+            return _in_bands(image, wide_to_rgb)
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             return _in_bands(image, _over_white)
         return image.convert("RGB")
@@ -294,19 +343,60 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         raise _fault(error) from error
 
 
+def _wide_to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
+    """Returns how to convert an image with more than 8 bits in its only channel; None for all other images.
+
+    Raises:
+        ImageFault: Its values are on no known scale, so it would come out black or white.
+    """
+    if image.mode != "F" and not (isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_TAG) == (32,)):
+        return _high_bytes if image.mode in _SIXTEEN_BIT else None
+    lowest, highest = _range_of(image)
+    if image.mode == "F" and 0 <= lowest <= highest <= 1:
+        return _scaled_to_255
+    if 0 <= lowest <= highest <= 255:
+        return _as_they_are
+    if image.mode != "F" and 0 <= lowest <= highest <= 65_535:
+        return _high_bytes
+    found, known = f"float values from {lowest:g} to {highest:g}", "0 to 1 or 0 to 255"
+    if image.mode != "F":
+        found, known = f"32-bit values from {lowest:.0f} to {highest:.0f}", "0 to 255 or 0 to 65535"
+    raise ImageFault("unsupported", f"{found}: convert it to values from {known}")
+
+
+def _range_of(image: Image.Image) -> tuple[float, float]:
+    """Returns the lowest and highest value of an image with one channel; NaN if a value is NaN."""
+    values = (np.asarray(image.crop(box)) for box in _bands(image))
+    lowest, highest = np.array([(band.min(), band.max()) for band in values], np.float64).T
+    return float(lowest.min()), float(highest.max())
+
+
+def _scaled_to_255(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.rint(np.asarray(image) * np.float32(255)).astype(np.uint8)).convert("RGB")
+
+
+def _as_they_are(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image).astype(np.uint8)).convert("RGB")
+
+
 def _in_bands(image: Image.Image, rgb_of: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Converts an image to RGB in bands of rows. At once, intermediate results would need several times its memory.
 
     Each pixel is converted alone, so the result is the same bit for bit, and the hashes of older lakes stay valid.
     """
-    rows = max(1, _BAND_PIXELS // image.width)
-    if rows >= image.height:
+    boxes = list(_bands(image))
+    if len(boxes) == 1:
         return rgb_of(image)
     rgb = Image.new("RGB", image.size)
-    for top in range(0, image.height, rows):
-        band = (0, top, image.width, min(top + rows, image.height))
-        rgb.paste(rgb_of(image.crop(band)), band)
+    for box in boxes:
+        rgb.paste(rgb_of(image.crop(box)), box)
     return rgb
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
@@ -326,12 +416,31 @@ def _unidentified(data: bytes) -> ImageFault:
     start = bytes(data[:16])
     for offset, mark, name in _UNREAD:
         if data[offset : offset + len(mark)] == mark:
-            return ImageFault("unsupported", f"{name} is not read: convert it to one of {', '.join(FORMATS)}")
+            return _unread(name)
+    for offset, mark, name in _OTHERS:
+        if data[offset : offset + len(mark)] == mark:
+            return ImageFault("not an image", f"{name}, not an image")
+    if (markup := _markup(data)) is not None:
+        return markup
     for name in FORMATS:
         accept = Image.OPEN[name][1]
         if accept is not None and accept(start) is True:
             return ImageFault("corrupt", f"begins like {name}, but its header cannot be read ({len(data)} bytes)")
     return ImageFault("not an image", f"no known image format begins with {start!r}")
+
+
+def _markup(data: bytes) -> ImageFault | None:
+    """Returns the fault of an SVG file or a web page, which is what a failed download often gives; None otherwise."""
+    # Without its zero bytes, UTF-16 of these names is ASCII.
+    start = data[:_MARKUP_BYTES].replace(b"\0", b"").lstrip(_BEFORE_MARKUP)
+    first = _MARKUP.search(start) if start.startswith(b"<") else None
+    if first is None:
+        return None
+    return _unread("SVG") if first[1] else ImageFault("not an image", "an HTML page, not an image")
+
+
+def _unread(name: str) -> ImageFault:
+    return ImageFault("unsupported", f"{name} is not read: convert it to one of {', '.join(FORMATS)}")
 
 
 def _fault(error: Exception) -> ImageFault:

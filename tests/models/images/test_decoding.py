@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from models.images import decoding
+from models.images import decoding, side_data
 from models.images.decoding import ImageFault, ImageInfo, check, decode
 from models.inference.classifier import ImageModel
 from udfs.hashes import pdq
@@ -55,7 +55,7 @@ def coloured(mode: str) -> Image.Image:
     """Returns noise in any mode, 64 pixels wide and 30 high."""
     rng = np.random.default_rng(0)
     if mode == "I":
-        return Image.fromarray(rng.integers(-70_000, 140_000, (30, 64), dtype=np.int32))
+        return Image.fromarray(rng.integers(0, 65_536, (30, 64), dtype=np.int32))
     if mode.startswith("I;16"):
         return Image.frombytes(mode, (64, 30), rng.bytes(64 * 30 * 2))
     picture = Image.frombytes(mode, (64, 30), rng.bytes(64 * 30 * len(Image.new(mode, (1, 1)).getbands())))
@@ -126,8 +126,40 @@ def test_text_is_not_an_image() -> None:
     assert reason_of(b"<html><body>404 Not Found</body></html>") == "not an image"
 
 
-def test_the_fault_names_a_known_unsupported_format() -> None:
-    assert reason_of(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00") == "unsupported"
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC"),
+        (b"\0\0\1\0\1\0\x10\x10" + bytes(20), "ICO"),
+        (b"II\xbc\x01" + bytes(20), "JPEG XR"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<!DOCTYPE svg PUBLIC ''>\n<svg width='1'/>", "SVG"),
+        (b"\n\t <!-- <b> --><svg:svg/>", "SVG"),
+        ("\ufeff<?xml version='1.0' encoding='utf-16'?><SVG>".encode("utf-16-le"), "SVG"),
+    ],
+)
+def test_the_fault_names_a_known_unsupported_format(data: bytes, name: str) -> None:
+    with pytest.raises(ImageFault, match=f"^unsupported: {name} is not read: convert it to one of JPEG, "):
+        check(data, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"<!DOCTYPE HTML><title>404</title><svg/>", "an HTML page"),
+        (b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'><svg/></html>", "an HTML page"),
+        (b"\r\n<html><body>404 Not Found</body></html>", "an HTML page"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0", "an MP4 video"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0", "a QuickTime video"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "a WebM or Matroska video"),
+        (b"<?xml version='1.0'?><svgfont/>", "no known image format begins with"),
+        (b"an <svg> in text", "no known image format begins with b'an <svg>"),
+    ],
+)
+def test_the_fault_says_what_comes_in_place_of_an_image(data: bytes, what: str) -> None:
+    with pytest.raises(ImageFault, match=f"^not an image: {what}"):
+        check(data, LIMIT)
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
@@ -432,3 +464,232 @@ def test_a_fault_can_be_pickled() -> None:
     fault = pickle.loads(pickle.dumps(ImageFault("truncated", "7 bytes short")))
 
     assert (fault.reason, fault.detail) == ("truncated", "7 bytes short")
+
+
+# Side data ------------------------------------------------------------------------------------------------------------
+
+HUGE = zlib.compress(bytes(3 << 20))
+# A profile, text, sizes and an animation, damaged or too large: Pillow refuses each.
+PNG_SIDE = {
+    "large iCCP": chunk(b"iCCP", b"p\0\0" + HUGE),
+    "iCCP with another method": chunk(b"iCCP", b"p\0\7" + zlib.compress(b"profile")),
+    "empty iCCP": chunk(b"iCCP", b""),
+    "large iTXt": chunk(b"iTXt", b"k\0\1\0\0\0" + HUGE),
+    "large zTXt": chunk(b"zTXt", b"k\0\0" + HUGE),
+    "zTXt with another method": chunk(b"zTXt", b"k\0\7."),
+    "tEXt with a wrong checksum": chunk(b"tEXt", b"k\0v")[:-1] + b"?",
+    "tEXt with a long length": b"\0\1\0\0" + chunk(b"tEXt", b"k\0v")[4:],
+    "tEXt with a short length": b"\0\0\0\1" + chunk(b"tEXt", b"k\0value")[4:],
+    "no letters": chunk(b"t\0\xffX", b"k\0v"),
+    "short pHYs": chunk(b"pHYs", b"\0"),
+    "short tRNS": chunk(b"tRNS", b"\0"),
+    "short gAMA": chunk(b"gAMA", b""),
+    "short cHRM": chunk(b"cHRM", b"\0"),
+    "short sRGB": chunk(b"sRGB", b""),
+    "eXIf with a wrong checksum": chunk(b"eXIf", b"II*\0")[:-1] + b"?",
+    "short acTL": chunk(b"acTL", b"\0"),
+    "fcTL beyond the image": chunk(b"fcTL", struct.pack(">5IHHBB", 0, 999, 999, 0, 0, 1, 1, 0, 0)),
+}
+
+
+def with_chunk(data: bytes, part: bytes, before: bytes = b"IDAT") -> bytes:
+    place = data.index(before) - 4
+    return data[:place] + part + data[place:]
+
+
+def refused_by_pillow(data: bytes) -> bool:
+    try:
+        Image.open(io.BytesIO(data)).load()
+    except Exception:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", PNG_SIDE)
+def test_side_data_cost_no_png(name: str) -> None:
+    sound = encoded(noise((30, 20)), "PNG")
+    data = with_chunk(sound, PNG_SIDE[name])
+    assert refused_by_pillow(data)
+
+    assert check(data, LIMIT) == check(sound, LIMIT)
+    assert decode(data, 1).tobytes() == decode(sound, 1).tobytes()
+
+
+@pytest.mark.parametrize("name", ["large iTXt", "large zTXt", "tEXt with a long length"])
+def test_side_data_after_the_pixels_cost_no_png(name: str) -> None:
+    sound = encoded(noise((30, 20)), "PNG")
+    data = with_chunk(sound, PNG_SIDE[name], b"IEND")
+    assert refused_by_pillow(data)
+
+    assert check(data, LIMIT) == check(sound, LIMIT)
+    file = decoding.Decoder(data)
+    assert file.at_least(1).tobytes() == decode(sound, 1).tobytes() and file.at_least(9).size == file.size == (30, 20)
+
+
+def test_a_png_that_ends_in_its_text_is_decoded() -> None:
+    sound = encoded(noise((30, 20)), "PNG")
+    data = with_chunk(sound, chunk(b"tEXt", b"k\0" + b"v" * 900), b"IEND")[:-500]
+    assert refused_by_pillow(data)
+
+    assert decode(data, 1).tobytes() == decode(sound, 1).tobytes()
+
+
+def test_a_png_without_damaged_side_data_keeps_its_transparency_and_orientation() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGB", (4, 2), (1, 2, 3))
+    sound = encoded(picture, "PNG", transparency=(1, 2, 3), exif=exif)
+    data = with_chunk(sound, PNG_SIDE["short pHYs"], b"tRNS")
+    long = with_chunk(sound, PNG_SIDE["tEXt with a long length"], b"tRNS")
+
+    for changed in (data, long):
+        assert check(changed, LIMIT) == ImageInfo(2, 4, "PNG")
+        assert decode(changed, 1).tobytes() == decode(sound, 1).tobytes() == b"\xff" * 24
+
+
+def test_an_animated_png_with_damaged_frames_gives_its_first() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    sound = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    place = sound.index(b"fcTL")
+    data = sound[: place + 4] + b"\xff" * 26 + sound[place + 30 :]
+    assert refused_by_pillow(data)
+
+    assert decode(data, 1).tobytes() == decode(sound, 1).tobytes()
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_copies_without_side_data_have_the_same_pixels(fmt: str) -> None:
+    frames = {"save_all": True, "append_images": [noise((30, 20)).rotate(180)]} if fmt in ("PNG", "WEBP") else {}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(noise((30, 20)), fmt, exif=exif, icc_profile=b"profile", **frames)
+
+    copies = list(side_data.copies(data))
+
+    assert copies
+    assert {decode(copy, 100).tobytes() for copy in copies[:1]} == {decode(data, 100).tobytes()}
+    assert all(b"profile" not in copy for copy in copies) or fmt == "TIFF"
+
+
+def test_pixels_are_not_joined_across_other_chunks() -> None:
+    sound = encoded(noise((30, 20)), "PNG")
+    place = sound.index(b"IDAT") - 4
+    pixels = sound[place + 8 : sound.index(b"IEND") - 8]
+    parts = [chunk(b"IDAT", part) for part in (pixels[:400], pixels[400:800], pixels[800:])]
+    parts[1] = parts[1].replace(b"IDAT", b"iDAT")
+
+    assert reason_of(sound[:place] + b"".join(parts) + sound[-12:]) == "truncated"
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE"])
+def test_a_png_with_a_damaged_critical_chunk_stays_a_fault(kind: bytes) -> None:
+    data = bytearray(encoded(halves().convert("P"), "PNG"))
+    data[data.index(kind) + 5] ^= 0xFF
+
+    assert reason_of(bytes(data)) == "corrupt"
+
+
+def test_an_image_that_is_too_large_stays_refused_without_its_side_data() -> None:
+    data = with_chunk(png(50_000, 50_000, 8, 2, b""), PNG_SIDE["large zTXt"])
+
+    assert reason_of(data) == "corrupt"  # by Pillow, before the size is known
+    with pytest.raises(ImageFault, match="decompression bomb"):
+        check(next(side_data.copies(data)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("marker", "content"),
+    [(0xE0, b"JFIF"), (0xE0, b"JFIF\0\1"), (0xE2, b"ICC_PROFILE\0"), (0xED, b"Photoshop 3.0\0008BIM\3\xed"),
+     (0xEE, b"Adobe")],
+)  # fmt: skip
+def test_short_application_segments_cost_no_jpeg(marker: int, content: bytes) -> None:
+    sound = encoded(halves(), "JPEG")
+    data = sound[:2] + struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content + sound[2:]
+    assert refused_by_pillow(data)
+
+    assert check(data, LIMIT) == check(sound, LIMIT)
+    assert decode(data, 1000).tobytes() == decode(sound, 1000).tobytes()
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("part", [b"ICCP", b"EXIF", b"XMP "])
+def test_damaged_side_data_cost_no_webp(lossless: bool, part: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    sound = encoded(noise((30, 20)), "WEBP", lossless=lossless, icc_profile=b"profile", exif=exif, xmp=b"<x/>")
+    place = sound.index(part) + 4
+    data = sound[:place] + b"\xff\xff\0\0" + sound[place + 4 :]
+    assert refused_by_pillow(data)
+
+    assert check(data, LIMIT) == check(sound, LIMIT)
+    assert decode(data, 1).tobytes() == decode(sound, 1).tobytes()
+    assert decode(sound[:-3], 1).tobytes() == decode(sound, 1).tobytes()
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_an_unneeded_tag_beyond_the_end_costs_no_tiff(order: str) -> None:
+    mark = "<" if order == "II" else ">"
+    entries = [(256, 4, 1, 4), (257, 4, 1, 2), (258, 4, 1, 8), (259, 4, 1, 1), (262, 4, 1, 1), (270, 2, 40, 90_000)]
+    entries += [(273, 4, 1, 8), (277, 4, 1, 1), (278, 4, 1, 2), (279, 4, 1, 8)]
+    directory = struct.pack(f"{mark}H", len(entries)) + b"".join(struct.pack(f"{mark}HHII", *each) for each in entries)
+    start = b"II*\0" if order == "II" else b"MM\0*"
+    data = start + struct.pack(f"{mark}I", 16) + bytes(range(8)) + directory + bytes(4)
+    assert refused_by_pillow(data)
+
+    assert check(data, LIMIT) == ImageInfo(4, 2, "TIFF")
+    assert np.asarray(decode(data, 1))[..., 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+# Values of more than 8 bits -------------------------------------------------------------------------------------------
+
+
+def grey_tiff(values: object, dtype: type) -> bytes:
+    return encoded(Image.fromarray(np.array([values], dtype)), "TIFF")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 0.25, 0.999, 1], np.float32, [0, 64, 255, 255]),
+        ([0, 0, 0], np.float32, [0, 0, 0]),
+        ([0, 0.9, 1.5, 127.9, 255], np.float32, [0, 0, 1, 127, 255]),
+        ([0, 1, 255], np.int32, [0, 1, 255]),
+        ([0, 255, 256, 65_535], np.int32, [0, 0, 1, 255]),
+    ],
+)
+def test_large_values_are_scaled_by_their_range(
+    values: list[float], dtype: type, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = grey_tiff(values, dtype)
+
+    for pixels in (1, 10**6):
+        monkeypatch.setattr(decoding, "_BAND_PIXELS", pixels)
+        assert check(data, LIMIT) == ImageInfo(len(values), 1, "TIFF")
+        assert np.asarray(decode(data, 1)).tolist() == [[[value] * 3 for value in expected]]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "found"),
+    [
+        ([0, 255.5], np.float32, "float values from 0 to 255.5"),
+        ([-0.5, 1], np.float32, "float values from -0.5 to 1"),
+        ([0, np.inf], np.float32, "float values from 0 to inf"),
+        ([0, np.nan, 1], np.float32, "float values from nan to nan"),
+        ([-1, 5], np.int32, "32-bit values from -1 to 5"),
+        ([0, 1 << 20], np.int32, "32-bit values from 0 to 1048576"),
+    ],
+)
+def test_values_on_no_known_scale_are_refused(values: list[float], dtype: type, found: str) -> None:
+    data = grey_tiff(values, dtype)
+
+    for call in (lambda: check(data, LIMIT), lambda: decode(data, 1)):
+        with pytest.raises(ImageFault, match=f"^unsupported: {found}"):
+            call()
+
+
+def test_signed_values_of_16_bits_keep_their_high_byte() -> None:
+    pixels = struct.pack("<4h", -5, 0, 256, 32_767)
+    data = tiff({256: 4, 257: 1, 258: 16, 273: 8, 278: 1, 279: 8, 339: 2}, pixels)
+
+    assert check(data, LIMIT) == ImageInfo(4, 1, "TIFF")
+    assert np.asarray(decode(data, 1))[0, :, 0].tolist() == [0, 0, 1, 127]
