@@ -223,5 +223,9 @@ def _json_fields(data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, s
 
 
 def _value(data: bytes) -> str | bytes:
-    content, replaced = text(data)
-    return data if replaced or "\0" in content else content
+    """Returns a member as text if it is UTF-8, else its bytes: any bytes of even length may pass for UTF-16."""
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data
+    return data if "\0" in content else content

@@ -127,8 +127,8 @@ def decode(data: bytes, min_side: int, max_megapixels: float = float("inf")) -> 
     """Returns an image as upright 8-bit RGB.
 
     Transparent pixels become white, 16-bit values keep their high byte, and an animation gives its first frame. Floats
-    from 0 to 1 are scaled to 255; floats from 0 to 255 are taken as they are. 32-bit integers up to 255 are taken as
-    they are, up to 65,535 they keep the high byte of 16. Images with other values are refused.
+    from 0 to 1 are scaled to 255; floats up to 255, the highest at least 2, are taken as they are. 32-bit integers up
+    to 255 are taken as they are, up to 65,535 they keep the high byte of 16. Images with other values are refused.
 
     Args:
         data: The file's bytes.
@@ -354,7 +354,8 @@ def _wide_to_rgb(image: Image.Image) -> Callable[[Image.Image], Image.Image] | N
     lowest, highest = _range_of(image)
     if image.mode == "F" and 0 <= lowest <= highest <= 1:
         return _scaled_to_255
-    if 0 <= lowest <= highest <= 255:
+    # A float image whose highest value is just over 1 is not one of 255 grey levels: it would come out black.
+    if 0 <= lowest <= highest <= 255 and (image.mode != "F" or highest >= 2):
         return _as_they_are
     if image.mode != "F" and 0 <= lowest <= highest <= 65_535:
         return _high_bytes

@@ -673,6 +673,7 @@ def test_large_values_are_scaled_by_their_range(
     [
         ([0, 255.5], np.float32, "float values from 0 to 255.5"),
         ([-0.5, 1], np.float32, "float values from -0.5 to 1"),
+        ([0, 1.2], np.float32, "float values from 0 to 1.2"),
         ([0, np.inf], np.float32, "float values from 0 to inf"),
         ([0, np.nan, 1], np.float32, "float values from nan to nan"),
         ([-1, 5], np.int32, "32-bit values from -1 to 5"),
