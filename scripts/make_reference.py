@@ -54,10 +54,10 @@ max_distance = 24
 checks all settings before work begins, and reports all faults at once. In the column *default*, *off* means that the
 setting has no value until you give it one, and *required* means that you must give it a value.
 
-A file of `--conf` may set Spark's memory, cores, sizes, timeouts and other settings that load no code. Winnow stops at any
-other setting of Spark, and at a `spark.master` other than `local`, `local[…]` or `yarn`, because the file may be somebody
-else's ([decision 0020](decisions/0020-settings-files-load-no-code.md)). Give such a setting with `--set`, or add `--trust-conf`
-if you trust all files that you name.
+A file of `--conf` may set Spark's memory, cores, sizes, timeouts and other settings that load no code. Winnow stops at
+any other setting of Spark, and at a `spark.master` other than `local`, `local[…]` or `yarn`, because the file may be
+somebody else's ([decision 0020](decisions/0020-settings-files-load-no-code.md)). Give such a setting with `--set`, or
+add `--trust-conf` if you trust all files that you name.
 """
 
 _MODELS_INTRO = """\

@@ -141,7 +141,7 @@ def _faults(tree: Mapping[str, Any]) -> Iterator[str]:
             yield f"{visible('.'.join(path[:3])[:_SHOWN_CHARACTERS])}… is nested more than {_DEEPEST} levels deep"
             return
         if isinstance(value, Mapping):
-            left += [((*path, str(name)), inner) for name, inner in reversed(value.items())]
+            left += [((*path, str(name)), inner) for name, inner in reversed(list(value.items()))]
         elif isinstance(value, list):
             left += [((*path, str(place)), inner) for place, inner in reversed(list(enumerate(value)))]
         elif fault := _fault(path, value):
