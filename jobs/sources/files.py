@@ -20,9 +20,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
 from pyarrow import fs
 
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
+from models.errors import WinnowError
+
+# A name such as `a:b.tar` has no scheme.
+_SCHEME = re.compile(r"^(file(?=:)|[a-zA-Z][a-zA-Z0-9+.-]*(?=:/)):")
+_WEB = ("http", "https", "ftp")
 _GZIP_START = b"\x1f\x8b"
 _GZIP = 31  # zlib's window size, 15, plus 16 for the gzip header
 _GLOB = re.compile(r"[*?\[]")
@@ -64,7 +69,12 @@ def absolute(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Returns whether a path is on the local file system."""
+    """Returns whether a path is on the local file system.
+
+    Examples:
+        >>> is_local("photos/a:b.tar"), is_local("a:b.tar"), is_local("file:a.tar"), is_local("hdfs:/a.tar")
+        (True, True, True, False)
+    """
     scheme = _SCHEME.match(path)
     return scheme is None or scheme[1] == "file"
 
@@ -212,13 +222,24 @@ def _open_regular(path: str) -> int:
 
 
 def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
-    """Returns the file system of a path, and the path in the form of that file system."""
+    """Returns the file system of a path, and the path in the form of that file system.
+
+    Raises:
+        WinnowError: The scheme of the URI is not one that pyarrow reads.
+    """
     if is_local(path):
         return fs.LocalFileSystem(), path
     scheme, _, rest = path.partition("://")
     host, _, inner = rest.partition("/")
     # Parse only the host as a URI: the parser fails on spaces and percent signs in file names.
-    filesystem, base = fs.FileSystem.from_uri(f"{ {'s3a': 's3', 's3n': 's3'}.get(scheme, scheme) }://{host}/")
+    try:
+        filesystem, base = fs.FileSystem.from_uri(f"{ {'s3a': 's3', 's3n': 's3'}.get(scheme, scheme) }://{host}/")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if scheme.lower() in _WEB:
+            raise WinnowError(
+                f"{path} is a web address, which is not read: download the files first, for example with img2dataset"
+            ) from error
+        raise WinnowError(f"{path} cannot be read: {error}") from error
     return filesystem, posixpath.join(base, inner)
 
 

@@ -155,6 +155,11 @@ def _guess_folder(path: str) -> str:
         return "parquet"
     if seen["image"] or seen["metadata"]:
         return "folder"
+    if seen["arrow"]:
+        raise WinnowError(
+            f"{path} holds Arrow files, as `save_to_disk` of Hugging Face's datasets writes them: write Parquet with "
+            "its `to_parquet`, and give those files"
+        )
     raise WinnowError(
         f"{path} holds no images, no .tar and no .parquet files (it has {plural(seen.total(), 'file')}): check the path"
     )
