@@ -1,6 +1,7 @@
 """What all commands share: common options, opening the job, one-line errors, and showing the result."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,8 +25,11 @@ from models.errors import WinnowError
 # Every other command needs an existing lake, so that a mistyped address creates no folder.
 _LAKE_MAKERS = ("ingest", "run", "demo")
 
-# Parameters that are no addresses. Keys of images are often URLs of the web, with any parameters.
-_NO_ADDRESSES = ("images", "why", "by")
+# Parameters that are no addresses. Keys of images are often web addresses, with any parameters.
+_NO_ADDRESSES, _KEYS = ("why", "by"), "images"
+# Names of settings whose values are not repeated in suggested commands.
+_WEB = ("http:", "https:")
+_SECRET = re.compile(r"secret|passw|token|credential|access\.key|account\.key", re.IGNORECASE)
 
 CommandOutput = Summary | RenderableType
 """What a command shows when it ends: a summary (printed under the command's title), text or a table."""
@@ -51,8 +55,9 @@ class Invocation:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that every command takes, as words of the command line."""
-        given = {"--conf": self.conf, "--rule": self.rules, "--category": self.categories, "--set": self.overrides}
+        """The options that every command takes, as words of the command line, without those that hold a secret."""
+        typed = [one for one in self.overrides or [] if not _SECRET.search(one.partition("=")[0])]
+        given = {"--conf": self.conf, "--rule": self.rules, "--category": self.categories, "--set": typed}
         return (
             "--lake",
             self.lake,
@@ -110,7 +115,7 @@ _READY_MADE = typer.Option(
     "--category", metavar="NAME", help="A ready-made category: nsfw. Repeatable; --conf and --set may change it."
 )
 _TRUST_CONF = typer.Option(
-    "--trust-conf", help="Let the files of --conf set every Spark setting, also those that run code of others."
+    "--trust-conf", help="Let the files of --conf set every Spark setting, also those that load code."
 )
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
@@ -192,8 +197,10 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 
 def _require_no_secrets(given: Mapping[str, Any]) -> None:
     """Checks the addresses among the values of arguments and options, by name, before Spark starts."""
-    for text in _texts(value for option, value in given.items() if option not in _NO_ADDRESSES):
-        require_no_secret(text)
+    for option, value in given.items():
+        for text in _texts([value] if option not in _NO_ADDRESSES else []):
+            if option != _KEYS or not text.lower().startswith(_WEB):
+                require_no_secret(text)
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
@@ -241,6 +248,7 @@ def _show(title: str, output: CommandOutput) -> None:
     if isinstance(output, str):
         # The text may be the content of a file: a file or another program gets it to the letter.
         sys.stdout.write(terminal.visible_lines(output) if sys.stdout.isatty() else output)
+        sys.stdout.flush()  # at exit, Python would complain about a pipe that its reader has closed
     else:
         Console().print(summary_table(title, output) if isinstance(output, dict) else output)
 

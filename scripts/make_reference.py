@@ -55,9 +55,9 @@ checks all settings before work begins, and reports all faults at once. In the c
 setting has no value until you give it one, and *required* means that you must give it a value.
 
 A file of `--conf` may set Spark's memory, cores, sizes, timeouts and other settings that load no code. Winnow stops at
-any other setting of Spark, and at a `spark.master` other than `local`, `local[…]` or `yarn`, because the file may be
-somebody else's ([decision 0020](decisions/0020-settings-files-load-no-code.md)). Give such a setting with `--set`, or
-add `--trust-conf` if you trust all files that you name.
+any other setting of Spark, and at a `spark.master` other than `local`, `local[…]` or `yarn`, because somebody else may
+have written the file ([decision 0020](decisions/0020-settings-files-load-no-code.md)). Give such a setting with
+`--set`, or add `--trust-conf` if you trust all files that you name.
 """
 
 _MODELS_INTRO = """\

@@ -22,7 +22,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime.config import IngestSettings
 from jobs.runtime.wording import plural
-from jobs.sources import rows
+from jobs.sources import parquet, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
 from jobs.sources.inspect import DECODE_STAGE, fault_reason, inspected, quarantine, source_rows
@@ -82,6 +82,7 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     lake = job.lake
     require_room(lake, sources)
     found = find(lake.spark, sources, format, job.settings.ingest)
+    parquet.require_images(found, job.settings.ingest)
     lake.mark()
     lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):

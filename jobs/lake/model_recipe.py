@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from jobs.lake.lake import Lake
-from jobs.lake.recipe import Recipe
+from jobs.lake.recipe import Recipe, recipe_in
 from models.inference import onnx_session
 
 
@@ -34,9 +34,12 @@ class ModelRecipe:
         """Returns the recipe of the stored model, with its result; None if there is no model or no recipe of it."""
         if not (lake.has_file(self.model) and lake.has_file(self.recipe)):
             return None
-        made = Recipe(**json.loads(lake.read_file(self.recipe))["recipe"])
+        # The recipe may be one of an earlier version of Winnow.
+        made, _ = recipe_in(json.dumps(json.loads(lake.read_file(self.recipe))["recipe"]))
         # Someone may have replaced the model by hand. Then the recipe does not describe it.
-        is_its_own = made.result.get(self.digest) == onnx_session.digest(lake.read_file(self.model))
+        is_its_own = made is not None and made.result.get(self.digest) == onnx_session.digest(
+            lake.read_file(self.model)
+        )
         return made if is_its_own else None
 
     def keep(self, lake: Lake, recipe: Recipe) -> None:

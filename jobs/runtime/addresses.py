@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from models.errors import WinnowError
 
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*):(/+)(.*)", re.IGNORECASE | re.DOTALL)
-_PARAMETER = re.compile(r"[?&;#]([\w.~-]+)=")
+_PARAMETER = re.compile(r"[?&;#]([\w.~-]+)=(?=[^&;#])")  # without a value there is no secret
 _SHARED_ACCESS = re.compile(r"shared_?access_?(signature|key)", re.IGNORECASE)
 # Names of parameters without case and punctuation.
 _SECRET_NAMES = ("auth", "key", "pwd", "sas", "sig")

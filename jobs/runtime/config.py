@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from jobs.runtime import keyword_lists, settings_files
+from jobs.runtime.addresses import secret_in
 from models.errors import SettingsError, WinnowError
 from models.inference.classifier import ImageModel
 from models.inference.onnx_image_spec import ImageInput
@@ -457,10 +458,11 @@ def _require_no_code(overlays: Iterable[tuple[Path, dict[str, Any]]], typed: Ite
         given = settings_files.session_settings(tree).items()
         names = sorted(name for name, value in given if settings_files.loads_code(name, value) and name not in replaced)
         if names:
+            one = len(names) == 1
             faults.append(
-                f"settings file {file}: {', '.join(names)} can make Spark run code of others, so a file may not set "
-                f"{'it' if len(names) == 1 else 'them'}: give `--set {names[0]}=VALUE` yourself, or add --trust-conf "
-                "if you trust the file"
+                f"settings file {file}: {', '.join(names)} {'is' if one else 'are'} not on the list of settings that "
+                f"load no code, so a file may not set {'it' if one else 'them'}: give {'it' if one else 'each one'} as "
+                f"`--set {names[0] if one else 'NAME'}=VALUE`, or add --trust-conf if you trust the file"
             )
     if faults:
         raise SettingsError("; ".join(faults))
@@ -469,7 +471,8 @@ def _require_no_code(overlays: Iterable[tuple[Path, dict[str, Any]]], typed: Ite
 def _override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise SettingsError(f"--set {text!r} does not have the form section.key=value, such as dedup.max_distance=31")
+        shown = "…" if secret_in(text) else repr(_short(text))
+        raise SettingsError(f"--set {shown} does not have the form section.key=value, such as dedup.max_distance=31")
     try:
         tree = _tree_of(key.strip(), value)
     except ValueError as error:

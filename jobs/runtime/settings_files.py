@@ -41,19 +41,26 @@ _HARMLESS = (
     "spark.sql.optimizer.", "spark.sql.parquet.", "spark.sql.session.timeZone", "spark.sql.shuffle.partitions",
     "spark.sql.sources.parallelPartitionDiscovery.", "spark.sql.statistics.", "spark.sql.windowExec.",
     "spark.databricks.delta.",
-    # Object stores: the address, how to connect, and keys (which the report hides).
+    # Object stores: how to connect, and keys (which the report hides). Whoever names the endpoint gets all data.
     "spark.hadoop.fs.s3a.access.key", "spark.hadoop.fs.s3a.attempts.maximum", "spark.hadoop.fs.s3a.block.size",
-    "spark.hadoop.fs.s3a.connection.", "spark.hadoop.fs.s3a.endpoint", "spark.hadoop.fs.s3a.endpoint.region",
-    "spark.hadoop.fs.s3a.fast.upload", "spark.hadoop.fs.s3a.multipart.", "spark.hadoop.fs.s3a.path.style.access",
+    "spark.hadoop.fs.s3a.connection.establish.timeout", "spark.hadoop.fs.s3a.connection.maximum",
+    "spark.hadoop.fs.s3a.connection.request.timeout", "spark.hadoop.fs.s3a.connection.timeout",
+    "spark.hadoop.fs.s3a.endpoint.region", "spark.hadoop.fs.s3a.fast.upload", "spark.hadoop.fs.s3a.multipart.",
+    "spark.hadoop.fs.s3a.path.style.access",
     "spark.hadoop.fs.s3a.readahead.range", "spark.hadoop.fs.s3a.retry.", "spark.hadoop.fs.s3a.secret.key",
-    "spark.hadoop.fs.s3a.session.token", "spark.hadoop.fs.s3a.threads.", "spark.hadoop.fs.azure.account.key.",
+    "spark.hadoop.fs.s3a.session.token", "spark.hadoop.fs.s3a.threads.",
+    # Names of a family that do not name a class.
+    "spark.sql.parquet.compression.codec", "spark.sql.execution.arrow.compression.codec",
 )  # fmt: skip
-# Below an allowed prefix, Spark may still name a class or a program.
-_LOADS_CODE = re.compile(
+_ANY_ACCOUNT = "spark.hadoop.fs.azure.account.key."
+# Below an allowed prefix, Spark may still name a class or a program, skip rows of damaged files, or delete recipes.
+_REFUSED_BELOW = re.compile(
     r"class|impl|plugin|listener|extension|jar|python|options|manager|provider|policy|command|committer|filters"
-    r"|logstore|coordinator",
+    r"|logstore|coordinator|codec|ignorecorruptfiles|ignoremissingfiles|properties\.defaults",
     re.IGNORECASE,
 )
+# Spark and Hadoop put environment variables and other settings in the place of such a value.
+_SUBSTITUTED = "$" + "{"
 _OWN_MASTER = re.compile(r"local(\[[\w*, ]+\])?|yarn")
 
 
@@ -173,12 +180,13 @@ def session_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(spark, Mapping):
         return {}
     conf = spark.get("conf")
-    found = {f"{_CONF}{name}": value for name, value in conf.items()} if isinstance(conf, Mapping) else {}
+    texts = conf.items() if isinstance(conf, Mapping) else ()
+    found = {f"{_CONF}{name}": value for name, value in texts if isinstance(value, str)}
     return found | ({"spark.master": spark["master"]} if isinstance(spark.get("master"), str) else {})
 
 
 def loads_code(name: str, value: object) -> bool:
-    """Returns whether Spark may load code because of a setting, or send data to a master of somebody else.
+    """Returns whether a setting is not on the list of those that load no code and send no data to somebody else.
 
     Args:
         name: Its name, as `session_settings` returns it.
@@ -192,13 +200,11 @@ def loads_code(name: str, value: object) -> bool:
     """
     if name == "spark.master":
         return not _OWN_MASTER.fullmatch(str(value))
-    return not _is_harmless(name.removeprefix(_CONF))
+    return _SUBSTITUTED in str(value) or not _is_harmless(name.removeprefix(_CONF))
 
 
 def _is_harmless(name: str) -> bool:
-    for allowed in _HARMLESS:
-        if name == allowed:
-            return True
-        if allowed.endswith(".") and name.startswith(allowed):
-            return not _LOADS_CODE.search(name.removeprefix(allowed))
-    return False
+    if name in _HARMLESS or name.startswith(_ANY_ACCOUNT):
+        return True
+    families = (family for family in _HARMLESS if family.endswith(".") and name.startswith(family))
+    return any(not _REFUSED_BELOW.search(name.removeprefix(family)) for family in families)

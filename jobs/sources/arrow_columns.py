@@ -69,8 +69,9 @@ def no_image_column(path: str, schema: pa.Schema, settings: IngestSettings) -> s
 
 
 def _place(schema: pa.Schema, wanted: Sequence[str], fits: Callable[[pa.DataType], bool]) -> int | None:
-    name = first_name([field.name for field in schema if fits(_plain(field.type))], wanted)
-    return None if name is None else schema.names.index(name)
+    places = {field.name: place for place, field in reversed(list(enumerate(schema))) if fits(_plain(field.type))}
+    name = first_name(list(places)[::-1], wanted)
+    return None if name is None else places[name]
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -79,11 +80,12 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
 
 
 def _holds_captions(kind: pa.DataType) -> bool:

@@ -152,7 +152,13 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def random_access(path: str) -> Any:
-    """Opens a local or remote file for random access; transfers only the bytes that are read."""
+    """Opens a local or remote file for random access; transfers only the bytes that are read.
+
+    Raises:
+        OSError: The file cannot be opened, or is a pipe or a device, which would wait for a writer.
+    """
+    if is_local(path):
+        os.close(_open_regular(path))
     filesystem, inner = filesystem_of(path)
     return filesystem.open_input_file(inner)
 

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import posixpath
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -135,12 +134,22 @@ def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
     A quote that never closes makes the following lines part of one value, up to the next quote or the end of the file.
     So a row of several lines must be quoted correctly; if not, what is wrong is yielded in its place.
     """
-    # By default, a caption of more than 131,072 characters raises an exception.
-    csv.field_size_limit(min(sys.maxsize, 1 << 31))
+    # By default, a caption of more than 131,072 characters raises an exception. Without a limit, an open quote would
+    # take the rest of the file into memory.
+    csv.field_size_limit(MAX_FIELD_BYTES)
     taken: list[str] = []
     reader = csv.reader(_noted(lines, taken))
     last = 0
-    for values in reader:
+    while True:
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # the next row begins in the next line
+            first, last = last + 1, reader.line_num
+            taken.clear()
+            yield last, f"cannot read lines {first} to {last}: {error}"
+            continue
         first, last = last + 1, reader.line_num
         if len(taken) > 1 and not _is_quoted_correctly(taken):
             where = f"line {first}" if first == last else f"lines {first} to {last}"
@@ -259,7 +268,7 @@ def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
             key = f"{path}:{number}"
             if isinstance(fields, str):
                 yield _bad_line(root, key, fields)
-            elif not isinstance(image := _file_name(fields), str):
+            elif not isinstance(image := _file_name(fields), str) or not image:
                 yield _bad_line(root, key, f"no {_FILE_NAME}", to_json(fields))
             else:
                 image = posixpath.normpath(posixpath.join(posixpath.dirname(path), image))

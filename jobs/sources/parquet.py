@@ -5,14 +5,18 @@ types, any type that Arrow knows is read, a file name is never taken for a patte
 hits and no others.
 """
 
+import errno
 import io
 import math
+import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +26,7 @@ from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.arrow_columns import FileColumns, match, no_image_column
 from jobs.sources.find import Source
-from jobs.sources.rows import MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
+from jobs.sources.rows import MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
 from models.errors import WinnowError
 
 _TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
@@ -33,12 +37,16 @@ _BATCH_BYTES, _BATCH_ROWS = 16 << 20, 1000
 _BUFFER_BYTES = 4 << 20  # of a column, so that memory does not depend on the size of row groups
 
 _GROUPS = pa.schema([
-    ("path", pa.string()), ("row_group", pa.int32()), ("first", pa.int64()), ("count", pa.int64()),
-    ("reason", pa.string()), ("detail", pa.string()),
+    ("path", pa.string()), ("root", pa.string()), ("row_group", pa.int32()), ("first", pa.int64()),
+    ("count", pa.int64()), ("reason", pa.string()), ("detail", pa.string()),
 ])  # fmt: skip
 """A row group with the number of its first row in the file (from 0) and its number of rows, or why a file has none."""
 
 _CORRUPT = "corrupt file"
+# What pyarrow raises for damaged files: ValueError for a column name that is not UTF-8, KeyError for a wrong time zone.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
+# A footer may claim any number of rows. Of equal values, many fit into a byte.
+_ROWS_OF_A_BYTE, _ROWS_FREE = 8, 1_000_000
 # Columns in which img2dataset describes a failed download.
 _STATUS = ("status", "error_message")
 _PATH = "path"
@@ -57,20 +65,28 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
 
     Returns:
         `rows.SCHEMA`. A file that is not valid Parquet is one row with a reason.
-
-    Raises:
-        WinnowError: None of the first files has a column of images.
     """
-    _check(sources, settings)
-    names = spark.sparkContext.parallelize([(source.path,) for source in sources], min(len(sources), _MOST_TASKS))
-    groups = spark.createDataFrame(names, "path string").mapInArrow(_row_groups, from_arrow_schema(_GROUPS))
+    places = [(source.path, source.root) for source in sources]
+    names = spark.sparkContext.parallelize(places, min(len(sources), _MOST_TASKS))
+    groups = spark.createDataFrame(names, "path string, root string").mapInArrow(
+        _row_groups, from_arrow_schema(_GROUPS)
+    )
     tasks = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
     tasks = max(tasks, spark.sparkContext.defaultParallelism)
     return groups.repartition(tasks).mapInArrow(partial(_load, settings), SCHEMA)
 
 
-def _check(sources: Sequence[Source], settings: IngestSettings) -> None:
-    """Checks that one of the first files has images, so that a missing column is an error before work begins."""
+def require_images(sources: Sequence[Source], settings: IngestSettings) -> None:
+    """Checks that one of the first Parquet files has images, so that a missing column stops before work begins.
+
+    Args:
+        sources: Sources of any format.
+        settings: Column names.
+
+    Raises:
+        WinnowError: None of the first files has a column of images.
+    """
+    sources = [source for source in sources if source.format == "parquet"]
     schemas = list(_schemas(islice(sources, _CHECKED)))
     if schemas and all(match(schema, settings).image is None for _, schema in schemas):
         path, schema = schemas[0]
@@ -83,7 +99,7 @@ def _schemas(sources: Iterator[Source]) -> Iterator[tuple[str, pa.Schema]]:
         try:
             with files.random_access(source.path) as file:
                 yield source.path, pq.ParquetFile(pa.BufferReader(_footer(file))).schema_arrow
-        except (OSError, pa.ArrowException):
+        except _UNREADABLE:
             continue
 
 
@@ -92,15 +108,16 @@ def _schemas(sources: Iterator[Source]) -> Iterator[tuple[str, pa.Schema]]:
 
 def _row_groups(paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in paths:
-        for path in batch.column(0).to_pylist():
-            yield pa.RecordBatch.from_pylist(list(_groups(path)), _GROUPS)
+        for place in batch.to_pylist():
+            groups = [group | {"root": place["root"]} for group in _groups(place["path"])]
+            yield pa.RecordBatch.from_pylist(groups, _GROUPS)
 
 
 def _groups(path: str) -> Iterator[dict[str, Any]]:
     """Yields the row groups of a file, or one row with a reason if it has no valid footer."""
     try:
         with files.random_access(path) as file:
-            footer = _footer(file)
+            size, footer = file.size(), _footer(file)
     except OSError as error:
         if not files.is_file_error(path, error):
             raise
@@ -108,12 +125,15 @@ def _groups(path: str) -> Iterator[dict[str, Any]]:
         return
     try:
         found = pq.read_metadata(pa.BufferReader(footer))
-    except (pa.ArrowException, OSError) as error:
+        counts = [found.row_group(number).num_rows for number in range(found.num_row_groups)]
+    except _UNREADABLE as error:
         yield _no_groups(path, _CORRUPT, f"not a complete Parquet file: {error}")
         return
+    if min(counts, default=0) < 0 or sum(counts) > _ROWS_OF_A_BYTE * size + _ROWS_FREE:
+        yield _no_groups(path, _CORRUPT, f"its footer claims {sum(counts)} rows in {size} bytes")
+        return
     first = 0
-    for number in range(found.num_row_groups):
-        count = found.row_group(number).num_rows
+    for number, count in enumerate(counts):
         yield {"path": path, "row_group": number, "first": first, "count": count, "reason": None, "detail": None}
         first += count
 
@@ -147,40 +167,57 @@ def _rows(group: Mapping[str, Any], settings: IngestSettings) -> Iterator[Row]:
     if group["reason"] is not None:
         yield Row(path, name, reason=group["reason"], detail=group["detail"])
         return
-    done, why, watched = 0, "it has fewer rows than its footer says", None
-    try:
-        with files.random_access(path) as file:
-            watched = _Watched(file)
-            for row in islice(_decoded(path, watched, group["row_group"], settings), group["count"]):
-                yield row
-                done += 1
-    except (pa.ArrowException, OSError) as error:
-        # Damaged bytes are an OSError without a number too.
-        cause = error if watched is None or getattr(error, "errno", None) else watched.fault
-        if isinstance(cause, OSError) and not files.is_file_error(path, cause):
-            raise
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+    done, faults, folders = 0, list[str](), _named_folders(path, group["root"])
+    for columns, record in islice(_readable(group, settings, faults), group["count"]):
+        yield _row(path, columns, record, folders)
+        done += 1
+    why = faults[0] if faults else "it has fewer rows than its footer says"
     for number in range(group["first"] + done, group["first"] + group["count"]):
         detail = f"row group {group['row_group']} is damaged from row {group['first'] + done} on: {why}"
         yield Row(path, f"{name}:{number}", reason=_CORRUPT, detail=detail)
 
 
-def _decoded(path: str, file: Any, row_group: int, settings: IngestSettings) -> Iterator[Row]:
+def _readable(
+    group: Mapping[str, Any], settings: IngestSettings, faults: list[str]
+) -> Iterator[tuple[FileColumns, Sequence[Any]]]:
+    """Yields the records of a row group up to damage, which it adds to `faults`, and the columns of the file."""
+    watched = None
+    try:
+        with files.random_access(group["path"]) as file:
+            watched = _Watched(file)
+            yield from _records(watched, group["row_group"], settings)
+    except _UNREADABLE as error:
+        # Damaged bytes are an OSError without a number too.
+        cause = error if watched is None or getattr(error, "errno", None) else watched.fault
+        if isinstance(cause, OSError) and not files.is_file_error(group["path"], cause):
+            raise
+        faults.append(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _records(file: Any, row_group: int, settings: IngestSettings) -> Iterator[tuple[FileColumns, Sequence[Any]]]:
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
     group, columns = parquet.metadata.row_group(row_group), match(parquet.schema_arrow, settings)
     bytes_of_a_row = max(1, group.total_byte_size // max(1, group.num_rows))
     size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // bytes_of_a_row))
     for batch in parquet.iter_batches(size, row_groups=[row_group], use_threads=False):
         values = [_values(column) for column in batch.columns]
-        for record in zip(*values, strict=True):
-            yield _row(path, columns, record)
+        yield from ((columns, record) for record in zip(*values, strict=True))
+
+
+def _named_folders(path: str, root: str) -> dict[str, str]:
+    """Returns the values that the folders of a file name, as Hive and Spark write them: `lang=en/part-0.parquet`."""
+    parts = (part.partition("=") for part in posixpath.relpath(posixpath.dirname(path), root).split("/"))
+    return {unquote(name): unquote(value) for name, equals, value in parts if name and equals}
 
 
 def _values(column: pa.Array) -> list[Any]:
     """Returns the values of a column; a text that is not UTF-8 as its bytes, and what Python cannot hold as text."""
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # As the file's writer meant it: 0.9, and not the 64-bit number nearest to its 32 bits, 0.8999999761581421.
+        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError, pa.ArrowException):
+    except _UNREADABLE:
         if len(column) > 1:
             return [value for place in range(len(column)) for value in _values(column.slice(place, 1))]
         return [_unusual(column)]
@@ -188,24 +225,34 @@ def _values(column: pa.Array) -> list[Any]:
 
 def _unusual(column: pa.Array) -> Any:
     """Returns the only value of a column whose `to_pylist` fails; None if it has no text either."""
+    if pa.types.is_struct(column.type) and not column.null_count:
+        fields = zip(column.type, column.flatten(), strict=True)
+        return {field.name: _values(inner)[0] for field, inner in fields}
+    if (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)) and not column.null_count:
+        return _values(column.flatten())
     for kind in (pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary(), pa.string()):
         try:
             return column.cast(kind)[0].as_py()
-        except (pa.ArrowException, ValueError):
+        except _UNREADABLE:
             continue
     return None
 
 
-def _row(path: str, columns: FileColumns, record: Sequence[Any]) -> Row:
+def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mapping[str, str]) -> Row:
     """Returns the row of one record.
 
     Args:
         path: The file.
         columns: Which of its columns are the image, the caption and the key.
         record: The values in the order of the file's columns.
+        folders: Other fields, which the folders of the file name.
     """
     own = (columns.image, columns.caption, columns.key)
-    meta = {name: record[place] for place, name in enumerate(columns.names) if place not in own}
+    others = {name: record[place] for place, name in enumerate(columns.names) if place not in own}
+    meta: dict[str, Any] = dict(folders)
+    for name, value in others.items():
+        is_large = isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES
+        meta[f"{name}_bytes" if is_large else name] = len(value) if is_large else value
     key = None if columns.key is None else str(_text(record[columns.key])[0])
     key = None if columns.key is None or record[columns.key] is None else key
     caption, replaced = _caption(columns, record, meta)
@@ -229,7 +276,7 @@ def _caption(columns: FileColumns, record: Sequence[Any], meta: dict[str, Any]) 
     value = record[columns.caption]
     if isinstance(value, list):
         meta[columns.names[columns.caption]] = value
-        value = next((one for one in value if isinstance(one, str)), None)
+        value = next((one for one in value if isinstance(one, str | bytes)), None)
     return (None, False) if value is None else _text(value)
 
 
@@ -251,15 +298,22 @@ def _image(name: str, value: Any, meta: dict[str, Any]) -> tuple[bytes | None, s
 def _without_bytes(
     path: str, columns: FileColumns, named: str | None, meta: Mapping[str, Any]
 ) -> tuple[bytes | None, str | None, str | None]:
-    """Returns the image that a record without bytes names by a path, or the reason and detail why there is none."""
+    """Returns the image that a record without bytes names by a path, or the reason and detail why there is none.
+
+    The path must be in the folder of the file: the author of the file must not choose other images of this machine.
+    """
     if named is not None and files.is_local(path):
-        place = posixpath.join(posixpath.dirname(path), named)
+        folder = os.path.realpath(posixpath.dirname(path))
+        place = posixpath.join(folder, named)
         try:
+            if not os.path.realpath(place).startswith(f"{folder.rstrip('/')}/"):
+                return None, "missing file", f"no bytes, and {named} is not in the folder of the file"
             return files.read(place, MAX_IMAGE_BYTES), None, None
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and not files.is_file_error(place, error):
                 raise
-            return None, "missing file", f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', error)}"
+            reason = "file too large" if getattr(error, "errno", None) == errno.EFBIG else "missing file"
+            return None, reason, f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', error)}"
     said = [str(meta[name]) for name in _STATUS if meta.get(name) is not None]
     none = "the image column is null" if columns.image is not None else "the file has no column of images"
     return None, "no image", ": ".join(said) or none

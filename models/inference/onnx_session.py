@@ -1,10 +1,10 @@
 """ONNX Runtime sessions: one for each process and model, with a fixed number of threads."""
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,15 @@ def read(path: str) -> bytes:
 
 def _read_from_package(path: str) -> bytes:
     package, _, file = path.removeprefix(_PACKAGE).partition("/")
+    if not package.isidentifier():
+        raise ModelError(f"model file {path}: {package!r} is not the name of a Python package")
+    # Importing the package would run its code, and a settings file may name any package.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        name = package.replace("_", "-")
+        raise ModelError(f"model file {path} is in a Python package: run `pip install {name}`")
     try:
-        return resources.files(package).joinpath(file).read_bytes()
-    except ModuleNotFoundError as error:
-        missing = str(error.name).replace("_", "-")
-        raise ModelError(f"model file {path} is in a Python package: run `pip install {missing}`") from error
+        return Path(next(iter(spec.submodule_search_locations)), file).read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(f"model file {path} cannot be read: the package {package!r} has no file {file!r}") from error
 

@@ -120,8 +120,13 @@ def _recipe(job: Job, models: Mapping[str, str], now: Snapshot) -> Recipe:
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
-    if settings.model is None and (lack := trained_on.check(job, category)):
-        return Outcome(lack=lack)
+    if settings.model is None and (leaked := trained_on.check(job, category)):
+        if settings.threshold is None:
+            return Outcome(lack=leaked)
+        job.progress.warn(
+            f"calibrate: {category}: its threshold is used as it is set, but its recall is unknown: {leaked}"
+        )
+        return Outcome(bounds_with_unsure(ScoredLabels.none(), settings.threshold, settings.confidence))
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
         gaps = _warn_of_gaps(job, category, model)

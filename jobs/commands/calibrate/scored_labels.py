@@ -28,6 +28,11 @@ class ScoredLabels:
     unsettled: NDArray[np.bool_]
     scores: NDArray[np.float64]
 
+    @classmethod
+    def none(cls) -> "ScoredLabels":
+        """Returns an empty sample, of which nothing is known."""
+        return cls(np.empty(0, np.str_), np.empty(0, np.bool_), np.empty(0, np.bool_), np.empty(0, np.float64))
+
     @property
     def negative(self) -> NDArray[np.bool_]:
         """Returns which images are labelled negative: bool of shape (n,)."""

@@ -47,7 +47,7 @@ def test_names_in_all_lines_are_shown_to_the_letter_and_on_one_line():
 
 def test_names_in_the_bar_of_a_terminal_are_shown_to_the_letter(monkeypatch):
     monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.01)
-    shown = Progress(Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None))
+    shown = Progress(Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None, _environ={}))
     counted = threading.Event()
     monkeypatch.setattr(shown, "_tasks", lambda: counted.set() or (0, 0))
     with shown.step(HOSTILE):

@@ -23,7 +23,8 @@ INGEST = config.load().ingest
 
 def read(*paths: Path) -> list[Row]:
     """Returns the rows of files, as the two stages of the reader give them."""
-    names = pa.RecordBatch.from_pydict({"path": [str(path) for path in paths]})
+    roots = [str(path.parent) for path in paths]
+    names = pa.RecordBatch.from_pydict({"path": [str(path) for path in paths], "root": roots})
     groups = [group for batch in parquet._row_groups(iter([names])) for group in batch.to_pylist()]
     return [row for group in groups for row in parquet._rows(group, INGEST)]
 
@@ -113,6 +114,56 @@ def test_an_image_without_bytes_is_read_from_its_path(tmp_path: Path) -> None:
     assert "gone.png cannot be read: No such file" in str(got[2].detail)
 
 
+def test_a_path_outside_the_folder_of_the_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "private.png").write_bytes(b"png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link.png").symlink_to(tmp_path / "private.png")
+    names = ["../private.png", str(tmp_path / "private.png"), "link.png"]
+    images = pa.array(
+        [{"bytes": None, "path": name} for name in names], pa.struct([("bytes", "binary"), ("path", "string")])
+    )
+
+    got = read(written(tmp_path / "data" / "a.parquet", {"image": images}))
+
+    assert [(row.image, row.reason) for row in got] == [(None, "missing file")] * 3
+    assert str(got[0].detail).endswith("../private.png is not in the folder of the file")
+
+
+def test_folders_that_name_a_value_add_it_to_meta(tmp_path: Path) -> None:
+    (tmp_path / "lang=en" / "kind=a%2Fb").mkdir(parents=True)
+    path = written(tmp_path / "lang=en" / "kind=a%2Fb" / "0.parquet", {"image": [b"1"], "n": [1]})
+
+    ((group,),) = [list(parquet._groups(str(path)))]
+    (row,) = parquet._rows(group | {"root": str(tmp_path)}, INGEST)
+
+    assert json.loads(row.meta) == {"lang": "en", "kind": "a/b", "n": 1}
+
+
+def test_numbers_of_32_bits_keep_their_decimals(tmp_path: Path) -> None:
+    columns = {"image": [b"1", b"2"], "punsafe": pa.array([0.9, None], pa.float32())}
+
+    first, second = read(written(tmp_path / "a.parquet", columns))
+
+    assert (first.meta, second.meta) == ('{"punsafe": 0.9}', '{"punsafe": null}')
+
+
+def test_views_of_texts_and_bytes_are_read(tmp_path: Path) -> None:
+    columns = {"image": pa.array([b"1"], pa.binary_view()), "text": pa.array(["x"], pa.string_view())}
+
+    (row,) = read(written(tmp_path / "a.parquet", columns))
+
+    assert (row.image, row.caption) == (b"1", "x")
+
+
+def test_a_text_that_is_not_utf8_beside_the_bytes_costs_nothing(tmp_path: Path) -> None:
+    image = pa.StructArray.from_arrays([pa.array([b"1"]), _not_utf8(b"\xff")], ["bytes", "path"])
+    captions = pa.ListArray.from_arrays([0, 1], _not_utf8(b"Zo\xeb"))
+
+    (row,) = read(written(tmp_path / "a.parquet", {"image": image, "text": captions}))
+
+    assert (row.image, row.caption) == (b"1", "Zo�")
+
+
 def test_rows_without_an_image_say_why(tmp_path: Path) -> None:
     failed = {"jpg": [None, None], "status": ["failed", None], "error_message": ["HTTP Error 404", None]}
     paths = [
@@ -141,7 +192,7 @@ def test_a_file_that_vanishes_after_its_footer_was_read_costs_its_rows(tmp_path:
     groups = list(parquet._groups(str(path)))
     path.unlink()
 
-    got = [row for group in groups for row in parquet._rows(group, INGEST)]
+    got = [row for group in groups for row in parquet._rows(group | {"root": str(tmp_path)}, INGEST)]
 
     assert [(row.key, row.reason) for row in got] == [("a.parquet:0", "corrupt file"), ("a.parquet:1", "corrupt file")]
 
@@ -159,7 +210,7 @@ def test_a_failing_disk_fails_the_task(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "random_access", lambda place: Failing(place))
 
     with pytest.raises(OSError, match="Input/output error"):
-        list(parquet._rows(group, INGEST))
+        list(parquet._rows(group | {"root": str(tmp_path)}, INGEST))
 
 
 def test_a_folder_without_a_column_of_images_is_refused(tmp_path: Path) -> None:
@@ -167,10 +218,10 @@ def test_a_folder_without_a_column_of_images_is_refused(tmp_path: Path) -> None:
     source = Source(str(path), "parquet", str(tmp_path), 1, 0, "")
 
     with pytest.raises(WinnowError) as caught:
-        parquet._check([source], INGEST)
+        parquet.require_images([source], INGEST)
 
     said = str(caught.value)
     assert "a.parquet has no binary column named image, jpg" in said and "it has url string, n int64" in said
     assert "the column url holds text: download URLs (as img2dataset does)" in said
     written(tmp_path / "b.parquet", {"jpg": [b"1"]})
-    parquet._check([source, Source(str(tmp_path / "b.parquet"), "parquet", str(tmp_path), 1, 0, "")], INGEST)
+    parquet.require_images([source, Source(str(tmp_path / "b.parquet"), "parquet", str(tmp_path), 1, 0, "")], INGEST)

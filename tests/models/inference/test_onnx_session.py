@@ -9,7 +9,7 @@ from models.inference import onnx_session
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "packaged_model").mkdir()
-    (tmp_path / "packaged_model" / "__init__.py").touch()
+    (tmp_path / "packaged_model" / "__init__.py").write_text("raise AssertionError('it was imported')")
     (tmp_path / "packaged_model" / "m.onnx").write_bytes(b"weights")
     monkeypatch.syspath_prepend(tmp_path)
     return "packaged_model"
