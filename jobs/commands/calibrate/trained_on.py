@@ -45,14 +45,14 @@ def check(job: Job, category: str) -> str | None:
     noted = {name: recipe.inputs.get(name) for name in now}
     if all(is_as_noted(noted[name], version) for name, version in now.items()):
         return None
-    suspects = also_labelled_otherwise(lake.read(tables.LABELS), category)
-    if suspects.isEmpty():
-        return None
+    current, by = lake.read(tables.LABELS), job.settings.labels.contradictions
     labels, queue = (_as_noted(lake, table, noted[table.name], now[table.name]) for table in _INPUTS)
     known = labels is not None and queue is not None
     if labels is not None and queue is not None:
-        trained = sets.training_labels(labels, queue, category, job.settings.labels.contradictions)
-        suspects = suspects.join(trained.select("image_id"), "image_id", "left_semi")
+        trained = sets.training_labels(labels, queue, category, by).select("image_id")
+        suspects = sets.random_labels(current, category, by).join(trained, "image_id", "left_semi")
+    else:
+        suspects = also_labelled_otherwise(current, category)
     count = suspects.count()
     if not count:
         return None
