@@ -200,7 +200,7 @@ def _caption_and_meta(
         unread: What to store of members that were not read, such as the size of a large one.
         settings: Names of the members and fields that hold the caption.
     """
-    captions = [name for name in settings.caption_columns if name in parts]
+    captions = [name.lower() for name in settings.caption_columns if name.lower() in parts]
     fields, faults = _json_fields(parts.get("json"))
     others: dict[str, Any] = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
     others |= {**faults, **unread}
