@@ -82,7 +82,6 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     lake = job.lake
     require_room(lake, sources)
     found = find(lake.spark, sources, format, job.settings.ingest)
-    parquet.require_images(found, job.settings.ingest)
     lake.mark()
     lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):
@@ -91,6 +90,7 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         lake.drop(tables.QUARANTINE)
     _record_last_run(lake)
     unread = _unread(lake, found)
+    parquet.require_images(unread, job.settings.ingest)
     _note(job, found, unread)
     total, without_caption = SourceCounts(0, 0, 0, 0), 0
     chunks = list(_chunks(unread, job.settings.ingest.chunk_gb << 30))

@@ -26,7 +26,7 @@ from jobs.runtime import wording
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.scoring.decode_pass import scored
-from jobs.sources import files, inspect, rows
+from jobs.sources import files, inspect, parquet, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
 from models.errors import LostRowsError
@@ -109,7 +109,8 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
         The numbers of images compared and of copies, and an upper bound on the rate of copies for prompts like these.
 
     Raises:
-        WinnowError: A source does not exist or lies in the lake, or images of the lake have no signals.
+        WinnowError: A source does not exist, lies in the lake or lacks a column of images, or images of the lake have
+            no signals.
         LostRowsError: A generated image is neither compared nor among the faults. Nothing is written.
     """
     lake = job.lake
@@ -124,6 +125,7 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
     if (before := job.up_to_date(made)) is not None:
         return before
     pool = _pool(job, comparison)
+    parquet.require_images(found, job.settings.ingest)
     with_rows = inspect.source_rows(lake.spark, found, job.settings.ingest)
     try:
         _stage(job, with_rows)
