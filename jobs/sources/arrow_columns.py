@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from jobs.runtime.config import IngestSettings
-from jobs.sources.columns import first_name
+from jobs.sources import columns
+from jobs.sources.columns import BYTES, first_name
 
-BYTES = "bytes"
-_SHOWN, _SHOWN_LETTERS = 20, 80
 _URL = "url"
 
 
@@ -54,18 +53,12 @@ def match(schema: pa.Schema, settings: IngestSettings) -> FileColumns:
 
 def no_image_column(path: str, schema: pa.Schema, settings: IngestSettings) -> str:
     """Returns what is wrong with a file without a column of images, and what to do."""
-    fields = [f"{field.name} {field.type}"[:_SHOWN_LETTERS] for field in list(schema)[:_SHOWN]]
     texts = [field.name for field in schema if _is_text(field.type)]
     is_text = [name for name in texts if name.lower() in (*map(str.lower, settings.image_columns), _URL)]
-    hint = (
-        f"; the column {is_text[0]} holds text: download URLs (as img2dataset does) or decode base64 first"
-        if is_text
-        else ""
-    )
-    return (
-        f"{path} has no binary column named {', '.join(settings.image_columns)}; it has {', '.join(fields)}: set "
-        f"ingest.image_columns, as in --set 'ingest.image_columns=[\"NAME\"]'{hint}"
-    )
+    text = columns.no_image_column(path, [f"{field.name} {field.type}" for field in schema], settings)
+    if not is_text:
+        return text
+    return f"{text}; the column {is_text[0]} holds text: download URLs (as img2dataset does) or decode base64 first"
 
 
 def _place(schema: pa.Schema, wanted: Sequence[str], fits: Callable[[pa.DataType], bool]) -> int | None:

@@ -12,8 +12,9 @@ from jobs.sources.rows import READ_STAGE
 from models.errors import WinnowError
 
 # Columns in which img2dataset describes a failed download.
-_STATUS = ("status", "error_message")
-_BYTES = "bytes"
+STATUS = ("status", "error_message")
+BYTES = "bytes"
+_SHOWN, _SHOWN_LETTERS = 20, 80
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,26 @@ def match(schema: T.StructType, settings: IngestSettings, where: str) -> Mapping
     """
     image = _first(schema, settings.image_columns, _holds_images)
     if image is None:
-        present = ", ".join(f"{field.name} {field.dataType.simpleString()}"[:80] for field in schema.fields[:20])
-        expected = ", ".join(settings.image_columns)
-        raise WinnowError(
-            f"{where} has no binary column named {expected}; it has {present}: set ingest.image_columns, as in "
-            "--set 'ingest.image_columns=[\"NAME\"]'"
-        )
+        present = [f"{field.name} {field.dataType.simpleString()}" for field in schema.fields]
+        raise WinnowError(no_image_column(where, present, settings))
     caption = _first(schema, settings.caption_columns, lambda kind: isinstance(kind, T.StringType))
     key = _first(schema, settings.key_columns, lambda kind: isinstance(kind, T.StringType | T.IntegralType))
     return Mapping(image, caption, key)
+
+
+def no_image_column(where: str, present: Sequence[str], settings: IngestSettings) -> str:
+    """Returns that no column holds images, and what to do.
+
+    Args:
+        where: The table or file.
+        present: Name and type of each of its columns.
+        settings: The names that were looked for.
+    """
+    columns = ", ".join(column[:_SHOWN_LETTERS] for column in present[:_SHOWN])
+    return (
+        f"{where} has no binary column named {', '.join(settings.image_columns)}; it has {columns}: set "
+        "ingest.image_columns, as in --set 'ingest.image_columns=[\"NAME\"]'"
+    )
 
 
 def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
@@ -75,9 +87,9 @@ def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
     """
     kind = table.schema[mapping.image].dataType
     column = _column(mapping.image)
-    image = column[_BYTES] if isinstance(kind, T.StructType) else column
+    image = column[BYTES] if isinstance(kind, T.StructType) else column
     is_missing = image.isNull()
-    status = [_column(name).cast("string") for name in _STATUS if name in table.columns]
+    status = [_column(name).cast("string") for name in STATUS if name in table.columns]
     detail = F.coalesce(F.nullif(F.concat_ws(": ", *status), F.lit("")), F.lit("the image column is null"))
     return table.select(
         source.alias("source"),
@@ -109,7 +121,7 @@ def _meta(schema: T.StructType, mapping: Mapping) -> Column:
     others = [_column(f.name).alias(f.name) for f in schema.fields if f.name not in _mapped(mapping)]
     kind = schema[mapping.image].dataType
     if isinstance(kind, T.StructType) and len(kind.fields) > 1:
-        others.append(_column(mapping.image).dropFields(_BYTES).alias(mapping.image))
+        others.append(_column(mapping.image).dropFields(BYTES).alias(mapping.image))
     if not others:
         return F.lit("{}")
     # Keep nulls: a field that is null differs from a missing field.
@@ -131,5 +143,5 @@ def _first(schema: T.StructType, names: Sequence[str], fits: Callable[[T.DataTyp
 
 def _holds_images(kind: T.DataType) -> bool:
     if isinstance(kind, T.StructType):
-        return _BYTES in kind.names and isinstance(kind[_BYTES].dataType, T.BinaryType)
+        return BYTES in kind.names and isinstance(kind[BYTES].dataType, T.BinaryType)
     return isinstance(kind, T.BinaryType)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,12 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
             for source in _sources(spark, name, fmt, settings):
                 found[source.path] = source
     return [found[path] for path in sorted(found)]
+
+
+def task_count(spark: SparkSession, sources: Sequence[Source], settings: IngestSettings) -> int:
+    """Returns the number of tasks that read sources: each reads about `file_mb`, and no core is idle."""
+    full = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
+    return max(full, spark.sparkContext.defaultParallelism)
 
 
 def ending(name: str) -> str:

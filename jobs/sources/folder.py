@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.beside import json_file, side_files, text_file
-from jobs.sources.find import Source, is_image, is_metadata
+from jobs.sources.find import Source, is_image, is_metadata, task_count
 from jobs.sources.rows import (
     MAX_FIELD_BYTES,
     MAX_IMAGE_BYTES,
@@ -75,9 +74,8 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
     listed = roots.mapInArrow(_list_images, from_arrow_schema(_LISTED))
     named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "path")
     named = named.mapInArrow(partial(_read_metadata, settings), from_arrow_schema(_NAMED))
-    parts = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
-    parts = max(parts, spark.sparkContext.defaultParallelism)
-    together = listed.unionByName(named, allowMissingColumns=True).repartition(parts, "root", "composed")
+    together = listed.unionByName(named, allowMissingColumns=True)
+    together = together.repartition(task_count(spark, sources, settings), "root", "composed")
     # `_paired` needs this order. Only files have a size.
     together = together.sortWithinPartitions("root", "composed", F.col("size").isNull(), "path")
     return together.mapInArrow(partial(_load, settings), SCHEMA)

@@ -7,7 +7,6 @@ hits and no others.
 
 import errno
 import io
-import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.runtime.config import IngestSettings
 from jobs.sources import files
 from jobs.sources.arrow_columns import FileColumns, match, no_image_column
-from jobs.sources.find import Source
+from jobs.sources.columns import BYTES, STATUS
+from jobs.sources.find import Source, task_count
 from jobs.sources.rows import MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
 from models.errors import WinnowError
 
@@ -47,8 +47,6 @@ _CORRUPT = "corrupt file"
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 # A footer may claim any number of rows. Of equal values, many fit into a byte.
 _ROWS_OF_A_BYTE, _ROWS_FREE = 8, 1_000_000
-# Columns in which img2dataset describes a failed download.
-_STATUS = ("status", "error_message")
 _PATH = "path"
 
 
@@ -71,9 +69,7 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
     groups = spark.createDataFrame(names, "path string, root string").mapInArrow(
         _row_groups, from_arrow_schema(_GROUPS)
     )
-    tasks = math.ceil(sum(source.size for source in sources) / (settings.file_mb << 20))
-    tasks = max(tasks, spark.sparkContext.defaultParallelism)
-    return groups.repartition(tasks).mapInArrow(partial(_load, settings), SCHEMA)
+    return groups.repartition(task_count(spark, sources, settings)).mapInArrow(partial(_load, settings), SCHEMA)
 
 
 def require_images(sources: Sequence[Source], settings: IngestSettings) -> None:
@@ -250,11 +246,11 @@ def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mappin
     own = (columns.image, columns.caption, columns.key)
     others = {name: record[place] for place, name in enumerate(columns.names) if place not in own}
     meta: dict[str, Any] = dict(folders)
-    for name, value in others.items():
+    for field, value in others.items():
         is_large = isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES
-        meta[f"{name}_bytes" if is_large else name] = len(value) if is_large else value
-    key = None if columns.key is None else str(_text(record[columns.key])[0])
-    key = None if columns.key is None or record[columns.key] is None else key
+        meta[f"{field}_bytes" if is_large else field] = len(value) if is_large else value
+    name = None if columns.key is None else record[columns.key]
+    key = None if name is None else _text(name)[0]
     caption, replaced = _caption(columns, record, meta)
     if replaced:
         meta["caption_fault"] = "bytes that are not UTF-8 were replaced"
@@ -288,11 +284,11 @@ def _image(name: str, value: Any, meta: dict[str, Any]) -> tuple[bytes | None, s
     """Returns the bytes of an image and the path beside them; other fields of its struct go to `meta`."""
     if not isinstance(value, dict):
         return value, None
-    others = {field: inner for field, inner in value.items() if field != "bytes"}
+    others = {field: inner for field, inner in value.items() if field != BYTES}
     if others:
         meta[name] = others
     named = value.get(_PATH)
-    return value["bytes"], named if isinstance(named, str) and named else None
+    return value[BYTES], named if isinstance(named, str) and named else None
 
 
 def _without_bytes(
@@ -314,7 +310,7 @@ def _without_bytes(
                 raise
             reason = "file too large" if getattr(error, "errno", None) == errno.EFBIG else "missing file"
             return None, reason, f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', error)}"
-    said = [str(meta[name]) for name in _STATUS if meta.get(name) is not None]
+    said = [str(meta[name]) for name in STATUS if meta.get(name) is not None]
     none = "the image column is null" if columns.image is not None else "the file has no column of images"
     return None, "no image", ": ".join(said) or none
 
