@@ -327,7 +327,7 @@ def regurgitation_search(
     from jobs.commands.regurgitation import command
 
     if command.is_question(generated):
-        return "".join(f"{terminal.visible(line)}\n" for line in command.answers(job, generated))
+        return terminal.lines(command.answers(job, generated))
     return command.run(job, generated, format_)
 
 

@@ -1,7 +1,6 @@
 """What all commands share: common options, opening the job, one-line errors, and showing the result."""
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typer.models import ArgumentInfo
 
 from jobs.job import Job, Summary
 from jobs.runtime import config, terminal
-from jobs.runtime.addresses import require_no_secret
+from jobs.runtime.addresses import names_secret, require_no_secret
 from jobs.runtime.config import Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
@@ -27,9 +26,7 @@ _LAKE_MAKERS = ("ingest", "run", "demo")
 
 # Parameters that are no addresses. Keys of images are often web addresses, with any parameters.
 _NO_ADDRESSES, _KEYS = ("why", "by"), "images"
-# Names of settings whose values are not repeated in suggested commands.
 _WEB = ("http:", "https:")
-_SECRET = re.compile(r"secret|passw|token|credential|access\.key|account\.key", re.IGNORECASE)
 
 CommandOutput = Summary | RenderableType
 """What a command shows when it ends: a summary (printed under the command's title), text or a table."""
@@ -56,7 +53,7 @@ class Invocation:
     @property
     def options(self) -> tuple[str, ...]:
         """The options that every command takes, as words of the command line, without those that hold a secret."""
-        typed = [one for one in self.overrides or [] if not _SECRET.search(one.partition("=")[0])]
+        typed = [one for one in self.overrides or [] if not names_secret(one.partition("=")[0])]
         given = {"--conf": self.conf, "--rule": self.rules, "--category": self.categories, "--set": typed}
         return (
             "--lake",

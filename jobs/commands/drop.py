@@ -10,7 +10,7 @@ from jobs.decisions.record import SHOWN, Request
 from jobs.facts.decisions import DROP, KEEP, standing
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.runtime.terminal import visible
+from jobs.runtime import terminal
 from jobs.runtime.wording import plural
 
 
@@ -41,7 +41,7 @@ def run(job: Job, request: Request) -> str:
         lines = [*record.listed(found), *record.record(job, images, DROP, request, scratch)]
         if not request.withdraw:
             lines += _remaining(job, request, by, copies)
-    return "".join(f"{visible(line)}\n" for line in lines)
+    return terminal.lines(lines)
 
 
 def near_copies(pairs: DataFrame, images: DataFrame) -> DataFrame:

@@ -7,7 +7,7 @@ from jobs.decisions.record import Request
 from jobs.facts.decisions import KEEP
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.runtime.terminal import visible
+from jobs.runtime import terminal
 from jobs.scoring.gaps import undecodable
 
 
@@ -30,7 +30,7 @@ def run(job: Job, request: Request) -> str:
         lines = [*record.listed(found), *record.record(job, found, KEEP, request, scratch)]
         if not request.withdraw:
             _warn_of_unreadable(job, found)
-    return "".join(f"{visible(line)}\n" for line in lines)
+    return terminal.lines(lines)
 
 
 def _warn_of_unreadable(job: Job, found: DataFrame) -> None:

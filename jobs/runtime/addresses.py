@@ -8,7 +8,7 @@ from models.errors import WinnowError
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*):(/+)(.*)", re.IGNORECASE | re.DOTALL)
 _PARAMETER = re.compile(r"[?&;#]([\w.~-]+)=(?=[^&;#])")  # without a value there is no secret
 _SHARED_ACCESS = re.compile(r"shared_?access_?(signature|key)", re.IGNORECASE)
-# Names of parameters without case and punctuation.
+# Names of parameters and settings without case and punctuation.
 _SECRET_NAMES = ("auth", "key", "pwd", "sas", "sig")
 _SECRET_PARTS = (
     "accessid", "accesskey", "accountkey", "apikey", "credential", "passw", "secret", "sharedaccess", "signature",
@@ -58,6 +58,17 @@ def secret_in(address: str) -> str:
     )
 
 
+def names_secret(name: str) -> bool:
+    """Returns whether the name of a parameter or a setting is that of a password, key or token.
+
+    Examples:
+        >>> names_secret("X-Amz-Signature"), names_secret("spark.hadoop.fs.s3a.secret.key"), names_secret("seed")
+        (True, True, False)
+    """
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain in _SECRET_NAMES or any(part in plain for part in _SECRET_PARTS)
+
+
 def _secret(scheme: str, slashes: str, rest: str) -> str:
     """Returns what kind of secret is behind the scheme of an address; empty if there is none."""
     # Three slashes: a path without a host. One: a path, or an address that `pathlib` has normalised.
@@ -65,8 +76,7 @@ def _secret(scheme: str, slashes: str, rest: str) -> str:
         return "a password"
     text = unquote(rest)
     for name in _PARAMETER.findall(text):
-        plain = re.sub(r"[^a-z0-9]", "", name.lower())
-        if plain in _SECRET_NAMES or any(part in plain for part in _SECRET_PARTS):
+        if names_secret(name):
             return f"a secret (the parameter {name})"
     return "a shared access signature" if _SHARED_ACCESS.search(text) else ""
 

@@ -1,7 +1,7 @@
 """Shows text on a terminal: control characters become visible, and no text is read as markup."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +40,11 @@ def visible_lines(text: str) -> str:
         'image_id,caption\n1,a\\x07\n'
     """
     return "\n".join(visible(line.removesuffix("\r")) for line in text.split("\n"))
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Returns texts as lines that are safe to print; a line end within a text becomes an escape."""
+    return "".join(f"{visible(text)}\n" for text in texts)
 
 
 def cell(text: object, style: str = "") -> Text:

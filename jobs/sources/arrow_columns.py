@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from jobs.runtime.config import IngestSettings
 from jobs.sources import columns
-from jobs.sources.columns import BYTES, first_name
+from jobs.sources.columns import BYTES
+from jobs.sources.rows import first_name
 
 _URL = "url"
 

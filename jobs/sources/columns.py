@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.runtime.config import IngestSettings
-from jobs.sources.rows import READ_STAGE
+from jobs.sources.rows import READ_STAGE, first_name
 from models.errors import WinnowError
 
 # Columns in which img2dataset describes a failed download.
@@ -100,19 +100,6 @@ def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
         F.when(is_missing, READ_STAGE).alias("stage"),
         F.when(is_missing, "no image").alias("reason"),
         F.when(is_missing, detail).alias("detail"),
-    )
-
-
-def first_name(present: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Returns the first of the wanted names that is present, in any case; prefers the exact spelling.
-
-    Examples:
-        >>> first_name(["url", "Caption", "TEXT"], ["caption", "text"]), first_name(["text", "TEXT"], ["TEXT"])
-        ('Caption', 'TEXT')
-    """
-    lowered = {name.lower(): name for name in reversed(present)}
-    return next(
-        (name if name in present else lowered[name.lower()] for name in wanted if name.lower() in lowered), None
     )
 
 

@@ -22,13 +22,14 @@ from jobs.sources import files
 from jobs.sources.beside import json_file, side_files, text_file
 from jobs.sources.find import Source, is_image, is_metadata, task_count
 from jobs.sources.rows import (
+    CAPTION_FAULT,
     MAX_FIELD_BYTES,
     MAX_IMAGE_BYTES,
     SCHEMA,
     Row,
     batches,
     encoding,
-    field_named,
+    first_name,
     first_text,
     json_object,
     printable,
@@ -203,7 +204,7 @@ def _check_metadata(root: str) -> None:
             raise WinnowError(f"{where} is not a Parquet file: {error}") from error
         except OSError as error:
             raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
-        if first is not None and field_named(first, _FILE_NAME) is None:
+        if first is not None and first_name(list(first), [_FILE_NAME]) is None:
             raise WinnowError(
                 f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
                 "the column or rename one"
@@ -281,7 +282,7 @@ def _bad_line(root: str, key: str, detail: str, meta: str = "{}") -> tuple[Any, 
 
 
 def _file_name(fields: Mapping[str, Any]) -> Any:
-    name = field_named(fields, _FILE_NAME)
+    name = first_name(list(fields), [_FILE_NAME])
     return None if name is None else fields[name]
 
 
@@ -366,7 +367,7 @@ def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSe
         content, replaced = text(files.read(posixpath.join(here, fields["text_file"]), MAX_FIELD_BYTES))
         if caption is None:
             caption = content
-            extra |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
+            extra |= CAPTION_FAULT if replaced else {}
         elif caption != content:
             extra["txt"] = content
     if caption is None:

@@ -26,7 +26,7 @@ from jobs.sources import files
 from jobs.sources.arrow_columns import FileColumns, match, no_image_column
 from jobs.sources.columns import BYTES, STATUS
 from jobs.sources.find import Source, task_count
-from jobs.sources.rows import MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
+from jobs.sources.rows import CAPTION_FAULT, MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
 from models.errors import WinnowError
 
 _TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
@@ -253,7 +253,7 @@ def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mappin
     key = None if name is None else _text(name)[0]
     caption, replaced = _caption(columns, record, meta)
     if replaced:
-        meta["caption_fault"] = "bytes that are not UTF-8 were replaced"
+        meta |= CAPTION_FAULT
     image, named = None, None
     if columns.image is not None:
         image, named = _image(columns.names[columns.image], record[columns.image], meta)

@@ -5,7 +5,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,9 @@ MAX_FIELD_BYTES = 1 << 24
 """Maximum size of text and JSON (16 MB); of larger members of a shard only the size is stored."""
 
 READ_STAGE = "read"
+
+CAPTION_FAULT = {"caption_fault": "bytes that are not UTF-8 were replaced"}
+"""What meta says of a caption in which `text` replaced bytes."""
 
 # JSON escapes: a backslash or a whole surrogate pair (group 1, kept), or half a pair.
 _ESCAPE = re.compile(r"(\\\\|\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2}))|\\u(?i:d[89a-f][0-9a-f]{2})")
@@ -137,16 +140,17 @@ def text(data: bytes) -> tuple[str, bool]:
         return data.decode(codec, "replace"), True
 
 
-def field_named(fields: Mapping[str, Any], name: str) -> str | None:
-    """Returns how a record spells the name of a field: exactly, else with other upper and lower case; None if missing.
+def first_name(present: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Returns the first of the wanted names that is present, in any case; prefers the exact spelling.
 
     Examples:
-        >>> field_named({"File_Name": "a.jpg"}, "file_name")
-        'File_Name'
+        >>> first_name(["url", "Caption", "TEXT"], ["caption", "text"]), first_name(["text", "TEXT"], ["TEXT"])
+        ('Caption', 'TEXT')
     """
-    if name in fields:
-        return name
-    return next((field for field in fields if field.lower() == name.lower()), None)
+    lowered = {name.lower(): name for name in reversed(present)}
+    return next(
+        (name if name in present else lowered[name.lower()] for name in wanted if name.lower() in lowered), None
+    )
 
 
 def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
@@ -166,8 +170,7 @@ def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
         >>> first_text({"caption": 7}, ["caption"]), first_text({}, ["caption"])
         (FieldText(name='caption', text='7', is_whole=True), FieldText(name=None, text=None, is_whole=True))
     """
-    present = (field for name in names if (field := field_named(fields, name)) is not None)
-    found = next(present, None)
+    found = first_name(list(fields), list(names))
     value = None if found is None else fields[found]
     if isinstance(value, list):
         return FieldText(found, next((item for item in value if isinstance(item, str)), None), is_whole=False)

@@ -13,6 +13,7 @@ from jobs.runtime.config import IngestSettings
 from jobs.sources import files, tar
 from jobs.sources.find import IMAGE_ENDINGS, Source
 from jobs.sources.rows import (
+    CAPTION_FAULT,
     MAX_FIELD_BYTES,
     MAX_IMAGE_BYTES,
     SCHEMA,
@@ -207,7 +208,7 @@ def _caption_and_meta(
     caption = None
     if captions:
         caption, replaced = text(parts[captions[0]])
-        others |= {"caption_fault": "bytes that are not UTF-8 were replaced"} if replaced else {}
+        others |= CAPTION_FAULT if replaced else {}
     elif fields:
         caption = first_text(fields, settings.caption_columns)[1]
     if not others and fields is not None and is_strict(content := text(parts["json"])[0]):

@@ -47,18 +47,17 @@ def check(job: Job, category: str) -> str | None:
         return None
     current, by = lake.read(tables.LABELS), job.settings.labels.contradictions
     labels, queue = (_as_noted(lake, table, noted[table.name], now[table.name]) for table in _INPUTS)
-    known = labels is not None and queue is not None
-    if labels is not None and queue is not None:
-        trained = sets.training_labels(labels, queue, category, by).select("image_id")
-        suspects = sets.random_labels(current, category, by).join(trained, "image_id", "left_semi")
+    if labels is None or queue is None:
+        suspects, was = also_labelled_otherwise(current, category), "may have been"
     else:
-        suspects = also_labelled_otherwise(current, category)
+        trained = sets.training_labels(labels, queue, category, by).select("image_id")
+        suspects, was = sets.random_labels(current, category, by).join(trained, "image_id", "left_semi"), "was"
     count = suspects.count()
     if not count:
         return None
     return (
-        f"its head {'was' if known else 'may have been'} trained on {wording.plural(count, 'image')} of the random "
-        f"sample, by a label of another origin: run `winnow train {category}`, `winnow score` and `winnow calibrate`"
+        f"its head {was} trained on {wording.plural(count, 'image')} of the random sample, by a label of another "
+        f"origin: run `winnow train {category}`, `winnow score` and `winnow calibrate`"
     )
 
 
