@@ -74,9 +74,11 @@ class Invocation:
         progress.context = spark.sparkContext
         try:
             job = Job(Lake(spark, self.lake), settings, progress, self.options)
-            if self.command not in _LAKE_MAKERS:
-                job.lake.require_made()
-            yield job
+            with job.lake.used_by(self.command, progress.note):
+                if self.command not in _LAKE_MAKERS:
+                    job.lake.require_made()
+                    job.lake.hold()
+                yield job
         except Exception as error:
             if isinstance(_cause(error), WinnowError):
                 raise

@@ -22,3 +22,7 @@ class OtherEncoderError(ModelError):
 
 class LostRowsError(WinnowError):
     """A job whose counts do not add up, so that rows were lost or duplicated."""
+
+
+class LakeInUseError(WinnowError):
+    """A lake to which another command writes. The message names the command and who runs it."""

@@ -368,7 +368,7 @@ def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:
 
 
 def _staged_path(lake: Lake, run_id: str, name: str) -> str:
-    return lake.path(f"{STAGING}/{run_id}/{name}")
+    return lake.staging(f"{STAGING}/{run_id}/{name}")
 
 
 def _staged(lake: Lake, run_id: str) -> DataFrame:

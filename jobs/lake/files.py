@@ -1,6 +1,5 @@
 """Reads and writes the files of a lake through Hadoop, with the same credentials as its tables."""
 
-import os
 import posixpath
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,11 +9,14 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from jobs.runtime.whole_file import replacing
+from jobs.lake.local_files import LocalFiles
 from models.errors import WinnowError
 
 _WHOLE_PUTS = ("s3a", "s3n", "s3", "gs", "oss", "cosn", "obs")
 """Stores that show a new file only when it is complete, and the old one until then."""
+
+_CREATE_IF_NONE = "fs.option.create.conditional.overwrite"
+"""Makes the S3 connector create a file only if none has its name; other connectors ignore it, and check it anyway."""
 
 
 class LakeFiles:
@@ -37,6 +39,12 @@ class LakeFiles:
     def address(self) -> str:
         """The absolute address of the folder: `file:/data/lake`, `s3a://bucket/lake`."""
         return self._qualified("").toString()
+
+    @property
+    def local(self) -> LocalFiles | None:
+        """The same files, read and written without the JVM, if they lie on this machine's disk; else None."""
+        uri = self._qualified("").toUri()
+        return LocalFiles(Path(uri.getPath())) if uri.getScheme() == "file" else None
 
     def kind(self, name: str = "") -> str | None:
         """Returns `file`, `folder`, or None if nothing exists there."""
@@ -101,11 +109,10 @@ class LakeFiles:
         HDFS and the local disk replace a file by one rename. Object stores show a file once it is complete. If a
         connector can do neither, Hadoop deletes the old file just before it renames the new one.
         """
-        path = self._qualified(name)
-        scheme = path.toUri().getScheme()
-        if scheme == "file":
-            _write_local(Path(path.toUri().getPath()), data)
-        elif scheme in _WHOLE_PUTS:
+        local, path = self.local, self._qualified(name)
+        if local:
+            local.write(name, data)
+        elif path.toUri().getScheme() in _WHOLE_PUTS:
             self._put(path, data)
         else:
             part = self._qualified(f"{name}.part")
@@ -114,6 +121,28 @@ class LakeFiles:
             options[0] = self._jvm.org.apache.hadoop.fs.Options.Rename.OVERWRITE
             context = self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(path.toUri(), self._configuration)
             context.rename(part, path, options)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Creates a file if none of that name exists, atomically; returns whether it did.
+
+        HDFS, Azure and Google's connector check it on their servers. For S3 this needs Hadoop 3.4.2 or later and a
+        store with conditional writes. On HDFS the file is empty for a moment.
+        """
+        local = self.local
+        if local:
+            return local.create(name, data)
+        filesystem, path = self._hadoop(name)
+        builder = filesystem.createFile(path).overwrite(False).recursive().opt(_CREATE_IF_NONE, "true")
+        try:
+            stream = builder.build()
+            stream.write(bytearray(data))
+            stream.close()
+        except Py4JJavaError:
+            # Connectors raise different errors if another command was first, some only when the file is closed.
+            if filesystem.exists(path) and self.read(name) != data:
+                return False
+            raise
+        return True
 
     def delete(self, name: str) -> None:
         """Deletes a file, or a folder with its contents. The caller ensures that it belongs to Winnow."""
@@ -141,14 +170,3 @@ class LakeFiles:
     @property
     def _configuration(self) -> Any:
         return self._spark.sparkContext._jsc.hadoopConfiguration()
-
-
-def _write_local(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
-        with part.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        # Hadoop would check the new file against the old checksum and fail. Without a checksum file it checks nothing.
-        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)

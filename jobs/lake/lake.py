@@ -3,7 +3,9 @@
 import json
 import posixpath
 import time
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from urllib.parse import unquote
 
@@ -15,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.lake.files import LakeFiles
+from jobs.lake.lease import BESIDE, Lease
 from jobs.lake.log import DeltaLog
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
@@ -23,17 +26,19 @@ from jobs.lake.tables import Table
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.scratch import Scratch, staged
 from jobs.runtime.session import overridden
-from models.errors import WinnowError
+from models.errors import LakeInUseError, WinnowError
 
 _FEW_FILES = 20_000
 _STAGING = "_staging/"
+# Scratch folders of commands that may run beside others are deleted only when they are old.
+_BESIDE_FOLDER, _OLD_MS = "beside-", 7 * 24 * 3_600_000
 
 
 class Lake:
     """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
 
     A file marks the folder as a lake (`jobs.lake.marker`). Winnow writes and deletes only in a folder that is marked or
-    may be marked.
+    may be marked. Within `used_by`, a command is the only writer (`jobs.lake.lease`); in your own code, ensure that.
 
     Args:
         spark: The session that reads and writes.
@@ -49,11 +54,84 @@ class Lake:
             raise WinnowError("the address of the lake is empty: name a folder, as in `--lake FOLDER`")
         require_no_secret(uri)
         self.uri = uri.rstrip("/") or "/"
+        self._lease: Lease | None = None
+        self._scratch_folder = ""
+        self._versions: dict[str, int | None] = {}
         self.begin()
 
     def begin(self) -> None:
         """Notes that a command begins. The duration in its commits counts from here."""
         self._began_ms = round(1000 * time.time())
+
+    # One writer at a time ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def used_by(self, command: str, note: Callable[[str], None]) -> Iterator[None]:
+        """Keeps a command apart from others that use the lake at the same time, while the block runs.
+
+        A command that is not one of `BESIDE` becomes the only writer: from `hold` on, or from its first write. Each
+        command has scratch folders of its own.
+
+        Args:
+            command: Name of the command.
+            note: Called with a line for the user if the command has to wait.
+
+        Raises:
+            LakeInUseError: From `hold` and the first write: another command writes to the lake.
+        """
+        if command in BESIDE:
+            self._scratch_folder = f"{_BESIDE_FOLDER}{uuid.uuid4().hex[:12]}/"
+        else:
+            self._lease = Lease(self._files.local or self._files, self.uri, command, note)
+        try:
+            yield
+        finally:
+            if self._scratch_folder:
+                with suppress(Exception):  # the storage may raise anything; a later command deletes what is left
+                    self._files.delete(f"{_STAGING}{self._scratch_folder}")
+            if self._lease:
+                self._lease.release()
+            self._lease, self._scratch_folder = None, ""
+
+    def hold(self) -> None:
+        """Becomes the lake's only writer, if the command that uses it needs that and is not yet.
+
+        Raises:
+            LakeInUseError: Another command writes to the lake. The message names it.
+        """
+        if self._lease and not self._lease.is_held:
+            self._lease.acquire()
+            self._scratch_folder = f"{self._lease.number}/"
+            self._versions.clear()
+            self._delete_left_scratch()
+
+    def _delete_left_scratch(self) -> None:
+        """Deletes what killed commands left in scratch folders."""
+        now = round(1000 * time.time())
+        for name, changed in list(self._files.modified(_STAGING.rstrip("/"))):
+            if not name.startswith(_BESIDE_FOLDER) or now - changed > _OLD_MS:
+                self._files.delete(f"{_STAGING}{name}")
+
+    def _require_alone(self, table: Table) -> None:
+        """Checks that no other command has written to a table since this one read it.
+
+        Raises:
+            LakeInUseError: Another command did, or took the lake over.
+        """
+        if not self._lease:
+            return
+        self._lease.require_held()
+        seen, now = self._versions.get(table.name), self._log.version(table.name)
+        if table.name in self._versions and seen != now and self._log.has_new_rows(table.name, seen):
+            raise LakeInUseError(
+                f"{self.path(table.name)} was changed by another program while this command ran; this command wrote "
+                "nothing more: run it again when the other has ended"
+            )
+
+    def _see(self, table: Table) -> None:
+        """Notes the version of a table that the command reads or has written, if it is to be its only writer."""
+        if self._lease and self._lease.is_held and table.maker not in BESIDE:
+            self._versions[table.name] = self._log.version(table.name)
 
     # Tables ---------------------------------------------------------------------------------------------------------
 
@@ -77,6 +155,8 @@ class Lake:
         Raises:
             WinnowError: The Delta table under this name has other columns.
         """
+        if table.name not in self._versions:
+            self._see(table)
         if not self.exists(table):
             # The limit tells Spark's optimiser that there are no rows, so that it drops joins with them.
             return self.spark.createDataFrame([], table.schema).limit(0)
@@ -115,9 +195,8 @@ class Lake:
             name: The folder, below `_staging/`.
             rows: The rows to write.
         """
-        folder = _staging(name)
         self.mark()
-        return staged(rows, self.path(folder))
+        return staged(rows, self.staging(name))
 
     def scratch(self, name: str) -> Scratch:
         """Returns a scratch folder, in which a command keeps intermediate results until its block ends.
@@ -127,7 +206,15 @@ class Lake:
         """
         self.mark()
         folder = f"{_STAGING}{name}"
-        return Scratch(self.spark, self.path(folder), lambda: self.delete_staging(folder))
+        return Scratch(self.spark, self.staging(folder), lambda: self.delete_staging(folder))
+
+    def staging(self, name: str) -> str:
+        """Returns the address of a scratch folder. Commands that run at the same time get different ones.
+
+        Args:
+            name: The folder, below `_staging/`.
+        """
+        return self.path(self._own(name))
 
     def fetch(self, name: str, rows: DataFrame) -> Iterator[pa.Table]:
         """Yields rows to the driver, one partition at a time, so that memory holds one partition.
@@ -206,12 +293,14 @@ class Lake:
             return
         self.mark()
         self._ownership.require_ours(table)
+        self._require_alone(table)
         metadata_key = "spark.databricks.delta.commitInfo.userMetadata"
         equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
         merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
         # A merge can only read its metadata from the session.
         with overridden(self.spark, {metadata_key: self._metadata(recipe)}):
             merge.whenMatchedDelete().execute()
+        self._see(table)
 
     def rows_written(self, table: Table) -> int:
         """Returns how many rows the table's newest commit wrote, as Delta counted them."""
@@ -221,15 +310,23 @@ class Lake:
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         self.mark()
         self._ownership.require_ours(table)
+        self._require_alone(table)
         # The metadata hold the comments of the columns. An append leaves those of existing columns as they are.
         columns = [rows[f.name].cast(f.dataType).alias(f.name, metadata=f.metadata) for f in table.schema.fields]
         writer = rows.select(*columns).write.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
         # A table of an earlier version of Winnow may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
+        if self._lease and mode == "append":
+            # Delta refuses a commit whose number is not above the last one of the same name, and one beside another.
+            name, number = self._lease.transaction()
+            writer = writer.option("txnAppId", name).option("txnVersion", number)
         # By default Delta skips a commit that changes no row, and the recipe with it.
         with overridden(self.spark, {"spark.databricks.delta.skipRecordingEmptyCommits": "false"}):
             writer.save(self.path(table.name))
+        if self._lease:
+            self._lease.require_held()
+        self._see(table)
 
     def _metadata(self, recipe: Recipe) -> str:
         # The start of the command, not its duration: this is written before Delta does the work.
@@ -282,12 +379,14 @@ class Lake:
         self._ownership.require_room(*tables)
 
     def mark(self) -> None:
-        """Marks the folder as a lake, once, and creates it if it does not exist.
+        """Marks the folder as a lake, once, and creates it if it does not exist. Then it holds the lake.
 
         Raises:
             WinnowError: As `require_room`.
+            LakeInUseError: As `hold`.
         """
         self._ownership.mark()
+        self.hold()
 
     def drop(self, table: Table) -> None:
         """Deletes a table with its history, if it exists.
@@ -298,7 +397,9 @@ class Lake:
         if self.exists(table):
             self.mark()
             self._ownership.require_ours(table)
+            self._require_alone(table)
             self._files.delete(table.name)
+            self._see(table)
 
     def delete_staging(self, name: str) -> None:
         """Deletes a scratch folder, if it exists.
@@ -306,10 +407,16 @@ class Lake:
         Args:
             name: The folder, below `_staging/`.
         """
-        folder = _staging(name)
-        if self._files.exists(folder):
-            self.mark()
-            self._files.delete(folder)
+        if not self._files.exists(self._own(name)):
+            return
+        self.mark()
+        self._files.delete(self._own(name))
+
+    def _own(self, name: str) -> str:
+        """Returns the name of a scratch folder that only the command at work uses."""
+        if not name.startswith(_STAGING) or ".." in name.split("/") or name == _STAGING:
+            raise ValueError(f"{name!r} is not below {_STAGING}")
+        return f"{_STAGING}{self._scratch_folder}{name.removeprefix(_STAGING)}"
 
     @cached_property
     def _files(self) -> LakeFiles:
@@ -322,9 +429,3 @@ class Lake:
     @cached_property
     def _ownership(self) -> Ownership:
         return Ownership(self.spark, self.uri, self._files, self._log)
-
-
-def _staging(name: str) -> str:
-    if not name.startswith(_STAGING) or ".." in name.split("/") or name == _STAGING:
-        raise ValueError(f"{name!r} is not below {_STAGING}")
-    return name

@@ -66,6 +66,16 @@ class DeltaLog:
         """Returns whether the table exists: a folder without a commit, left by a killed first write, is not a table."""
         return any(_COMMIT.fullmatch(name) for name in self._files.names(_folder(table)))
 
+    def version(self, table: str) -> int | None:
+        """Returns the number of the table's newest version; None if it does not exist."""
+        commits = (name for name in self._files.names(_folder(table)) if _COMMIT.fullmatch(name))
+        return max((int(name.removesuffix(".json")) for name in commits), default=None)
+
+    def has_new_rows(self, table: str, version: int | None) -> bool:
+        """Returns whether a version after the given one may have changed rows; None stands for no table."""
+        newest = self.newest(table)
+        return newest is not None and (version is None or newest.version > version)
+
     def entries(self, table: str) -> Iterator[LogEntry]:
         """Yields the versions of a table whose commits still exist, newest first; none if there is no table."""
         written = {name: ms for name, ms in self._files.modified(_folder(table)) if _COMMIT.fullmatch(name)}

@@ -325,7 +325,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
     with image_files.small_files(lake.spark, settings.ingest):
         with job.progress.step("regurgitation: read generated images"):
             inspected = inspect.inspected(source_rows, settings.ingest.max_megapixels)
-            inspected.write.parquet(lake.path(f"{STAGING}/images"))
+            inspected.write.parquet(lake.staging(f"{STAGING}/images"))
         with job.progress.step("regurgitation: hash and embed generated images"):
             score = settings.score
             scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
@@ -333,7 +333,7 @@ def _stage(job: Job, source_rows: DataFrame) -> None:
                 _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
             )
             scored(good, scoring).withColumnRenamed("image_id", "generated_id").write.parquet(
-                lake.path(f"{STAGING}/signals")
+                lake.staging(f"{STAGING}/signals")
             )
 
 
@@ -353,7 +353,7 @@ def _search(lake: Lake, pool: DataFrame, comparison: CopyRule) -> None:
         near = neighbours(generated.where(share == number), pool, comparison.neighbours)
         pairs = lake.stage(f"{STAGING}/compared", compared(near, generated, pool, comparison))
         looks = _looks(lake, pairs.where("candidate").select("generated_id", "image_id"), comparison)
-        judged(pairs, looks, comparison).write.mode("append").parquet(lake.path(f"{STAGING}/pairs"))
+        judged(pairs, looks, comparison).write.mode("append").parquet(lake.staging(f"{STAGING}/pairs"))
 
 
 def _looks(lake: Lake, candidates: DataFrame, comparison: CopyRule) -> DataFrame:
@@ -412,20 +412,20 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
 def _images(lake: Lake) -> DataFrame:
     """The generated images of the staging folder; generated_id is file and row."""
     place = F.concat_ws(":", F.col("_metadata.file_name"), F.col("_metadata.row_index")).alias("generated_id")
-    return lake.spark.read.parquet(lake.path(f"{STAGING}/images")).select("*", place)
+    return lake.spark.read.parquet(lake.staging(f"{STAGING}/images")).select("*", place)
 
 
 def _staged_signals(lake: Lake) -> DataFrame:
-    return lake.spark.read.parquet(lake.path(f"{STAGING}/signals")).where("reason is null")
+    return lake.spark.read.parquet(lake.staging(f"{STAGING}/signals")).where("reason is null")
 
 
 def _pairs(lake: Lake) -> DataFrame:
-    return lake.spark.read.parquet(lake.path(f"{STAGING}/pairs"))
+    return lake.spark.read.parquet(lake.staging(f"{STAGING}/pairs"))
 
 
 def _faults(lake: Lake) -> DataFrame:
     """source, key, stage, reason, detail of the images that the reader or the scoring pass could not decode."""
-    failed = lake.spark.read.parquet(lake.path(f"{STAGING}/signals")).where("reason is not null")
+    failed = lake.spark.read.parquet(lake.staging(f"{STAGING}/signals")).where("reason is not null")
     later = (
         _images(lake)
         .select("generated_id", "source", "key")

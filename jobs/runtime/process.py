@@ -1,0 +1,61 @@
+"""Identifies a process of this machine, so that another process can find out later whether it still runs."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_ENDED = ("Z", "X")  # A killed process stays in the list until its parent asks for its exit status.
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told apart from later ones with the same number.
+
+    Attributes:
+        machine: This start of the machine and its list of processes: containers have lists of their own.
+        pid: Number of the process in that list.
+        started: When the process started, in clock ticks since the machine did.
+    """
+
+    machine: str
+    pid: int
+    started: int
+
+
+def this_process() -> ProcessId | None:
+    """Returns the identity of the running process; None where the system does not tell (it needs Linux's `/proc`)."""
+    machine, pid = _machine(), os.getpid()
+    started = _started(pid)
+    return None if machine is None or started is None else ProcessId(machine, pid, started)
+
+
+def has_ended(process: ProcessId) -> bool | None:
+    """Returns whether a process has ended; None if it belongs to another machine or container, which cannot be seen.
+
+    Examples:
+        >>> here = this_process()
+        >>> here is None or has_ended(here) is False
+        True
+    """
+    if process.machine != _machine():
+        return None
+    return _started(process.pid) != process.started
+
+
+def _machine() -> str | None:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{(_PROC / 'self/ns/pid').stat().st_ino}"
+    except OSError:
+        return None
+
+
+def _started(pid: int) -> int | None:
+    """Returns when a process started; None if it does not run."""
+    try:
+        # The name of the process, in parentheses, may hold anything. The fields behind it are plain.
+        state, *fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in _ENDED else int(fields[18])
