@@ -10,12 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.runtime.addresses import require_no_secret
+from jobs.runtime.scratch import LITERAL
 from jobs.runtime.whole_file import replacing
+from jobs.sources import files
 from models.errors import WinnowError
 
 COLUMNS = ("key", "image_id", "category", "label", "origin", "annotator", "labelled_at")
@@ -38,8 +40,8 @@ def read(spark: SparkSession, file: str) -> DataFrame:
 
     Args:
         spark: The session.
-        file: Path or address that the workers can read. Its ending decides the format: `.csv` with a header, `.jsonl`
-            or `.ndjson`, `.parquet`, or `.json` as Label Studio exports it.
+        file: Path or address that the workers can read, or a pattern with `*`, `?` or `[…]`. Its ending decides the
+            format: `.csv` with a header, `.jsonl` or `.ndjson`, `.parquet`, or `.json` as Label Studio exports it.
 
     Returns:
         `COLUMNS` and `UNREADABLE`, all string.
@@ -48,15 +50,18 @@ def read(spark: SparkSession, file: str) -> DataFrame:
         WinnowError: The file does not exist, has an unknown format or a secret in its address, or lacks a required
             column.
     """
-    readers: dict[str, Callable[[SparkSession, str], DataFrame]] = {
+    readers: dict[str, Callable[[DataFrameReader, list[str]], DataFrame]] = {
         ".csv": _read_csv,
         ".jsonl": _read_json_lines,
         ".ndjson": _read_json_lines,
         ".parquet": _read_parquet,
         ".json": _read_label_studio,
     }
+    reader = readers[_ending(file, readers)]
+    # A path that exists is no pattern, whatever characters it has.
+    paths = [files.spark_path(path) for path in files.expand(files.absolute(file))]
     try:
-        return readers[_ending(file, readers)](spark, file)
+        return reader(spark.read.options(**LITERAL), paths or [file])
     except AnalysisException as error:
         raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -96,25 +101,27 @@ def _ending(file: str, known: Iterable[str]) -> str:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(spark: SparkSession, file: str) -> DataFrame:
-    return _as_text(spark.read.csv(file, header=True, multiLine=True, escape='"'), file)
+def _read_csv(reader: DataFrameReader, paths: list[str]) -> DataFrame:
+    return _as_text(reader.csv(paths, header=True, multiLine=True, escape='"'), paths)
 
 
-def _read_parquet(spark: SparkSession, file: str) -> DataFrame:
-    return _as_text(spark.read.parquet(file), file)
+def _read_parquet(reader: DataFrameReader, paths: list[str]) -> DataFrame:
+    return _as_text(reader.parquet(*paths), paths)
 
 
-def _read_json_lines(spark: SparkSession, file: str) -> DataFrame:
-    return spark.read.json(file, schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
+def _read_json_lines(reader: DataFrameReader, paths: list[str]) -> DataFrame:
+    return reader.json(paths, schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
 
 
-def _as_text(rows: DataFrame, file: str) -> DataFrame:
+def _as_text(rows: DataFrame, paths: list[str]) -> DataFrame:
     present = {name.strip().lower(): name for name in rows.columns}
     missing = [name for name in ("category", "label") if name not in present]
     if not {"key", "image_id"} & set(present):
         missing.insert(0, "image_id (or key)")
     if missing:
-        raise WinnowError(f"label file {file} lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}")
+        raise WinnowError(
+            f"label file {_shown(paths)} lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}"
+        )
 
     def text(name: str) -> Column:
         source = rows[f"`{present[name]}`"] if name in present else F.lit(None)
@@ -123,13 +130,17 @@ def _as_text(rows: DataFrame, file: str) -> DataFrame:
     return rows.select(*[text(name) for name in COLUMNS], F.lit(None).cast("string").alias(UNREADABLE))
 
 
-def _read_label_studio(spark: SparkSession, file: str) -> DataFrame:
-    tasks = spark.read.json(file, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
+def _read_label_studio(reader: DataFrameReader, paths: list[str]) -> DataFrame:
+    tasks = reader.json(paths, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
     unfit = F.col(UNREADABLE).isNotNull() | F.col("data").isNull() | F.col("annotations").isNull()
     if tasks.where(unfit).head(1):
         remedy = "export the project as JSON (not JSON-MIN), or name a file of JSON lines .jsonl"
-        raise WinnowError(f"label file {file} is not a JSON export of Label Studio: {remedy}")
+        raise WinnowError(f"label file {_shown(paths)} is not a JSON export of Label Studio: {remedy}")
     return label_studio_labels(tasks)
+
+
+def _shown(paths: list[str]) -> str:
+    return paths[0].removeprefix("file://")
 
 
 def label_studio_labels(tasks: DataFrame) -> DataFrame:

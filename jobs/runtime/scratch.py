@@ -10,6 +10,9 @@ from typing import Self
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
+LITERAL = {"__globPaths__": "false"}
+"""Option of Spark's readers of files: takes a path to the letter. Without it, brackets make the path a pattern."""
+
 
 class Scratch:
     """Storage for intermediate results: on the executors' disks, or as files in a folder.
@@ -75,4 +78,4 @@ def staged(frame: DataFrame, path: str) -> DataFrame:
         path: Path of the folder; its content is replaced.
     """
     frame.write.mode("overwrite").parquet(path)
-    return frame.sparkSession.read.schema(frame.schema).parquet(path)
+    return frame.sparkSession.read.options(**LITERAL).schema(frame.schema).parquet(path)

@@ -177,7 +177,7 @@ def test_maintenance_commits_are_skipped_and_foreign_commits_have_no_recipe(lake
 
 
 def test_rows_are_fetched_partition_by_partition_and_the_scratch_folder_is_deleted(lake: Lake) -> None:
-    odd = Lake(lake.spark, f"{lake.uri}/a lake of 100%")
+    odd = Lake(lake.spark, f"{lake.uri}/a lake of 100% [v2] {{a,b}} ü")
     parts = list(odd.fetch("_staging/x", lake.spark.range(100).repartition(3)))
     assert len(parts) == 3 and all(part.num_rows for part in parts)
     assert sorted(row for part in parts for row in part["id"].to_pylist()) == list(range(100))

@@ -198,6 +198,23 @@ def test_unusable_label_files_are_refused(spark, tmp_path, name, text, message):
         files.read(spark, write(tmp_path, name, text))
 
 
+@pytest.mark.parametrize("name", ["br[1].csv", "br{1,2}.jsonl", "what?.parquet", "100%25 ü.json"])
+def test_names_of_label_files_are_taken_to_the_letter(spark, tmp_path, name):
+    row = dict.fromkeys(files.COLUMNS) | {"image_id": "id1", "category": "boats", "label": True}
+    if name.endswith(".json"):
+        choice = {"from_name": "boats", "type": "choices", "value": {"choices": ["true"]}}
+        write(tmp_path, name, json.dumps([{"data": {"image_id": "id1"}, "annotations": [{"result": [choice]}]}]))
+    else:
+        files.write([row], str(tmp_path / name))
+    assert [r.image_id for r in files.read(spark, str(tmp_path / name)).collect()] == ["id1"]
+
+
+def test_a_pattern_names_all_label_files_that_match(spark, tmp_path):
+    for name in ("a1.csv", "a2.csv", "b.csv"):
+        write(tmp_path, name, f"image_id,category,label\n{name},boats,yes\n")
+    assert sorted(r.image_id for r in files.read(spark, str(tmp_path / "a*.csv")).collect()) == ["a1.csv", "a2.csv"]
+
+
 def test_missing_label_file_is_reported(spark, tmp_path):
     with pytest.raises(WinnowError, match=r"gone\.csv cannot be read"):
         files.read(spark, str(tmp_path / "gone.csv"))
