@@ -36,11 +36,28 @@ _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and 
 # Matches an error of Winnow in a Python traceback from a worker, which Spark passes on as text.
 _RAISED_BY_A_WORKER = re.compile(r"^models\.errors\.\w+: (.*)$", re.MULTILINE)
 
-_NO_FILE_SYSTEM = ("No FileSystem for scheme", "FileSystem not found")
+# What Spark says if a Python process ends before its task does; the second kind if Spark was writing to it.
+_NO_WORKER = re.compile(r"Python worker exited unexpectedly|^java\.(io|net)\.\w+: (Stream (is )?closed|Broken pipe)")
+
 _CONNECTORS = (
     "; Spark comes without connectors for object stores: add `--set "
     f"spark.conf.spark.jars.packages=org.apache.hadoop:hadoop-aws:{HADOOP}` for s3a, or hadoop-azure for abfss"
 )
+_DISK = (
+    "; free space on that disk, or let Spark keep its temporary files in another folder: "
+    "`--set spark.conf.spark.local.dir=FOLDER`"
+)
+# What to do about a failure, by what Spark says.
+_REMEDIES = {
+    "No FileSystem for scheme": _CONNECTORS,
+    "FileSystem not found": _CONNECTORS,
+    "No space left on device": _DISK,
+    "Failed to create a temp directory": _DISK,
+    "INVALID_DRIVER_MEMORY": "; set spark.driver_memory to 1g or more",
+}
+
+# py4j logs these with a traceback, if the JVM has ended or on Ctrl-C. One line of Winnow says the same.
+_UNLOGGED = ("Exception while sending command.", "KeyboardInterrupt while sending command.")
 
 # What Ivy prints if a package is missing in the registry or a download breaks off.
 _NOT_FETCHED = ("UNRESOLVED DEPENDENCIES", "FAILED DOWNLOADS")
@@ -93,8 +110,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         logging.getLogger("py4j").setLevel(logging.ERROR)
         # For an invalid query Spark logs a page of JSON; the exception says the same in one line.
         PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-        # py4j logs a traceback when the JVM has ended; `failure` says the same in one line.
-        logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
+        logging.getLogger().addFilter(lambda record: record.msg not in _UNLOGGED)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         conf["spark.ui.enabled"] = "false"
         conf["spark.jars.packages"] = DELTA_JAR
@@ -162,14 +178,8 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        printed = _printed()
-        reason = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")][-1:]
-        if _not_fetched(printed):
-            reason = [
-                f"{packages} or their dependencies could not be downloaded from Maven Central (needed at the first "
-                "start): check the network and the names, then run the command again"
-            ]
-        raise WinnowError(f"Spark did not start: {' '.join(reason) or error}; its output is in {_log()}") from error
+        reason = start_fault(_printed(), packages) or str(error)
+        raise WinnowError(f"Spark did not start: {reason}; its output is in {_log()}") from error
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
@@ -208,8 +218,38 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
     messages = [message for text in texts for message in _RAISED_BY_A_WORKER.findall(text)]
     if messages:
         return WinnowError(messages[0])
-    hint = _CONNECTORS if any(sign in text for text in texts for sign in _NO_FILE_SYSTEM) else ""
-    return WinnowError(f"Spark failed: {_gist(texts[-1])}{hint} (`--debug` shows where)")
+    gist = _gist(texts[-1]) or "it gave no reason"
+    if _NO_WORKER.search(gist):
+        return WinnowError(
+            "a Python process of Spark has ended; the system may have killed it because memory ran out: run fewer at "
+            "once, as with `--set 'spark.master=\"local[2]\"'`, or on a cluster raise spark.executor.memoryOverhead"
+            f"{where}"
+        )
+    return WinnowError(f"Spark failed: {gist}{_remedy(*texts)} (`--debug` shows where)")
+
+
+def start_fault(printed: str, packages: str) -> str:
+    r"""Returns on one line why Spark did not start; empty if the output does not tell.
+
+    Args:
+        printed: The output of the JVM.
+        packages: The packages that it was to load.
+
+    Examples:
+        >>> start_fault("ERROR SparkContext: Error\njava.lang.Error: no\n\tat a.b\nWARN MetricsSystem: Stop", "")
+        'java.lang.Error: no'
+    """
+    if _not_fetched(printed):
+        return (
+            f"{packages} or their dependencies could not be downloaded from Maven Central (needed at the first start): "
+            "check the network and the names, then run the command again"
+        )
+    lines = [line for line in printed.strip().splitlines() if not line.startswith("\tat ")]
+    return f"{_raised(printed) or ''.join(lines[-1:])}{_remedy(printed)}"
+
+
+def _remedy(*texts: str) -> str:
+    return next((remedy for sign, remedy in _REMEDIES.items() if any(sign in text for text in texts)), "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -227,11 +267,20 @@ def _text(error: BaseException) -> str:
 
 
 def _gist(text: str) -> str:
-    """Returns the line of a stack trace that names the innermost cause."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
+    """Returns the line of a message with stack traces that names the innermost cause, else its first line."""
+    return _raised(text) or "".join(_unindented(text)[:1])
+
+
+def _raised(text: str) -> str:
+    """Returns the line of stack traces that names the innermost cause; empty if there is none."""
+    lines = _unindented(text)
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     raised = [line.lstrip(": ") for line in lines if re.match(r"(: )?[\w.$]+(Error|Exception): ", line)]
-    return ([*causes[-1:], *raised[-1:], *lines[:1]] or ["it gave no reason"])[0]
+    return "".join([*causes[-1:], *raised[-1:]][:1])
+
+
+def _unindented(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
 
 
 _logs: list[tuple[int, str]] = []

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.runtime.config import SparkSettings
-from jobs.runtime.session import DELTA_JAR, HADOOP, failure
+from jobs.runtime.session import DELTA_JAR, HADOOP, failure, start_fault
 from models.errors import ModelError
 
 ROOT = Path(__file__).parents[3]
@@ -150,6 +151,60 @@ def test_an_out_of_memory_error_names_the_setting_wherever_it_is_in_the_chain(sa
     outer.__cause__ = inner
     told = failure(outer, SETTINGS, running=True)
     assert told is not None and "set spark.driver_memory to more than 3g" in str(told)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+        "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.net.SocketException: Broken pipe",
+        "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.io.IOException: Stream closed",
+    ],
+)
+def test_a_python_process_that_ended_is_named_with_the_likely_cause(said: str) -> None:
+    told = failure(Py4JError(said), SETTINGS, running=True)
+    assert told is not None and "a Python process of Spark has ended" in str(told) and "memory ran out" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("java.io.IOException: No space left on device", "spark.local.dir=FOLDER"),
+        ("java.io.IOException: Failed to create a temp directory (under /x) after 10 attempts!", "spark.local.dir"),
+        ("a.SparkIllegalArgumentException: [INVALID_DRIVER_MEMORY] System memory 1 must be", "spark.driver_memory to"),
+        ("java.lang.Error: something else", ""),
+    ],
+)
+def test_a_failure_is_shown_with_its_cause_and_a_remedy(said: str, remedy: str) -> None:
+    printed = f"ERROR SparkContext: Error initializing.\n{said}\n\tat a.B.c(B.java:1)\nWARN MetricsSystem: Stopping\n"
+    fault = start_fault(printed, "")
+    assert fault.startswith(said) and remedy in fault and fault.endswith(said) == (not remedy)
+    later = failure(Py4JError(said), SETTINGS, running=True)
+    assert later is not None and said in str(later) and remedy in str(later)
+
+
+def test_a_jvm_that_says_no_more_than_a_line_is_quoted() -> None:
+    assert start_fault("Error: Could not create the Java Virtual Machine.\n", "") == (
+        "Error: Could not create the Java Virtual Machine."
+    )
+    assert start_fault("", "") == ""
+
+
+@pytest.mark.slow
+def test_too_little_memory_for_spark_is_one_line_with_the_setting(tmp_path: Path) -> None:
+    few = ["--set", "spark.driver_memory=256m", "--set", "spark.master='local[1]'"]
+    command = [sys.executable, "-m", "jobs", "ingest", str(tmp_path), "--lake", str(tmp_path / "lake"), *few]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error")]
+    assert "set spark.driver_memory to 1g or more" in line and "Traceback" not in ran.stderr
+    Path(line.rsplit(" ", 1)[-1]).unlink()
+
+
+@pytest.mark.parametrize("command", ["Exception while sending command.", "KeyboardInterrupt while sending command."])
+def test_py4js_tracebacks_of_a_stopped_jvm_are_not_shown(spark: SparkSession, command: str) -> None:
+    root = logging.getLogger()
+    assert not root.filter(root.makeRecord("root", logging.ERROR, __file__, 1, command, (), None))
+    assert root.filter(root.makeRecord("root", logging.ERROR, __file__, 1, "another error", (), None))
 
 
 def test_an_operating_system_error_is_one_line_with_the_file(tmp_path: Path) -> None:
