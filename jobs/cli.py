@@ -12,9 +12,10 @@ from typer.core import TyperGroup
 
 from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job, summary_table
 from jobs.job import Job
-from jobs.runtime import terminal
+from jobs.runtime import config, terminal
 from jobs.runtime.progress import Progress
 from jobs.runtime.version import VERSION
+from models.errors import WinnowError
 
 
 def _print_version(requested: bool) -> None:
@@ -23,11 +24,38 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+_PANELS = {
+    "Start": ("demo", "generate", "run"),
+    "Read and score images": ("ingest", "fit-encoder", "score"),
+    "Filter": ("label", "train", "calibrate", "filter", "keep", "drop"),
+    "Deduplicate and weigh": ("dedup", "weigh", "audit"),
+    "Use the results": ("report", "export", "compare", "regurgitation"),
+    "Settings": ("settings",),
+}
+"""The commands in the order of the work, by the heading above them in the help."""
+
+
+class _InOrderOfWork(TyperGroup):
+    """A command group that lists its commands as in `_PANELS`; Typer would list groups of commands last."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        made: Any = self.commands
+        for panel, names in _PANELS.items():
+            for name in names:
+                made[name].rich_help_panel = panel
+        self.commands = {name: made[name] for names in _PANELS.values() for name in names}
+
+
 app = typer.Typer(
     name="winnow",
+    cls=_InOrderOfWork,
     help="Filter, deduplicate and weigh image-caption data for training image models, on Spark over Delta tables.",
+    epilog=(
+        "Exit codes: 0 done; 1 error, said in one line on stderr if you can correct it; 2 wrong usage; 130 stopped by "
+        "Ctrl-C."
+    ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -41,7 +69,7 @@ def winnow(
     """Filter, deduplicate and weigh image-caption data for training image models, on Spark over Delta tables."""
 
 
-label_app = typer.Typer(help="Pick images to label, label them, import and export labels.", no_args_is_help=True)
+label_app = typer.Typer(help="Pick images to label, label them, move labels in and out.", no_args_is_help=True)
 app.add_typer(label_app, name="label")
 
 
@@ -91,7 +119,21 @@ ByOption = Annotated[
 WithdrawOption = Annotated[
     bool, typer.Option("--withdraw", help="Cancel earlier decisions of this kind on these images.")
 ]
-CategoryArgument = Annotated[str, typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.")]
+
+
+def _category_names(ctx: typer.Context) -> list[str]:
+    """Returns the names that complete CATEGORY: ready-made ones, and those in the files of an earlier --conf."""
+    try:
+        own = config.load(ctx.params.get("conf") or [], trust_conf=True).categories
+    except WinnowError:
+        own = {}
+    return sorted({*own, *config.ready_made_categories()})
+
+
+CategoryArgument = Annotated[
+    str,
+    typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.", autocompletion=_category_names),
+]
 
 
 # Number of picked images to print; the table label_queue has all of them.
@@ -105,7 +147,13 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 5000,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: the setting `seed`.")] = None,
 ) -> CommandOutput:
-    """Draw synthetic images whose duplicates, categories and caption bias are known."""
+    """Draw synthetic images with known duplicates and categories.
+
+    The captions have a known bias too. The file truth.parquet says what each image is.
+
+    Examples:
+        winnow generate synthetic --count 5000
+    """
     from jobs.commands.generate import command
 
     settings = invocation.settings()
@@ -114,7 +162,14 @@ def generate(
 
 @command_with_job(app, "ingest")
 def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> CommandOutput:
-    """Read sources into the tables images and quarantine. Skips images that are already in the lake."""
+    """Read image folders, tar shards or tables into the lake.
+
+    Writes the tables images and quarantine. Skips images that are already in the lake.
+
+    Examples:
+        winnow ingest /data/pictures --lake /data/lake
+        winnow ingest 'shards/*.tar' --lake s3a://bucket/lake
+    """
     from jobs.commands import ingest as command
 
     return command.run(job, sources, format_)
@@ -122,7 +177,13 @@ def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> 
 
 @command_with_job(app, "fit-encoder")
 def fit_encoder(job: Job) -> CommandOutput:
-    """Train a perceptual encoder on the images of the lake and export it to ONNX."""
+    """Train the encoder that finds near-duplicates on your images.
+
+    Exports it to ONNX, in the lake.
+
+    Examples:
+        winnow fit-encoder --lake /data/lake --set encoder.minutes=30
+    """
     from jobs.commands import fit_encoder as command
 
     return command.run(job)
@@ -130,10 +191,45 @@ def fit_encoder(job: Job) -> CommandOutput:
 
 @command_with_job(app, "score")
 def score(job: Job) -> CommandOutput:
-    """Decode each image once; write its hashes, embedding and score for every category."""
+    """Decode each image once; write its hashes and scores.
+
+    Also writes its embedding. There is a score for every category that has a classifier.
+
+    Examples:
+        winnow score --lake /data/lake --category nsfw
+    """
     from jobs.commands import score as command
 
     return command.run(job)
+
+
+@command_with_job(label_app, "label next")
+def label_next(
+    job: Job,
+    category: CategoryArgument,
+    strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
+    like: Annotated[
+        list[str] | None,
+        typer.Option("--like", metavar="FILE", help="Example image for the strategy seed; repeatable."),
+    ] = None,
+) -> CommandOutput:
+    """Pick the images to label next and queue them.
+
+    Says the reason for each image.
+
+    Examples:
+        winnow label next nsfw --strategy random --lake /data/lake --category nsfw
+    """
+    from jobs.commands.label import next as command
+
+    picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
+    table = terminal.table(f"to label for {category}", ("", "image", "why"))
+    for place, pick in enumerate(picked.picks[:_SHOWN], 1):
+        terminal.add_row(table, place, pick.image_id[:12], pick.reason)
+    if len(picked.picks) > _SHOWN:
+        terminal.add_row(table, "…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
+    return Group(table, summary_table("label next", picked.summary))
 
 
 @command_with_job(label_app, "label serve", title="label serve {category}")
@@ -150,15 +246,49 @@ def label_serve(
     agree: Annotated[bool, typer.Option("--agree", help="Everybody labels every image, as with --overlap 1.")] = False,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the journal of labels.")] = None,
 ) -> CommandOutput:
-    """Open a web page to label the images that `label next` queued. Several people can label at once."""
+    """Open a web page to label the images that `label next` queued.
+
+    Several people can label at once.
+
+    Examples:
+        winnow label serve fireworks --lake /data/lake --conf mine.toml
+    """
     from jobs.commands.label import serve as command
 
     return command.run(job, category, command.ServeOptions(host, port, 1.0 if agree else overlap, state))
 
 
+@command_with_job(label_app, "label simulate", title="label simulate {category}")
+def label_simulate(
+    job: Job,
+    category: CategoryArgument,
+    truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
+    errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
+    name: Annotated[str, typer.Option(help="Name of the annotator; decides which labels are flipped.")] = "simulated",
+) -> CommandOutput:
+    """Label the queued images from ground truth, for experiments.
+
+    Use --errors to flip some labels.
+
+    Examples:
+        winnow label simulate fireworks --truth made/truth.parquet --lake /data/lake
+    """
+    from jobs.commands.label import simulate as command
+    from udfs.labels.simulated_labeller import SimulatedLabeller
+
+    labeller = SimulatedLabeller(errors, job.settings.seed, name)
+    return command.run(job, command.SimulationRequest(category, truth, labeller))
+
+
 @command_with_job(label_app, "label import")
 def label_import(job: Job, file: FileArgument) -> CommandOutput:
-    """Import labels: columns key or image_id, category, label; optional origin, annotator, labelled_at."""
+    """Import labels from a file.
+
+    The columns are key or image_id, category, label; optional: origin, annotator, labelled_at.
+
+    Examples:
+        winnow label import labels.csv --lake /data/lake
+    """
     from jobs.commands.label import import_file as command
 
     return command.import_labels(job, file)
@@ -180,7 +310,14 @@ def label_export(
     ] = None,
     picture: Annotated[int, typer.Option(min=32, max=4096, help="Longest side of embedded images, in pixels.")] = 640,
 ) -> CommandOutput:
-    """Write labels to a file, or write the queued images with predictions as tasks for Label Studio."""
+    """Write labels to a file, or queued images for Label Studio.
+
+    The tasks of Label Studio come with predictions.
+
+    Examples:
+        winnow label export labels.csv --lake /data/lake
+        winnow label export tasks.json --category fireworks --lake /data/lake
+    """
     from jobs.commands.label import export_file, label_studio
 
     if format_ == "labelstudio" or (format_ is None and file.lower().endswith(".json")):
@@ -188,48 +325,15 @@ def label_export(
     return export_file.export_labels(job, file, category)
 
 
-@command_with_job(label_app, "label next")
-def label_next(
-    job: Job,
-    category: CategoryArgument,
-    strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
-    like: Annotated[
-        list[str] | None,
-        typer.Option("--like", metavar="FILE", help="Example image for the strategy seed; repeatable."),
-    ] = None,
-) -> CommandOutput:
-    """Pick the images to label next and queue them, each with the reason."""
-    from jobs.commands.label import next as command
-
-    picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
-    table = terminal.table(f"to label for {category}", ("", "image", "why"))
-    for place, pick in enumerate(picked.picks[:_SHOWN], 1):
-        terminal.add_row(table, place, pick.image_id[:12], pick.reason)
-    if len(picked.picks) > _SHOWN:
-        terminal.add_row(table, "…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
-    return Group(table, summary_table("label next", picked.summary))
-
-
-@command_with_job(label_app, "label simulate", title="label simulate {category}")
-def label_simulate(
-    job: Job,
-    category: CategoryArgument,
-    truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
-    errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
-    name: Annotated[str, typer.Option(help="Name of the annotator; decides which labels are flipped.")] = "simulated",
-) -> CommandOutput:
-    """Label the queued images from ground truth, for experiments. Use --errors to flip some labels."""
-    from jobs.commands.label import simulate as command
-    from udfs.labels.simulated_labeller import SimulatedLabeller
-
-    labeller = SimulatedLabeller(errors, job.settings.seed, name)
-    return command.run(job, command.SimulationRequest(category, truth, labeller))
-
-
 @command_with_job(app, "train", title="train {category}")
 def train(job: Job, category: CategoryArgument) -> CommandOutput:
-    """Train a category's classifier on its labels and export it to ONNX."""
+    """Train a category's classifier on its labels.
+
+    Exports it to ONNX, in the lake.
+
+    Examples:
+        winnow train fireworks --lake /data/lake --conf mine.toml
+    """
     from jobs.commands import train as command
 
     return command.run(job, category)
@@ -237,7 +341,13 @@ def train(job: Job, category: CategoryArgument) -> CommandOutput:
 
 @command_with_job(app, "calibrate")
 def calibrate(job: Job) -> CommandOutput:
-    """Set each category's threshold, with a lower bound on recall, from the labels of a random sample."""
+    """Set each category's threshold from random labels.
+
+    Gives a lower bound on the recall of each threshold.
+
+    Examples:
+        winnow calibrate --lake /data/lake --conf mine.toml
+    """
     from jobs.commands.calibrate import command
 
     return command.run(job)
@@ -245,7 +355,13 @@ def calibrate(job: Job) -> CommandOutput:
 
 @command_with_job(app, "filter")
 def filter_(job: Job) -> CommandOutput:
-    """Decide which images to keep, by scores, thresholds, labels and rules."""
+    """Decide which images to keep.
+
+    Uses scores, thresholds, labels, rules and your decisions.
+
+    Examples:
+        winnow filter --lake /data/lake --category nsfw --rule pwatermark
+    """
     from jobs.commands.filter import command
 
     return command.run(job)
@@ -260,7 +376,13 @@ def keep(
     by: ByOption = None,
     withdraw: WithdrawOption = False,
 ) -> CommandOutput:
-    """Keep images by your decision, whatever labels, rules, scores and duplicates say."""
+    """Keep images by your own decision.
+
+    It comes before labels, rules, scores and duplicates.
+
+    Examples:
+        winnow keep 3f2a9c01b7de --why 'a toy boat' --lake /data/lake
+    """
     from jobs.commands import keep as command
     from jobs.decisions.record import Request
 
@@ -280,7 +402,13 @@ def drop(
         typer.Option("--with-copies", help="Apply the decision also to the near-copies that the last dedup found."),
     ] = False,
 ) -> CommandOutput:
-    """Drop images by your decision. Lists their near-copies."""
+    """Drop images by your own decision.
+
+    Lists their near-copies.
+
+    Examples:
+        winnow drop --from logos.txt --why 'a logo' --lake /data/lake
+    """
     from jobs.commands import drop as command
     from jobs.decisions.record import Request
 
@@ -289,7 +417,11 @@ def drop(
 
 @command_with_job(app, "dedup")
 def dedup(job: Job) -> CommandOutput:
-    """Find near-duplicates and keep the best image of each group."""
+    """Find near-duplicates and keep the best image of each group.
+
+    Examples:
+        winnow dedup --lake /data/lake
+    """
     from jobs.commands.dedup import command
 
     return command.run(job)
@@ -297,7 +429,13 @@ def dedup(job: Job) -> CommandOutput:
 
 @command_with_job(app, "weigh")
 def weigh(job: Job) -> CommandOutput:
-    """Compute importance weights that correct the bias of the filter, and write the curated set."""
+    """Compute weights that correct the bias of the filter.
+
+    Writes the curated set, with an importance weight for each image.
+
+    Examples:
+        winnow weigh --lake /data/lake
+    """
     from jobs.commands.weigh import command
 
     return command.run(job)
@@ -305,7 +443,11 @@ def weigh(job: Job) -> CommandOutput:
 
 @command_with_job(app, "audit")
 def audit(job: Job) -> CommandOutput:
-    """Measure how the filter and the weights change the frequency of words in captions."""
+    """Measure how filter and weights change the words of captions.
+
+    Examples:
+        winnow audit --lake /data/lake --set audit.keywords='["zebra"]'
+    """
     from jobs.commands.audit import command
 
     return command.run(job)
@@ -323,7 +465,13 @@ def regurgitation_search(
     ],
     format_: FormatOption = None,
 ) -> CommandOutput:
-    """Compare generated images with every image of the lake. Writes a table and the page regurgitation.html."""
+    """Find the images of the lake that generated images reproduce.
+
+    Compares them with every image of the lake. Writes a table and the page regurgitation.html.
+
+    Examples:
+        winnow regurgitation search 'generated/*.png' --lake /data/lake
+    """
     from jobs.commands.regurgitation import command
 
     if command.is_question(generated):
@@ -339,7 +487,13 @@ def regurgitation_prompts(
         str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl file to write. Default: print CSV.")
     ] = None,
 ) -> CommandOutput:
-    """List captions to use as prompts: half from the largest duplicate groups, half at random."""
+    """List captions to use as prompts for your model.
+
+    Half are from the largest duplicate groups, half are random.
+
+    Examples:
+        winnow regurgitation prompts --count 500 --out prompts.csv --lake /data/lake
+    """
     from jobs.commands.regurgitation import prompts as command
 
     text = command.run(job, count, out)
@@ -348,7 +502,11 @@ def regurgitation_prompts(
 
 @command_with_job(app, "report")
 def report(job: Job) -> CommandOutput:
-    """Write report.html, a single file that opens offline."""
+    """Write report.html, a single file that opens offline.
+
+    Examples:
+        winnow report --lake /data/lake
+    """
     from jobs.commands import report as command
 
     return command.run(job)
@@ -368,7 +526,13 @@ def export(
         str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
     ] = "webdataset",
 ) -> CommandOutput:
-    """Write the curated set, a dataset card and Croissant metadata; all formats except datacomp hold the weights."""
+    """Write the curated set with its weights, as training data.
+
+    Adds a dataset card and Croissant metadata. The format datacomp holds no weights.
+
+    Examples:
+        winnow export /data/curated --format parquet --lake /data/lake
+    """
     from jobs.commands.export import command
 
     return command.run(job, directory, format_)
@@ -383,7 +547,11 @@ def compare(
         str | None, typer.Option(metavar="FILE.html", help="Also write an HTML page that opens offline.")
     ] = None,
 ) -> CommandOutput:
-    """Compare two lakes: counts, thresholds, keywords, weights, settings."""
+    """Compare two lakes: counts, thresholds, weights, settings.
+
+    Examples:
+        winnow compare /data/lake /data/other --out comparison.html
+    """
     from jobs.commands import compare as command
 
     with replace(invocation, lake=first).open() as job:
@@ -399,7 +567,14 @@ def run(
         list[str] | None, typer.Option("--labels", metavar="FILE", help="Label file to import; repeatable.")
     ] = None,
 ) -> CommandOutput:
-    """Run all steps in order, from sources to report. Resumes where it stopped."""
+    """Run all steps in order, from sources to report.
+
+    Resumes where it stopped.
+
+    Examples:
+        winnow run /data/pictures --lake /data/lake
+        winnow run 'shards/*.tar' --lake /data/lake --category nsfw
+    """
     from jobs.commands import run as command
 
     return command.run(job, sources, format_, labels or [])
@@ -414,12 +589,44 @@ def demo(
     count: Annotated[int, typer.Option(min=500, help="Number of images.")] = 5000,
     errors: Annotated[float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
 ) -> CommandOutput:
-    """Run all steps on synthetic images, with ground truth in place of human labels."""
+    """Try all steps on synthetic images.
+
+    Ground truth is in place of human labels.
+
+    Examples:
+        winnow demo /tmp/demo --count 2000
+    """
     from jobs.commands import demo as command
 
     lake, conf = str(Path(directory) / "lake"), command.settings_files(invocation.conf)
     with replace(invocation, lake=lake, conf=conf).open() as job:
         return command.run(job, directory, count, errors)
+
+
+@command_without_job(app, "settings")
+def settings(
+    invocation: Invocation,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Sections or settings, such as dedup or dedup.recall. Default: all.",
+            autocompletion=config.setting_names,
+        ),
+    ] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Show only what differs from the defaults.")] = False,
+) -> CommandOutput:
+    """Show the value of each setting, and where it was set.
+
+    The output is TOML: with --changed, it is a settings file for --conf.
+
+    Examples:
+        winnow settings dedup filter.rules --conf mine.toml
+        winnow settings --changed --conf mine.toml --set dedup.strict=true
+    """
+    from jobs.commands import settings as command
+
+    return command.run(invocation.layers(), names or [], changed)
 
 
 def main() -> None:

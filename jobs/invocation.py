@@ -17,7 +17,7 @@ from typer.models import ArgumentInfo
 from jobs.job import Job, Summary
 from jobs.runtime import config, terminal
 from jobs.runtime.addresses import names_secret, require_no_secret
-from jobs.runtime.config import Settings
+from jobs.runtime.config import Layer, Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
@@ -46,7 +46,11 @@ class Invocation:
 
     def settings(self) -> Settings:
         """Returns the settings of the ready-made rules and categories, the files and the overrides."""
-        return config.load(
+        return config.validated(self.layers())
+
+    def layers(self) -> list[Layer]:
+        """Returns the settings by where they were set, from the defaults to the overrides."""
+        return config.layers(
             self.conf or [], self.overrides or [], self.rules or [], self.categories or [], self.trust_conf
         )
 
@@ -109,9 +113,13 @@ _RULE = typer.Option(
     "--rule",
     metavar="NAME",
     help="Ready-made rule on a field of LAION's data: aesthetic, punsafe, pwatermark or similarity; repeatable.",
+    autocompletion=config.ready_made_rules,
 )
 _READY_MADE = typer.Option(
-    "--category", metavar="NAME", help="A ready-made category: nsfw. Repeatable; --conf and --set may change it."
+    "--category",
+    metavar="NAME",
+    help="A ready-made category: nsfw. Repeatable; --conf and --set may change it.",
+    autocompletion=config.ready_made_categories,
 )
 _TRUST_CONF = typer.Option(
     "--trust-conf", help="Let the files of --conf set every Spark setting, also those that load code."
@@ -132,7 +140,8 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
     decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category`, `--trust-conf` and `--debug`. The function's
-    docstring is the help. The function itself imports what it needs of `jobs.commands`, so that `--help` is quick.
+    docstring is the help, and the examples in it end the help. The function itself imports what it needs of
+    `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.
@@ -184,10 +193,19 @@ def command_without_job(
         # Typer reads the signature. Arguments come first, so that a missing one is reported before a missing option.
         signature = inspect.Signature(sorted(keywords, key=lambda parameter: not _is_argument(parameter)))
         callback.__signature__ = signature  # type: ignore[attr-defined]
-        group.command(name.split()[-1], help=function.__doc__)(callback)
+        text, examples = _help(function)
+        group.command(name.split()[-1], help=text, epilog=examples)(callback)
         return function
 
     return add
+
+
+def _help(function: Callable[..., Any]) -> tuple[str, str]:
+    """Returns a docstring as help that wraps at any width: its paragraphs, and the examples, each on its own line."""
+    text, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples:\n")
+    paragraphs = [paragraph.replace("\n", " ") for paragraph in text.split("\n\n")]
+    lines = [line.strip() for line in examples.splitlines()]
+    return "\n\n".join(paragraphs), "\n\n".join(["Examples:", *lines]) if lines else ""
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:

@@ -4,15 +4,17 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobs.lake.tables import ALL, Table
+from jobs.runtime import settings_reference
 from jobs.runtime.config import Settings
+from jobs.runtime.settings_reference import Comment
 
 ROOT = Path(__file__).resolve().parents[1]
-_DEFAULTS, _CATEGORY = ROOT / "conf" / "winnow.toml", ROOT / "conf" / "categories" / "_example.toml"
+_DEFAULTS = ROOT / "conf" / "winnow.toml"
 
 _TABLES_INTRO = """\
 # Tables
@@ -54,6 +56,10 @@ max_distance = 24
 checks all settings before work begins, and reports all faults at once. In the column *default*, *off* means that the
 setting has no value until you give it one, and *required* means that you must give it a value.
 
+`winnow settings` shows the value of every setting and where it was set; it takes the same options as other commands.
+`winnow settings dedup --conf mine.toml` shows one section. `winnow settings --changed` shows only what differs from the
+defaults. The output is TOML: `winnow settings --changed … > mine.toml` writes a settings file.
+
 A file of `--conf` may set Spark's memory, cores, sizes, timeouts and other settings that load no code. Winnow stops at
 any other setting of Spark, and at a `spark.master` other than `local`, `local[…]` or `yarn`, because somebody else may
 have written the file ([decision 0020](decisions/0020-settings-files-load-no-code.md)). Give such a setting with
@@ -69,13 +75,6 @@ model. README.md has examples of [a classifier](../README.md#use-your-own-classi
 
 _SETTING_HEAD = ("setting", "type and limits", "default", "meaning")
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-
-
-class Comment(NamedTuple):
-    """What a TOML file says about a setting: the text of its comment, and its value as written."""
-
-    text: str
-    value: str = ""
 
 
 def pages() -> dict[str, str]:
@@ -122,78 +121,14 @@ def settings_page() -> str:
     Raises:
         ValueError: A setting has neither a comment nor an example in conf/winnow.toml.
     """
-    schema, comments = Settings.model_json_schema(), _all_comments()
+    schema, comments = Settings.model_json_schema(), settings_reference.comments()
     parts = [_SETTINGS_INTRO]
-    for section, described, fields in _sections(schema, "", schema):
+    for section, described, fields in settings_reference.sections(schema):
         heading = f"## [{section}]" if section else "## At the top of the file, without a section"
         intro = comments.get(section, Comment("")).text or described
         rows = [setting_row(key, field, required, comments) for key, field, required in fields]
         parts += [heading, f"{_sentence(intro)}\n" if section else "", _grid(_SETTING_HEAD, rows)]
-    return "\n".join([*parts, _MODELS_INTRO, _model_fields(schema["$defs"])])
-
-
-def comments_of(toml: str, section: str = "") -> dict[str, Comment]:
-    r"""Returns the comments on the sections and settings of a TOML file, also on those that are commented out.
-
-    The comment on a setting stands on its line and on the lines below that hold only an indented comment. A setting
-    without one has the comment above it, which also holds for the settings after it, up to an empty line.
-
-    Args:
-        toml: The text of the file.
-        section: The section that the top of the file belongs to.
-
-    Examples:
-        >>> found = comments_of('[a]  # both\n# x = 1  # off: one\n        # or two\n\n# Names.\ny = "#"\n')
-        >>> found["a"].text, found["a.x"].text, found["a.x"].value, found["a.y"].text
-        ('both', 'off: one or two', '1', 'Names.')
-    """
-    found: dict[str, Comment] = {}
-    top, key, above = section, section, ""
-    for line in toml.splitlines():
-        if header := re.fullmatch(r"(?:# )?\[([\w.]+)\]\s*(?:#\s*(.*))?", line):
-            key = section = re.sub(r"^categories\.\w+", "categories.NAME", ".".join(filter(None, (top, header[1]))))
-            found[key], above = Comment(header[2] or above), ""
-        elif setting := re.fullmatch(r'(?:# )?(\w+) = ((?:"[^"]*"|[^"#])*)(?:#\s*(.*))?', line):
-            key = ".".join(filter(None, (section, setting[1])))
-            found[key] = Comment(setting[3] or above, setting[2].strip())
-        elif more := re.fullmatch(r"\s+#\s*(.*)", line):
-            found[key] = found[key]._replace(text=f"{found[key].text} {more[1]}")
-        else:
-            above = f"{above} {line[2:]}".strip() if line.startswith("# ") else ""
-    return found
-
-
-def _all_comments() -> dict[str, Comment]:
-    """Returns the comments of conf/winnow.toml, and for a category also those of the example of a category file."""
-    examples, own = comments_of(_CATEGORY.read_text(), "categories.NAME"), comments_of(_DEFAULTS.read_text())
-    return {**examples, **{key: comment for key, comment in own.items() if comment.text or key not in examples}}
-
-
-Field = tuple[str, Mapping[str, Any], bool]
-
-
-def _sections(
-    part: Mapping[str, Any], section: str, schema: Mapping[str, Any]
-) -> Iterator[tuple[str, str, list[Field]]]:
-    """Yields each section with its description and its fields: key, JSON schema, and whether it is required."""
-    own: list[Field] = []
-    inner = []
-    for name, field in part["properties"].items():
-        key = f"{section}.{name}" if section else name
-        values = [*field.get("patternProperties", {}).values()]
-        if "$ref" in field:
-            inner.append((key, _resolved(field, schema)))
-        elif values and "$ref" in values[0]:
-            inner.append((f"{key}.NAME", _resolved(values[0], schema)))
-        else:
-            own.append((key, field, name in part.get("required", ())))
-    yield section, part.get("description", ""), own
-    for key, below in inner:
-        yield from _sections(below, key, schema)
-
-
-def _resolved(field: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    return dict(schema["$defs"][field["$ref"].rpartition("/")[2]])
+    return "\n".join([*parts, _MODELS_INTRO, _model_fields(schema)])
 
 
 def setting_row(key: str, field: Mapping[str, Any], required: bool, comments: Mapping[str, Comment]) -> list[str]:
@@ -203,7 +138,7 @@ def setting_row(key: str, field: Mapping[str, Any], required: bool, comments: Ma
         key: Its dotted key.
         field: Its JSON schema.
         required: Whether the type has no default.
-        comments: As `comments_of` returns them.
+        comments: As `settings_reference.comments` returns them.
 
     Raises:
         ValueError: There is neither a comment nor an example.
@@ -259,14 +194,10 @@ def _list_kind(field: Mapping[str, Any]) -> str:
     return f"list of {what}" + (", not empty" if "minItems" in field else "")
 
 
-def _model_fields(definitions: Mapping[str, Any]) -> str:
+def _model_fields(schema: Mapping[str, Any]) -> str:
     """Returns the fields of ONNX models, with their meanings from the docstrings of the two classes."""
-    shared, every = (definitions[name] for name in ("ImageInput", "ImageModel"))
-    meanings = {
-        name: re.sub(r"\s+", " ", text)
-        for part in (shared, every)
-        for name, text in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", part["description"], re.MULTILINE)
-    }
+    shared, every = (schema["$defs"][name] for name in ("ImageInput", "ImageModel"))
+    meanings = settings_reference.model_meanings(schema)
     rows = []
     for name, field in every["properties"].items():
         only = "" if name in shared["properties"] else " Only for a category."

@@ -12,22 +12,6 @@ from jobs.runtime import config
 from models.inference.classifier import ImageModel
 from scripts import make_reference
 
-COMMENTS = """\
-seed = 0   # of all samples
-
-[audit]   # words
-# Names of columns
-# in order.
-first = ["a#b"]
-second = ["c"]
-# third = 3   # off: as many
-              # as there are
-
-fourth = "x # y"   # a hash sign
-# [categories.boats]
-# recall = 0.95   # share found
-"""
-
 
 def test_the_pages_are_up_to_date() -> None:
     assert make_reference.stale() == [], "run `make docs`"
@@ -64,21 +48,6 @@ def test_every_setting_has_a_row_with_its_type_default_and_meaning() -> None:
     assert {f"categories.NAME.{name}" for name in config.CategorySettings.model_fields} <= keys
     assert {field.name for field in fields(ImageModel)} <= keys
     assert all(len(row) == 4 and all(row) for row in rows)
-
-
-def test_the_comments_of_a_toml_file_are_read_with_what_they_belong_to() -> None:
-    found = {key: tuple(comment) for key, comment in make_reference.comments_of(COMMENTS).items()}
-
-    assert found == {
-        "seed": ("of all samples", "0"),
-        "audit": ("words", ""),
-        "audit.first": ("Names of columns in order.", '["a#b"]'),
-        "audit.second": ("Names of columns in order.", '["c"]'),
-        "audit.third": ("off: as many as there are", "3"),
-        "audit.fourth": ("a hash sign", '"x # y"'),
-        "categories.NAME": ("", ""),
-        "categories.NAME.recall": ("share found", "0.95"),
-    }
 
 
 def test_a_setting_that_nothing_explains_is_named() -> None:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from jobs.runtime import keyword_lists, settings_files
+from jobs.runtime import keyword_lists, settings_files, settings_reference
 from jobs.runtime.addresses import secret_in
+from jobs.runtime.wording import did_you_mean
 from models.errors import SettingsError, WinnowError
 from models.inference.classifier import ImageModel
 from models.inference.onnx_image_spec import ImageInput
@@ -300,6 +301,8 @@ class Settings(_Section):
             raise WinnowError(
                 f"no category {name!r} in the settings, {have}: add --category {name}, which is ready-made"
             )
+        if meant := did_you_mean(name or "", [*self.categories, *ready_made_categories()]):
+            raise WinnowError(f"no category {name!r} in the settings, {have}{meant}")
         raise WinnowError(
             f"no category '{name or ''}' in the settings, {have}: give its file or folder with --conf FILE, or add "
             f"[categories.{name or 'NAME'}] to your settings file"
@@ -334,6 +337,42 @@ def ready_made_categories() -> list[str]:
     return _ready_made_names("categories")
 
 
+def ready_made_rules() -> list[str]:
+    """Returns the names of the rules that ship with Winnow, in alphabetical order.
+
+    Examples:
+        >>> ready_made_rules()
+        ['aesthetic', 'punsafe', 'pwatermark', 'similarity']
+    """
+    return _ready_made_names("rules")
+
+
+def setting_names() -> list[str]:
+    """Returns the dotted names of all settings and sections; NAME stands for the name of a category.
+
+    Examples:
+        >>> {"dedup", "dedup.recall", "categories.NAME.recall", "encoder.model.size"} <= set(setting_names())
+        True
+    """
+    return settings_reference.names(Settings.model_json_schema())
+
+
+DEFAULT = "default"
+"""The origin of settings that nothing changes."""
+
+
+class Layer(NamedTuple):
+    """Settings from one place.
+
+    Attributes:
+        origin: Where they were set: `default`, the name of a file, or the option.
+        tree: The settings as a tree of sections.
+    """
+
+    origin: str
+    tree: dict[str, Any]
+
+
 def load(
     files: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
@@ -361,17 +400,58 @@ def load(
         >>> load(overrides=["spark.conf.spark.executor.cores=4"]).spark.conf
         {'spark.executor.cores': '4'}
     """
-    tree = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
-    for name in rules:
-        tree = _merged(tree, _ready_made("rules", name, "rule"))
+    return validated(layers(files, overrides, rules, categories, trust_conf))
+
+
+def layers(
+    files: Iterable[str | Path] = (),
+    overrides: Iterable[str] = (),
+    rules: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    trust_conf: bool = False,
+) -> list[Layer]:
+    """Returns the settings of each place, in the order in which `validated` puts them above each other.
+
+    Args:
+        files: As for `load`, like the other arguments.
+        overrides: Single settings.
+        rules: Names of ready-made rules.
+        categories: Names of ready-made categories.
+        trust_conf: Whether files may set every Spark setting.
+
+    Raises:
+        SettingsError: A file cannot be read or would make Spark load code, or there is no such ready-made rule or
+            category. Only `validated` checks the settings themselves.
+    """
+    defaults = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
+    ready_made = [Layer(f"--rule {name}", _ready_made("rules", name, "rule")) for name in rules]
     for name in categories:
-        tree = _merged(tree, {"categories": {name: _ready_made("categories", name, "category")}})
-    overlays = [(Path(file), _overlay(Path(file))) for file in files]
+        category = _ready_made("categories", name, "category")
+        ready_made.append(Layer(f"--category {name}", {"categories": {name: category}}))
+    overlays = [overlay for file in files for overlay in _overlays(Path(file))]
     typed = [_override(text) for text in overrides]
     if not trust_conf:
         _require_no_code(overlays, typed)
-    for above in (*[content for _, content in overlays], *typed):
-        tree = _merged(tree, above)
+    return [
+        Layer(DEFAULT, defaults),
+        *ready_made,
+        *(Layer(str(file), content) for file, content in overlays),
+        *(Layer("--set", tree) for tree in typed),
+    ]
+
+
+def validated(layers: Iterable[Layer]) -> Settings:
+    """Returns the settings of several places; later ones win, tables are merged key by key.
+
+    Args:
+        layers: As the function `layers` returns them.
+
+    Raises:
+        SettingsError: A setting is wrong; the message names all wrong settings.
+    """
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        tree = _merged(tree, layer.tree)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -406,27 +486,27 @@ def _ready_made_names(folder: str) -> list[str]:
 def _ready_made(folder: str, name: str, kind: str) -> dict[str, Any]:
     names = _ready_made_names(folder)
     if name not in names:
+        own = f": give the file of your own {kind} with --conf FILE"
         raise SettingsError(
-            f"there is no ready-made {kind} {name!r}, only {', '.join(names)}: give the file of your own {kind} with "
-            "--conf FILE"
+            f"there is no ready-made {kind} {name!r}, only {', '.join(names)}{did_you_mean(name, names) or own}"
         )
     return tomllib.loads(resources.files("conf").joinpath(folder, f"{name}.toml").read_text())
 
 
-def _overlay(path: Path) -> dict[str, Any]:
-    """Returns the content of a settings file, a category file or a folder of category files."""
+def _overlays(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Returns the content of a settings file, a category file or each category file of a folder."""
     if not path.is_dir():
         tree = _read(path)
-        return _categories([path]) if "definition" in tree else tree
+        return _categories([path]) if "definition" in tree else [(path, tree)]
     files = sorted(file for file in path.glob("*.toml") if not file.name.startswith("_"))
     if not files:
         raise SettingsError(f"folder {path} holds no category: copy conf/categories/_example.toml to {path}/NAME.toml")
     return _categories(files)
 
 
-def _categories(files: Iterable[Path]) -> dict[str, Any]:
+def _categories(files: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
     """Returns the content of category files; checks each file alone, so that an error names its file."""
-    categories, faults = {}, []
+    found, faults = [], []
     for file in files:
         name, tree = file.stem, _read(file)
         if not re.fullmatch(_CATEGORY, name):
@@ -434,11 +514,11 @@ def _categories(files: Iterable[Path]) -> dict[str, Any]:
         try:
             CategorySettings.model_validate(tree)
         except ValidationError as error:
-            faults.append(f"category file {file}: {_faults(error)}")
-        categories[name] = tree
+            faults.append(f"category file {file}: {_faults(error, 'categories.NAME.')}")
+        found.append((file, {"categories": {name: tree}}))
     if faults:
         raise SettingsError("; ".join(faults))
-    return {"categories": categories}
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -505,13 +585,19 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _faults(error: ValidationError) -> str:
+def _faults(error: ValidationError, above: str = "") -> str:
+    """Returns all faults as one line.
+
+    Args:
+        error: What pydantic found.
+        above: The name of the section that was checked, with a dot at its end; empty for all settings.
+    """
     faults = []
     for fault in error.errors():
         # The tag of a union (name or description) is not part of the key.
         key = ".".join(str(part) for part in fault["loc"] if part not in (_NAMED, _DESCRIBED))
         if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            faults.append(f"{key}: there is no such setting")
+            faults.append(_unknown(key, fault["input"], above))
         elif fault["type"] == "missing":
             faults.append(f"{key}: missing")
         elif not key:
@@ -520,6 +606,17 @@ def _faults(error: ValidationError) -> str:
             given = "" if isinstance(fault["input"], Mapping) else f" = {_short(repr(fault['input']))}"
             faults.append(f"{key}{given}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return f"{len(faults)} wrong setting{'s' if len(faults) > 1 else ''}: " + "; ".join(faults)
+
+
+def _unknown(key: str, value: object, above: str) -> str:
+    """Says that there is no such setting, and which one may be meant; a section with one setting is named by that."""
+    while isinstance(value, Mapping) and len(value) == 1:
+        [(name, value)] = value.items()
+        key = f"{key}.{name}"
+    category = re.match(r"categories\.([^.]+)\.", key)
+    known = (name.removeprefix(above) for name in setting_names() if name.startswith(above))
+    meant = did_you_mean(key, [name.replace("NAME", category[1]) if category else name for name in known])
+    return f"{key}: there is no such setting{meant}"
 
 
 def _short(text: str) -> str:

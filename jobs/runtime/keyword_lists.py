@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from jobs.runtime import settings_files
+from jobs.runtime.wording import did_you_mean
 
 OWN = "own"
 """The topic of the words in `audit.keywords`."""
@@ -28,9 +29,10 @@ def read(name: str) -> dict[str, list[str]]:
     try:
         topics = settings_files.read_toml(file)
     except OSError as error:
-        shipped = ", ".join(sorted(one.name.removesuffix(".toml") for one in folder.iterdir()))
+        shipped = sorted(one.name.removesuffix(".toml") for one in folder.iterdir())
         raise ValueError(
-            f"there is no keyword list {name!r}: choose one of {shipped}, or the path of a .toml file"
+            f"there is no keyword list {name!r}: choose one of {', '.join(shipped)}, or the path of a .toml file"
+            f"{did_you_mean(name, shipped)}"
         ) from error
     except ValueError as error:
         raise ValueError(f"keyword list {name}: {error}") from error

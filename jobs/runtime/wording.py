@@ -1,10 +1,13 @@
-"""The format of numbers in messages and pages."""
+"""The format of numbers in messages and pages, and what a misspelt name may mean."""
 
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from difflib import get_close_matches
 from math import floor, isfinite, log10
 
 _MINUS = "−"
 _NONE = "–"
+_LONGEST_NAME = 200
 
 
 def number(value: float | None) -> str:
@@ -171,3 +174,27 @@ def plural(count: int, one: str, many: str | None = None) -> str:
         ('1 duplicate', '1,200 duplicates')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns the question that ends an error about an unknown name; empty if no known name is like it.
+
+    A name with the same last part comes first: a wrong section is more likely than a wrong name.
+
+    Args:
+        word: The unknown name; its parts are separated by dots.
+        known: The names that exist.
+
+    Examples:
+        >>> did_you_mean("dedupe.recall", ["dedup", "dedup.recall", "weigh.folds"])
+        ': did you mean dedup.recall?'
+        >>> did_you_mean("NSFW", ["nsfw"]), did_you_mean("cars", ["nsfw"])
+        (': did you mean nsfw?', '')
+    """
+    if len(word) > _LONGEST_NAME:
+        return ""
+    names = {name.lower(): name for name in known}
+    own = word.lower()
+    same_end = [name for name in names if name.rpartition(".")[2] == own.rpartition(".")[2]]
+    found = get_close_matches(own, same_end, 1, 0) or get_close_matches(own, names, 1)
+    return f": did you mean {names[found[0]]}?" if found else ""

@@ -1,4 +1,5 @@
 import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from models.errors import WinnowError
 ROOT = Path(__file__).parents[2]
 
 # Commands without `--lake` in their help: they need no lake, read two, or take the lake's folder as an argument.
-WITHOUT_LAKE = {"generate", "compare", "demo"}
+WITHOUT_LAKE = {"generate", "compare", "demo", "settings"}
 
 
 def commands_of(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -249,6 +250,127 @@ def test_an_option_category_of_a_command_also_names_a_ready_made_category(catego
 
     assert CliRunner().invoke(group, ["--category", category]).exit_code == 0
     assert given == [ready_made, category]
+
+
+# Help -----------------------------------------------------------------------------------------------------------------
+
+NARROW = {"COLUMNS": "80"}
+
+
+def examples_of(command: Any) -> list[str]:
+    head, *examples = command.epilog.split("\n\n")
+    assert head == "Examples:"
+    return examples
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_ends_with_examples_that_it_accepts(name: str) -> None:
+    examples = examples_of(COMMANDS[name])
+    lines = CliRunner().invoke(app, [*name.split(), "--help"], env=NARROW).stdout.splitlines()
+    assert examples and [line.strip() for line in lines if line.strip()][-len(examples) :] == examples
+
+    for example in examples:
+        called = []
+        root: Any = typer.main.get_command(app)
+        dict(commands_of(root))[name].callback = lambda called=called, **own: called.append(own)
+        root.main(shlex.split(example)[1:], prog_name="winnow", standalone_mode=False)
+        assert example.startswith(f"winnow {name} ") and len(called) == 1
+
+
+def test_the_help_lists_all_commands_in_the_order_of_the_work_on_a_line_each() -> None:
+    said = CliRunner().invoke(app, ["--help"], env=NARROW).stdout
+    listed = [name for names in cli._PANELS.values() for name in names]
+    assert sorted(listed) == sorted({name.split()[0] for name in COMMANDS})
+    places = [said.index(f" {panel} ") for panel in cli._PANELS]
+    places += [said.index(f"│ {name} ") for name in listed]
+    assert places[len(cli._PANELS) :] == sorted(places[len(cli._PANELS) :]) and places[: len(cli._PANELS)] == sorted(
+        places[: len(cli._PANELS)]
+    )
+    groups = {"label": [], "regurgitation": []}
+    for name, command in COMMANDS.items():
+        group, _, _ = name.rpartition(" ")
+        text = CliRunner().invoke(app, [group, "--help"], env=NARROW).stdout if group else said
+        first = command.help.split("\n\n")[0]
+        assert any(f"{name.split()[-1]} " in line and first in line for line in text.splitlines()), name
+        groups.setdefault(group, []).append(name)
+    assert groups["label"] == [f"label {name}" for name in ("next", "serve", "simulate", "import", "export")]
+
+
+# Exit codes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["settings", "seed"], 0),
+        (["settings", "sead"], 1),
+        (["settings", "--set", "seed=x"], 1),
+        (["settings", "--conf", "missing.toml"], 1),
+        (["settings", "--no-such-option"], 2),
+        (["train", "cars"], 2),
+        (["no-such-command"], 2),
+        (["generate", "here", "--count", "many"], 2),
+    ],
+)
+def test_exit_codes(words: list[str], code: int) -> None:
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == code and (said.stderr == "") == (code == 0)
+    if code == 1:
+        assert said.stderr.startswith("error: ") and said.stderr.count("\n") == 1 and said.stdout == ""
+
+
+def test_ctrl_c_ends_with_130_and_the_help_says_all_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Invocation) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Invocation, "layers", stopped)
+    said = CliRunner().invoke(app, ["settings"])
+    assert (said.exit_code, said.stdout) == (130, "") and said.stderr.startswith("stopped: ")
+    help_ = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert all(part in help_ for part in ("Exit codes: 0 done", "1 error", "2 wrong usage", "130 stopped"))
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["dedupp"], "dedup"), (["label", "nxt"], "next"), (["setings"], "settings")],
+)
+def test_a_misspelt_command_is_suggested(words: list[str], meant: str) -> None:
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2 and f"Did you mean '{meant}'?" in " ".join(said.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("winnow de", ["demo", "dedup"]),
+        ("winnow label ne", ["next"]),
+        ("winnow regurgitation pr", ["prompts"]),
+        ("winnow score --rule p", ["punsafe", "pwatermark"]),
+        ("winnow score --category ", ["nsfw"]),
+        ("winnow settings dedup.max", ["dedup.max_distance", "dedup.max_bucket"]),
+        ("winnow train --conf {file} ", ["boats", "nsfw"]),
+        ("winnow train --conf missing.toml ", ["nsfw"]),
+    ],
+)
+def test_the_shell_completes_names(typed: str, completed: list[str], tmp_path: Path) -> None:
+    (tmp_path / "boats.toml").write_text('definition = "b"')
+    words = typed.format(file=tmp_path / "boats.toml")
+    asked = {"_WINNOW_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    said = CliRunner().invoke(app, [], env=asked, prog_name="winnow")
+    assert (said.exit_code, said.stdout.split()) == (0, completed)
+
+
+def test_the_settings_are_shown_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.runtime.session.get_session", None)
+    options = ["--conf", str(ROOT / "conf" / "demo.toml"), "--set", "seed=7", "--rule", "punsafe", "--category", "nsfw"]
+    said = CliRunner().invoke(app, ["settings", "--changed", *options])
+    assert said.exit_code == 0 and "seed = 7  # --set; default: 0\n" in said.stdout
+    assert "categories.slime.recall = 0.9  # " in said.stdout and "# --rule punsafe" in said.stdout
 
 
 def test_the_version_needs_no_session() -> None:

@@ -33,11 +33,15 @@ def test_each_ready_made_rule_is_a_rule_of_its_name_and_the_help_has_them_all():
 
 
 def test_an_unknown_ready_made_rule_is_one_line_with_the_names():
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as misspelt:
         config.load(rules=["punsave"])
+    with pytest.raises(SettingsError) as unlike:
+        config.load(rules=["big"])
 
-    have = f"there is no ready-made rule 'punsave', only {', '.join(NAMES)}"
-    assert str(caught.value) == f"{have}: give the file of your own rule with --conf FILE"
+    have = f"only {', '.join(NAMES)}"
+    assert str(misspelt.value) == f"there is no ready-made rule 'punsave', {have}: did you mean punsafe?"
+    own = "give the file of your own rule with --conf FILE"
+    assert str(unlike.value) == f"there is no ready-made rule 'big', {have}: {own}"
 
 
 @pytest.mark.slow
