@@ -10,7 +10,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.snapshot import Snapshot
-from jobs.scoring.gaps import undecodable
+from jobs.scoring.gaps import NO_SCORE, undecodable
 from models.errors import WinnowError
 
 EVERY_FILTER = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.DECISIONS)
@@ -63,6 +63,8 @@ def _remedy(lake: Lake, reasons: Collection[str]) -> str:
         for name in reasons
         if name in models
     ]
+    if NO_SCORE in reasons:
+        parts.append("use other models for the categories that the table quarantine names")
     if DECISION in reasons:
         parts.append("take decisions back with `winnow drop IMAGE --withdraw --why TEXT`")
     return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"

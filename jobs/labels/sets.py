@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from jobs.job import Job
 from jobs.labels import resolved
 from jobs.lake import tables
-from jobs.scoring.gaps import undecodable
+from jobs.scoring.gaps import unclassifiable, undecodable
 
 _EXAMPLES = 3
 
@@ -81,6 +81,25 @@ def report_unusable(job: Job, labels: DataFrame, command: str, category: str) ->
         some = ", ".join(ids[:_EXAMPLES])
         job.progress.warn(f"{command}: ignored {len(ids)} labels for {category}, whose images are {why}: {some}")
     return {row.image_id for row in found}
+
+
+def report_without_score(job: Job, labels: DataFrame, category: str, model: str) -> set[str]:
+    """Warns about labels of images on which the classifier failed, and returns the ids of these images.
+
+    `filter` removes them whatever the threshold, so they say nothing of it.
+
+    Args:
+        job: The running command.
+        labels: image_id of labelled images; few enough for one process.
+        category: Name of the category.
+        model: Digest of its current model.
+    """
+    failed = unclassifiable(job.lake.read(tables.QUARANTINE), {category: model}).select("image_id")
+    ids = [row.image_id for row in labels.join(failed, "image_id", "left_semi").select("image_id").distinct().collect()]
+    if ids:
+        some = ", ".join(sorted(ids)[:_EXAMPLES])
+        job.progress.warn(f"calibrate: ignored {len(ids)} labels for {category}, whose images have no score: {some}")
+    return set(ids)
 
 
 def report_contradictions(job: Job, labels: DataFrame, command: str, category: str) -> None:

@@ -31,15 +31,22 @@ QUARANTINE = Table(
     name="quarantine",
     maker="ingest",
     also=("score",),
-    meaning="rows and files that could not be read or decoded, with the reason",
-    later=frozenset({"image_id"}),
+    meaning="rows and files that could not be read or decoded, and images on which a model failed, with the reason",
+    later=frozenset({"image_id", "category", "model"}),
     schema=columns(
         ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
         ("key", "string", "name of the row or file in its source"),
-        ("stage", "string", "step that failed: read (the source), decode (during ingest) or score"),
+        (
+            "stage",
+            "string",
+            "step that failed: read (the source), decode (during ingest), score (the decode of score), hash (the "
+            "perceptual encoder), embed (the semantic encoder) or classify (a classifier)",
+        ),
         ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
-        ("detail", "string", "what was found, in the words of the reader or decoder"),
-        ("image_id", "string", "id of the image in images; null unless stage is score"),
+        ("detail", "string", "what was found, in the words of the reader, decoder or model"),
+        ("image_id", "string", "id of the image in images; null if stage is read or decode"),
+        ("category", "string", "category of the classifier that failed; null unless stage is classify"),
+        ("model", "string", "digest of the encoder or classifier that failed; null if the decode failed"),
     ),
 )
 SOURCES = Table(

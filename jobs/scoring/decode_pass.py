@@ -6,7 +6,8 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.scoring.gaps import STAGE
+from jobs.lake.tables import QUARANTINE
+from jobs.scoring.gaps import HASH, STAGE
 from udfs.inference.scoring import SCORED, Scoring
 
 
@@ -64,12 +65,32 @@ def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
 
 
 def failures(results: DataFrame, images: DataFrame) -> DataFrame:
-    """Returns a quarantine row for each image that the decode pass could not decode."""
-    failed = results.where(F.col("reason").isNotNull()).select("image_id", "reason", "detail")
-    named = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
-    return named.select("source", "key", F.lit(STAGE).alias("stage"), "reason", "detail", "image_id")
+    """Returns a quarantine row for each image that the decode pass could not decode, or the encoder could not hash."""
+    stage = F.when(F.col("encoder").isNull(), STAGE).otherwise(HASH).alias("stage")
+    category = F.lit(None).cast("string").alias("category")
+    failed = results.where(F.col("reason").isNotNull()).select(
+        "image_id", stage, "reason", "detail", category, F.col("encoder").alias("model")
+    )
+    return named(failed, images)
 
 
-def outcome_counts() -> tuple[Column, Column]:
-    """Returns aggregates that count the decodable and the undecodable images of `scored`: columns good and bad."""
-    return F.count_if(F.col("reason").isNull()).alias("good"), F.count("reason").alias("bad")
+def named(failed: DataFrame, images: DataFrame) -> DataFrame:
+    """Returns rows of the table quarantine.
+
+    Args:
+        failed: image_id, stage, reason, detail, category, model: few rows.
+        images: image_id, source, key.
+    """
+    of_image = images.select("image_id", "source", "key").join(F.broadcast(failed), "image_id")
+    return of_image.select(*QUARANTINE.schema.names)
+
+
+def outcome_counts() -> tuple[Column, Column, Column]:
+    """Returns aggregates that count rows of `scored`.
+
+    Returns:
+        good: images with results; bad: images that cannot be decoded or hashed; faulty: good images on which another
+        model failed.
+    """
+    faulty = F.count("faults").alias("faulty")
+    return F.count_if(F.col("reason").isNull()).alias("good"), F.count("reason").alias("bad"), faulty

@@ -33,7 +33,7 @@ def ensure_features(job: Job, encoder: Encoder, command: str) -> DataFrame:
         command: Name of the command, for messages and the recipe.
 
     Returns:
-        image_id, embedding. Images that cannot be decoded have no row.
+        image_id, embedding. Images that cannot be decoded, or on which the encoder fails, have no row.
     """
     recipe = Recipe(command, settings={"semantic": encoder.digest})
     made, faults = run_image_pass(job, PassModels(semantic=encoder), recipe)
@@ -43,5 +43,8 @@ def ensure_features(job: Job, encoder: Encoder, command: str) -> DataFrame:
     if faults:
         without = job.lake.read(tables.IMAGES).select("image_id").join(own.select("image_id"), "image_id", "left_anti")
         some = ", ".join(row.image_id for row in without.limit(_NAMED).collect())
-        job.progress.warn(f"{command}: passes by {faults:,} images that cannot be decoded, such as {some}")
+        job.progress.warn(
+            f"{command}: passes by {faults:,} images that cannot be decoded, or on which the semantic encoder fails, "
+            f"such as {some}"
+        )
     return own

@@ -81,9 +81,9 @@ def quarantine(staged: DataFrame) -> DataFrame:
     """Returns the rows of the table quarantine: rows that could not be read or decoded, with the reason."""
     stage = F.coalesce(F.col("stage"), F.lit(DECODE_STAGE)).alias("stage")
     detail = F.coalesce(F.col("detail"), F.col("info.detail")).alias("detail")
-    no_id = F.lit(None).cast("string").alias("image_id")
+    unknown = [F.lit(None).cast("string").alias(name) for name in ("image_id", "category", "model")]
     return staged.where(fault_reason().isNotNull()).select(
-        "source", "key", stage, fault_reason().alias("reason"), detail, no_id
+        "source", "key", stage, fault_reason().alias("reason"), detail, *unknown
     )
 
 

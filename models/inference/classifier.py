@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.inference import onnx_graph, onnx_image_spec, onnx_session
 from models.inference.onnx_image_spec import ImageInput
+from models.inference.row_faults import Scored, is_score, scored
 
 _ACTIVATIONS = ("Sigmoid", "Softmax")
 _ROUNDING = 5e-3  # of a sum of float16 probabilities
@@ -60,7 +61,9 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
     if model.activation == "softmax":
         if columns == 1:
             raise ModelError(f"{model.path}: softmax over one column is always 1: set activation to sigmoid or none")
-        values = np.exp(values - values.max(axis=1, keepdims=True))
+        # An infinite value makes the row NaN, which is not worth a warning: it becomes a fault of the row.
+        with np.errstate(invalid="ignore"):
+            values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
     column = values[:, model.index]
     if model.activation == "sigmoid":
@@ -72,14 +75,17 @@ def activate(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
 def classify_thumbnails(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], model: ImageModel, batch: int
 ) -> NDArray[np.float32]:
-    """Returns the scores of thumbnails from one model, float32 of shape (n,); see `classify_each`."""
-    return classify_each(session, pixels, [model], batch)[:, 0]
+    """Returns the scores of thumbnails from one model, float32 of shape (n,), NaN without one; see `classify_each`."""
+    return classify_each(session, pixels, [model], batch).scores[:, 0]
 
 
 def classify_each(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], models: Sequence[ImageModel], batch: int
-) -> NDArray[np.float32]:
+) -> Scored:
     """Returns the scores of thumbnails from models that share one inference.
+
+    An image on which the inference fails, or whose score is not a number between 0 and 1, has no score. The other
+    images have the same scores as without it.
 
     Args:
         session: The session of the model.
@@ -87,16 +93,18 @@ def classify_each(
         models: One or more descriptions that differ only in output, index and activation.
         batch: Rows in each run; a model with a fixed batch overrides it.
 
-    Returns:
-        float32 of shape (n, models), each in [0, 1].
-
     Raises:
-        ModelError: A score is not a number between 0 and 1.
+        ModelError: The model fails on test images too, or its output does not fit the description.
     """
     names = [onnx_image_spec.output_name(session, model) for model in models]
     wanted = sorted(set(names))
-    outputs = dict(zip(wanted, onnx_image_spec.run(session, pixels, models[0], wanted, batch), strict=True))
-    return np.stack([_scores(outputs[name], model) for name, model in zip(names, models, strict=True)], axis=1)
+    answers = onnx_image_spec.run_each(session, pixels, models[0], wanted, batch)
+    scores = np.full((len(pixels), len(models)), np.nan, np.float32)
+    if answers.outputs:
+        outputs = dict(zip(wanted, answers.outputs, strict=True))
+        each = [activate(outputs[name], model) for name, model in zip(names, models, strict=True)]
+        scores[answers.answered] = np.stack(each, axis=1)
+    return scored(scores, answers.errors)
 
 
 def check(data: bytes, model: ImageModel, threads: int = 1, providers: Sequence[str] = onnx_session.CPU) -> None:
@@ -119,7 +127,7 @@ def check(data: bytes, model: ImageModel, threads: int = 1, providers: Sequence[
     output = onnx_image_spec.try_out(session, model, [name])[0]
     _require_one_row_of_scores(session, name, output.shape, model)
     _require_no_second_activation(data, name, output, model)
-    _scores(output, model)
+    _require_scores(output, model)
 
 
 def _require_one_row_of_scores(
@@ -140,10 +148,11 @@ def _require_no_second_activation(data: bytes, name: str, output: NDArray[Any], 
     if model.activation == "none":
         return
     rows = output.reshape(len(output), -1).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1)]
     operator = onnx_graph.last_operator(data, name)
     if operator in _ACTIVATIONS:
         found = f"is computed by {operator}"
-    elif rows.shape[1] > 1 and rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING):
+    elif len(rows) and rows.shape[1] > 1 and rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING):
         found = "has values that sum to 1"
     else:
         return
@@ -153,16 +162,19 @@ def _require_no_second_activation(data: bytes, name: str, output: NDArray[Any], 
     )
 
 
-def _scores(output: NDArray[Any], model: ImageModel) -> NDArray[np.float32]:
+def _require_scores(output: NDArray[Any], model: ImageModel) -> None:
     scores = activate(output, model)
-    wrong = scores[~((scores >= 0) & (scores <= 1))]
-    if np.isnan(wrong).any():
-        raise ModelError(f"{model.path} returned nan: check its weights, and scale, mean and std in the settings")
+    wrong = scores[~is_score(scores) & ~np.isnan(scores)]
     if len(wrong):
         raise ModelError(
             f"{model.path} returned {wrong[0]}, not a score in [0, 1]: set activation to sigmoid or softmax"
         )
-    return scores
+    # A score that is not a number for one image is a fault of this image.
+    if np.isnan(scores).all():
+        raise ModelError(
+            f"{model.path} returned nan for every test image: check its weights, and scale, mean and std in the "
+            "settings"
+        )
 
 
 def _no_column(index: int, columns: int) -> str:

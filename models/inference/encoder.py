@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.inference import onnx_image_spec, onnx_session
 from models.inference.onnx_image_spec import ImageInput
+from models.inference.row_faults import RowFault
+
+FAILED, NOT_A_NUMBER = "encoder failed", "embedding is not a number"
+"""The reasons in the table quarantine why an encoder has no embedding of an image."""
 
 FITTED = "models/encoder.onnx"
 """The file in the lake to which `fit-encoder` writes its encoder."""
@@ -31,6 +35,7 @@ ASSUMED_DISTANCE = 31
 _PROJECTION_SEED = 256
 _EMBEDDING, _HASH = "embedding", "hash"
 _VIEW = "view"
+_CHECK_INPUT = "check its weights, and scale, mean and std in [encoder.model] or [semantic.model]"
 _DESCRIBE = "describe its input and output in a table [encoder.model] or [semantic.model]"
 
 
@@ -106,8 +111,7 @@ class Encoder:
 
     def embed(self, thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the embeddings of images, float32 of shape (n, dims), unit length; see `encode`."""
-        name = _output_names(self.session, self.input)[:1]
-        return _unit(onnx_image_spec.run(self.session, thumbs, self.input, name, self.batch)[0], self.dims)
+        return _without_faults(self.embed_each(thumbs))
 
     def encode(self, thumbs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Returns the embeddings and hashes of images.
@@ -120,15 +124,47 @@ class Encoder:
             Embeddings, float32 of shape (n, dims), unit length; hashes, uint8 of shape (n, 32), 256 bits packed.
 
         Raises:
-            ModelError: An embedding has a value that is not finite.
+            ModelError: An image has no embedding.
         """
-        names = _output_names(self.session, self.input)
-        embedding, *signs = onnx_image_spec.run(self.session, thumbs, self.input, names, self.batch)
-        # A user's own file may return vectors of any length. At unit length, distances are comparable.
-        embedding = _unit(embedding, self.dims)
+        embedded, hashes = self.encode_each(thumbs)
+        return _without_faults(embedded), hashes
+
+    def embed_each(self, thumbs: NDArray[np.uint8]) -> "Embedded":
+        """Returns the embeddings of images, and the images that have none; see `encode_each`."""
+        return self._run(thumbs, _output_names(self.session, self.input)[:1])[0]
+
+    def encode_each(self, thumbs: NDArray[np.uint8]) -> tuple["Embedded", NDArray[np.uint8]]:
+        """Returns the embeddings and hashes of images, and the images that have none.
+
+        An image on which the encoder fails, or whose embedding is not finite, has no embedding. The other images have
+        the same embeddings as without it.
+
+        Args:
+            thumbs: As for `encode`.
+
+        Returns:
+            The embeddings; hashes, uint8 of shape (n, 32), 256 bits packed, 0 for images without an embedding.
+
+        Raises:
+            ModelError: The encoder fails on test images too.
+        """
+        embedded, signs = self._run(thumbs, _output_names(self.session, self.input))
         # Row by row: the kernel of a matrix product, and so its rounding, would depend on the number of rows.
-        projected = signs[0] if signs else np.einsum("nd,db->nb", embedding, self._projection)
-        return embedding, np.packbits(projected > 0, axis=1)
+        projected = np.einsum("nd,db->nb", embedded.embeddings, self._projection) if signs is None else signs
+        return embedded, np.packbits(projected > 0, axis=1)
+
+    def _run(self, thumbs: NDArray[np.uint8], names: Sequence[str]) -> tuple["Embedded", NDArray[np.float32] | None]:
+        """Returns the embeddings, and the second output with NaN where there is none; None if only one is asked for."""
+        answers = onnx_image_spec.run_each(self.session, thumbs, self.input, names, self.batch)
+        raw = [np.full((len(thumbs), width), np.nan, np.float32) for width in (self.dims, HASH_BITS)[: len(names)]]
+        for whole, output in zip(raw, answers.outputs, strict=False):
+            whole[answers.answered] = output.reshape(len(output), -1)
+        # A user's own file may return vectors of any length. At unit length, distances are comparable.
+        embeddings, finite = _unit(raw[0])
+        faults = {row: RowFault(FAILED, line) for row, line in answers.errors.items()}
+        for row in np.flatnonzero(~finite).tolist():
+            faults.setdefault(row, RowFault(NOT_A_NUMBER, "it returned nan or infinity"))
+        return Embedded(embeddings, faults), raw[1] if len(names) > 1 else None
 
     @property
     def max_distance(self) -> int | None:
@@ -144,6 +180,19 @@ class Encoder:
     @cached_property
     def _projection(self) -> NDArray[np.float32]:
         return projection(self.dims)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """The embeddings of n images.
+
+    Attributes:
+        embeddings: float32 of shape (n, dims), unit length; NaN where there is a fault.
+        faults: Why there is no embedding, by image, counted from 0.
+    """
+
+    embeddings: NDArray[np.float32]
+    faults: Mapping[int, RowFault]
 
 
 def shipped() -> bytes:
@@ -197,7 +246,9 @@ def _checked(data: bytes, session: ort.InferenceSession, described: ImageInput |
     dims = math.prod(embedding.shape[1:])
     if embedding.ndim < 2 or dims not in embedding.shape[1:]:
         raise ModelError(f"{name} is not an encoder: {_wrong_shape(session, spec, embedding.shape)}")
-    _unit(embedding, dims)
+    # An embedding that is not finite for one image is a fault of this image.
+    if not _unit(embedding.reshape(len(embedding), dims))[1].any():
+        raise ModelError(f"the encoder returned nan or infinity for every test image: {_CHECK_INPUT}")
     digest = described.digest(data) if described else onnx_session.digest(data)
     return Encoder(digest, spec, dims, session.get_modelmeta().custom_metadata_map, session, batch)
 
@@ -251,12 +302,20 @@ def _wrong_shape(session: ort.InferenceSession, model: ImageInput, shape: tuple[
     return f"its output {name!r} has shape {['n', *shape[1:]]}, not [n, dims]: set output to one of {others}"
 
 
-def _unit(vectors: NDArray[Any], dims: int) -> NDArray[np.float32]:
-    rows = vectors.reshape(len(vectors), dims).astype(np.float32)
+def _unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Returns rows at unit length, NaN if their length is not finite; and whether it is."""
+    rows = vectors.astype(np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all():
+    finite = np.isfinite(lengths)
+    units = np.divide(rows, np.maximum(lengths, 1e-12), out=np.full_like(rows, np.nan), where=finite)
+    return units, finite[:, 0]
+
+
+def _without_faults(found: Embedded) -> NDArray[np.float32]:
+    if found.faults:
+        row, fault = next(iter(sorted(found.faults.items())))
         raise ModelError(
-            "the encoder returned nan or infinity: check its weights, and scale, mean and std in [encoder.model] or "
-            "[semantic.model]"
+            f"the encoder has no embedding of {len(found.faults)} of {len(found.embeddings)} images, such as number "
+            f"{row}: {fault.detail}: {_CHECK_INPUT}"
         )
-    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
+    return found.embeddings

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError, OtherEncoderError
 from models.inference import onnx_session
+from models.inference.row_faults import Scored, run_rows, scored
 
 INPUT = "embedding"
 OUTPUT = "score"
@@ -87,21 +88,39 @@ class Head:
             float32 of shape (n,), in [0, 1].
 
         Raises:
-            ModelError: The embeddings have the wrong length, or a score is not in [0, 1].
+            ModelError: The embeddings have the wrong length, or an image has no score.
+        """
+        found = self.score_each(embeddings)
+        if found.faults:
+            fault = next(iter(found.faults.values()))
+            images = f"{len(found.faults)} of {len(embeddings)} images"
+            raise ModelError(
+                f"the head of {self.category} has no score for {images} ({fault.reason}: {fault.detail}): "
+                f"{self._train_again}"
+            )
+        return found.scores[:, 0]
+
+    def score_each(self, embeddings: NDArray[np.float32]) -> Scored:
+        """Returns the scores of images for the category, shape (n, 1), and the images that have none.
+
+        Args:
+            embeddings: As for `score`.
+
+        Raises:
+            ModelError: The embeddings have the wrong length, or the head fails on an embedding of zeros too.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dims:
             shape = " x ".join(str(size) for size in embeddings.shape)
             raise ModelError(f"the head of {self.category} reads embeddings of {self.dims}, but got {shape}")
         rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-        scores: NDArray[np.float32] = onnx_session.run_in_batches(self.session, rows, [OUTPUT], _BATCH)[0]
-        # This form also refuses NaN, for which every comparison is false.
-        wrong = ~((scores >= 0) & (scores <= 1))
-        if wrong.any():
-            found = f"{scores[wrong][0]} for {int(wrong.sum())} of {len(scores)} images"
-            raise ModelError(
-                f"the head of {self.category} returned {found}, not a score in [0, 1]: {self._train_again}"
-            )
-        return scores
+        answers = run_rows(self._run, rows, np.zeros((1, self.dims), np.float32))
+        scores = np.full((len(rows), 1), np.nan, np.float32)
+        if answers.outputs:
+            scores[answers.answered, 0] = answers.outputs[0]
+        return scored(scores, answers.errors)
+
+    def _run(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return onnx_session.run_in_batches(self.session, rows, [OUTPUT], _BATCH)
 
     @property
     def _train_again(self) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.images.resizing import Fit, Resample, View
 from models.inference.onnx_session import digest, run_in_batches
+from models.inference.row_faults import Answers, first_line, run_rows
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _LUMA = (19595, 38470, 7471)  # of 65,536
@@ -156,6 +157,20 @@ def run(
     return run_in_batches(session, preprocess(pixels, model), outputs, rows)
 
 
+def run_each(
+    session: ort.InferenceSession, pixels: NDArray[np.uint8], model: ImageInput, outputs: Sequence[str], batch: int
+) -> Answers:
+    """Runs a model on thumbnails, and finds those on which it fails. The arguments are those of `run`.
+
+    Raises:
+        ModelError: The model fails on test images too, or an output has a wrong shape; the message names the model.
+    """
+    try:
+        return run_rows(lambda rows: run(session, rows, model, outputs, batch), pixels, probes(model.size))
+    except ModelError as error:
+        raise ModelError(f"{model.path}: {error}") from error
+
+
 def output_name(session: ort.InferenceSession, model: ImageInput) -> str:
     """Returns the name of the described output. Call `faults` first."""
     if isinstance(model.output, str):
@@ -185,7 +200,7 @@ def try_out(session: ort.InferenceSession, model: ImageInput, outputs: Sequence[
     except ModelError as error:
         raise ModelError(f"{model.path}: {error}") from error
     except Exception as error:
-        raise ModelError(f"{model.path} failed on a test image: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{model.path} failed on a test image: {first_line(error)}") from error
 
 
 def _description_faults(model: ImageInput) -> list[str]:

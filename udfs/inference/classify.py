@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import Column, SparkSession
 from pyspark.sql.functions import pandas_udf
-from pyspark.sql.types import FloatType
+from pyspark.sql.types import FloatType, StringType, StructField, StructType
 
 from models.images import decoding
 from models.images.resizing import thumbnail_of_file
@@ -20,6 +20,10 @@ from udfs.hashes.pdq import PDQ_SIDE
 from udfs.inference.model_files import distribute_model
 
 ScoreUdf = Callable[[Column], Column]
+
+_TRIED = StructType(
+    [StructField("score", FloatType()), StructField("reason", StringType()), StructField("detail", StringType())]
+)
 
 
 def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> ScoreUdf:
@@ -34,7 +38,8 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
 
     Returns:
         A function from a column (binary images, or array<float> embeddings for a head) to a float column in [0, 1];
-        null if an image is null, cannot be decoded or has more than `decoding.MAX_MEGAPIXELS`.
+        null if an image is null, cannot be decoded or has more than `decoding.MAX_MEGAPIXELS`, or if the model fails on
+        it or returns no number between 0 and 1.
 
     Raises:
         ModelError: The file does not fit its description.
@@ -52,16 +57,40 @@ def classify(model: ImageModel | str, batch: int = 32, threads: int = 1) -> Scor
 
 
 def head_scores(file: str) -> ScoreUdf:
-    """Returns a pandas UDF from embeddings to scores, for a head that `distribute_model` distributed as `file`."""
+    """Returns a pandas UDF from embeddings to scores, for a head that `distribute_model` distributed as `file`.
 
-    @pandas_udf(FloatType())
-    def score(embeddings: Iterator[pd.Series]) -> Iterator[pd.Series]:
+    The score is null if the head has none for the embedding.
+    """
+
+    def score(embedding: Column) -> Column:
+        return head_results(file)(embedding)["score"]
+
+    return score
+
+
+def head_results(file: str) -> ScoreUdf:
+    """Returns a pandas UDF from embeddings to a structure: score (null without one), reason and detail (null with one).
+
+    Args:
+        file: The file name that `distribute_model` returned for the head.
+    """
+
+    @pandas_udf(_TRIED)
+    def results(embeddings: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         head = Head.open(SparkFiles.get(file))
         for column in embeddings:
             rows = np.stack(list(column)) if len(column) else np.zeros((0, head.dims), np.float32)
-            yield pd.Series(head.score(rows.astype(np.float32)), index=column.index)
+            found = head.score_each(rows.astype(np.float32))
+            faults = [found.faults.get((row, 0)) for row in range(len(column))]
+            yield pd.DataFrame(
+                {
+                    "score": _without_nan(found.scores[:, 0]),
+                    "reason": [fault.reason if fault else None for fault in faults],
+                    "detail": [fault.detail if fault else None for fault in faults],
+                }
+            )
 
-    return score
+    return results
 
 
 def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
@@ -75,9 +104,14 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
             if good.any():
                 stacked = np.stack([p for p in pixels if p is not None])
                 result[good] = classifier.classify_thumbnails(session, stacked, model, batch)
-            yield pd.Series(result, index=cells.index).where(good, None)
+            yield _without_nan(result)
 
     return score
+
+
+def _without_nan(scores: NDArray[np.float32]) -> pd.Series:
+    """Returns scores with null instead of NaN."""
+    return pd.Series(scores).where(~np.isnan(scores), None)
 
 
 def _pixels(data: bytes | None, model: ImageModel) -> NDArray[np.uint8] | None:

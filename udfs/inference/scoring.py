@@ -18,9 +18,11 @@ from models.inference import onnx_session
 from models.inference.classifier import ImageModel, classify_each
 from models.inference.encoder import Encoder
 from models.inference.onnx_image_spec import ImageInput
+from models.inference.row_faults import RowFault, Scored
 from udfs.arrays.arrow import cells, lists
 from udfs.hashes.pdq import PDQ_SIDE, pdq_of
 
+_FAULT = pa.struct([("place", pa.int32()), ("reason", pa.string()), ("detail", pa.string())])
 _ARROW = pa.schema(
     [
         ("image_id", pa.string()),
@@ -34,6 +36,7 @@ _ARROW = pa.schema(
         ("semantic", pa.string()),
         ("features", pa.list_(pa.float32())),
         ("scores", pa.list_(pa.float32())),
+        ("faults", pa.list_(_FAULT)),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -42,6 +45,10 @@ SCORED = from_arrow_schema(_ARROW)
 """The results for each image: signals, features and scores, or the reason of a failure with its detail.
 
 `semantic` is the digest of the semantic encoder, and `features` its embedding. What was not asked for is null.
+
+`faults` says which models failed on the image (null if none did): `place` of the classifier, counted from 0, whose
+score is then NaN; or null for the semantic encoder, and `features` is then null. If the perceptual encoder failed, the
+image has a `reason`, as one that cannot be decoded has, and `encoder` is the digest of this encoder.
 """
 
 
@@ -91,17 +98,22 @@ class Scoring:
         good = [image for image in images if isinstance(image, _Decoded)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view.size) for view in views}
         is_good = pa.array([isinstance(image, _Decoded) for image in images])
-        columns = {"image_id": ids.filter(is_good)}
+        columns, unhashed, faults = {"image_id": ids.filter(is_good)}, {}, _Faults(len(good))
         if encoders.perceptual:
-            columns |= _signals(encoders.perceptual, good, thumbnails)
+            signals, unhashed = _signals(encoders.perceptual, good, thumbnails)
+            columns |= signals
         if encoders.semantic:
-            columns |= _features(encoders.semantic, thumbnails)
+            columns |= _features(encoders.semantic, thumbnails, faults)
         if self.classifiers:
-            columns["scores"] = lists(self._classify(thumbnails))
-        yield _batch(columns)
+            columns["scores"] = lists(self._classify(thumbnails, faults))
+        columns["faults"] = faults.column()
+        decoded = _batch(columns)
+        yield decoded.filter(pa.array([row not in unhashed for row in range(len(good))])) if unhashed else decoded
+        if encoders.perceptual and unhashed:
+            yield _unhashed(encoders.perceptual, columns["image_id"], unhashed)
         if len(good) < len(images):
-            faults = [image for image in images if isinstance(image, decoding.ImageFault)]
-            yield _failed(ids.filter(pc.invert(is_good)), faults)
+            unread = [image for image in images if isinstance(image, decoding.ImageFault)]
+            yield _failed(ids.filter(pc.invert(is_good)), unread)
 
     def _opened(self, encoder: str | ImageInput | None) -> Encoder | None:
         """Returns an encoder from its file on this worker."""
@@ -111,15 +123,43 @@ class Scoring:
         model = local if isinstance(encoder, str) else replace(encoder, path=local)
         return Encoder.open(model, self.threads, self.providers, self.batch)
 
-    def _classify(self, thumbnails: Mapping[View, NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Returns scores of shape (n, classifiers). Classifiers with the same inference share it."""
+    def _classify(self, thumbnails: Mapping[View, NDArray[np.uint8]], faults: "_Faults") -> NDArray[np.float32]:
+        """Returns scores of shape (n, classifiers), and notes faults. Classifiers with the same inference share it."""
         scores = np.zeros((len(next(iter(thumbnails.values()))), len(self.classifiers)), np.float32)
         for inference in dict.fromkeys(model.inference for model in self.classifiers):
             places = [place for place, model in enumerate(self.classifiers) if model.inference == inference]
             session = onnx_session.session_of_file(SparkFiles.get(inference.path), self.threads, self.providers)
             models = [self.classifiers[place] for place in places]
-            scores[:, places] = classify_each(session, thumbnails[inference.view], models, self.batch)
+            found = classify_each(session, thumbnails[inference.view], models, self.batch)
+            scores[:, places] = found.scores
+            faults.add(found, places)
         return scores
+
+
+class _Faults:
+    """The faults of models other than the perceptual encoder, by image."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._by_image: dict[int, list[dict[str, int | str | None]]] = {}
+
+    def add(self, found: Scored, places: Sequence[int]) -> None:
+        """Adds the faults of classifiers, given the place of each in the pass."""
+        for (row, number), fault in found.faults.items():
+            self._add(row, places[number], fault)
+
+    def add_semantic(self, found: Mapping[int, RowFault]) -> None:
+        """Adds the faults of the semantic encoder."""
+        for row, fault in found.items():
+            self._add(row, None, fault)
+
+    def column(self) -> pa.Array:
+        """Returns the column `faults`."""
+        return pa.array([self._by_image.get(row) for row in range(self._images)], pa.list_(_FAULT))
+
+    def _add(self, row: int, place: int | None, fault: RowFault) -> None:
+        of_image = self._by_image.setdefault(row, [])
+        of_image.append({"place": place, "reason": fault.reason, "detail": fault.detail})
 
 
 @dataclass(frozen=True)
@@ -167,25 +207,47 @@ def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np
 
 def _signals(
     encoder: Encoder, images: Sequence[_Decoded], thumbnails: Mapping[View, NDArray[np.uint8]]
-) -> dict[str, pa.Array]:
-    embeddings, hashes = encoder.encode(thumbnails[encoder.input.view])
-    return {
+) -> tuple[dict[str, pa.Array], Mapping[int, RowFault]]:
+    """Returns the signals of images, and the images on which the encoder failed."""
+    embedded, hashes = encoder.encode_each(thumbnails[encoder.input.view])
+    signals = {
         "pdq": pa.array([image.pdq for image in images], pa.binary()),
         "pdq_quality": pa.array([image.quality for image in images], pa.int32()),
         "content": pa.array([image.content for image in images], pa.string()),
         "encoder": pa.array([encoder.digest] * len(images), pa.string()),
-        "embedding": lists(embeddings),
+        "embedding": lists(embedded.embeddings),
         "embedding_hash": cells(hashes),
         "thumbnail": cells(decoding.grey(thumbnails[_GREY]).reshape(len(images), decoding.GREY_SIDE**2)),
     }
+    return signals, embedded.faults
 
 
-def _features(encoder: Encoder, thumbnails: Mapping[View, NDArray[np.uint8]]) -> dict[str, pa.Array]:
-    embeddings = encoder.embed(thumbnails[encoder.input.view])
-    return {"semantic": pa.array([encoder.digest] * len(embeddings), pa.string()), "features": lists(embeddings)}
+def _features(encoder: Encoder, thumbnails: Mapping[View, NDArray[np.uint8]], faults: _Faults) -> dict[str, pa.Array]:
+    """Returns the features of images, null where the encoder failed, and notes where."""
+    found = encoder.embed_each(thumbnails[encoder.input.view])
+    faults.add_semantic(found.faults)
+    count = len(found.embeddings)
+    places = pa.array([None if row in found.faults else row for row in range(count)], pa.int32())
+    embeddings = lists(found.embeddings)
+    return {
+        "semantic": pa.array([encoder.digest] * count, pa.string()),
+        "features": embeddings.take(places) if found.faults else embeddings,
+    }
+
+
+def _unhashed(encoder: Encoder, ids: pa.Array, found: Mapping[int, RowFault]) -> pa.RecordBatch:
+    """Returns the rows of images on which the perceptual encoder failed."""
+    texts = {
+        "encoder": [encoder.digest] * len(found),
+        "reason": [fault.reason for fault in found.values()],
+        "detail": [f"encoder {encoder.digest}: {fault.detail}" for fault in found.values()],
+    }
+    columns = {name: pa.array(column, pa.string()) for name, column in texts.items()}
+    return _batch({"image_id": ids.take(pa.array(list(found), pa.int32())), **columns})
 
 
 def _failed(ids: pa.Array, faults: list[decoding.ImageFault]) -> pa.RecordBatch:
+    """Returns the rows of images that cannot be decoded."""
     reasons = {"reason": [fault.reason for fault in faults], "detail": [fault.detail for fault in faults]}
     return _batch({"image_id": ids, **{name: pa.array(texts, pa.string()) for name, texts in reasons.items()}})
 

@@ -199,6 +199,7 @@ def _scored(job: Job, category: str, model: str) -> ScoredLabels:
     found = rows.orderBy(chance, "image_id").limit(_MOST_LABELS).select("image_id", "label", "score").toArrow()
     if found["score"].null_count:
         unusable = sets.report_unusable(job, labels, "calibrate", category)
+        unusable |= sets.report_without_score(job, labels, category, model)
         found = found.filter(pa.array([name not in unusable for name in found["image_id"].to_pylist()], pa.bool_()))
     missing = found["score"].null_count
     if missing:

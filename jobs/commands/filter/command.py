@@ -20,7 +20,7 @@ from jobs.models_in_use import current_models
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.runtime import wording
 from jobs.runtime.config import CategorySettings
-from jobs.scoring.gaps import UNDECODABLE, undecodable, unscored
+from jobs.scoring.gaps import NO_SCORE, UNDECODABLE, unclassifiable, undecodable, unscored, without_score
 from models.errors import LostRowsError, WinnowError
 
 
@@ -94,7 +94,7 @@ def verdicts(
         broken: image_id, reason: images that cannot be decoded.
         scores: Table scores.
         thresholds: Rows of the table thresholds to apply.
-        ruled: image_id, why: other removals, from `labelled` and `rules.broken`.
+        ruled: image_id, why: other removals, from `labelled`, `rules.removed` and `gaps.without_score`.
 
     Returns:
         image_id, kept, reasons (sorted; empty when kept): the table verdicts before people's decisions.
@@ -180,7 +180,8 @@ def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -
     limits = thresholds.where(F.col("category").isin(*models))
     ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
-    judged = verdicts(images, broken, scores, limits, ruled.unionByName(known))
+    failed = without_score(quarantine, scores, models)
+    judged = verdicts(images, broken, scores, limits, ruled.unionByName(known).unionByName(failed))
     return decisions.decided(judged, standing(job.lake.read(tables.DECISIONS)))
 
 
@@ -229,7 +230,8 @@ def _check_scores(job: Job, models: Mapping[str, str]) -> None:
     images, quarantine, signals, scores = (
         job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.SCORES)
     )
-    missing = unscored(images, undecodable(images, quarantine, signals), scores, models).orderBy("category")
+    broken, failed = undecodable(images, quarantine, signals), unclassifiable(quarantine, models)
+    missing = unscored(images, broken, failed, scores, models).orderBy("category")
     with job.progress.step("filter: look for images without a score"):
         faults = [f"{row['missing']} images have no score for {row['category']}" for row in missing.collect()]
     if faults:
@@ -241,7 +243,7 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
     """Counts the verdicts and checks that there is one for each image."""
     images = job.lake.read(tables.IMAGES).count()
     by_people = job.lake.exists(tables.DECISIONS)
-    removing = (*names, *([DECISION] if by_people else []), UNDECODABLE)
+    removing = (*names, *([DECISION] if by_people else []), NO_SCORE, UNDECODABLE)
     made = job.lake.read(tables.VERDICTS)
     counts = made.agg(
         F.count("*").alias("rows"),
@@ -257,6 +259,8 @@ def _counted(job: Job, names: Iterable[str]) -> Summary:
             "and report a bug if this happens again"
         )
     by_reason = {name: counts[f"reason {name}"] for name in removing}
+    if not by_reason[NO_SCORE]:
+        del by_reason[NO_SCORE]
     _warn_if_most_are_filtered(job, images, counts["kept"], by_reason)
     kept = {"kept": counts["kept"], **({"kept by decision": counts["kept by decision"]} if by_people else {})}
     filtered = {f"filtered, {name}": count for name, count in by_reason.items()}

@@ -81,7 +81,7 @@ def test_a_pass_for_features_alone_names_and_passes_by_what_cannot_be_decoded(jo
     assert [row.image_id for row in found] == ["0" * 32]
     assert np.linalg.norm(found[0].embedding) == pytest.approx(1)
     printed = heads.progress.console.file.getvalue()
-    assert f"label next: passes by 1 images that cannot be decoded, such as {1:032x}" in printed
+    assert "label next: passes by 1 images that cannot be decoded" in printed and f"such as {1:032x}" in printed
     made = job.lake.snapshot().version(tables.FEATURES)
     ensure_features(heads, semantic_encoder(heads), "label next")
     assert job.lake.snapshot().version(tables.FEATURES) == made, "an empty commit would make later results stale"

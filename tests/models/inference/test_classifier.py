@@ -83,7 +83,7 @@ def test_models_with_the_same_input_share_one_inference(model):
     models = [model, replace(model, index=2), replace(model, output="others", activation="sigmoid")]
     assert len({m.inference for m in models}) == 1
     session = Counting()
-    found = classifier.classify_each(session, PIXELS, models, batch=4)
+    found = classifier.classify_each(session, PIXELS, models, batch=4).scores
     assert session.runs == 1
     for place, each in enumerate(models):
         assert found[:, place] == pytest.approx(scores(each))
@@ -154,16 +154,14 @@ def test_a_model_that_returns_nan_is_refused(model):
     none = helper.make_node("Sub", ["means", "means"], ["none"])
     nan = helper.make_node("Div", ["none", "none"], ["changed"])
     broken = altered(model, none, nan, shape=["n", 3])
-    with pytest.raises(ModelError, match=f"{model.path} returned nan"):
+    with pytest.raises(ModelError, match=f"{model.path} returned nan for every test image"):
         classifier.check(Path(broken.path).read_bytes(), broken)
 
 
-def test_a_model_that_returns_nan_only_for_white_is_refused(model):
+def test_a_model_that_returns_nan_only_for_white_is_accepted(model):
     none = helper.make_node("Sub", ["others", "others"], ["none"])
     nan = helper.make_node("Div", ["none", "others"], ["changed"])
-    broken = altered(model, none, nan, shape=["n", 3])
-    with pytest.raises(ModelError, match="returned nan"):
-        classifier.check(Path(broken.path).read_bytes(), broken)
+    assert np.isnan(scores(altered(model, none, nan, shape=["n", 3]))).tolist() == [True, False, True]
 
 
 def test_output_axes_of_length_one_are_ignored(model):

@@ -63,7 +63,7 @@ def test_the_error_names_a_missing_file(tmp_path):
 def test_scores_outside_the_unit_interval_are_refused(operator, wrong, right):
     embeddings = np.array([[wrong] * 3, [right] * 3], np.float32)
 
-    with pytest.raises(ModelError, match=r"1 of 2 images.*run `winnow train boats` again"):
+    with pytest.raises(ModelError, match=r"no score for 1 of 2 images.*run `winnow train boats` again"):
         Head.load(head_model(operator), "abc", 3).score(embeddings)
 
 

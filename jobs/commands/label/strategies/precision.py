@@ -65,7 +65,7 @@ def _scored(job: Job, category: str, pool: Pool) -> tuple[DataFrame, str]:
     head = _head(job, category, pool.encoder)
     name = distribute_model(job.lake.spark, job.lake.read_file(HEAD.format(category)))
     score = head_scores(name)(F.col("embedding")).alias("score")
-    return pool.images.select("image_id", score), head.digest
+    return pool.images.select("image_id", score).where(F.col("score").isNotNull()), head.digest
 
 
 def _head(job: Job, category: str, encoder: Encoder) -> Head:

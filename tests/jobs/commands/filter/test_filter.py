@@ -47,7 +47,7 @@ def limits(spark, rows):
 
 
 def quarantine(spark, rows):
-    return spark.createDataFrame([(*row, row[1][0]) for row in rows], tables.QUARANTINE.schema)
+    return spark.createDataFrame([(*row, row[1][0], None, None) for row in rows], tables.QUARANTINE.schema)
 
 
 def ruled(rows, rules):
@@ -171,9 +171,13 @@ def test_images_without_a_score_are_counted_by_category(spark):
     )
     broken = spark.createDataFrame([("c", "truncated")], "image_id string, reason string")
 
-    found = gaps.unscored(images(spark), broken, given, MODELS)
+    failed = spark.createDataFrame(
+        [("d", "cars", "m2"), ("d", "boats", "old")], "image_id string, category string, model string"
+    )
 
-    assert [tuple(row) for row in found.collect()] == [("cars", 1)]
+    found = gaps.unscored(images(spark, "abcd"), broken, failed, given, MODELS)
+
+    assert sorted(tuple(row) for row in found.collect()) == [("boats", 1), ("cars", 1)]
 
 
 def test_every_image_gets_one_verdict(job, spark):
