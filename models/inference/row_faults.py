@@ -79,7 +79,9 @@ def run_rows(run: Run, rows: NDArray[Any], sound: NDArray[Any]) -> Answers:
         >>> found.outputs[0].tolist(), found.answered.tolist(), found.errors
         ([0, 10, 20, 40], [True, True, True, False, True], {3: 'three'})
     """
-    parts, errors, waiting = [], {}, [(0, len(rows))]
+    parts: list[list[NDArray[Any]]] = []
+    errors: dict[int, str] = {}
+    waiting = [(0, len(rows))]
     while waiting:
         begin, end = waiting.pop()
         if begin == end:

@@ -98,7 +98,8 @@ class Scoring:
         good = [image for image in images if isinstance(image, _Decoded)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view.size) for view in views}
         is_good = pa.array([isinstance(image, _Decoded) for image in images])
-        columns, unhashed, faults = {"image_id": ids.filter(is_good)}, {}, _Faults(len(good))
+        columns, faults = {"image_id": ids.filter(is_good)}, _Faults(len(good))
+        unhashed: Mapping[int, RowFault] = {}
         if encoders.perceptual:
             signals, unhashed = _signals(encoders.perceptual, good, thumbnails)
             columns |= signals
