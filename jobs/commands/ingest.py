@@ -21,7 +21,7 @@ from jobs.lake.image_files import small_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime.config import IngestSettings
-from jobs.runtime.scratch import LITERAL
+from jobs.runtime.scratch import literal
 from jobs.runtime.wording import plural
 from jobs.sources import parquet, rows
 from jobs.sources.apart import require_apart
@@ -205,8 +205,7 @@ def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceC
     known = lake.read(tables.IMAGES)
     fates(_staged(lake, run_id), known).write.parquet(_staged_path(lake, run_id, "fates"))
     sums = (
-        lake.spark.read.options(**LITERAL)
-        .parquet(_staged_path(lake, run_id, "fates"))
+        lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates")))
         .groupBy("source", "fate")
         .count()
         .collect()
@@ -261,9 +260,7 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCoun
 def _parts(lake: Lake, run_id: str, added: int) -> Column:
     last = lake.read(tables.IMAGES).agg(F.max("part")).collect()[0][0]
     name = F.regexp_extract("file", r"part-(\d+)", 1).cast("long")
-    files = (
-        lake.spark.read.options(**LITERAL).parquet(_staged_path(lake, run_id, "fates")).agg(F.max(name)).collect()[0][0]
-    )
+    files = lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates"))).agg(F.max(name)).collect()[0][0]
     return parts(0 if last is None else last + 1, -(-added // IMAGES_OF_A_PART) or 1, (files or 0) + 1)
 
 
@@ -273,9 +270,7 @@ def _chosen(lake: Lake, run_id: str, counts: Mapping[str, SourceCounts]) -> Data
     total = reduce(SourceCounts.__add__, counts.values())
     if total.images == total.rows_read:
         return staged
-    sorted_rows = (
-        lake.spark.read.options(**LITERAL).parquet(_staged_path(lake, run_id, "fates")).select("file", "row", "fate")
-    )
+    sorted_rows = lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates"))).select("file", "row", "fate")
     if total.images < total.rows_read - total.images:
         return staged.join(sorted_rows.where("fate = 'image'"), ["file", "row"], "left_semi")
     return staged.join(sorted_rows.where("fate != 'image'"), ["file", "row"], "left_anti")
@@ -384,4 +379,4 @@ def _staged_path(lake: Lake, run_id: str, name: str) -> str:
 
 def _staged(lake: Lake, run_id: str) -> DataFrame:
     place = (F.col("_metadata.file_name").alias("file"), F.col("_metadata.row_index").alias("row"))
-    return lake.spark.read.options(**LITERAL).parquet(_staged_path(lake, run_id, "rows")).select("*", *place)
+    return lake.spark.read.parquet(literal(_staged_path(lake, run_id, "rows"))).select("*", *place)

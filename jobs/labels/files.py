@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.runtime.addresses import require_no_secret
-from jobs.runtime.scratch import LITERAL
+from jobs.runtime.scratch import literal
 from jobs.runtime.whole_file import replacing
 from jobs.sources import files
 from models.errors import WinnowError
@@ -61,7 +61,7 @@ def read(spark: SparkSession, file: str) -> DataFrame:
     # A path that exists is no pattern, whatever characters it has.
     paths = [files.spark_path(path) for path in files.expand(files.absolute(file))]
     try:
-        return reader(spark.read.options(**LITERAL), paths or [file])
+        return reader(spark.read, paths or [file])
     except AnalysisException as error:
         raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -102,15 +102,15 @@ def _ending(file: str, known: Iterable[str]) -> str:
 
 
 def _read_csv(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return _as_text(reader.csv(paths, header=True, multiLine=True, escape='"'), paths)
+    return _as_text(reader.csv(_literal(paths), header=True, multiLine=True, escape='"'), paths)
 
 
 def _read_parquet(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return _as_text(reader.parquet(*paths), paths)
+    return _as_text(reader.parquet(*_literal(paths)), paths)
 
 
 def _read_json_lines(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return reader.json(paths, schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
+    return reader.json(_literal(paths), schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
 
 
 def _as_text(rows: DataFrame, paths: list[str]) -> DataFrame:
@@ -131,12 +131,16 @@ def _as_text(rows: DataFrame, paths: list[str]) -> DataFrame:
 
 
 def _read_label_studio(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    tasks = reader.json(paths, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
+    tasks = reader.json(_literal(paths), schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
     unfit = F.col(UNREADABLE).isNotNull() | F.col("data").isNull() | F.col("annotations").isNull()
     if tasks.where(unfit).head(1):
         remedy = "export the project as JSON (not JSON-MIN), or name a file of JSON lines .jsonl"
         raise WinnowError(f"label file {_shown(paths)} is not a JSON export of Label Studio: {remedy}")
     return label_studio_labels(tasks)
+
+
+def _literal(paths: list[str]) -> list[str]:
+    return [literal(path) for path in paths]
 
 
 def _shown(paths: list[str]) -> str:

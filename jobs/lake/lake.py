@@ -24,7 +24,7 @@ from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
 from jobs.runtime.addresses import require_no_secret
-from jobs.runtime.scratch import LITERAL, Scratch, staged
+from jobs.runtime.scratch import Scratch, literal, staged
 from jobs.runtime.session import overridden
 from models.errors import LakeInUseError, WinnowError
 
@@ -228,7 +228,7 @@ class Lake:
         """
         try:
             for file in sorted(self.stage(name, rows).inputFiles()):
-                yield self.spark.read.options(**LITERAL).schema(rows.schema).parquet(unquote(file)).toArrow()
+                yield self.spark.read.schema(rows.schema).parquet(literal(unquote(file))).toArrow()
         finally:
             self.delete_staging(name)
 
@@ -255,8 +255,8 @@ class Lake:
         Raises:
             AnalysisException: A file no longer exists.
         """
-        reader = self.spark.read.options(**LITERAL, basePath=self.path(table.name)).schema(table.schema)
-        return reader.parquet(*[unquote(file) for file in files])
+        reader = self.spark.read.option("basePath", self.path(table.name)).schema(table.schema)
+        return reader.parquet(*[literal(unquote(file)) for file in files])
 
     def rows_of(self, table: Table, wanted: DataFrame) -> DataFrame:
         """Returns the rows of some images. If few data files hold them, it opens only these files.

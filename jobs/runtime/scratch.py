@@ -1,6 +1,7 @@
 """Storage for intermediate DataFrames that an algorithm reads more than once; freed when the block ends."""
 
 import posixpath
+import re
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,8 +11,8 @@ from typing import Self
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
-LITERAL = {"__globPaths__": "false"}
-"""Option of Spark's readers of files: takes a path to the letter. Without it, brackets make the path a pattern."""
+# Hadoop's pattern characters.
+_PATTERN = re.compile(r"[\\{}\[\]*?]")
 
 
 class Scratch:
@@ -78,4 +79,14 @@ def staged(frame: DataFrame, path: str) -> DataFrame:
         path: Path of the folder; its content is replaced.
     """
     frame.write.mode("overwrite").parquet(path)
-    return frame.sparkSession.read.options(**LITERAL).schema(frame.schema).parquet(path)
+    return frame.sparkSession.read.schema(frame.schema).parquet(literal(path))
+
+
+def literal(path: str) -> str:
+    r"""Returns a path for Spark's readers of files, which would take brackets, braces, `*` and `?` for a pattern.
+
+    Examples:
+        >>> literal("/data/out[v2]"), literal("/data/out")
+        ('/data/out\\[v2\\]', '/data/out')
+    """
+    return _PATTERN.sub(r"\\\g<0>", path)

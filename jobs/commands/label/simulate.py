@@ -11,7 +11,7 @@ from jobs.commands.label.page import store
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
-from jobs.runtime.scratch import LITERAL
+from jobs.runtime.scratch import literal
 from models.errors import WinnowError
 from udfs.labels.simulated_labeller import SimulatedLabeller, simulated_answers
 
@@ -85,7 +85,7 @@ def answered(waiting: DataFrame, truth: DataFrame, request: SimulationRequest, n
 
 def _truth(job: Job, request: SimulationRequest) -> DataFrame:
     try:
-        rows = job.lake.spark.read.options(**LITERAL).parquet(request.truth)
+        rows = job.lake.spark.read.parquet(literal(request.truth))
         return rows.select("key", "categories")
     except AnalysisException as error:
         remedy = "give a Parquet file with the columns key and categories, as `winnow generate` writes it"
