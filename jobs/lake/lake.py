@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.lake.files import LakeFiles
-from jobs.lake.lease import BESIDE, Lease
+from jobs.lake.leases.lease import BESIDE, Lease
 from jobs.lake.log import DeltaLog
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
@@ -38,7 +38,8 @@ class Lake:
     """A lake: a folder or URI (`file:`, `s3a:`, `abfss:`, `hdfs:`) whose sub-folders are Delta tables.
 
     A file marks the folder as a lake (`jobs.lake.marker`). Winnow writes and deletes only in a folder that is marked or
-    may be marked. Within `used_by`, a command is the only writer (`jobs.lake.lease`); in your own code, ensure that.
+    may be marked. Within `used_by`, a command is the only writer (`jobs.lake.leases.lease`). In your own code, ensure
+    that.
 
     Args:
         spark: The session that reads and writes.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lake.lease import FOLDER, Holder, Lease, Pace
+from jobs.lake.leases.lease import FOLDER, Holder, Lease, Pace
+from jobs.lake.leases.process import has_ended, this_process
 from jobs.lake.local_files import LocalFiles
-from jobs.runtime.process import has_ended, this_process
 from models.errors import LakeInUseError
 
 QUICK = Pace(renew=0.05, stale=0.5, look=0.02)
@@ -97,7 +97,7 @@ def test_of_many_that_start_together_one_holds_the_lake(tmp_path: Path) -> None:
 
 def test_the_lake_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from jobs.lake.lease import Lease\n"
+        "import sys, time; from pathlib import Path; from jobs.lake.leases.lease import Lease\n"
         "from jobs.lake.local_files import LocalFiles\n"
         "Lease(LocalFiles(Path(sys.argv[1])), 'lake', 'ingest', print).acquire()\n"
         "print('held', flush=True); time.sleep(1000)"

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.lease import FOLDER, Holder
+from jobs.lake.leases.lease import FOLDER, Holder
 from jobs.lake.recipe import Recipe
 from models.errors import LakeInUseError
 

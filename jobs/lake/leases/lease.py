@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from jobs.runtime.process import ProcessId, has_ended, this_process
+from jobs.lake.leases.process import ProcessId, has_ended, this_process
 from models.errors import LakeInUseError
 
 BESIDE = (
