@@ -594,7 +594,7 @@ def demo(
     Ground truth is in place of human labels.
 
     Examples:
-        winnow demo /tmp/demo --count 2000
+        winnow demo synthetic --count 2000
     """
     from jobs.commands import demo as command
 
