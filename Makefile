@@ -9,7 +9,7 @@ READY := .venv/.ready
 LOWEST := .venv-lowest
 RUN_TESTS = -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup hooks demo test test-slow test-all test-lowest check docs zip bench clean
+.PHONY: help setup hooks demo test test-all test-lowest check docs zip bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -34,11 +34,7 @@ test: $(READY)  ## Run the tests but for the slow ones
 	@$(PYTHON) scripts/preflight.py
 	$(PY) $(RUN_TESTS) -m 'not slow' $(PYTEST)
 
-test-slow: $(READY)  ## Run the slow tests: clusters, browsers, whole runs and runs that are killed
-	@$(PYTHON) scripts/preflight.py
-	$(PY) $(RUN_TESTS) --durations=30 -m slow $(PYTEST)
-
-test-all: $(READY)  ## Run all tests
+test-all: $(READY)  ## Run all tests: also clusters, browsers, whole runs and runs that are killed
 	@$(PYTHON) scripts/preflight.py
 	$(PY) $(RUN_TESTS) --durations=30 $(PYTEST)
 
