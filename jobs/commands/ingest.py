@@ -21,7 +21,6 @@ from jobs.lake.image_files import small_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime.config import IngestSettings
-from jobs.runtime.scratch import literal
 from jobs.runtime.wording import plural
 from jobs.sources import parquet, rows
 from jobs.sources.apart import require_apart
@@ -196,20 +195,15 @@ def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id
     has_no_caption = fault_reason().isNull() & (F.coalesce("caption", F.lit("")) == "")
     staged = inspected(read, settings.max_megapixels)
     staged = staged.observe(decoded, F.count_if(has_no_caption).alias("without_caption"))
-    staged.write.mode("overwrite").parquet(_staged_path(lake, run_id, "rows"))
+    staged.write.mode("overwrite").parquet(lake.staging(_staging(run_id, "rows")))
     return int(seen.get["rows"]), int(decoded.get["without_caption"])
 
 
 def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceCounts]:
     """Writes the fate of each staged row beside it; returns the counts of every source."""
     known = lake.read(tables.IMAGES)
-    fates(_staged(lake, run_id), known).write.parquet(_staged_path(lake, run_id, "fates"))
-    sums = (
-        lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates")))
-        .groupBy("source", "fate")
-        .count()
-        .collect()
-    )
+    fates(_staged(lake, run_id), known).write.parquet(lake.staging(_staging(run_id, "fates")))
+    sums = lake.read_staged(_staging(run_id, "fates")).groupBy("source", "fate").count().collect()
     number = {(row["source"], row["fate"]): int(row["count"]) for row in sums}
     paths = sorted({source.path for source in chunk} | {source for source, _ in number})
     counts = {}
@@ -260,7 +254,7 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCoun
 def _parts(lake: Lake, run_id: str, added: int) -> Column:
     last = lake.read(tables.IMAGES).agg(F.max("part")).collect()[0][0]
     name = F.regexp_extract("file", r"part-(\d+)", 1).cast("long")
-    files = lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates"))).agg(F.max(name)).collect()[0][0]
+    files = lake.read_staged(_staging(run_id, "fates")).agg(F.max(name)).collect()[0][0]
     return parts(0 if last is None else last + 1, -(-added // IMAGES_OF_A_PART) or 1, (files or 0) + 1)
 
 
@@ -270,7 +264,7 @@ def _chosen(lake: Lake, run_id: str, counts: Mapping[str, SourceCounts]) -> Data
     total = reduce(SourceCounts.__add__, counts.values())
     if total.images == total.rows_read:
         return staged
-    sorted_rows = lake.spark.read.parquet(literal(_staged_path(lake, run_id, "fates"))).select("file", "row", "fate")
+    sorted_rows = lake.read_staged(_staging(run_id, "fates")).select("file", "row", "fate")
     if total.images < total.rows_read - total.images:
         return staged.join(sorted_rows.where("fate = 'image'"), ["file", "row"], "left_semi")
     return staged.join(sorted_rows.where("fate != 'image'"), ["file", "row"], "left_anti")
@@ -373,10 +367,10 @@ def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:
 # The staging folder ---------------------------------------------------------------------------------------------------
 
 
-def _staged_path(lake: Lake, run_id: str, name: str) -> str:
-    return lake.staging(f"{STAGING}/{run_id}/{name}")
+def _staging(run_id: str, name: str) -> str:
+    return f"{STAGING}/{run_id}/{name}"
 
 
 def _staged(lake: Lake, run_id: str) -> DataFrame:
     place = (F.col("_metadata.file_name").alias("file"), F.col("_metadata.row_index").alias("row"))
-    return lake.spark.read.parquet(literal(_staged_path(lake, run_id, "rows"))).select("*", *place)
+    return lake.read_staged(_staging(run_id, "rows")).select("*", *place)

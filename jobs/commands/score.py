@@ -80,15 +80,17 @@ def _score_by_head(job: Job, encoder: Encoder, category: str, lost: DataFrame, r
 
 def _tried(job: Job, category: str, model: str) -> DataFrame:
     """Returns image_id of the images that have a score by a model, or on which it failed."""
-    own = (F.col("category") == category) & (F.col("model") == model)
-    scored = job.lake.read(tables.SCORES).where(own).select("image_id")
+    scored = _scores_by(job, category, model).select("image_id")
     failed = unclassifiable(job.lake.read(tables.QUARANTINE), {category: model})
     return scored.unionByName(failed.select("image_id"))
 
 
+def _scores_by(job: Job, category: str, model: str) -> DataFrame:
+    return job.lake.read(tables.SCORES).where((F.col("category") == category) & (F.col("model") == model))
+
+
 def _require_earlier_score(job: Job, category: str, model: str, results: DataFrame) -> None:
-    own = (F.col("category") == category) & (F.col("model") == model)
-    if job.lake.read(tables.SCORES).where(own).isEmpty():
+    if _scores_by(job, category, model).isEmpty():
         fault = results.first()
         raise ModelError(
             f"the head of {category}, {job.lake.path(HEAD.format(category))}, has no score for any image "

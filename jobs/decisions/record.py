@@ -1,6 +1,5 @@
 """Writes a person's decision on images: the part that `keep` and `drop` share."""
 
-import getpass
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,6 +10,7 @@ from jobs.decisions import named_images
 from jobs.facts.decisions import WITHDRAWN, standing
 from jobs.job import Job
 from jobs.lake import tables
+from jobs.lake.leases.process import user_name
 from jobs.lake.recipe import Recipe
 from jobs.runtime.scratch import Scratch
 from jobs.runtime.wording import plural
@@ -58,12 +58,10 @@ class Request:
 
 
 def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError) as error:  # a container may run as a user that has no name
-        raise WinnowError(
-            "this machine has no name for its user: give --by NAME; it is stored with the decision"
-        ) from error
+    name = user_name()
+    if name is None:
+        raise WinnowError("this machine has no name for its user: give --by NAME; it is stored with the decision")
+    return name
 
 
 def named(job: Job, request: Request, scratch: Scratch) -> DataFrame:

@@ -50,7 +50,7 @@ def read(spark: SparkSession, file: str) -> DataFrame:
         WinnowError: The file does not exist, has an unknown format or a secret in its address, or lacks a required
             column.
     """
-    readers: dict[str, Callable[[DataFrameReader, list[str]], DataFrame]] = {
+    readers: dict[str, Callable[[DataFrameReader, list[str], str], DataFrame]] = {
         ".csv": _read_csv,
         ".jsonl": _read_json_lines,
         ".ndjson": _read_json_lines,
@@ -59,9 +59,9 @@ def read(spark: SparkSession, file: str) -> DataFrame:
     }
     reader = readers[_ending(file, readers)]
     # A path that exists is no pattern, whatever characters it has.
-    paths = [files.spark_path(path) for path in files.expand(files.absolute(file))]
+    paths = [literal(files.spark_path(path)) for path in files.expand(files.absolute(file))]
     try:
-        return reader(spark.read, paths or [file])
+        return reader(spark.read, paths or [file], file)
     except AnalysisException as error:
         raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -101,27 +101,25 @@ def _ending(file: str, known: Iterable[str]) -> str:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return _as_text(reader.csv(_literal(paths), header=True, multiLine=True, escape='"'), paths)
+def _read_csv(reader: DataFrameReader, paths: list[str], file: str) -> DataFrame:
+    return _as_text(reader.csv(paths, header=True, multiLine=True, escape='"'), file)
 
 
-def _read_parquet(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return _as_text(reader.parquet(*_literal(paths)), paths)
+def _read_parquet(reader: DataFrameReader, paths: list[str], file: str) -> DataFrame:
+    return _as_text(reader.parquet(*paths), file)
 
 
-def _read_json_lines(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    return reader.json(_literal(paths), schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
+def _read_json_lines(reader: DataFrameReader, paths: list[str], _file: str) -> DataFrame:
+    return reader.json(paths, schema=_TEXT, columnNameOfCorruptRecord=UNREADABLE)
 
 
-def _as_text(rows: DataFrame, paths: list[str]) -> DataFrame:
+def _as_text(rows: DataFrame, file: str) -> DataFrame:
     present = {name.strip().lower(): name for name in rows.columns}
     missing = [name for name in ("category", "label") if name not in present]
     if not {"key", "image_id"} & set(present):
         missing.insert(0, "image_id (or key)")
     if missing:
-        raise WinnowError(
-            f"label file {_shown(paths)} lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}"
-        )
+        raise WinnowError(f"label file {file} lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}")
 
     def text(name: str) -> Column:
         source = rows[f"`{present[name]}`"] if name in present else F.lit(None)
@@ -130,21 +128,13 @@ def _as_text(rows: DataFrame, paths: list[str]) -> DataFrame:
     return rows.select(*[text(name) for name in COLUMNS], F.lit(None).cast("string").alias(UNREADABLE))
 
 
-def _read_label_studio(reader: DataFrameReader, paths: list[str]) -> DataFrame:
-    tasks = reader.json(_literal(paths), schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
+def _read_label_studio(reader: DataFrameReader, paths: list[str], file: str) -> DataFrame:
+    tasks = reader.json(paths, schema=_TASKS, multiLine=True, columnNameOfCorruptRecord=UNREADABLE)
     unfit = F.col(UNREADABLE).isNotNull() | F.col("data").isNull() | F.col("annotations").isNull()
     if tasks.where(unfit).head(1):
         remedy = "export the project as JSON (not JSON-MIN), or name a file of JSON lines .jsonl"
-        raise WinnowError(f"label file {_shown(paths)} is not a JSON export of Label Studio: {remedy}")
+        raise WinnowError(f"label file {file} is not a JSON export of Label Studio: {remedy}")
     return label_studio_labels(tasks)
-
-
-def _literal(paths: list[str]) -> list[str]:
-    return [literal(path) for path in paths]
-
-
-def _shown(paths: list[str]) -> str:
-    return paths[0].removeprefix("file://")
 
 
 def label_studio_labels(tasks: DataFrame) -> DataFrame:

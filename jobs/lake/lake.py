@@ -402,6 +402,14 @@ class Lake:
             self._files.delete(table.name)
             self._see(table)
 
+    def read_staged(self, name: str) -> DataFrame:
+        """Returns the rows of a Parquet folder that was written to the address `staging` gives.
+
+        Args:
+            name: The folder, below `_staging/`.
+        """
+        return self.spark.read.parquet(literal(self.staging(name)))
+
     def delete_staging(self, name: str) -> None:
         """Deletes a scratch folder, if it exists.
 

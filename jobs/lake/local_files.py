@@ -1,7 +1,6 @@
 """Reads and writes files below a folder on this machine's disk, without the JVM."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +36,7 @@ class LocalFiles:
         """Creates a file if none of that name exists, atomically; returns whether it did. Nobody sees a part of it."""
         file = self._folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
+        with replacing(file) as part:
             _write_through(part, data)
             try:
                 os.link(part, file)
@@ -46,9 +44,9 @@ class LocalFiles:
                 return False
             except OSError:  # a file system without hard links
                 return _created_in_place(file, data)
-            return True
-        finally:
-            part.unlink(missing_ok=True)
+            finally:
+                part.unlink()  # so that it replaces nothing
+        return True
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a file atomically: readers see the old file or the new one, also after a crash."""

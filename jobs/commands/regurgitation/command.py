@@ -25,7 +25,6 @@ from jobs.prerequisites import require_images, require_signals
 from jobs.runtime import wording
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
-from jobs.runtime.scratch import literal
 from jobs.scoring.decode_pass import scored
 from jobs.sources import files, inspect, parquet, rows
 from jobs.sources.apart import require_apart
@@ -413,20 +412,20 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
 def _images(lake: Lake) -> DataFrame:
     """The generated images of the staging folder; generated_id is file and row."""
     place = F.concat_ws(":", F.col("_metadata.file_name"), F.col("_metadata.row_index")).alias("generated_id")
-    return lake.spark.read.parquet(literal(lake.staging(f"{STAGING}/images"))).select("*", place)
+    return lake.read_staged(f"{STAGING}/images").select("*", place)
 
 
 def _staged_signals(lake: Lake) -> DataFrame:
-    return lake.spark.read.parquet(literal(lake.staging(f"{STAGING}/signals"))).where("reason is null")
+    return lake.read_staged(f"{STAGING}/signals").where("reason is null")
 
 
 def _pairs(lake: Lake) -> DataFrame:
-    return lake.spark.read.parquet(literal(lake.staging(f"{STAGING}/pairs")))
+    return lake.read_staged(f"{STAGING}/pairs")
 
 
 def _faults(lake: Lake) -> DataFrame:
     """source, key, stage, reason, detail of the images that the reader or the scoring pass could not decode."""
-    failed = lake.spark.read.parquet(literal(lake.staging(f"{STAGING}/signals"))).where("reason is not null")
+    failed = lake.read_staged(f"{STAGING}/signals").where("reason is not null")
     later = (
         _images(lake)
         .select("generated_id", "source", "key")

@@ -13,7 +13,6 @@ Source:
     SOSP 1989; M. Burrows, "The Chubby lock service for loosely-coupled distributed systems", OSDI 2006 (sequencers).
 """
 
-import getpass
 import json
 import socket
 import threading
@@ -25,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from jobs.lake.leases.process import ProcessId, has_ended, this_process
+from jobs.lake.leases.process import ProcessId, has_ended, this_process, user_name
 from models.errors import LakeInUseError
 
 BESIDE = (
@@ -211,7 +210,9 @@ class Lease:
 
     def _take(self, number: int, series: str) -> None:
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        holder = Holder(series, self._command, _user(), socket.gethostname(), this_process(), since)
+        holder = Holder(
+            series, self._command, user_name() or "an unknown user", socket.gethostname(), this_process(), since
+        )
         if self._files.create(_file(number), holder.encoded()):
             self._number, self._held = number, holder
 
@@ -275,10 +276,3 @@ class Lease:
 
 def _file(number: int) -> str:
     return f"{FOLDER}/{number:0{_DIGITS}d}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may run under a number without a name
-        return "an unknown user"

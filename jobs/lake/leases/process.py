@@ -1,5 +1,6 @@
-"""Identifies a process of this machine, so that another process can find out later whether it still runs."""
+"""Identifies a process of this machine, so that another can find out later whether it still runs; and its user."""
 
+import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,14 @@ def has_ended(process: ProcessId) -> bool | None:
     if process.machine != _machine():
         return None
     return _started(process.pid) != process.started
+
+
+def user_name() -> str | None:
+    """Returns the name of the user who runs the process; None if the system has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # by version of Python and system
+        return None
 
 
 def _machine() -> str | None:
