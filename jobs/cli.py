@@ -1,21 +1,26 @@
-"""The command line: one function for each command."""
+"""The command line: one function for each command.
+
+It imports neither Spark nor `jobs.commands`, so that help, shell completion and errors of usage are quick.
+"""
 
 import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Group
 from typer.core import TyperGroup
 
 from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job, summary_table
-from jobs.job import Job
 from jobs.runtime import config, terminal
 from jobs.runtime.progress import Progress
 from jobs.runtime.version import VERSION
 from models.errors import WinnowError
+
+if TYPE_CHECKING:
+    from jobs.job import Job
 
 
 def _print_version(requested: bool) -> None:
@@ -161,7 +166,7 @@ def generate(
 
 
 @command_with_job(app, "ingest")
-def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> CommandOutput:
+def ingest(job: "Job", sources: SourcesArgument, format_: FormatOption = None) -> CommandOutput:
     """Read image folders, tar shards or tables into the lake.
 
     Writes the tables images and quarantine. Skips images that are already in the lake.
@@ -176,7 +181,7 @@ def ingest(job: Job, sources: SourcesArgument, format_: FormatOption = None) -> 
 
 
 @command_with_job(app, "fit-encoder")
-def fit_encoder(job: Job) -> CommandOutput:
+def fit_encoder(job: "Job") -> CommandOutput:
     """Train the encoder that finds near-duplicates on your images.
 
     Exports it to ONNX, in the lake.
@@ -190,7 +195,7 @@ def fit_encoder(job: Job) -> CommandOutput:
 
 
 @command_with_job(app, "score")
-def score(job: Job) -> CommandOutput:
+def score(job: "Job") -> CommandOutput:
     """Decode each image once; write its hashes and scores.
 
     Also writes its embedding. There is a score for every category that has a classifier.
@@ -205,7 +210,7 @@ def score(job: Job) -> CommandOutput:
 
 @command_with_job(label_app, "label next")
 def label_next(
-    job: Job,
+    job: "Job",
     category: CategoryArgument,
     strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
@@ -234,7 +239,7 @@ def label_next(
 
 @command_with_job(label_app, "label serve", title="label serve {category}")
 def label_serve(
-    job: Job,
+    job: "Job",
     category: CategoryArgument,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = (
         "127.0.0.1"
@@ -260,7 +265,7 @@ def label_serve(
 
 @command_with_job(label_app, "label simulate", title="label simulate {category}")
 def label_simulate(
-    job: Job,
+    job: "Job",
     category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
@@ -281,7 +286,7 @@ def label_simulate(
 
 
 @command_with_job(label_app, "label import")
-def label_import(job: Job, file: FileArgument) -> CommandOutput:
+def label_import(job: "Job", file: FileArgument) -> CommandOutput:
     """Import labels from a file.
 
     The columns are key or image_id, category, label; optional: origin, annotator, labelled_at.
@@ -296,7 +301,7 @@ def label_import(job: Job, file: FileArgument) -> CommandOutput:
 
 @command_with_job(label_app, "label export")
 def label_export(
-    job: Job,
+    job: "Job",
     file: FileArgument,
     format_: Annotated[
         Literal["labels", "labelstudio"] | None,
@@ -326,7 +331,7 @@ def label_export(
 
 
 @command_with_job(app, "train", title="train {category}")
-def train(job: Job, category: CategoryArgument) -> CommandOutput:
+def train(job: "Job", category: CategoryArgument) -> CommandOutput:
     """Train a category's classifier on its labels.
 
     Exports it to ONNX, in the lake.
@@ -340,7 +345,7 @@ def train(job: Job, category: CategoryArgument) -> CommandOutput:
 
 
 @command_with_job(app, "calibrate")
-def calibrate(job: Job) -> CommandOutput:
+def calibrate(job: "Job") -> CommandOutput:
     """Set each category's threshold from random labels.
 
     Gives a lower bound on the recall of each threshold.
@@ -354,7 +359,7 @@ def calibrate(job: Job) -> CommandOutput:
 
 
 @command_with_job(app, "filter")
-def filter_(job: Job) -> CommandOutput:
+def filter_(job: "Job") -> CommandOutput:
     """Decide which images to keep.
 
     Uses scores, thresholds, labels, rules and your decisions.
@@ -369,7 +374,7 @@ def filter_(job: Job) -> CommandOutput:
 
 @command_with_job(app, "keep")
 def keep(
-    job: Job,
+    job: "Job",
     why: WhyOption,
     images: ImagesArgument = None,
     list_file: ListOption = None,
@@ -391,7 +396,7 @@ def keep(
 
 @command_with_job(app, "drop")
 def drop(
-    job: Job,
+    job: "Job",
     why: WhyOption,
     images: ImagesArgument = None,
     list_file: ListOption = None,
@@ -416,7 +421,7 @@ def drop(
 
 
 @command_with_job(app, "dedup")
-def dedup(job: Job) -> CommandOutput:
+def dedup(job: "Job") -> CommandOutput:
     """Find near-duplicates and keep the best image of each group.
 
     Examples:
@@ -428,7 +433,7 @@ def dedup(job: Job) -> CommandOutput:
 
 
 @command_with_job(app, "weigh")
-def weigh(job: Job) -> CommandOutput:
+def weigh(job: "Job") -> CommandOutput:
     """Compute weights that correct the bias of the filter.
 
     Writes the curated set, with an importance weight for each image.
@@ -442,7 +447,7 @@ def weigh(job: Job) -> CommandOutput:
 
 
 @command_with_job(app, "audit")
-def audit(job: Job) -> CommandOutput:
+def audit(job: "Job") -> CommandOutput:
     """Measure how filter and weights change the words of captions.
 
     Examples:
@@ -455,7 +460,7 @@ def audit(job: Job) -> CommandOutput:
 
 @command_with_job(regurgitation_app, "regurgitation search", title="regurgitation")
 def regurgitation_search(
-    job: Job,
+    job: "Job",
     generated: Annotated[
         list[str],
         typer.Argument(
@@ -481,7 +486,7 @@ def regurgitation_search(
 
 @command_with_job(regurgitation_app, "regurgitation prompts")
 def regurgitation_prompts(
-    job: Job,
+    job: "Job",
     count: Annotated[int, typer.Option(min=1, help="Number of captions.")] = 1000,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl file to write. Default: print CSV.")
@@ -501,7 +506,7 @@ def regurgitation_prompts(
 
 
 @command_with_job(app, "report")
-def report(job: Job) -> CommandOutput:
+def report(job: "Job") -> CommandOutput:
     """Write report.html, a single file that opens offline.
 
     Examples:
@@ -514,7 +519,7 @@ def report(job: Job) -> CommandOutput:
 
 @command_with_job(app, "export")
 def export(
-    job: Job,
+    job: "Job",
     directory: Annotated[
         str,
         typer.Argument(
@@ -560,7 +565,7 @@ def compare(
 
 @command_with_job(app, "run")
 def run(
-    job: Job,
+    job: "Job",
     sources: SourcesArgument,
     format_: FormatOption = None,
     labels: Annotated[

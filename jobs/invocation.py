@@ -7,19 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
 
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from typer.models import ArgumentInfo
 
-from jobs.job import Job, Summary
 from jobs.runtime import config, terminal
 from jobs.runtime.addresses import names_secret, require_no_secret
 from jobs.runtime.config import Layer, Settings
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+
+if TYPE_CHECKING:
+    from jobs.job import Job, Summary
 
 # Every other command needs an existing lake, so that a mistyped address creates no folder.
 _LAKE_MAKERS = ("ingest", "run", "demo")
@@ -28,7 +30,7 @@ _LAKE_MAKERS = ("ingest", "run", "demo")
 _NO_ADDRESSES, _KEYS = ("why", "by"), "images"
 _WEB = ("http:", "https:")
 
-CommandOutput = Summary | RenderableType
+CommandOutput: TypeAlias = "Summary | RenderableType"
 """What a command shows when it ends: a summary (printed under the command's title), text or a table."""
 
 
@@ -67,13 +69,14 @@ class Invocation:
         )
 
     @contextmanager
-    def open(self) -> Iterator[Job]:
+    def open(self) -> Iterator["Job"]:
         """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
-        from jobs.lake.lake import Lake
-        from jobs.runtime.session import failure, get_session, runs
-
         settings, progress = self.settings(), Progress()
         with progress.step("start Spark"):
+            from jobs.job import Job
+            from jobs.lake.lake import Lake
+            from jobs.runtime.session import failure, get_session, runs
+
             spark = get_session(settings.spark, f"winnow {self.command}")
         progress.context = spark.sparkContext
         try:
@@ -270,7 +273,7 @@ def _show(title: str, output: CommandOutput) -> None:
         Console().print(summary_table(title, output) if isinstance(output, dict) else output)
 
 
-def summary_table(title: str, summary: Summary) -> Table:
+def summary_table(title: str, summary: "Summary") -> Table:
     """Returns the table that ends a command: a row for each name and its value."""
     table = terminal.table(title)
     for name, value in summary.items():

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pyspark import SparkContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
 from jobs.runtime.terminal import cell, visible
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 _REFRESH_SECONDS = 0.3
 _LOG_SECONDS = 30.0

@@ -323,7 +323,7 @@ def check_java() -> None:
     """Checks that there is a Java that Spark supports.
 
     Raises:
-        WinnowError: No Java was found, or its version is not one of `JAVA_VERSIONS`.
+        WinnowError: No Java was found, it does not start, or its version is not one of `JAVA_VERSIONS`.
     """
     home = os.environ.get("JAVA_HOME")
     java = f"{home}/bin/java" if home else shutil.which("java")
@@ -333,6 +333,11 @@ def check_java() -> None:
     process = subprocess.run(
         [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
     )
+    if process.returncode:
+        # Java begins with the variables it has read, then tells its first error.
+        printed = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        reason = next((line for line in printed if not line.startswith("Picked up ")), printed[0])
+        raise WinnowError(f"{java} does not start: {reason} (check JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS)")
     version = java_version(process.stderr)
     if version not in JAVA_VERSIONS:
         raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {hint}")

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.runtime.config import SparkSettings
-from jobs.runtime.session import DELTA_JAR, HADOOP, failure, start_fault
-from models.errors import ModelError
+from jobs.runtime.session import DELTA_JAR, HADOOP, check_java, failure, start_fault
+from models.errors import ModelError, WinnowError
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = SparkSettings(driver_memory="3g")
@@ -278,3 +278,28 @@ def test_an_error_whose_text_cannot_be_read_still_gives_a_message() -> None:
 
     told = failure(MuteError(), SETTINGS, running=True)
     assert told is not None and "JVM has ended" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("prints", "message"),
+    [
+        (
+            "echo 'Picked up JAVA_TOOL_OPTIONS: -Xmx1x' >&2; echo 'Invalid maximum heap size: -Xmx1x' >&2; exit 1",
+            r"bin/java does not start: Invalid maximum heap size: -Xmx1x \(check JAVA_TOOL_OPTIONS",
+        ),
+        ("exit 3", "bin/java does not start: exit code 3 "),
+        ("echo '    java.specification.version = 11' >&2", "found Java 11 at .*bin/java. Winnow needs Java 17 or 21"),
+        (None, "no Java found under JAVA_HOME="),
+    ],
+)
+def test_a_java_that_cannot_be_used_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prints: str | None, message: str
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    if prints:
+        java = tmp_path / "bin" / "java"
+        java.parent.mkdir()
+        java.write_text(f"#!/bin/sh\n{prints}\n")
+        java.chmod(0o755)
+    with pytest.raises(WinnowError, match=message):
+        check_java()
