@@ -22,7 +22,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-import pdqhash
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql.functions import pandas_udf
@@ -46,7 +45,7 @@ _MEDIAN = _FREQUENCIES**2 // 2 - 1  # the lower one of the two middle coefficien
 
 # How far the 32-bit floats may be from exact arithmetic. These values are measured, not proved: the benchmark
 # `python -m tests.bench.pdq` gives the largest error on images as a share of them. The largest one known is a sixth, on
-# black and white boards, whose coefficients are sums of large numbers that cancel out.
+# black and white boards, whose coefficients are sums of large numbers that cancel out (decision 0022).
 _COEFFICIENT_MARGIN = 0.03  # for each axis, at its lowest frequency: the higher the frequency, the smaller the error
 _GRADIENT_MARGIN = 0.01  # in percent of the range from black to white
 
@@ -67,8 +66,7 @@ def pdq_of(image: Image.Image) -> tuple[bytes, int]:
         >>> pdq_of(Image.new("RGB", (64, 64), "white"))[1]
         0
     """
-    bits, quality = pdqhash.compute(thumbnail(image, View((PDQ_SIDE, PDQ_SIDE))))
-    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes(), int(quality)
+    return pdq_of_thumbnail(thumbnail(image, View((PDQ_SIDE, PDQ_SIDE))))
 
 
 def pdq_of_thumbnail(rgb: NDArray[np.uint8]) -> tuple[bytes, int]:
