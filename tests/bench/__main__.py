@@ -1,6 +1,6 @@
 """`make bench`: runs the benchmarks that need no user data; each prints a table for docs/benchmarks.md.
 
-`tests.bench.score`, `.copies` and `.fitting` need images: run them with `--images FOLDER_OR_TAR...`.
+`tests.bench.score`, `.copies`, `.fitting` and `.pdq` need images: run them with `--images FOLDER_OR_TAR...`.
 """
 
 import subprocess
