@@ -25,6 +25,7 @@ _MOST_HEADER_BYTES = 1 << 20
 # Holes of sparse members take no bytes in the shard, so a small shard could give any number of bytes.
 _MOST_HOLE_BYTES = 1 << 30
 
+_PADDING = tarfile.BLOCKSIZE - 1  # the most bytes that fill the last block of a member
 _CHUNK = 1 << 16
 _MAGIC, _MAGIC_AT = b"ustar", 257
 # A shard of a GB could hold a hundred million false headers. After so many, the rest is given up.
@@ -155,7 +156,8 @@ class _Walk:
             detail = f"{name}: a size of {header.size} bytes points back to earlier members"
             return self._lost(Damage(name, CORRUPT, detail), _next_header(self._shard, data, self._size))
         pieces = _pieces(header)
-        stored = header.size if pieces is None else sum(size for _, size in pieces)
+        # Of a sparse member, tarfile gives the size with its holes, but goes on by that of the stored bytes.
+        stored = header.size if pieces is None else max(sum(size for _, size in pieces), after - data - _PADDING)
         if after > data and data + stored > self._size:
             return self._beyond(name, data, stored)
         if pieces is not None and (damage := self._damage_of_sparse(header, pieces)):

@@ -37,9 +37,10 @@ def sample(key: str, content: bytes = b"image") -> bytes:
     return member(f"{key}.jpg", content) + member(f"{key}.txt", key.encode())
 
 
-def sparse(name: str, size: int, pieces: dict[int, bytes]) -> bytes:
-    """Returns a member as GNU tar writes it with --sparse: its zeros are left out."""
-    header = bytearray(block(name, sum(map(len, pieces.values())), tarfile.GNUTYPE_SPARSE))
+def sparse(name: str, size: int, pieces: dict[int, bytes], stored: int | None = None) -> bytes:
+    """Returns a member as GNU tar writes it with --sparse: its zeros are left out. It may claim any stored size."""
+    length = sum(map(len, pieces.values())) if stored is None else stored
+    header = bytearray(block(name, length, tarfile.GNUTYPE_SPARSE))
     for number, (start, content) in enumerate(pieces.items()):
         header[386 + 24 * number : 410 + 24 * number] = b"%011o\0%011o\0" % (start, len(content))
     header[483:495] = b"%011o\0" % size
@@ -192,6 +193,15 @@ def test_an_invalid_map_of_holes_is_one_row(
     settings: config.Settings, tmp_path: Path, pieces: dict[int, bytes]
 ) -> None:
     data = sample("a") + sparse("b.jpg", 2000, pieces) + member("b.txt", b"two") + sample("c") + END
+
+    assert found_in(data, settings, tmp_path) == [("a", b"image"), ("b", "corrupt shard"), ("c", b"image")]
+
+
+@pytest.mark.parametrize("stored", [1 << 40, 1 << 70, 100_000])
+def test_an_impossible_stored_size_of_a_sparse_member_costs_one_sample(
+    settings: config.Settings, tmp_path: Path, stored: int
+) -> None:
+    data = sample("a") + sparse("b.jpg", 100, {0: b"head"}, stored) + member("b.txt", b"two") + sample("c") + END
 
     assert found_in(data, settings, tmp_path) == [("a", b"image"), ("b", "corrupt shard"), ("c", b"image")]
 

@@ -137,7 +137,7 @@ def test_float32_errors_are_far_below_the_margins(kind: Callable[[], Pixels]) ->
 
 def test_exact_way_is_taken_for_most_images_and_not_for_ties() -> None:
     certain = [name for name, kind in KINDS.items() if pdq._pdq_if_certain(kind()) is not None]
-    assert {"noise", "blurred", "text", "tiny"} <= set(certain)
+    assert {"noise", "blurred", "text", "drawing"} <= set(certain)
     assert not {"plain black", "plain orange", "gradient", "diagonal gradient"} & set(certain)
 
 
