@@ -203,7 +203,7 @@ def _quality(gradients: NDArray[np.floating]) -> int:
     return min(int(gradients.astype(np.int32).sum()) // 90, 100)
 
 
-def _quality_if_certain(gradients: Image64) -> int | None:
+def _quality_if_certain(gradients: NDArray[np.floating]) -> int | None:
     """Returns the quality if no error within the margin changes it; None otherwise."""
     lowest, highest = _quality(gradients - _GRADIENT_MARGIN), _quality(gradients + _GRADIENT_MARGIN)
     return lowest if lowest == highest else None
