@@ -124,7 +124,7 @@ def _content(name: str) -> str | None:
     try:
         if files.kind(path) != "file":
             return None
-    except (OSError, ValueError):  # a key may look like a path or address that does not exist
+    except (OSError, ValueError, WinnowError):  # a key may look like a path or address that cannot be read
         return None
     return hashlib.sha256(files.read(path, MAX_IMAGE_BYTES)).hexdigest()[:_CONTENT_DIGITS]
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.lake.files import LakeFiles
 from jobs.lake.leases.lease import BESIDE, Lease
+from jobs.lake.leases.lease import FOLDER as LEASES
 from jobs.lake.log import DeltaLog
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
@@ -318,8 +319,9 @@ class Lake:
         writer = writer.partitionBy(*table.partition)
         # A table of an earlier version of Winnow may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
+        before = self._log.version(table.name)
         if self._lease and mode == "append":
-            # Delta refuses a commit whose number is not above the last one of the same name, and one beside another.
+            # Delta skips a commit whose number is not above the last one of the same name, and refuses one beside it.
             name, number = self._lease.transaction()
             writer = writer.option("txnAppId", name).option("txnVersion", number)
         # By default Delta skips a commit that changes no row, and the recipe with it.
@@ -327,7 +329,20 @@ class Lake:
             writer.save(self.path(table.name))
         if self._lease:
             self._lease.require_held()
+            self._require_written(table, before)
         self._see(table)
+
+    def _require_written(self, table: Table, before: int | None) -> None:
+        """Checks that a write made a new version of a table.
+
+        Raises:
+            WinnowError: Delta skipped the write.
+        """
+        if self._log.version(table.name) == before:
+            raise WinnowError(
+                f"{self.path(table.name)} was not written: it knows later commands than {self.path(LEASES)}, as if the "
+                f"lake were put together from copies of different times; delete {self.path(LEASES)}, then try again"
+            )
 
     def _metadata(self, recipe: Recipe) -> str:
         # The start of the command, not its duration: this is written before Delta does the work.

@@ -1,14 +1,19 @@
-"""Finds the columns of a Parquet file with the image, caption and key, by their names and Arrow types."""
+"""Finds the columns of a Parquet file with the image, caption and key, and reads the values of columns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.runtime.config import IngestSettings
 from jobs.sources import columns
 from jobs.sources.columns import BYTES
 from jobs.sources.rows import first_name
+
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
+"""What pyarrow raises for damaged files: ValueError for a name that is not UTF-8, KeyError for a wrong time zone."""
 
 _URL = "url"
 
@@ -60,6 +65,39 @@ def no_image_column(path: str, schema: pa.Schema, settings: IngestSettings) -> s
     if not is_text:
         return text
     return f"{text}; the column {is_text[0]} holds text: download URLs (as img2dataset does) or decode base64 first"
+
+
+def values(column: pa.Array) -> list[Any]:
+    """Returns the values of a column; a text that is not UTF-8 as its bytes, and what Python cannot hold as text.
+
+    Examples:
+        >>> values(pa.array([2**62, None], pa.timestamp("us"))), values(pa.array([0.9], pa.float32()))
+        (['<value out of range: 4611686018427387904>', None], [0.9])
+    """
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # As the file's writer meant it: 0.9, and not the 64-bit number nearest to its 32 bits, 0.8999999761581421.
+        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
+    try:
+        return list(column.to_pylist())
+    except UNREADABLE:
+        if len(column) > 1:
+            return [value for place in range(len(column)) for value in values(column.slice(place, 1))]
+        return [_unusual(column)]
+
+
+def _unusual(column: pa.Array) -> Any:
+    """Returns the only value of a column whose `to_pylist` fails; None if it has no text either."""
+    if pa.types.is_struct(column.type) and not column.null_count:
+        fields = zip(column.type, column.flatten(), strict=True)
+        return {field.name: values(inner)[0] for field, inner in fields}
+    if (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)) and not column.null_count:
+        return values(column.flatten())
+    for kind in (pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary(), pa.string()):
+        try:
+            return column.cast(kind)[0].as_py()
+        except UNREADABLE:
+            continue
+    return None
 
 
 def _place(schema: pa.Schema, wanted: Sequence[str], fits: Callable[[pa.DataType], bool]) -> int | None:

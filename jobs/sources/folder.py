@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.runtime.config import IngestSettings
-from jobs.sources import files
+from jobs.sources import arrow_columns, files
 from jobs.sources.beside import json_file, side_files, text_file
 from jobs.sources.find import Source, is_image, is_metadata, task_count
 from jobs.sources.rows import (
@@ -177,18 +177,9 @@ def _is_quoted_correctly(lines: Sequence[str]) -> bool:
 def _parquet_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     number = 0
     for batch in pq.ParquetFile(file).iter_batches(_CHUNK):
-        for record in _decoded(batch):
+        for record in zip(*map(arrow_columns.values, batch.columns), strict=True):
             number += 1
-            yield number, record
-
-
-def _decoded(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError as error:
-        if len(batch) == 1:
-            return [f"bytes that are not UTF-8: {error.object[:80]!r}"]
-        return [record for place in range(len(batch)) for record in _decoded(batch.slice(place, 1))]
+            yield number, dict(zip(batch.schema.names, record, strict=True))
 
 
 def _check_metadata(root: str) -> None:
@@ -200,10 +191,10 @@ def _check_metadata(root: str) -> None:
         try:
             with files.random_access(where) as file:
                 first = next((fields for _, fields in records(file, path) if isinstance(fields, dict)), None)
-        except pa.ArrowInvalid as error:
-            raise WinnowError(f"{where} is not a Parquet file: {error}") from error
         except OSError as error:
             raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
+        except arrow_columns.UNREADABLE as error:
+            raise WinnowError(f"{where} is not a Parquet file: {_line(error)}") from error
         if first is not None and first_name(list(first), [_FILE_NAME]) is None:
             raise WinnowError(
                 f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
@@ -253,12 +244,16 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     place = posixpath.join(root, path)
     try:
         yield from _names(root, path, settings)
-    except pa.ArrowInvalid as error:
-        yield _bad_line(root, path, f"{path} is not a complete Parquet file: {error}")
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
-        yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or error}")
+        yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or _line(error)}")
+    except arrow_columns.UNREADABLE as error:
+        yield _bad_line(root, path, f"{path} is not a complete Parquet file: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
@@ -268,11 +263,13 @@ def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
             if isinstance(fields, str):
                 yield _bad_line(root, key, fields)
             elif not isinstance(image := _file_name(fields), str) or not image:
-                yield _bad_line(root, key, f"no {_FILE_NAME}", to_json(fields))
+                what = f"its {_FILE_NAME} is not UTF-8: {image!r}" if isinstance(image, bytes) else f"no {_FILE_NAME}"
+                yield _bad_line(root, key, what, to_json(fields))
             else:
                 image = posixpath.normpath(posixpath.join(posixpath.dirname(path), image))
                 found = first_text(fields, settings.caption_columns)
                 others = {name: value for name, value in fields.items() if name != found.name or not found.is_whole}
+                others |= CAPTION_FAULT if isinstance(fields.get(found.name or ""), bytes) else {}
                 yield root, image, _composed(image), found.text, to_json(others), key, None
 
 

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -23,7 +22,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.runtime.config import IngestSettings
 from jobs.sources import files
-from jobs.sources.arrow_columns import FileColumns, match, no_image_column
+from jobs.sources.arrow_columns import UNREADABLE, FileColumns, match, no_image_column, values
 from jobs.sources.columns import BYTES, STATUS
 from jobs.sources.find import Source, task_count
 from jobs.sources.rows import CAPTION_FAULT, MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
@@ -43,8 +42,6 @@ _GROUPS = pa.schema([
 """A row group with the number of its first row in the file (from 0) and its number of rows, or why a file has none."""
 
 _CORRUPT = "corrupt file"
-# What pyarrow raises for damaged files: ValueError for a column name that is not UTF-8, KeyError for a wrong time zone.
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 # A footer may claim any number of rows. Of equal values, many fit into a byte.
 _ROWS_OF_A_BYTE, _ROWS_FREE = 8, 1_000_000
 _PATH = "path"
@@ -95,7 +92,7 @@ def _schemas(sources: Iterator[Source]) -> Iterator[tuple[str, pa.Schema]]:
         try:
             with files.random_access(source.path) as file:
                 yield source.path, pq.ParquetFile(pa.BufferReader(_footer(file))).schema_arrow
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
 
 
@@ -122,7 +119,7 @@ def _groups(path: str) -> Iterator[dict[str, Any]]:
     try:
         found = pq.read_metadata(pa.BufferReader(footer))
         counts = [found.row_group(number).num_rows for number in range(found.num_row_groups)]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         yield _no_groups(path, _CORRUPT, f"not a complete Parquet file: {error}")
         return
     if min(counts, default=0) < 0 or sum(counts) > _ROWS_OF_A_BYTE * size + _ROWS_FREE:
@@ -182,7 +179,7 @@ def _readable(
         with files.random_access(group["path"]) as file:
             watched = _Watched(file)
             yield from _records(watched, group["row_group"], settings)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         # Damaged bytes are an OSError without a number too.
         cause = error if watched is None or getattr(error, "errno", None) else watched.fault
         if isinstance(cause, OSError) and not files.is_file_error(group["path"], cause):
@@ -196,42 +193,14 @@ def _records(file: Any, row_group: int, settings: IngestSettings) -> Iterator[tu
     bytes_of_a_row = max(1, group.total_byte_size // max(1, group.num_rows))
     size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // bytes_of_a_row))
     for batch in parquet.iter_batches(size, row_groups=[row_group], use_threads=False):
-        values = [_values(column) for column in batch.columns]
-        yield from ((columns, record) for record in zip(*values, strict=True))
+        columns_of_values = [values(column) for column in batch.columns]
+        yield from ((columns, record) for record in zip(*columns_of_values, strict=True))
 
 
 def _named_folders(path: str, root: str) -> dict[str, str]:
     """Returns the values that the folders of a file name, as Hive and Spark write them: `lang=en/part-0.parquet`."""
     parts = (part.partition("=") for part in posixpath.relpath(posixpath.dirname(path), root).split("/"))
     return {unquote(name): unquote(value) for name, equals, value in parts if name and equals}
-
-
-def _values(column: pa.Array) -> list[Any]:
-    """Returns the values of a column; a text that is not UTF-8 as its bytes, and what Python cannot hold as text."""
-    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
-        # As the file's writer meant it: 0.9, and not the 64-bit number nearest to its 32 bits, 0.8999999761581421.
-        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
-    try:
-        return list(column.to_pylist())
-    except _UNREADABLE:
-        if len(column) > 1:
-            return [value for place in range(len(column)) for value in _values(column.slice(place, 1))]
-        return [_unusual(column)]
-
-
-def _unusual(column: pa.Array) -> Any:
-    """Returns the only value of a column whose `to_pylist` fails; None if it has no text either."""
-    if pa.types.is_struct(column.type) and not column.null_count:
-        fields = zip(column.type, column.flatten(), strict=True)
-        return {field.name: _values(inner)[0] for field, inner in fields}
-    if (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)) and not column.null_count:
-        return _values(column.flatten())
-    for kind in (pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary(), pa.string()):
-        try:
-            return column.cast(kind)[0].as_py()
-        except _UNREADABLE:
-            continue
-    return None
 
 
 def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mapping[str, str]) -> Row:

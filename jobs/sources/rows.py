@@ -156,7 +156,7 @@ def first_name(present: Sequence[str], wanted: Sequence[str]) -> str | None:
 def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
     """Returns the text of the first of the names that a record has; upper and lower case are equal.
 
-    Of a list, it is the first text in it. Other values that are not text are returned as JSON.
+    Of a list, it is the first text in it. Bytes are decoded. Other values that are not text are returned as JSON.
 
     Args:
         fields: The record.
@@ -174,6 +174,8 @@ def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
     value = None if found is None else fields[found]
     if isinstance(value, list):
         return FieldText(found, next((item for item in value if isinstance(item, str)), None), is_whole=False)
+    if isinstance(value, bytes):
+        return FieldText(found, text(value)[0])
     return FieldText(found, value if value is None or isinstance(value, str) else to_json(value))
 
 

@@ -76,14 +76,21 @@ def run(job: Job) -> Summary:
         job.lake.require(tables.LABELS)
     models = current_models(job)
     now = job.lake.snapshot()
-    recipe = _recipe(job, models, now)
+    heads = [name for name in sorted(categories) if categories[name].model is None]
+    leaks = {name: text for name in heads if (text := trained_on.check(job, name))}
+    recipe = _recipe(job, models, leaks, now)
     if (before := job.up_to_date(now.made_by(recipe, tables.THRESHOLDS))) is not None:
         for name in sorted(categories):
             _warn_of_gaps(job, name, models[name])
         return _finished(before)
     chosen = [name for name in sorted(categories) if categories[name].threshold is None]
     checks = {name: text for name in chosen if (text := later_labels.check(job, name, models[name], now))}
-    outcomes = {name: _calibrated(job, name, models[name], categories[name]) for name in sorted(categories)}
+    outcomes = {
+        name: _of_leaked(job, name, categories[name], leaks[name])
+        if name in leaks
+        else _calibrated(job, name, models[name], categories[name])
+        for name in sorted(categories)
+    }
     summary = _summary(outcomes, categories)
     summary |= {f"{name}: check of the threshold so far": text for name, text in checks.items()}
     rows = [_row(name, models[name], found, categories[name]) for name, found in outcomes.items() if found.calibration]
@@ -110,23 +117,26 @@ def calibration_set(labels: DataFrame, scores: DataFrame, category: str, model: 
     return labels.select("image_id", "label").join(by_image, "image_id", "left")
 
 
-def _recipe(job: Job, models: Mapping[str, str], now: Snapshot) -> Recipe:
+def _recipe(job: Job, models: Mapping[str, str], leaks: Mapping[str, str], now: Snapshot) -> Recipe:
     targets = {name: config.fingerprint(settings) for name, settings in job.settings.categories.items()}
     labels = config.fingerprint(job.settings.labels)
     settings = {"models": dict(models), "categories": targets, "seed": job.settings.seed, "labels": labels}
     settings["revision"] = _REVISION
+    if leaks:  # A head may be trained again with the same result: then they go, and nothing else changes.
+        settings["leaks"] = dict(leaks)
     return Recipe("calibrate", now.inputs(tables.LABELS, tables.UNSURE, tables.SCORES), settings)
+
+
+def _of_leaked(job: Job, category: str, settings: CategorySettings, leaked: str) -> Outcome:
+    """Returns the result for a category whose head was trained on images of the random sample."""
+    if settings.threshold is None:
+        return Outcome(lack=leaked)
+    job.progress.warn(f"calibrate: {category}: its threshold is used as it is set, but its recall is unknown: {leaked}")
+    return Outcome(bounds_with_unsure(ScoredLabels.none(), settings.threshold, settings.confidence))
 
 
 def _calibrated(job: Job, category: str, model: str, settings: CategorySettings) -> Outcome:
     sets.report_contradictions(job, job.lake.read(tables.LABELS), "calibrate", category)
-    if settings.model is None and (leaked := trained_on.check(job, category)):
-        if settings.threshold is None:
-            return Outcome(lack=leaked)
-        job.progress.warn(
-            f"calibrate: {category}: its threshold is used as it is set, but its recall is unknown: {leaked}"
-        )
-        return Outcome(bounds_with_unsure(ScoredLabels.none(), settings.threshold, settings.confidence))
     with job.progress.step(f"calibrate: {category}"):
         found = _scored(job, category, model)
         gaps = _warn_of_gaps(job, category, model)

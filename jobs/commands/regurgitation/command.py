@@ -424,14 +424,15 @@ def _pairs(lake: Lake) -> DataFrame:
 
 
 def _faults(lake: Lake) -> DataFrame:
-    """source, key, stage, reason, detail of the images that the reader or the scoring pass could not decode."""
+    """Returns the images that the reader or the scoring pass could not decode, as in `tables.REGURGITATION_FAULTS`."""
     failed = lake.read_staged(f"{STAGING}/signals").where("reason is not null")
     later = (
         _images(lake)
         .select("generated_id", "source", "key")
         .join(failed.select("generated_id", F.lit("score").alias("stage"), "reason", "detail"), "generated_id")
     )
-    return inspect.quarantine(_images(lake)).drop("image_id").unionByName(later.drop("generated_id"))
+    columns = tables.REGURGITATION_FAULTS.schema.names
+    return inspect.quarantine(_images(lake)).select(*columns).unionByName(later.select(*columns))
 
 
 def _described(lake: Lake, pairs: DataFrame) -> DataFrame:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
-_ENDED = ("Z", "X")  # A killed process stays in the list until its parent asks for its exit status.
+_ENDED_STATES = ("Z", "X")  # A killed process stays in the list until its parent asks for its exit status.
+_ENDED = -1
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ def this_process() -> ProcessId | None:
 
 
 def has_ended(process: ProcessId) -> bool | None:
-    """Returns whether a process has ended; None if it belongs to another machine or container, which cannot be seen.
+    """Returns whether a process has ended; None if that cannot be seen.
+
+    Processes of another machine or container cannot be seen, nor those of other users if `/proc` hides them.
 
     Examples:
         >>> here = this_process()
@@ -41,7 +44,8 @@ def has_ended(process: ProcessId) -> bool | None:
     """
     if process.machine != _machine():
         return None
-    return _started(process.pid) != process.started
+    started = _started(process.pid)
+    return None if started is None and _is_of_another_user(process.pid) else started != process.started
 
 
 def user_name() -> str | None:
@@ -61,10 +65,20 @@ def _machine() -> str | None:
 
 
 def _started(pid: int) -> int | None:
-    """Returns when a process started; None if it does not run."""
+    """Returns when a process started; `_ENDED` if it only waits for its parent, None if it cannot be found."""
     try:
         # The name of the process, in parentheses, may hold anything. The fields behind it are plain.
         state, *fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
-    return None if state in _ENDED else int(fields[18])
+    return _ENDED if state in _ENDED_STATES else int(fields[18])
+
+
+def _is_of_another_user(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing, only asks whether it could
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.lake.leases import process
 from jobs.lake.leases.lease import FOLDER, Holder, Lease, Pace
 from jobs.lake.leases.process import has_ended, this_process
 from jobs.lake.local_files import LocalFiles
@@ -56,6 +57,16 @@ def as_if_on_another_machine(folder: Path) -> None:
     newest(folder).write_bytes(
         replace(holder, process=replace(holder.process, machine="another"), host="elsewhere").encoded()
     )
+
+
+def waiting(folder: Path, renewed: bytes) -> Lease:
+    """Returns a lease whose holder writes this content as soon as the command waits for it."""
+
+    def write(note: str) -> None:
+        assert "waiting up to 60 seconds for a sign that it still runs" in note
+        LocalFiles(folder).write(f"{FOLDER}/{1:012d}", renewed)
+
+    return Lease(LocalFiles(folder), str(folder), "score", write, Pace(stale=60, look=0.02))
 
 
 def test_a_second_command_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
@@ -102,32 +113,26 @@ def test_the_lake_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
         "Lease(LocalFiles(Path(sys.argv[1])), 'lake', 'ingest', print).acquire()\n"
         "print('held', flush=True); time.sleep(1000)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
-    with pytest.raises(LakeInUseError, match=f"process {process.pid}"):
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with pytest.raises(LakeInUseError, match=f"process {holder.pid}"):
         lease(tmp_path, pace=Pace(stale=1000)).acquire()
 
-    process.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still in the list of processes
+    holder.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still in the list of processes
     with held(lease(tmp_path, pace=Pace(stale=1000))) as one:
         assert one.number == 2
-    process.wait()
-    process.stdout.close()
+    holder.wait()
+    holder.stdout.close()
 
 
 def test_a_holder_on_another_machine_that_renews_its_lease_keeps_the_lake(tmp_path: Path) -> None:
     holder = lease(tmp_path, pace=NEVER_RENEWED)
     with held(holder):
         as_if_on_another_machine(tmp_path)
-        elsewhere = content(tmp_path)
-        notes: list[str] = []
-        renewal = threading.Timer(
-            0.1, LocalFiles(tmp_path).write, (f"{FOLDER}/{1:012d}", replace(elsewhere, renewals=1).encoded())
-        )
-        renewal.start()
+        renewed = replace(content(tmp_path), renewals=1).encoded()
         with pytest.raises(LakeInUseError, match="on elsewhere"):
-            lease(tmp_path, pace=Pace(stale=60, look=0.02), notes=notes).acquire()
-        assert "waiting up to 60 seconds for a sign that it still runs" in notes[0]
+            waiting(tmp_path, renewed).acquire()
 
 
 def test_a_holder_on_another_machine_that_does_not_is_replaced(tmp_path: Path) -> None:
@@ -148,10 +153,13 @@ def test_a_holder_on_another_machine_that_does_not_is_replaced(tmp_path: Path) -
 def test_a_holder_that_slept_does_not_renew_a_lease_that_it_lost(tmp_path: Path) -> None:
     first = lease(tmp_path)
     with held(first):
-        LocalFiles(tmp_path).create(f"{FOLDER}/{2:012d}", content(tmp_path).encoded())
-        (tmp_path / FOLDER / f"{1:012d}").unlink()
+        taken = content(tmp_path).encoded()
+        LocalFiles(tmp_path).create(f"{FOLDER}/{2:012d}", taken)
         time.sleep(4 * QUICK.renew)
-        assert numbers(tmp_path) == [2]
+        before = (tmp_path / FOLDER / f"{1:012d}").read_bytes()
+        time.sleep(4 * QUICK.renew)
+        assert (tmp_path / FOLDER / f"{1:012d}").read_bytes() == before
+        assert newest(tmp_path).read_bytes() == taken
 
 
 def test_a_lease_is_renewed_until_it_is_released(tmp_path: Path) -> None:
@@ -171,9 +179,8 @@ def test_a_lease_that_is_not_whole_yet_counts_as_held(tmp_path: Path) -> None:
     with held(lease(tmp_path / "other")):
         whole = content(tmp_path / "other").encoded()
         LocalFiles(tmp_path).create(f"{FOLDER}/{1:012d}", b"")
-        threading.Timer(0.1, LocalFiles(tmp_path).write, (f"{FOLDER}/{1:012d}", whole)).start()
         with pytest.raises(LakeInUseError, match="in use by `winnow ingest`"):
-            lease(tmp_path, pace=Pace(stale=60, look=0.02)).acquire()
+            waiting(tmp_path, whole).acquire()
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff", b"[]", b"{}", b'{"series": "x"}', b"null"])
@@ -247,3 +254,16 @@ def test_a_process_of_another_machine_cannot_be_seen() -> None:
     assert has_ended(here) is False
     assert has_ended(replace(here, started=here.started + 1)) is True
     assert has_ended(replace(here, machine="another")) is None
+
+
+def test_a_process_that_the_system_hides_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = this_process()
+    assert here is not None
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(process, "_started", lambda pid: None)
+    assert has_ended(here) is True  # it may be asked, so it would be seen
+    monkeypatch.setattr(os, "kill", refused)
+    assert has_ended(here) is None

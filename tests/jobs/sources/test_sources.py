@@ -444,9 +444,33 @@ def test_partly_readable_metadata_affects_only_its_unreadable_rows(
         ("caf�/in", None, "missing file"),
         ("caf�/metadata.csv", None, "bad metadata"),
         ("good", "Zoë", None),
-        ("latin", None, None),
-        ("metadata.parquet:1", None, "bad metadata"),
+        ("latin", "Zo�", None),
     ]
+
+
+def test_odd_values_of_parquet_metadata_cost_no_row() -> None:
+    name = pa.array([b"caf\xe9.png", b"b.png"], pa.binary()).view(pa.string())
+    columns = {
+        "file_name": name,
+        "taken": pa.array([2**62, 0], pa.timestamp("us")),
+        "score": pa.array([0.9, 1], pa.float32()),
+    }
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+
+    (_, odd), (number, good) = folder.records(file, "metadata.parquet")
+
+    assert odd == {"file_name": b"caf\xe9.png", "taken": "<value out of range: 4611686018427387904>", "score": 0.9}
+    assert number == 2 and isinstance(good, dict) and good["file_name"] == "b.png"
+
+
+def test_a_file_name_of_parquet_metadata_that_is_not_utf8_is_one_row(settings: config.Settings, tmp_path: Path) -> None:
+    name = pa.array([b"caf\xe9.png"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"file_name": name, "text": ["a café"]}), tmp_path / "metadata.parquet")
+
+    (row,) = folder._named(str(tmp_path), "metadata.parquet", settings.ingest)
+
+    assert row[-2:] == ("metadata.parquet:1", "its file_name is not UTF-8: b'caf\\xe9.png'")
 
 
 def test_csv_rows_may_be_short_or_long() -> None:

@@ -1,4 +1,5 @@
 import io
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -171,8 +172,9 @@ def test_a_blind_head_stops_the_filter_before_it_writes_unless_it_is_let_through
         filter.run(job)
 
     assert not job.lake.exists(tables.VERDICTS)
-    options = str(caught.value).rpartition("`winnow filter ")[2].rstrip("`").split(" --set ")
-    allowed = Job(job.lake, one_category(*[one.removeprefix("--set ") for one in options]), job.progress)
+    words = shlex.split(str(caught.value).rpartition("`")[0].rpartition("`")[2])
+    assert words[:4] == ["winnow", "filter", "--lake", job.lake.uri] and set(words[4::2]) == {"--set"}
+    allowed = Job(job.lake, one_category(*words[5::2]), job.progress)
     found = filter.run(allowed)
     assert found["kept"] < 20
     assert found["dogs: removed by score"].endswith("14.4 % [10.3, 19.4] belong to it, by 250 random labels")
