@@ -182,7 +182,7 @@ def ingest(job: "Job", sources: SourcesArgument, format_: FormatOption = None) -
 
 @command_with_job(app, "fit-encoder")
 def fit_encoder(job: "Job") -> CommandOutput:
-    """Train the encoder that finds near-duplicates on your images.
+    """Use your images to train the encoder that finds near-duplicates.
 
     Exports it to ONNX, in the lake.
 
@@ -269,7 +269,7 @@ def label_simulate(
     category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
-    name: Annotated[str, typer.Option(help="Name of the annotator; decides which labels are flipped.")] = "simulated",
+    name: Annotated[str, typer.Option(help="Name of the annotator. With --errors, another name flips other labels.")] = "simulated",
 ) -> CommandOutput:
     """Label the queued images from ground truth, for experiments.
 
@@ -383,7 +383,7 @@ def keep(
 ) -> CommandOutput:
     """Keep images by your own decision.
 
-    It comes before labels, rules, scores and duplicates.
+    Your decision overrides labels, rules, scores and duplicates.
 
     Examples:
         winnow keep 3f2a9c01b7de --why 'a toy boat' --lake /data/lake

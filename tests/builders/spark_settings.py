@@ -16,7 +16,5 @@ SPARK = [
     "spark.shuffle_partitions=1",
     "spark.conf.spark.default.parallelism=1",
     "spark.conf.spark.databricks.delta.snapshotPartitions=1",
-    # Java's better compiler takes more of the two cores than the code that it makes saves.
-    "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     *SMALL,
 ]
