@@ -182,7 +182,7 @@ def ingest(job: "Job", sources: SourcesArgument, format_: FormatOption = None) -
 
 @command_with_job(app, "fit-encoder")
 def fit_encoder(job: "Job") -> CommandOutput:
-    """Use your images to train the encoder that finds near-duplicates.
+    """Train the near-duplicate encoder on your images.
 
     Exports it to ONNX, in the lake.
 
@@ -269,7 +269,9 @@ def label_simulate(
     category: CategoryArgument,
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
-    name: Annotated[str, typer.Option(help="Name of the annotator. With --errors, another name flips other labels.")] = "simulated",
+    name: Annotated[
+        str, typer.Option(help="Name of the annotator. With --errors, another name flips other labels.")
+    ] = "simulated",
 ) -> CommandOutput:
     """Label the queued images from ground truth, for experiments.
 
