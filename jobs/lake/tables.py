@@ -36,12 +36,7 @@ QUARANTINE = Table(
     schema=columns(
         ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
         ("key", "string", "name of the row or file in its source"),
-        (
-            "stage",
-            "string",
-            "step that failed: read (the source), decode (during ingest), score (the decode of score), hash (the "
-            "perceptual encoder), embed (the semantic encoder) or classify (a classifier)",
-        ),
+        ("stage", "string", "step that failed: read or decode (in ingest), score (its decode), hash, embed, classify"),
         ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
         ("detail", "string", "what was found, in the words of the reader, decoder or model"),
         ("image_id", "string", "id of the image in images; null if stage is read or decode"),
