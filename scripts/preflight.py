@@ -26,6 +26,11 @@ def java_fault():
     process = subprocess.run(
         [java, "-XshowSettings:properties", "-version"], stderr=subprocess.PIPE, text=True, check=False
     )
+    if process.returncode:
+        # Java begins with the variables it has read, then tells its first error.
+        printed = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        reason = next((line for line in printed if not line.startswith("Picked up ")), printed[0])
+        return f"{java} does not start: {reason} (check JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS)"
     lines = [
         line.split("=")[1].strip() for line in process.stderr.splitlines() if "java.specification.version =" in line
     ]

@@ -104,8 +104,9 @@ def _ending(file: str, known: Iterable[str]) -> str:
 def _read_csv(reader: DataFrameReader, paths: list[str], file: str) -> DataFrame:
     # With multiLine, Spark would take a name with brackets for a pattern while it looks for the header.
     header = reader.csv(paths, header=True, escape='"').schema
-    columns = reader.schema(header) if header.names else reader
-    return _as_text(columns.csv(paths, header=True, multiLine=True, escape='"'), file)
+    if header.names:
+        reader = reader.schema(header)
+    return _as_text(reader.csv(paths, header=True, multiLine=True, escape='"'), file)
 
 
 def _read_parquet(reader: DataFrameReader, paths: list[str], file: str) -> DataFrame:

@@ -114,14 +114,14 @@ class Lake:
             if not name.startswith(_BESIDE_FOLDER) or now - changed > _OLD_MS:
                 self._files.delete(f"{_STAGING}{name}")
 
-    def _require_alone(self, table: Table) -> None:
-        """Checks that no other command has written to a table since this one read it.
+    def _require_alone(self, table: Table) -> int | None:
+        """Checks that no other command has written to a table since this one read it; returns its newest version.
 
         Raises:
             LakeInUseError: Another command did, or took the lake over.
         """
         if not self._lease:
-            return
+            return None
         self._lease.require_held()
         seen, now = self._versions.get(table.name), self._log.version(table.name)
         if table.name in self._versions and seen != now and self._log.has_new_rows(table.name, seen):
@@ -129,6 +129,7 @@ class Lake:
                 f"{self.path(table.name)} was changed by another program while this command ran; this command wrote "
                 "nothing more: run it again when the other has ended"
             )
+        return now
 
     def _see(self, table: Table) -> None:
         """Notes the version of a table that the command reads or has written, if it is to be its only writer."""
@@ -312,14 +313,13 @@ class Lake:
     def _write(self, table: Table, rows: DataFrame, recipe: Recipe, mode: str) -> None:
         self.mark()
         self._ownership.require_ours(table)
-        self._require_alone(table)
+        before = self._require_alone(table)
         # The metadata hold the comments of the columns. An append leaves those of existing columns as they are.
         columns = [rows[f.name].cast(f.dataType).alias(f.name, metadata=f.metadata) for f in table.schema.fields]
         writer = rows.select(*columns).write.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
         # A table of an earlier version of Winnow may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
-        before = self._log.version(table.name)
         if self._lease and mode == "append":
             # Delta skips a commit whose number is not above the last one of the same name, and refuses one beside it.
             name, number = self._lease.transaction()

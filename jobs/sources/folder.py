@@ -32,6 +32,7 @@ from jobs.sources.rows import (
     first_name,
     first_text,
     json_object,
+    one_line,
     printable,
     text,
     to_json,
@@ -194,7 +195,7 @@ def _check_metadata(root: str) -> None:
         except OSError as error:
             raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
         except arrow_columns.UNREADABLE as error:
-            raise WinnowError(f"{where} is not a Parquet file: {_line(error)}") from error
+            raise WinnowError(f"{where} is not a Parquet file: {one_line(error)}") from error
         if first is not None and first_name(list(first), [_FILE_NAME]) is None:
             raise WinnowError(
                 f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
@@ -247,13 +248,9 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
-        yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or _line(error)}")
+        yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or one_line(error)}")
     except arrow_columns.UNREADABLE as error:
-        yield _bad_line(root, path, f"{path} is not a complete Parquet file: {_line(error)}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        yield _bad_line(root, path, f"{path} is not a complete Parquet file: {one_line(error)}")
 
 
 def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:

@@ -25,7 +25,17 @@ from jobs.sources import files
 from jobs.sources.arrow_columns import UNREADABLE, FileColumns, match, no_image_column, values
 from jobs.sources.columns import BYTES, STATUS
 from jobs.sources.find import Source, task_count
-from jobs.sources.rows import CAPTION_FAULT, MAX_FIELD_BYTES, MAX_IMAGE_BYTES, SCHEMA, Row, batches, text, to_json
+from jobs.sources.rows import (
+    CAPTION_FAULT,
+    MAX_FIELD_BYTES,
+    MAX_IMAGE_BYTES,
+    SCHEMA,
+    Row,
+    batches,
+    one_line,
+    text,
+    to_json,
+)
 from models.errors import WinnowError
 
 _TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
@@ -184,7 +194,7 @@ def _readable(
         cause = error if watched is None or getattr(error, "errno", None) else watched.fault
         if isinstance(cause, OSError) and not files.is_file_error(group["path"], cause):
             raise
-        faults.append(" ".join(f"{type(error).__name__}: {error}".split()))
+        faults.append(one_line(f"{type(error).__name__}: {error}"))
 
 
 def _records(file: Any, row_group: int, settings: IngestSettings) -> Iterator[tuple[FileColumns, Sequence[Any]]]:

@@ -140,6 +140,16 @@ def text(data: bytes) -> tuple[str, bool]:
         return data.decode(codec, "replace"), True
 
 
+def one_line(message: object) -> str:
+    r"""Returns a message, such as an error of pyarrow, on one line.
+
+    Examples:
+        >>> one_line(ValueError("bad page\n  in column 2"))
+        'bad page in column 2'
+    """
+    return " ".join(str(message).split())
+
+
 def first_name(present: Sequence[str], wanted: Sequence[str]) -> str | None:
     """Returns the first of the wanted names that is present, in any case; prefers the exact spelling.
 

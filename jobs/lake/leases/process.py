@@ -77,8 +77,6 @@ def _started(pid: int) -> int | None:
 def _is_of_another_user(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # sends nothing, only asks whether it could
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False

@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.lake.leases.lease import FOLDER, Holder
+from jobs.lake.leases.lease import FOLDER, Holder, Lease
 from jobs.lake.recipe import Recipe
-from models.errors import LakeInUseError
+from models.errors import LakeInUseError, WinnowError
 
 WEEK = 7 * 24 * 3600
 
@@ -96,3 +96,13 @@ def test_a_table_that_another_program_changed_meanwhile_is_not_written(lake: Lak
         with pytest.raises(LakeInUseError, match="verdicts was changed by another program"):
             lake.append(tables.VERDICTS, rows(lake, "d"), Recipe("filter"))
     assert ids(lake) == ["a", "b", "c"]
+
+
+def test_an_append_that_delta_skips_is_an_error(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if the folder of leases were older than the tables, so that its numbers begin below theirs.
+    monkeypatch.setattr(Lease, "transaction", lambda _: ("winnow-same", 7))
+    with lake.used_by("ingest", print):
+        lake.append(tables.VERDICTS, rows(lake, "a"), Recipe("ingest"))
+        with pytest.raises(WinnowError, match=r"verdicts was not written: .*delete .*/_lease, then try again"):
+            lake.append(tables.VERDICTS, rows(lake, "b"), Recipe("ingest"))
+    assert ids(lake) == ["a"]
