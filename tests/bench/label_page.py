@@ -115,8 +115,8 @@ def main() -> None:
         stored = lake.read(tables.LABELS).count()
     spark.stop()
     print(f"\n{COUNT} pictures of {SIZE[0]} x {SIZE[1]}, {size / 1000:.0f} kB; page open after {opened[0]:.1f} s")
-    print(f"{summary['decisions saved']} decisions saved, {stored} labels in the table\n")
-    print("| view | decisions | median, ms | 95th percentile, ms | longest, ms |\n|---|---:|---:|---:|---:|")
+    print(f"{summary['answers saved']} answers saved, {stored} labels in the table\n")
+    print("| view | answers | median, ms | 95th percentile, ms | longest, ms |\n|---|---:|---:|---:|---:|")
     for name, times in results:
         median, late = np.percentile(times, [50, 95])
         print(f"| {name} | {len(times)} | {median:.0f} | {late:.0f} | {max(times):.0f} |")

@@ -88,8 +88,8 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
         replayed = sync.added
         with sync.working(assignments), _server(app, listener):
             body(_address(options.host, listener, access.token))
-        summary: Summary = {"decisions saved": sync.added - replayed}
-        return summary | ({"decisions recovered from the journal": replayed} if replayed else {})
+        summary: Summary = {"answers saved": sync.added - replayed}
+        return summary | ({"answers recovered from the journal": replayed} if replayed else {})
 
 
 def _prepare(

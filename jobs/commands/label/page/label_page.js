@@ -153,7 +153,7 @@ function handleReply(reply) {
 function showSaved() {
   const state = page.outbox.length ? "saving" : "all saved";
   if (!page.rejected) return showStatus(state);
-  showStatus(`${state}, but ${count(page.rejected, "answer was", "answers were")} rejected: no longer queued`, true);
+  showStatus(`${state}, but ${count(page.rejected, "answer was", "answers were")} refused: no longer queued`, true);
 }
 
 function showStatus(text, late = false) {

@@ -412,7 +412,7 @@ def test_requests_of_another_category_or_lake_are_refused(job: Job, options: Ser
             refused[name]
             == [(409, json.dumps({"error": f"this page is for {kind}, {now}"}, separators=(",", ":")))] * 5
         )
-    assert summary == {"decisions saved": 0}
+    assert summary == {"answers saved": 0}
     assert re.fullmatch("[0-9a-f]{12}", lakes[0])  # no part of the lake's address
 
 
@@ -440,7 +440,7 @@ def test_decisions_of_a_killed_page_are_recovered_once(lake: Lake, tmp_path: Pat
 
     assert labels_of(lake, "cars") == [(identity(0), True, "seed", "ann"), (identity(1), False, "seed", "ann")]
     assert lake.read(tables.UNSURE).where("category = 'cars'").count() == 1
-    assert summary == {"decisions saved": 0}
+    assert summary == {"answers saved": 0}
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
@@ -534,7 +534,7 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
     assert captions["unsure"][0] not in captions["next"] and captions["count"] == ["21 done, 38 left"]
     assert not set(captions["bob"]) & {*captions["ann"], *captions["next"]}
     assert captions["policy"] == ["boats – label with Winnow", "Pictures of <boats>."]
-    assert summary["decisions saved"] == 25
+    assert summary["answers saved"] == 25
     for person in people:
         assert person.errors == []
         assert {re.match(r"\w+://[^/]+/", url).group() for url in person.requests} == {  # type: ignore[union-attr]
@@ -613,7 +613,7 @@ def test_rejected_answer_is_reported_and_page_without_access_keeps_its_answers(
     serve.serve(job, "dogs", options, body)
 
     flos = [row[:2] for row in labels_of(job.lake, "dogs") if row[3] == "Flo"]
-    assert found["status"] == "all saved, but 1 answer was rejected: no longer queued"
+    assert found["status"] == "all saved, but 1 answer was refused: no longer queued"
     assert "open the address that `winnow label serve` printed. 1 answer is not saved yet" in found["why"]
     assert flos[0] == (identity(20), True) and [label for _, label in flos] == [True, False]
 
