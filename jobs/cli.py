@@ -154,7 +154,8 @@ def generate(
 ) -> CommandOutput:
     """Draw synthetic images with known duplicates and categories.
 
-    The captions have a known bias too. The file truth.parquet says what each image is.
+    The captions have a known bias: some words are more frequent in a category. The file truth.parquet says what each
+    image is.
 
     Examples:
         winnow generate synthetic --count 5000
@@ -182,7 +183,7 @@ def ingest(job: "Job", sources: SourcesArgument, format_: FormatOption = None) -
 
 @command_with_job(app, "fit-encoder")
 def fit_encoder(job: "Job") -> CommandOutput:
-    """Train the near-duplicate encoder on your images.
+    """Train the perceptual encoder on your images.
 
     Exports it to ONNX, in the lake.
 
@@ -198,7 +199,8 @@ def fit_encoder(job: "Job") -> CommandOutput:
 def score(job: "Job") -> CommandOutput:
     """Decode each image once; write its hashes and scores.
 
-    Also writes its embedding. There is a score for every category that has a classifier.
+    Also writes the embedding of the perceptual encoder and, if a later command needs it, that of the semantic encoder.
+    There is a score for every category that has a classifier.
 
     Examples:
         winnow score --lake /data/lake --category nsfw
@@ -474,10 +476,12 @@ def regurgitation_search(
 ) -> CommandOutput:
     """Find the images of the lake that generated images reproduce.
 
-    Compares them with every image of the lake. Writes a table and the page regurgitation.html.
+    Compares them with every image of the lake. Writes tables and the page regurgitation.html. If all arguments are
+    single image files, it only prints an answer for each, and writes no table and no page.
 
     Examples:
-        winnow regurgitation search 'generated/*.png' --lake /data/lake
+        winnow regurgitation search generated/ --lake /data/lake
+        winnow regurgitation search picture.jpg --lake /data/lake
     """
     from jobs.commands.regurgitation import command
 
@@ -554,7 +558,9 @@ def compare(
         str | None, typer.Option(metavar="FILE.html", help="Also write an HTML page that opens offline.")
     ] = None,
 ) -> CommandOutput:
-    """Compare two lakes: counts, thresholds, weights, settings.
+    """Compare two lakes: counts, results, settings.
+
+    The results are thresholds, duplicates, keyword shifts and weights.
 
     Examples:
         winnow compare /data/lake /data/other --out comparison.html
@@ -598,7 +604,7 @@ def demo(
 ) -> CommandOutput:
     """Try all steps on synthetic images.
 
-    Ground truth is in place of human labels.
+    The labels come from the ground truth of the images, not from people.
 
     Examples:
         winnow demo synthetic --count 2000

@@ -235,9 +235,9 @@ def reach_excess(found: Reach) -> str:
 
     Examples:
         >>> reach_excess(Reach(0.173, 0.123, 0.101, 0.148))
-        '+12.3 [+10.1, +14.8] points'
+        '+12.3 [+10.1, +14.8] percentage points'
     """
-    return f"{signed(found.excess)} [{signed(found.low)}, {signed(found.high)}] points"
+    return f"{signed(found.excess)} [{signed(found.low)}, {signed(found.high)}] percentage points"
 
 
 def calibration(quality: Row) -> str:
@@ -301,8 +301,10 @@ def shift_sentence(row: Row) -> str:
 def notable(keywords: Sequence[Row], most: int = NOTABLE) -> list[Row]:
     """Returns the keywords whose share filtering changed significantly: watched words first, then movers.
 
-    A shift is significant if its interval excludes 0 and its false discovery rate is low. Within each kind, the words
-    whose change affects most captions come first: a tenth of the women before a fifth of the nuns.
+    Here a shift is significant if its interval excludes 0 and its false discovery rate is at most
+    `MAX_FALSE_DISCOVERY_RATE`. `audit` chooses movers by the false discovery rate alone, and their intervals are wider,
+    so some movers may be missing. Within each kind, the words whose change affects most captions come first: a tenth of
+    the women before a fifth of the nuns.
 
     Args:
         keywords: Rows of keyword_shift.

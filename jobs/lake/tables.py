@@ -36,7 +36,11 @@ QUARANTINE = Table(
     schema=columns(
         ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
         ("key", "string", "name of the row or file in its source"),
-        ("stage", "string", "step that failed: read or decode (in ingest), score (its decode), hash, embed, classify"),
+        (
+            "stage",
+            "string",
+            "step that failed: read, decode, score, hash, embed or classify (docs/quarantine.md explains them)",
+        ),
         ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
         ("detail", "string", "what was found, in the words of the reader, decoder or model"),
         ("image_id", "string", "id of the image in images; null if stage is read or decode"),
@@ -236,10 +240,10 @@ DUPLICATES = Table(
 FILTERED_DUPLICATES = Table(
     name="filtered_duplicates",
     maker="dedup",
-    meaning="filtered images that are near-duplicates, each with the image that it repeats",
+    meaning="filtered images that are near-duplicates, each with the image of which it is a near-duplicate",
     schema=columns(
-        ("removed_id", "string", "filtered image that repeats another image"),
-        ("kept_id", "string", "image that it repeats; may be filtered too"),
+        ("removed_id", "string", "filtered image that is a near-duplicate of another image"),
+        ("kept_id", "string", "image of which it is a near-duplicate; may be filtered too"),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
         ("method", "string", "how it was found: exact (same hash or bytes), lsh, clusters, popular or component"),
     ),
@@ -331,7 +335,7 @@ RELIABILITY = Table(
         (
             "observed",
             "double",
-            "share of the images in the bin that are from the reference, 0 to 1; both have equal weight",
+            "share from the reference, 0 to 1; the reference and the kept images have the same total weight",
         ),
     ),
 )
@@ -383,8 +387,12 @@ KEYWORD_SHIFT = Table(
         ("weighted_high", "double", "upper end of the interval of weighted_shift; null if no caption was filtered"),
         ("captions", "long", "captions before the filter that contain it"),
         ("topic", "string", "topic of its keyword list, or own (from audit.keywords); null for a mover"),
-        ("mover", "boolean", "whether audit found the word; false if it is on a list"),
-        ("adjusted", "double", "p-value of the shift, 0 to 1, corrected for the number of words (FDR)"),
+        ("mover", "boolean", "whether audit chose the word by its false discovery rate; false if it is on a list"),
+        (
+            "adjusted",
+            "double",
+            "p-value of the shift, 0 to 1, corrected to a false discovery rate for the number of words",
+        ),
         ("looks", "long", "number of frequent words that were tested to find movers; the same in all rows"),
     ),
 )
@@ -433,7 +441,11 @@ REGURGITATION_FAULTS = Table(
     schema=columns(
         ("source", "string", "path or URI of the source of the generated image"),
         ("key", "string", "name of the generated image in its source"),
-        ("stage", "string", "step that failed: read (the source), decode (on reading) or score"),
+        (
+            "stage",
+            "string",
+            "step that failed: read (the file), decode (the image), score (its second decoding or its hash)",
+        ),
         ("reason", "string", "reason as a fixed phrase, such as truncated, not an image, missing file"),
         ("detail", "string", "what was found, in the words of the reader or decoder"),
     ),

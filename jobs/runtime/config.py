@@ -47,8 +47,14 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _or_one(schema: dict[str, Any]) -> None:
+    """Makes the JSON schema of a list say that one item is allowed too."""
+    listed = {key: schema.pop(key) for key in ("type", "items", "minItems")}
+    schema["anyOf"] = [{"type": listed["items"]["type"]}, listed]
+
+
 _Item = TypeVar("_Item")
-_Candidates = Annotated[list[_Item], Field(min_length=1), BeforeValidator(_listed)]
+_Candidates = Annotated[list[_Item], Field(min_length=1, json_schema_extra=_or_one), BeforeValidator(_listed)]
 
 
 def _each_once(names: list[str]) -> list[str]:
