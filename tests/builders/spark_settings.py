@@ -14,6 +14,8 @@ SPARK = [
     'spark.master="local[1]"',
     "spark.driver_memory=2g",
     "spark.shuffle_partitions=1",
+    # Adaptive execution plans a query of a few rows again and again. The tests of partitioning switch it on.
+    "spark.conf.spark.sql.adaptive.enabled=false",
     "spark.conf.spark.default.parallelism=1",
     "spark.conf.spark.databricks.delta.snapshotPartitions=1",
     *SMALL,
