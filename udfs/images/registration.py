@@ -148,7 +148,7 @@ def largest_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Images:
 def _difference(a: Images, b: Images, placement: Placement) -> Images:
     side = a.shape[1]
     left, right = _equally_sharp(a, b, placement)
-    inside = _inner(placement, side)
+    inside = inner(placement, side)
     seen = np.maximum(_boxed(inside), _TINY)
     reference = _standardised(left, inside)
     least = np.full(left.shape, np.inf, np.float32)
@@ -208,7 +208,7 @@ def _step(
 
 def _equally_sharp(a: Images, b: Images, placement: Placement) -> tuple[Images, Images]:
     """Returns both thumbnails, with the sharper one blurred so that they agree best."""
-    inside = _inner(placement, a.shape[1])
+    inside = inner(placement, a.shape[1])
     best, left, right = np.full(len(a), -np.inf), a.copy(), b.copy()
     for blur_a, blur_b in _BLURS:
         one, two = _blurred(a, blur_a), _blurred(b, blur_b)
@@ -228,8 +228,16 @@ def _unexplained(a: Images, b: Images, seen: Images) -> Images:
     return np.asarray(np.maximum(own_a, own_b) * (1 - explained))
 
 
-def _inner(placement: Placement, side: int) -> Images:
-    """Returns the pixels to compare: without the rim, which mixes the image with its frame, and without the corners."""
+def inner(placement: Placement, side: int) -> Images:
+    """Returns the pixels to compare: without the rim, which mixes the image with its frame, and without the corners.
+
+    Args:
+        placement: The positions of n thumbnails in others.
+        side: Side of the thumbnails, in pixels.
+
+    Returns:
+        float32 of shape (n, side, side): 1 for a pixel to compare, else 0.
+    """
     covered = placement.covered(side)
     edge = np.abs(_grid(side)) > side / 2 - _CORNER
     covered &= ~(edge[:, None] & edge)

@@ -1,0 +1,108 @@
+"""Measures whether two small grey thumbnails show the same image, by their fine structure.
+
+A perceptual hash says that two images have a similar layout. Copies also agree in their fine structure, once they lie
+over each other: also if one of them is cropped, framed, recoloured or has text over it. Different images do not, even
+if their layout is the same. `udfs.images.registration` is stricter: there, one changed detail makes another image.
+
+Source: the similarity of local windows is the contrast and structure term of SSIM (Wang et al., IEEE TIP 2004), here of
+images without their coarse structure.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import FloatType
+from scipy import ndimage
+
+from models.images.decoding import GREY_SIDE
+from udfs.images.registration import Images, Placement, inner, registered
+
+AGREE = 0.66
+"""Smallest agreement of two thumbnails of the same image. docs/deduplication.md has the errors by kind of change."""
+
+FALSE_ACCEPTS = 1e-3
+"""Share of the pairs of different images with near hashes whose agreement is `AGREE` or more, rounded up: 6 of 12,000
+pairs of garments photographed in one place, the hardest of the sets that were tried."""
+
+_COARSE = 2.0  # pixels; structure much wider than this is removed: different images may share it
+_WINDOW = 7
+_NOISE = 4.0  # variance of grey levels (0 to 255) due to compression
+_BLOCK = 64
+_TINY = 1e-6
+
+
+def agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], enough: float = AGREE) -> NDArray[np.float32]:
+    """Returns how well the fine structure of thumbnails agrees, after one is laid over the other.
+
+    Args:
+        a: Grey thumbnails, uint8 of shape (n, side, side).
+        b: The thumbnails to compare with, same shape.
+        enough: Thumbnails that agree this much as they lie are not moved. Most copies need no registration, which
+            costs most of the time.
+
+    Returns:
+        float32 of shape (n,): the mean structural similarity of local windows, from -1 to 1; 1 for the same image.
+
+    Examples:
+        >>> noise = np.random.default_rng(0).integers(0, 256, (2, 16, 16), dtype=np.uint8)
+        >>> one, other = noise.repeat(4, 1).repeat(4, 2)
+        >>> darker = (one * 0.6 + 20).astype(np.uint8)
+        >>> same, unlike = agreement(np.stack([one, one]), np.stack([darker, other]))
+        >>> bool(same > 0.95), bool(abs(unlike) < 0.2)
+        (True, True)
+    """
+    found = np.empty(len(a), np.float32)
+    for begin in range(0, len(a), _BLOCK):
+        left, right = (side[begin : begin + _BLOCK].astype(np.float32) for side in (a, b))
+        block = _agreement(left, right, Placement.identity(len(left)))
+        rest = np.flatnonzero(block < enough)
+        if len(rest):
+            left, right = left[rest], right[rest]
+            block[rest] = np.maximum(block[rest], _agreement(left, right, registered(left, right)))
+        found[begin : begin + _BLOCK] = block
+    return found
+
+
+def _agreement(a: Images, b: Images, placement: Placement) -> Images:
+    inside = inner(placement, a.shape[1])
+    seen = np.maximum(_boxed(inside), _TINY)
+    left, right = _fine(a, inside), _fine(placement.warped(b), inside)
+    # A copy may have another contrast as a whole.
+    right *= np.sqrt((left**2).sum(axis=(1, 2)) / np.maximum((right**2).sum(axis=(1, 2)), _TINY))[:, None, None]
+    mean_left, mean_right = _boxed(left) / seen, _boxed(right) / seen
+    own_left = (_boxed(left * left) / seen - mean_left**2).clip(0)
+    own_right = (_boxed(right * right) / seen - mean_right**2).clip(0)
+    shared = _boxed(left * right) / seen - mean_left * mean_right
+    similarity = 2 * shared / (own_left + own_right + 2 * _NOISE)
+    # Windows with more structure, in either image, count more.
+    weight = np.maximum(own_left, own_right) ** 0.25 * (seen > 0.5) * inside
+    total = np.maximum(weight.sum(axis=(1, 2)), _TINY)
+    return np.asarray((similarity * weight).sum(axis=(1, 2)) / total, np.float32)
+
+
+def _fine(images: Images, inside: Images) -> Images:
+    """Returns the fine structure of the pixels inside; pixels outside, such as a frame, have no influence on it."""
+    coarse = _blurred(images * inside) / np.maximum(_blurred(inside), _TINY)
+    return np.asarray((images - coarse) * inside, np.float32)
+
+
+def _blurred(images: Images) -> Images:
+    return np.asarray(ndimage.gaussian_filter(images, (0, _COARSE, _COARSE), mode="constant"))
+
+
+def _boxed(images: Images) -> Images:
+    return np.asarray(ndimage.uniform_filter(images, (1, _WINDOW, _WINDOW), mode="constant"))
+
+
+@pandas_udf(FloatType())
+def agreement_of(a: pd.Series, b: pd.Series) -> pd.Series:
+    """Returns `agreement` for two columns of thumbnails (GREY_SIDE² bytes each); null if one of them is null."""
+    both = a.notna() & b.notna()
+    result = pd.Series(np.nan, index=a.index, dtype=np.float32)
+    if both.any():
+        left, right = (
+            np.frombuffer(b"".join(side[both]), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE) for side in (a, b)
+        )
+        result[both] = agreement(left, right)
+    return result
