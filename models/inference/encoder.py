@@ -177,6 +177,15 @@ class Encoder:
         """`max_distance`, or PDQ's 31 if the file gives none. Use it only where a wrong value does no harm."""
         return ASSUMED_DISTANCE if self.max_distance is None else self.max_distance
 
+    @property
+    def stranger_shares(self) -> NDArray[np.float64] | None:
+        """The share of the pairs of different images within each distance from 0 bits on; None if the file gives none.
+
+        The property `strangers` of the file holds their decimal logarithms.
+        """
+        value = self.properties.get("strangers")
+        return None if value is None else np.power(10.0, np.asarray(json.loads(value), np.float64))
+
     @cached_property
     def _projection(self) -> NDArray[np.float32]:
         return projection(self.dims)

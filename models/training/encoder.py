@@ -1,5 +1,6 @@
 """Fits the perceptual encoder to images, without labels."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _HELD_OUT_MOST = 2000
 _CENTRED_ON = 4000
 _WARM_UP = 50
 _REPORTS = 10
+_LEAST_SHARE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,10 @@ def fit(thumbs: Thumbs, plan: TrainingPlan, report: Report, start: bytes | None 
     properties = {"size": str(SIDE), "resize": "bilinear", "trained_on": f"{len(training)} pictures"}
     model = to_onnx(network, planes, properties)
     result = measured(model, thumbs, plan)
-    return Fitted(with_properties(model, {"max_distance": str(result.max_distance)}), result)
+    card = {"max_distance": str(result.max_distance)}
+    if result.strangers is not None:
+        card["strangers"] = json.dumps(np.log10(np.maximum(result.strangers, _LEAST_SHARE)).round(2).tolist())
+    return Fitted(with_properties(model, card), result)
 
 
 def split(thumbs: Thumbs, seed: int) -> tuple[Thumbs, Thumbs]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.inference.encoder import ASSUMED_DISTANCE, HASH_BITS, Encoder
+from models.stats.strangers import FARTHEST, SampledPairs, upper_shares
 from models.training.augment import Augmenter
 
 Thumbs = NDArray[np.uint8]
@@ -35,6 +36,7 @@ _COMPARED_AT = 1e-3  # Share of pairs; large enough that the remaining copies do
 _BY_CHANCE = 2  # Bits; sets without a common layout show at most this.
 _NEAR, _FAR = 10, 100
 _ROWS = 512
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class MeasuredEncoder:
         layout_bits: How much nearer images are to each other than to each other's mirror images, in bits. It is large
             if many images share a layout.
         copies: Distances of the copies from their originals, in bits, of shape (pictures × `COPIES`,).
+        strangers: Share of the pairs of different images within each distance up to `FARTHEST`, upper ends of 95 %
+            intervals; None if there are too few near pairs to estimate it.
     """
 
     pictures: int
@@ -61,6 +65,7 @@ class MeasuredEncoder:
     max_distance: int
     layout_bits: int
     copies: NDArray[np.int64] = field(repr=False)
+    strangers: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def used_within(self, distance: int) -> int:
         """Returns the smaller of a distance and `allowed_distance`. A larger one would also match different images.
@@ -107,7 +112,8 @@ def measure(own: Encoder, thumbs: Thumbs, seed: int, others: Thumbs, collisions:
     free, allowed = distance_at(different, COLLISIONS), distance_at(different, collisions)
     recall = float((copies <= free).mean()) if len(different) >= _FAR else 0.0
     most = max(min(allowed, int(np.quantile(copies, ENOUGH_COPIES))), LEAST_DISTANCE)
-    return MeasuredEncoder(len(thumbs), free, recall, allowed, most, nearer, copies)
+    share = _stranger_shares(different.reshape(held_out, -1), seed) if held_out else None
+    return MeasuredEncoder(len(thumbs), free, recall, allowed, most, nearer, copies, share)
 
 
 def distance_at(different: NDArray[np.floating[Any]], share: float) -> int:
@@ -229,6 +235,18 @@ def _one_of_each(hashes: Floats) -> NDArray[np.bool_]:
         if first[place]:
             first[place + 1 :] &= hashes[place + 1 :] @ hashes[place] < HASH_BITS - 2 * LEAST_DISTANCE
     return first
+
+
+def _stranger_shares(different: Floats, seed: int) -> NDArray[np.float64] | None:
+    """Returns the share of pairs within each distance from the distances of different images, of shape (n, m)."""
+    if not different.size:
+        return None
+    size = FARTHEST + 1
+    whole = np.clip(np.floor(different), 0, size).astype(np.intp) + np.arange(len(different))[:, None] * (size + 1)
+    near = np.bincount(whole.ravel(), minlength=len(different) * (size + 1)).reshape(len(different), size + 1)[:, :size]
+    # All pairs are known to be different, so one look for each distance is enough.
+    looked, every = np.zeros(size, np.intp), np.ones(size, np.bool_)
+    return upper_shares(SampledPairs(near, different.shape[1], looked, np.arange(size), every), seed, _CONFIDENCE)
 
 
 def _copy_distances(own: Encoder, augmenter: Augmenter, thumbs: Thumbs, originals: Floats) -> NDArray[np.int64]:

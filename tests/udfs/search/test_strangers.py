@@ -1,0 +1,50 @@
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from udfs.hashes.hamming import distances, words
+from udfs.search.matching import packed_entries
+from udfs.search.strangers import NearPairs
+
+
+def rows_of(hashes: NDArray[np.uint8], ranks: NDArray[np.int64]) -> pa.RecordBatch:
+    columns = [pa.array([one.tobytes() for one in hashes]), pa.array(ranks), pa.array([False] * len(ranks))]
+    return pa.record_batch(columns, names=["hash", "rank", "known"])
+
+
+def test_every_near_pair_of_the_sample_is_counted_and_a_few_are_chosen_whatever_the_batches() -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (400, 256), dtype=np.uint8)
+    bits[:, 100:] = bits[0, 100:]  # so that pairs are about 50 bits apart
+    hashes, ranks = np.packbits(bits, axis=1), np.sort(rng.choice(10_000, 400, replace=False))
+    apart = np.stack([distances(words(hashes)[place], words(hashes)) for place in range(20)])
+    sample = packed_entries(*rows_of(hashes[:20], ranks[:20]).columns)
+    found = []
+    for size in (400, 37):
+        batches = [rows_of(hashes[i : i + size], ranks[i : i + size]) for i in range(0, 400, size)]
+        rows = pa.Table.from_batches(NearPairs(sample, farthest=60, looks=3)(iter(batches))).to_pylist()
+        counted = {(row["sampled"], row["distance"]): row["pairs"] for row in rows if row["other"] is None}
+        chosen = sorted((row["distance"], row["sampled"], row["other"]) for row in rows if row["other"] is not None)
+        found.append((counted, chosen))
+    counted, chosen = found[0]
+    assert found[0] == found[1]
+    expected = {
+        (int(ranks[place]), distance): int((apart[place] == distance).sum() - (distance == 0))
+        for place in range(20)
+        for distance in range(61)
+    }
+    assert counted == {key: count for key, count in expected.items() if count}
+    place = {int(rank): row for row, rank in enumerate(ranks)}
+    for distance in range(61):
+        some = [(a, b) for at, a, b in chosen if at == distance]
+        assert len(some) == min(3, sum(expected[int(rank), distance] for rank in ranks[:20]))
+        assert all(apart[place[a], place[b]] == distance and a != b for a, b in some)
+
+
+def test_no_rows_give_no_pairs() -> None:
+    hashes, ranks = np.zeros((2, 32), np.uint8), np.arange(2)
+    sample = packed_entries(*rows_of(hashes, ranks).columns)
+    assert (
+        not list(NearPairs(sample, 10, 3)(iter([])))
+        or not pa.Table.from_batches(NearPairs(sample, 10, 3)(iter([]))).num_rows
+    )

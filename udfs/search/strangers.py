@@ -1,0 +1,96 @@
+"""Counts the near pairs of a sample of hashes with all others, and picks some of them to look at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from udfs.arrays.splitmix64 import splitmix64
+from udfs.search.matching import Entries, entries_of_rows, entry_distances, near_between
+
+_NEAR_ARROW = pa.schema(
+    [
+        ("sampled", pa.int64()),
+        ("distance", pa.int32()),
+        ("pairs", pa.int64()),
+        ("other", pa.int64()),
+        ("order", pa.int64()),
+    ]
+)
+NEAR = from_arrow_schema(_NEAR_ARROW)
+"""The number of pairs of a sampled hash at a distance; or, if `other` is not null, a pair to look at. Its `order` is a
+pseudorandom number of the pair."""
+
+_ROWS = 1 << 15
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """The comparison of all hashes with a bounded sample.
+
+    Attributes:
+        sample: uint64 of shape (s, 5), as `udfs.search.matching.packed_entries` makes them, sorted by rank.
+        farthest: Largest distance to count, in bits.
+        looks: Pairs to look at for each distance: those with the smallest `order`, which are a random sample.
+    """
+
+    sample: NDArray[np.uint64]
+    farthest: int
+    looks: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Turns Arrow batches of (hash, rank, known) into `NEAR`: the function for `DataFrame.mapInArrow`."""
+        sample = Entries.unpacked(self.sample)
+        counts = np.zeros((len(sample), self.farthest + 1), np.int64)
+        looks = np.zeros((4, 0), np.int64)
+        for batch in batches:
+            entries = Entries.unpacked(entries_of_rows(batch))
+            for begin in range(0, len(entries), _ROWS):
+                some = entries.take(np.arange(begin, min(begin + _ROWS, len(entries))))
+                left, distance, other = _near(sample, some, self.farthest)
+                counts += np.bincount(left * (self.farthest + 1) + distance, minlength=counts.size).reshape(
+                    counts.shape
+                )
+                looks = self._chosen(np.concatenate([looks, _ordered(sample.ranks[left], distance, other)], axis=1))
+        places, distances = np.nonzero(counts)
+        counted = _rows(sample.ranks[places], distances, pairs=counts[places, distances])
+        sampled, at, other, order = looks
+        yield from pa.concat_tables([counted, _rows(sampled, at, other=other, order=order)]).to_batches()
+
+    def _chosen(self, looks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the first pairs of each distance, by their order."""
+        looks = looks[:, np.lexsort((looks[3], looks[1]))]
+        starts = np.searchsorted(looks[1], np.arange(self.farthest + 1))
+        return looks[:, np.arange(looks.shape[1]) - starts[looks[1]] < self.looks]
+
+
+def _near(
+    sample: Entries, others: Entries, farthest: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
+    """Returns the place in the sample, the distance and the other's rank of each pair within a distance."""
+    left, right = near_between(sample.words, others.words, farthest)
+    apart = sample.ranks[left] != others.ranks[right]
+    left, right = left[apart], right[apart]
+    both = Entries(np.concatenate([sample.words, others.words], axis=1), sample.ranks, sample.known)
+    return left, entry_distances(both, left, right + len(sample)).astype(np.intp), others.ranks[right]
+
+
+def _ordered(sampled: NDArray[np.int64], distance: NDArray[np.intp], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns pairs with their order, int64 of shape (4, n): sampled, distance, other, order."""
+    mixed = splitmix64(splitmix64(sampled.astype(np.uint64)) ^ other.astype(np.uint64))
+    return np.stack([sampled, distance, other, (mixed >> np.uint64(1)).astype(np.int64)])
+
+
+def _rows(
+    sampled: NDArray[np.int64],
+    distance: NDArray[np.integer],
+    pairs: NDArray[np.int64] | None = None,
+    other: NDArray[np.int64] | None = None,
+    order: NDArray[np.int64] | None = None,
+) -> pa.Table:
+    empty = pa.nulls(len(sampled), pa.int64())
+    columns = [empty if values is None else pa.array(values) for values in (pairs, other, order)]
+    return pa.table([sampled, distance.astype(np.int32), *columns], schema=_NEAR_ARROW)
