@@ -31,6 +31,29 @@ class Group:
 
 
 @dataclass(frozen=True)
+class ChosenDistances:
+    """The distances of copies that follow from the lake's own images.
+
+    Attributes:
+        size: Number of images up to which they hold.
+        safe: Largest distance, in bits, at which a pair counts unseen.
+        outer: Largest distance at which a pair counts if its thumbnails agree.
+        next_safe: The same for twice as many images.
+        next_outer: The same for twice as many images.
+        sampled: Images that were compared with all others.
+        hub: Share of the nearest different pairs that one of these images has.
+    """
+
+    size: int
+    safe: int
+    outer: int
+    next_safe: int
+    next_outer: int
+    sampled: int
+    hub: float
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """The results of deduplication.
 
@@ -45,6 +68,8 @@ class Duplicates:
         sampled: Rows of dedup_distances: pairs of sampled hashes, found or not, to some bits above the threshold.
         misses: Rows of near_misses: the nearest pairs above the threshold of which both images are kept.
         united: Rows of dedup_quality for the first clustering, the first two, …; empty without clusterings.
+        strangers: Rows of strangers: different images near an image, by distance; empty if they were not measured.
+        chosen: The distances that follow from them; None without them.
     """
 
     removed: int
@@ -57,6 +82,8 @@ class Duplicates:
     sampled: tuple[Row, ...] = ()
     misses: tuple[Row, ...] = ()
     united: tuple[Row, ...] = ()
+    strangers: tuple[Row, ...] = ()
+    chosen: ChosenDistances | None = None
 
 
 def duplicates(lake: Lake, settings: Settings) -> Duplicates:
@@ -75,6 +102,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     members = _members(removed, [row.kept_id for row in (*largest, *random, *farthest)])
     searches = lake.read(tables.DEDUP_QUALITY)
     quality = whole_search(searches).collect()
+    chosen = _chosen(lake, quality)
     return Duplicates(
         removed=totals[1],
         groups=totals[0],
@@ -86,7 +114,18 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         sampled=tuple(lake.read(tables.DEDUP_DISTANCES).orderBy("distance").limit(257).collect()),
         misses=tuple(lake.read(tables.NEAR_MISSES).orderBy("distance", "a_id", "b_id").limit(_MISSES).collect()),
         united=tuple(measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
+        strangers=tuple(lake.read(tables.STRANGERS).orderBy("distance").limit(257).collect()) if chosen else (),
+        chosen=chosen,
     )
+
+
+def _chosen(lake: Lake, quality: Sequence[Row]) -> ChosenDistances | None:
+    """Returns the distances that the last run chose from the table strangers; None if others were used."""
+    recipe = lake.snapshot().recipe(tables.STRANGERS)
+    found = recipe.result if recipe else {}
+    if not quality or found.get("safe") is None or quality[-1].safe_distance != found["safe"]:
+        return None
+    return ChosenDistances(**{name: found[name] for name in ChosenDistances.__dataclass_fields__})
 
 
 def _distinct_groups(sizes: DataFrame, orders: Sequence[Sequence[Column]], share: int) -> list[list[Row]]:

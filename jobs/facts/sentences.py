@@ -7,7 +7,7 @@ from pyspark.sql import Row
 
 from jobs.facts.categories import Category
 from jobs.facts.decisions import Decisions
-from jobs.facts.duplicates import Duplicates
+from jobs.facts.duplicates import ChosenDistances, Duplicates
 from jobs.facts.funnel import Funnel
 from jobs.facts.regurgitated import Regurgitation, Trials
 from jobs.facts.weights import Reach, Weights
@@ -28,6 +28,7 @@ from models.stats import thresholds
 
 NOTABLE = 6
 MAX_FALSE_DISCOVERY_RATE = 0.05
+_HUB = 0.25  # share of the nearest different pairs from which one image is worth a sentence
 _FEWEST_DECIMALS, _MOST_DECIMALS = 4, 17
 
 
@@ -159,6 +160,32 @@ def search_recall(duplicates: Duplicates) -> str:
     found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
     recall = measured(quality.recall, quality.recall_low, quality.recall_high)
     return f"The search found {found}: recall {recall}.{_remaining(quality.both_kept)}"
+
+
+def distances(chosen: ChosenDistances) -> str:
+    """Returns why pairs count as copies within the chosen distances, in a few sentences.
+
+    Examples:
+        >>> print(distances(ChosenDistances(8192, 41, 66, 39, 64, 2000, 0.02))[:72])
+        The distances follow from 2,000 images that were compared with all other
+    """
+    farther = (
+        f" Pairs from {chosen.safe + 1} to {chosen.outer} bits count only if their thumbnails agree."
+        if chosen.outer > chosen.safe
+        else ""
+    )
+    hub = (
+        f" One image has {percent(chosen.hub)} of the nearest different pairs: look for images of one layout, such as "
+        "pages of text."
+        if chosen.hub >= _HUB
+        else ""
+    )
+    return (
+        f"The distances follow from {chosen.sampled:,} images that were compared with all others. Pairs within "
+        f"{chosen.safe} bits count as copies unseen: so near, an image has at most `dedup.strangers` different images "
+        f"on average.{farther} This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
+        f"distances would be {chosen.next_safe} and {chosen.next_outer} bits.{hub}"
+    )
 
 
 def _remaining(both_kept: int | None) -> str:

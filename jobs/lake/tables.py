@@ -252,7 +252,8 @@ DEDUP_QUALITY = Table(
     name="dedup_quality",
     maker="dedup",
     meaning="the measured recall of the search for near-duplicates: of the whole search, and of 1, 2, … clusterings",
-    later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept", "decided"}),
+    later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept", "decided"})
+    | {"safe_distance", "looked"},
     schema=columns(
         ("method", "string", "method of the search: lsh, clusters or both"),
         ("max_distance", "int", "largest Hamming distance of a near-duplicate, in bits of 256"),
@@ -270,9 +271,22 @@ DEDUP_QUALITY = Table(
         ("clusterings", "int", "number of clusterings whose pairs are united; null if method is lsh"),
         ("clusters", "int", "clusters in each clustering; null if method is lsh"),
         ("whole", "boolean", "true for the whole search, false for its first 1, 2, … clusterings alone"),
-        ("told_apart", "long", "pairs that dedup.strict separated; null if it is off or whole is false"),
+        ("told_apart", "long", "pairs of looked whose images differ; null if looked is null"),
         ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
         ("decided", "long", "found pairs of which people keep both images by decision; null if whole is false"),
+        ("safe_distance", "int", "largest distance at which a pair counts unseen; null: all, or whole is false"),
+        ("looked", "long", "pairs whose thumbnails were compared; null if none had to be, or whole is false"),
+    ),
+)
+STRANGERS = Table(
+    name="strangers",
+    maker="dedup",
+    meaning="how many different images are near an image, by distance: what the distances of copies follow from",
+    schema=columns(
+        ("distance", "int", "Hamming distance of two hashes, 0 to 96 bits of 256"),
+        ("pairs", "long", "pairs at this distance of the sampled images with all others, copies included"),
+        ("expected", "double", "estimated number of different images within this distance of an image"),
+        ("expected_high", "double", "upper end of its one-sided 95 % interval, from which the distances follow"),
     ),
 )
 DEDUP_DISTANCES = Table(
@@ -453,8 +467,8 @@ REGURGITATION_FAULTS = Table(
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
-    DECISIONS, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, DEDUP_DISTANCES, NEAR_MISSES, WEIGHTS,
-    WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS,
+    DECISIONS, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, STRANGERS, DEDUP_DISTANCES, NEAR_MISSES,
+    WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS,
     REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -18,6 +18,8 @@ class Rule:
         max_distance: Largest Hamming distance of two near-duplicates, in bits of 256.
         min_quality: PDQ quality below which an image only matches an image with the same bytes.
         strict: Whether images with the same hash may differ. Then a node holds only images with the same bytes.
+        safe_distance: Largest distance at which a pair counts unseen; a farther pair counts if its thumbnails agree.
+            None if all pairs within `max_distance` count unseen.
     """
 
     hash: str
@@ -25,6 +27,17 @@ class Rule:
     max_distance: int
     min_quality: int
     strict: bool = False
+    safe_distance: int | None = None
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether pairs beyond a safe distance count only if their thumbnails agree."""
+        return not self.strict and self.safe_distance is not None and self.safe_distance < self.max_distance
+
+    @property
+    def unseen_distance(self) -> int:
+        """Largest distance, in bits, at which a pair counts unseen."""
+        return self.max_distance if self.safe_distance is None else min(self.safe_distance, self.max_distance)
 
 
 PDQ_QUALITY = 50

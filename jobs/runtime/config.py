@@ -189,6 +189,8 @@ class DedupSettings(_Section):
 
     hash: Literal["embedding", "pdq"]
     max_distance: Annotated[int, Field(ge=0, le=128)] | None = None
+    strangers: Annotated[float, Field(gt=0)]
+    looks: Annotated[float, Field(ge=0)]
     strict: bool
     method: Literal["lsh", "clusters", "both"]
     recall: Fraction

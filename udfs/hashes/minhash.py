@@ -20,6 +20,8 @@ from udfs.hashes.hamming import HASH_BITS, unpack
 
 MAX_BANDS = 1000
 MAX_ROWS = 24
+AFFORDABLE = 512.0
+"""Largest cost of a hash for which the distance of near-duplicates is chosen, in microseconds of one core."""
 
 # Hashes in one block. The bit planes of all permutations of a block fit a core's cache.
 _BLOCK = 4096
@@ -102,6 +104,30 @@ def choose_bands(hashes: int, max_distance: int, recall: float, seed: int = 0) -
     if not reached:
         return max(options, key=lambda option: option.recall(max_distance))
     return min(reached, key=lambda option: _cost(option, hashes))
+
+
+@lru_cache(maxsize=8)
+def affordable_distance(hashes: int, recall: float, most: float = AFFORDABLE) -> int:
+    """Returns the largest distance, in bits, at which bands find near-duplicates at an affordable cost.
+
+    Args:
+        hashes: Number of distinct hashes.
+        recall: Target share of the pairs, between 0 and 1; see `Bands.recall`.
+        most: Largest cost of a hash, in microseconds of one core, by the model of `choose_bands`.
+
+    Examples:
+        >>> affordable_distance(1 << 14, 0.99), affordable_distance(1 << 20, 0.99), affordable_distance(1 << 30, 0.99)
+        (128, 66, 31)
+    """
+    low, high = 0, HASH_BITS // 2
+    while low < high:
+        middle = (low + high + 1) // 2
+        bands = choose_bands(hashes, middle, recall)
+        if bands.recall(middle) >= recall and _cost(bands, hashes) <= most:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _fewest_bands(rows: int, max_distance: int, recall: float, seed: int) -> Bands:

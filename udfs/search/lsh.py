@@ -110,6 +110,8 @@ class Matching:
         seed: Seed of the permutations that split larger runs.
         clusters: If keys are clusters: clusters in each clustering. The keys of clustering i begin at i · clusters.
         decided: Ranks below this are never resolved: people keep these images, so what else they match counts.
+        unseen: Largest distance, in bits, at which a pair counts unseen. Near-copies within it are resolved first,
+            those beyond it only if they are still too many. None if all pairs count unseen.
     """
 
     max_distance: int
@@ -118,6 +120,7 @@ class Matching:
     seed: int = 0
     clusters: int | None = None
     decided: int = 0
+    unseen: int | None = None
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
         """Returns the pairs of a bucket (`PACKED`) as `FOUND`: the function for `groupBy("bucket").applyInArrow`."""
@@ -166,12 +169,21 @@ class Matching:
         Therefore hashes that match the representative of a set of near-copies are resolved against it, set by set. Then
         the rest is matched.
         """
-        rest, parts = run, []
-        while len(members := near_next(rest, np.arange(len(rest) - 1), self.max_distance)) > SHORT_RUN:
-            resolved = resolve(rest, int(members[0]), self.max_distance, self.decided)
-            parts.append(resolved.found)
-            rest = resolved.rest
+        rest: Entries = run
+        parts: list[FoundPairs] = []
+        for within in self._resolved_within:
+            while len(members := near_next(rest, np.arange(len(rest) - 1), within)) > SHORT_RUN:
+                resolved = resolve(rest, int(members[0]), within, self.decided)
+                parts.append(resolved.found)
+                rest = resolved.rest
+            if parts:
+                break
         return FoundPairs.union([*parts, self.match(np.zeros(len(rest), np.uint32), rest, depth)])
+
+    @property
+    def _resolved_within(self) -> tuple[int, ...]:
+        """The distances within which near-copies are resolved, in the order in which they are tried."""
+        return (self.max_distance,) if self.unseen is None else (self.unseen, self.max_distance)
 
     def _large(self, run: Entries, depth: int) -> FoundPairs:
         """Matches a run too large for all pairs: near-copies of a popular image, or many similar images.
@@ -185,9 +197,10 @@ class Matching:
         for _ in range(_LEADERS):
             if len(rest) <= self.max_bucket:
                 break
-            members = near_next(rest, np.arange(len(rest) - 1), self.max_distance)
-            leader = members[0] if len(members) else rest.ranks.argmin()
-            resolved = resolve(rest, int(leader), self.max_distance, self.decided)
+            neighbours = ((d, near_next(rest, np.arange(len(rest) - 1), d)) for d in self._resolved_within)
+            best = self._resolved_within[0], rest.ranks.argmin()
+            within, leader = next(((d, members[0]) for d, members in neighbours if len(members)), best)
+            resolved = resolve(rest, int(leader), within, self.decided)
             parts.append(resolved.found)
             rest = resolved.rest
         if len(rest) <= self.max_bucket:

@@ -8,6 +8,7 @@ from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.keep.images_of_hashes import decided_pairs
 from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, search_nodes
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
+from jobs.commands.dedup.threshold import choice
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.job import Job, Summary
@@ -22,7 +23,7 @@ from jobs.runtime.wording import measured
 from models.errors import LostRowsError
 
 # Raise it if a change finds other pairs or keeps other images. Tables of the earlier revision are then made again.
-_REVISION = 2
+_REVISION = 3
 
 # In the order in which they are written.
 _WRITTEN = (
@@ -52,12 +53,13 @@ def run(job: Job) -> Summary:
         return before
     if rule.strict:
         thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
-    config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
     with lake.scratch("dedup") as scratch:
+        rule, distances = choice.chosen(job, now, rule, scratch)
+        config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
         inputs, nodes = _gather(job, now, config, recipe, scratch)
         require_signals(job, rule.encoder, nodes.total)
         found = search_nodes(inputs, nodes, config, scratch, job.progress)
-        return _write(job, found, recipe)
+        return _write(job, found, recipe, distances)
 
 
 def _gather(
@@ -65,7 +67,7 @@ def _gather(
 ) -> tuple[Inputs, Compared]:
     lake, settings = job.lake, config.settings
     with job.progress.step("dedup: gather hashes"):
-        earlier = earlier_run.latest(lake, now, recipe, settings.keep_kept)
+        earlier = earlier_run.latest(lake, now, recipe, config.rule, settings.keep_kept)
         if earlier is None and now.exists(tables.DUPLICATES):
             job.progress.note(
                 "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
@@ -80,12 +82,13 @@ def _gather(
     return inputs, nodes
 
 
-def _write(job: Job, found: NearDuplicates, recipe: Recipe) -> Summary:
+def _write(job: Job, found: NearDuplicates, recipe: Recipe, distances: Summary) -> Summary:
     """Checks the result and writes all tables, duplicates last."""
     lake, spark, quality = job.lake, job.lake.spark, found.quality
     with job.progress.step("dedup: check and write"):
         nodes = found.compared
         summary = _checked_summary(job, nodes.images, found.removed, quality.whole, found.cost.whole.skipped)
+        summary |= distances
         # Nobody keeps an image by decision in most lakes.
         decided = decided_pairs(found.pairs, nodes.images).count() if nodes.decided else 0
         if nodes.decided:

@@ -9,10 +9,12 @@ from pyspark.sql import functions as F
 
 from jobs.commands.dedup.keep import components
 from jobs.commands.dedup.nodes.history import History
+from jobs.commands.dedup.threshold import choice
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
 from jobs.lake.snapshot import Snapshot
+from jobs.matching.rule import Rule
 
 # If these settings are the same, a new search would find the same pairs again.
 _SEARCH = (
@@ -22,7 +24,7 @@ _SEARCH = (
 _RANK = ("rank",)
 
 
-def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> History | None:
+def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: bool) -> History | None:
     """Returns the last complete run with the same signals table and settings, if its files exist; else None.
 
     Images in a group with a new decision count as new. So the result for the group is that of one run over everything,
@@ -32,11 +34,16 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> Histor
         lake: The lake.
         now: The current versions of its tables.
         recipe: Recipe of the run that is about to start.
+        rule: Its rule.
         keep_kept: Whether images that the earlier run kept stay, whatever their rank.
     """
     before = now.recipe(tables.DUPLICATES)
     if before is None or not _same_settings(before, recipe, _SEARCH):
         return None
+    # A lake that grows gets smaller distances. The pairs within them were found; with larger ones, some were not.
+    if rule.safe_distance is not None and before.result.get(choice.LOOKED_AT, -1) < rule.max_distance:
+        return None
+    unseen = before.result.get(choice.UNSEEN)
     then, current = before.inputs["signals"], recipe.inputs["signals"]
     if then is None or current is None or then["id"] != current["id"]:
         return None
@@ -52,10 +59,10 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, keep_kept: bool) -> Histor
             return None
         compared = _outside_groups(compared, pairs, decided)
     if not keep_kept or not _same_settings(before, recipe, _RANK):
-        return History(compared, pairs, None)
+        return History(compared, pairs, None, unseen)
     removed = lake.read(tables.DUPLICATES).unionByName(filtered)
     kept = compared.join(removed.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
-    return History(compared, pairs, kept)
+    return History(compared, pairs, kept, unseen)
 
 
 def _decided_since(lake: Lake, then: Version | None, now: Version | None) -> DataFrame | None:

@@ -7,7 +7,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates import pair_search
-from jobs.commands.dedup.candidates.pair_search import Search, SearchCost, SearchInputs
+from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost, SearchInputs
+from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.keep import components, independent_set
 from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, removed_images
 from jobs.commands.dedup.nodes import hash_nodes
@@ -111,7 +112,7 @@ def near_duplicates(
 
     Examples:
         >>> def removed_ids(lake, folder):
-        ...     rule = Rule("pdq", encoder="c6c8d3cca5e54967", max_distance=31, min_quality=50)
+        ...     rule = Rule("pdq", encoder="ae3a4bd941d35aba", max_distance=31, min_quality=50)
         ...     with Scratch(lake.session, folder) as scratch:
         ...         config = NearDuplicateConfig.with_defaults(rule, recall=0.99)
         ...         found = near_duplicates(lake.spark("signals"), lake.spark("images"), config, scratch)
@@ -140,17 +141,18 @@ def search_nodes(
     # 1. Find candidate pairs and verify each by its distance.
     comparable = nodes.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
     search_inputs = SearchInputs(inputs.signals, rule, settings, nodes.decided)
-    search = Search.for_data(nodes.hashes, rule.max_distance, settings, config.seed)
+    search = Search.for_data(nodes.hashes, rule, settings, config.seed)
     with progress.step(f"dedup: {search.words}"):
         result = pair_search.find_all_pairs(comparable, nodes.hashes, search, search_inputs, scratch, progress)
         rows = scratch.keep(result.found)
         near = scratch.keep(pair_search.distinct_pairs(rows))
         cost = pair_search.search_cost(rows, search)
-    # 2. In strict mode, drop the pairs whose images differ. Add the pairs of an earlier run.
-    same = near
-    if rule.strict:
-        same, cost = _verify(search_inputs, nodes, near, cost, scratch, progress)
-    pairs = pair_search.add_earlier_pairs(same, nodes.old_pairs)
+    # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
+    # pairs of an earlier run.
+    pairs = pair_search.add_earlier_pairs(near, nodes.old_pairs)
+    if rule.strict or rule.has_looks:
+        pairs, looks = _verify(inputs, nodes, near, rule, scratch, progress)
+        cost = replace(cost, looks=looks)
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
         losers = scratch.keep(_losers(pairs, nodes, settings.keep))
@@ -158,8 +160,9 @@ def search_nodes(
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
-            settings.sample, result.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings, rule.strict
-        )
+            settings.sample, result.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings,
+            rule.strict or rule.has_looks,
+        )  # fmt: skip
         measured = search_recall.measure(
             result.hashes, pair_search.add_earlier_pairs(near, nodes.old_pairs), losers, sample_config, scratch
         )
@@ -168,15 +171,34 @@ def search_nodes(
 
 
 def _verify(
-    inputs: SearchInputs, nodes: Compared, near: DataFrame, cost: SearchCost, scratch: Scratch, progress: Progress
-) -> tuple[DataFrame, SearchCost]:
-    """Returns the pairs of near hashes whose images look the same, and the cost with the number of the others."""
+    inputs: Inputs, nodes: Compared, near: DataFrame, rule: Rule, scratch: Scratch, progress: Progress
+) -> tuple[DataFrame, Looks]:
+    """Returns the pairs whose images look the same, those of an earlier run included, and the number of looks."""
+    beyond = F.lit(True) if rule.strict else F.col("distance") > rule.unseen_distance
+    old, unsure = nodes.old_pairs, near.where(beyond)
+    if old is not None and inputs.earlier is not None and inputs.earlier.unseen is not None:
+        # The distances shrink as a lake grows, so pairs that counted unseen may now need a look.
+        again = beyond & (F.col("distance") <= inputs.earlier.unseen)
+        unsure, old = pair_search.add_earlier_pairs(unsure, old.where(again)), old.where(~again)
     with progress.step("dedup: compare thumbnails of pairs"):
-        thumbnails = thumbnail_verification.thumbnails(inputs.signals, nodes.nodes, inputs.rule)
-        same = scratch.keep(thumbnail_verification.confirmed(near, thumbnails))
-        told_apart = near.count() - same.count()
-    progress.note(f"dedup: {told_apart:,} pairs of near hashes differ in a detail and are not duplicates")
-    return same, replace(cost, told_apart=told_apart)
+        unsure = scratch.keep(_against_others(unsure, near))
+        thumbnails = thumbnail_verification.thumbnails(inputs.signals, nodes.nodes, unsure, rule)
+        same = scratch.keep(thumbnail_verification.confirmed(unsure, thumbnails, rule))
+        compared = unsure.count()
+        looks = Looks(compared, compared - same.count())
+    progress.note(
+        f"dedup: compared the thumbnails of {looks.compared:,} pairs; the images of {looks.told_apart:,} differ"
+    )
+    return pair_search.add_earlier_pairs(near.where(~beyond).unionByName(same), old), looks
+
+
+def _against_others(unsure: DataFrame, near: DataFrame) -> DataFrame:
+    """Returns the pairs without those in which a popular image is the worse one.
+
+    What matches a popular image is removed before the search, so the popular image must stay.
+    """
+    popular_images = near.where(F.col("method") == POPULAR).select(F.col("a").alias("b")).distinct()
+    return unsure.join(popular_images, "b", "left_anti")
 
 
 def _losers(pairs: DataFrame, nodes: Compared, keep: str) -> DataFrame:

@@ -42,7 +42,7 @@ class LshParameters:
         return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
 
-def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0) -> DataFrame:
+def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0, unseen: int | None = None) -> DataFrame:
     """Finds candidate pairs by bands and verifies each by its distance.
 
     Args:
@@ -50,6 +50,7 @@ def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0) -
             it with all other known hashes).
         parameters: The parameters.
         decided: Ranks below this are compared with everything, as in `Matching`.
+        unseen: Largest distance at which a pair counts unseen, as in `Matching`.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
@@ -57,7 +58,7 @@ def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0) -
     packing = Packing(parameters.bands, parameters.buckets)
     packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
     limits = parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs
-    matching = Matching(*limits, parameters.bands.seed, decided=decided)
+    matching = Matching(*limits, parameters.bands.seed, decided=decided, unseen=unseen)
     # Spark inspects the signature, so this must be a plain function.
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

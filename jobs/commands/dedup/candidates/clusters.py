@@ -84,13 +84,16 @@ def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
     return hashes.join(each, "hash").select("rank", "hash", "known", "vector")
 
 
-def find_pairs(hashes: DataFrame, parameters: ClusterParameters, decided: int = 0) -> DataFrame:
+def find_pairs(
+    hashes: DataFrame, parameters: ClusterParameters, decided: int = 0, unseen: int | None = None
+) -> DataFrame:
     """Clusters the hashes and compares all pairs within a cluster.
 
     Args:
         hashes: rank, hash, known, vector.
         parameters: The parameters.
         decided: Ranks below this are compared with everything, as in `Matching`.
+        unseen: Largest distance at which a pair counts unseen, as in `Matching`.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
@@ -98,9 +101,8 @@ def find_pairs(hashes: DataFrame, parameters: ClusterParameters, decided: int = 
     centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
-    matching = Matching(
-        parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs, parameters.seed, parameters.clusters, decided
-    )
+    limits = parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs
+    matching = Matching(*limits, parameters.seed, parameters.clusters, decided, unseen)
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
 

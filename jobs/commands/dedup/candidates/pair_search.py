@@ -29,23 +29,26 @@ class Search:
     Attributes:
         method: `lsh`, `clusters` or `both`.
         max_distance: Largest distance of a pair, in bits of 256.
+        safe_distance: Largest distance at which a pair counts unseen; None if all do, or none does (`dedup.strict`).
         lsh: Parameters of the bands; None if they are not used.
         clusters: Parameters of the clusterings; None if they are not used.
     """
 
     method: str
     max_distance: int
+    safe_distance: int | None
     lsh: LshParameters | None
     clusters: ClusterParameters | None
 
     @classmethod
-    def for_data(cls, hashes: int, max_distance: int, chosen: DedupSettings, seed: int) -> "Search":
+    def for_data(cls, hashes: int, rule: Rule, chosen: DedupSettings, seed: int) -> "Search":
         """Returns the search of the settings, sized for a number of distinct hashes."""
-        lsh = LshParameters.for_data(hashes, max_distance, chosen.recall, chosen.max_bucket, seed)
-        grouped = ClusterParameters.for_data(hashes, max_distance, chosen.clusterings, chosen.nearest, seed)
+        lsh = LshParameters.for_data(hashes, rule.max_distance, chosen.recall, chosen.max_bucket, seed)
+        grouped = ClusterParameters.for_data(hashes, rule.max_distance, chosen.clusterings, chosen.nearest, seed)
         return cls(
             chosen.method,
-            max_distance,
+            rule.max_distance,
+            rule.safe_distance,
             lsh if chosen.method in (LSH, BOTH) else None,
             grouped if chosen.method in (CLUSTERS, BOTH) else None,
         )
@@ -79,18 +82,26 @@ class SearchCounts:
 
 
 @dataclass(frozen=True)
+class Looks:
+    """The number of pairs whose thumbnails were compared, and of those of them whose images differ."""
+
+    compared: int
+    told_apart: int
+
+
+@dataclass(frozen=True)
 class SearchCost:
     """The cost of a search: of the bands, and of each clustering.
 
     Attributes:
         bands: Cost of the bands.
         clusterings: Cost of each clustering.
-        told_apart: Pairs of near hashes whose images differ, by `dedup.strict`; None without it.
+        looks: Number of pairs whose thumbnails were compared; None if all pairs count unseen.
     """
 
     bands: SearchCounts
     clusterings: tuple[SearchCounts, ...]
-    told_apart: int | None = None
+    looks: Looks | None = None
 
     @property
     def whole(self) -> SearchCounts:
@@ -150,7 +161,8 @@ def find_all_pairs(
     settings = inputs.settings
     split = None
     if settings.keep == "independent" and not inputs.rule.strict:
-        limits = inputs.rule.max_distance, settings.max_bucket
+        # A leader stays only if no better image matches it. Beyond the safe distance, a look may show such an image.
+        limits = inputs.rule.unseen_distance, settings.max_bucket
         config = popular.PopularConfig(*limits, bool(search.clusterings), inputs.decided)
         split = popular.split_popular(hashes, count, config, scratch)
     if split is None:
@@ -166,11 +178,12 @@ def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInp
     if count < _A_PAIR:  # k-means fails on fewer hashes.
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
+    unseen = inputs.rule.unseen_distance if inputs.rule.has_looks else None
     if search.lsh:
-        parts.append(bands.find_pairs(hashes, search.lsh, inputs.decided).withColumn("method", F.lit(LSH)))
+        parts.append(bands.find_pairs(hashes, search.lsh, inputs.decided, unseen).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
-        found = clusters.find_pairs(vectors, search.clusters, inputs.decided)
+        found = clusters.find_pairs(vectors, search.clusters, inputs.decided, unseen)
         parts.append(found.withColumn("method", F.lit(CLUSTERS)))
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
@@ -221,12 +234,13 @@ def quality_rows(
     def row(
         method: str, recall: SearchRecall, counts: SearchCounts, clusterings: int | None, whole: bool
     ) -> tuple[Any, ...]:
-        used = search.lsh.bands if search.lsh and whole else None
+        used, looks = (search.lsh.bands if search.lsh else None, cost.looks) if whole else (None, None)
         return (
             method, search.max_distance, recall.sampled, recall.exhaustive, recall.found, recall.recall, recall.low,
             recall.high, hashes, used.bands if used else None, used.rows if used else None, counts.compared,
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
-            cost.told_apart if whole else None, recall.both_kept if whole else None, decided if whole else None,
+            looks.told_apart if looks else None, recall.both_kept if whole else None, decided if whole else None,
+            search.safe_distance if whole else None, looks.compared if looks else None,
         )  # fmt: skip
 
     by_count = [

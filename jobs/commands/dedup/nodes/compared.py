@@ -70,7 +70,9 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     nodes = hash_nodes.numbered(hash_nodes.distinct_nodes(ordered), scratch)
     image_rows = scratch.keep(image_ranks(ordered, nodes))
     known = history.known_nodes(nodes, image_rows, earlier)
-    old_pairs = scratch.keep(history.known_pairs(image_rows, earlier)) if earlier else None
+    old_pairs = None
+    if earlier:
+        old_pairs = scratch.keep(history.known_pairs(image_rows, earlier, rule.max_distance))
     best = F.col("image_id") == F.col("best_id")
     counts = F.count_if(best & F.col("passed")), F.count_if(best & F.col("decided")), F.count("*")
     passed, decided, total = image_rows.agg(*counts).collect()[0]

@@ -16,11 +16,13 @@ class History:
         compared: image_id: images that it compared.
         pairs: Table pairs.
         kept: image_id: images that it kept; None if they need not stay or `dedup.rank` changed.
+        unseen: Largest distance of its pairs that counted unseen; None if all did.
     """
 
     compared: DataFrame
     pairs: DataFrame
     kept: DataFrame | None
+    unseen: int | None = None
 
 
 def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:
@@ -46,10 +48,11 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     return marked.withColumn("known", F.coalesce("known", F.lit(False)))
 
 
-def known_pairs(images: DataFrame, history: History) -> DataFrame:
-    """Returns the pairs of ranks (a < b) that the earlier run found, each once: a, b, distance, method."""
+def known_pairs(images: DataFrame, history: History, max_distance: int) -> DataFrame:
+    """Returns the pairs of ranks (a < b) within a distance that the earlier run found: a, b, distance, method."""
     a = images.select(F.col("image_id").alias("a_id"), F.col("rank").alias("x"))
     b = images.select(F.col("image_id").alias("b_id"), F.col("rank").alias("y"))
-    ranked = history.pairs.join(a, "a_id").join(b, "b_id").where("x != y")
+    near = history.pairs.where(F.col("distance") <= max_distance)
+    ranked = near.join(a, "a_id").join(b, "b_id").where("x != y")
     pairs = ranked.select(F.least("x", "y").alias("a"), F.greatest("x", "y").alias("b"), "distance", "method")
     return pairs.dropDuplicates(["a", "b"])

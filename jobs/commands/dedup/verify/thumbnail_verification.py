@@ -1,7 +1,8 @@
-"""`dedup.strict`: verifies pairs of near hashes by the thumbnails of their images.
+"""Verifies pairs of near hashes by the thumbnails of their images.
 
-The hash of a sibling (a clock at another time) may be nearer than the hash of a copy, so no distance separates them.
-The thumbnails do: see `udfs.images.registration`.
+Beyond a safe distance, different images have near hashes too, but the fine structure of their thumbnails does not
+agree: see `udfs.images.agreement`. With `dedup.strict`, all pairs are verified, and one differing detail is enough to
+separate two images: see `udfs.images.registration`.
 """
 
 from pyspark.sql import DataFrame
@@ -9,35 +10,40 @@ from pyspark.sql import functions as F
 
 from jobs.matching.rule import Rule
 from models.errors import WinnowError
+from udfs.images.agreement import AGREE, agreement_of
 from udfs.images.registration import looks_alike
 
 
-def thumbnails(signals: DataFrame, nodes: DataFrame, rule: Rule) -> DataFrame:
-    """Returns the thumbnail of each comparable node.
+def thumbnails(signals: DataFrame, nodes: DataFrame, pairs: DataFrame, rule: Rule) -> DataFrame:
+    """Returns the thumbnail of each node of some pairs.
 
     Args:
         signals: Table signals.
         nodes: As `hash_nodes.numbered` returns them.
+        pairs: a, b (ranks). Thumbnails of other nodes are not moved.
         rule: The rule, which names the encoder.
 
     Returns:
         rank, thumbnail.
     """
+    ends = pairs.select(F.explode(F.array("a", "b")).alias("rank")).distinct()
     own = signals.where(F.col("encoder") == rule.encoder).select("image_id", "thumbnail")
-    return nodes.where("comparable").select("rank", "image_id").join(own, "image_id").select("rank", "thumbnail")
+    return nodes.select("rank", "image_id").join(ends, "rank").join(own, "image_id").select("rank", "thumbnail")
 
 
-def confirmed(pairs: DataFrame, thumbnails: DataFrame) -> DataFrame:
+def confirmed(pairs: DataFrame, thumbnails: DataFrame, rule: Rule) -> DataFrame:
     """Returns the pairs whose images look the same, with all their columns.
 
     Args:
         pairs: a, b (ranks) and further columns.
         thumbnails: rank, thumbnail.
+        rule: In strict mode, no detail may differ. Else the fine structure must agree.
     """
     joined = pairs
     for end, name in (("a", "left"), ("b", "right")):
         joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
-    return joined.where(looks_alike("left", "right")).select(*pairs.columns)
+    same = looks_alike("left", "right") if rule.strict else agreement_of("left", "right") >= AGREE
+    return joined.where(same).select(*pairs.columns)
 
 
 def check(signals: DataFrame, rule: Rule) -> None:
