@@ -41,6 +41,19 @@ def test_every_near_pair_of_the_sample_is_counted_and_a_few_are_chosen_whatever_
         assert all(apart[place[a], place[b]] == distance and a != b for a, b in some)
 
 
+def test_the_chosen_pairs_of_a_crowded_distance_are_those_with_the_smallest_order() -> None:
+    hashes, ranks = np.random.default_rng(1).integers(0, 256, (3000, 32), dtype=np.uint8), np.arange(3000)
+    sample = packed_entries(*rows_of(hashes[:40], ranks[:40]).columns)
+    found = [
+        pa.Table.from_batches(NearPairs(sample, 140, looks)(iter([rows_of(hashes, ranks)]))).to_pylist()
+        for looks in (5, 10_000)
+    ]
+    few, every = ([row for row in rows if row["other"] is not None] for rows in found)
+    for distance in (110, 128, 140):
+        first = sorted(row["order"] for row in every if row["distance"] == distance)[:5]
+        assert sorted(row["order"] for row in few if row["distance"] == distance) == first and len(first) == 5
+
+
 def test_no_rows_give_no_pairs() -> None:
     hashes, ranks = np.zeros((2, 32), np.uint8), np.arange(2)
     sample = packed_entries(*rows_of(hashes, ranks).columns)

@@ -34,7 +34,7 @@ def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPa
     distinct = own.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("image_id").alias("image_id"))
     # A pseudorandom number names the hash: two hashes of a billion may share one, which costs one pair of the sample.
     rank = F.shiftrightunsigned(F.xxhash64("hash"), 64 - _RANK_BITS)
-    hashes = distinct.select("hash", "image_id", rank.alias("rank"), F.lit(False).alias("known"))
+    hashes = scratch.keep(distinct.select("hash", "image_id", rank.alias("rank"), F.lit(False).alias("known")))
     total = hashes.count()
     sample = entries_of_rows(hashes.orderBy("rank", "hash").limit(SAMPLE).select(*ENTRY_COLUMNS).toArrow())
     pool = hashes.select(*ENTRY_COLUMNS).coalesce(_partitions(signals.sparkSession.sparkContext.defaultParallelism))
