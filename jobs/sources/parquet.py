@@ -41,6 +41,7 @@ from models.errors import WinnowError
 _TAIL = 8  # bytes at the end of a file: the length of the footer and the magic number
 _MOST_TASKS = 200  # that open footers
 _CHECKED = 20  # files whose columns are looked at before work begins
+_CHECKED_MORE = 200  # and of the others, if none of these has images
 
 _BATCH_BYTES, _BATCH_ROWS = 16 << 20, 1000
 _BUFFER_BYTES = 4 << 20  # of a column, so that memory does not depend on the size of row groups
@@ -80,20 +81,28 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
 
 
 def require_images(sources: Sequence[Source], settings: IngestSettings) -> None:
-    """Checks that one of the first Parquet files has images, so that a missing column stops before work begins.
+    """Checks that some Parquet file has images, so that a missing column stops before work begins.
+
+    The first files are checked and, if none of them has images, a sample spread over the others: captions or other
+    tables may lie beside the images.
 
     Args:
         sources: Sources of any format.
         settings: Column names.
 
     Raises:
-        WinnowError: None of the first files has a column of images.
+        WinnowError: None of these files has a column of images.
     """
     sources = [source for source in sources if source.format == "parquet"]
-    schemas = list(_schemas(islice(sources, _CHECKED)))
-    if schemas and all(match(schema, settings).image is None for _, schema in schemas):
-        path, schema = schemas[0]
-        raise WinnowError(no_image_column(path, schema, settings))
+    others = sources[_CHECKED:]
+    spread = others[:: max(1, len(others) // _CHECKED_MORE)]
+    first = None
+    for path, schema in _schemas(iter([*sources[:_CHECKED], *spread])):
+        if match(schema, settings).image is not None:
+            return
+        first = first or (path, schema)
+    if first:
+        raise WinnowError(no_image_column(*first, settings))
 
 
 def _schemas(sources: Iterator[Source]) -> Iterator[tuple[str, pa.Schema]]:

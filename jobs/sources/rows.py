@@ -177,16 +177,19 @@ def first_text(fields: Mapping[str, Any], names: Iterable[str]) -> FieldText:
         FieldText(name='Text', text='a dog', is_whole=True)
         >>> first_text({"caption": ["a dog", "a pet"]}, ["caption"])
         FieldText(name='caption', text='a dog', is_whole=False)
+        >>> first_text({"caption": [7, b"a dog"]}, ["caption"])
+        FieldText(name='caption', text='a dog', is_whole=False)
         >>> first_text({"caption": 7}, ["caption"]), first_text({}, ["caption"])
         (FieldText(name='caption', text='7', is_whole=True), FieldText(name=None, text=None, is_whole=True))
     """
     found = first_name(list(fields), list(names))
     value = None if found is None else fields[found]
+    is_whole = not isinstance(value, list)
     if isinstance(value, list):
-        return FieldText(found, next((item for item in value if isinstance(item, str)), None), is_whole=False)
+        value = next((item for item in value if isinstance(item, str | bytes)), None)
     if isinstance(value, bytes):
-        return FieldText(found, text(value)[0])
-    return FieldText(found, value if value is None or isinstance(value, str) else to_json(value))
+        return FieldText(found, text(value)[0], is_whole)
+    return FieldText(found, value if value is None or isinstance(value, str) else to_json(value), is_whole)
 
 
 def json_object(content: str) -> tuple[dict[str, Any] | None, dict[str, str]]:

@@ -225,3 +225,13 @@ def test_a_folder_without_a_column_of_images_is_refused(tmp_path: Path) -> None:
     assert "the column url holds text: download URLs (as img2dataset does)" in said
     written(tmp_path / "b.parquet", {"jpg": [b"1"]})
     parquet.require_images([source, Source(str(tmp_path / "b.parquet"), "parquet", str(tmp_path), 1, 0, "")], INGEST)
+
+
+def test_images_that_sort_after_many_files_without_images_are_found(tmp_path: Path) -> None:
+    names = [f"captions-{number:02d}.parquet" for number in range(40)]
+    paths = [written(tmp_path / name, {"key": ["1"], "text": ["a dog"]}) for name in names]
+    sources = [Source(str(path), "parquet", str(tmp_path), 1, 0, "") for path in paths]
+    with pytest.raises(WinnowError, match="captions-00"):
+        parquet.require_images(sources, INGEST)
+    images = written(tmp_path / "images.parquet", {"key": ["1"], "jpg": [b"1"]})
+    parquet.require_images([*sources, Source(str(images), "parquet", str(tmp_path), 1, 0, "")], INGEST)
