@@ -30,9 +30,9 @@ def _print_version(requested: bool) -> None:
 
 
 _PANELS = {
-    "Start": ("demo", "generate", "run"),
+    "Start": ("demo", "generate", "run", "status"),
     "Read and score images": ("ingest", "fit-encoder", "score"),
-    "Filter": ("label", "train", "calibrate", "filter", "keep", "drop"),
+    "Filter": ("label", "train", "calibrate", "filter", "explain", "keep", "drop"),
     "Deduplicate and weigh": ("dedup", "weigh", "audit"),
     "Use the results": ("report", "export", "compare", "regurgitation"),
     "Settings": ("settings",),
@@ -376,6 +376,26 @@ def filter_(job: "Job") -> CommandOutput:
     return command.run(job)
 
 
+@command_with_job(app, "explain")
+def explain(
+    job: "Job",
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Ids, first digits of ids (4 or more), keys, or paths of image files."),
+    ],
+) -> CommandOutput:
+    """Show all that is known of an image, and why it is kept or not.
+
+    Names the command that would bring it back.
+
+    Examples:
+        winnow explain 3f2a9c01b7de --lake /data/lake
+    """
+    from jobs.commands import explain as command
+
+    return command.run(job, images)
+
+
 @command_with_job(app, "keep")
 def keep(
     job: "Job",
@@ -591,6 +611,18 @@ def run(
     from jobs.commands import run as command
 
     return command.run(job, sources, format_, labels or [])
+
+
+@command_with_job(app, "status")
+def status(job: "Job") -> CommandOutput:
+    """Show what a lake holds, what is out of date, and what to run next.
+
+    Examples:
+        winnow status --lake /data/lake
+    """
+    from jobs.commands import status as command
+
+    return command.run(job)
 
 
 @command_without_job(app, "demo", lake=None)

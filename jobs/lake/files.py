@@ -75,6 +75,11 @@ class LakeFiles:
                 status = entries.next()
                 yield status.getPath().getName(), int(status.getModificationTime())
 
+    def size(self, name: str) -> int:
+        """Returns the bytes of all files in a folder and below it."""
+        system, path = self._hadoop(name)
+        return int(system.getContentSummary(path).getLength())
+
     def lines(self, name: str) -> Iterator[str]:
         """Yields the lines of a UTF-8 text file. It reads no further than the caller does."""
         filesystem, path = self._hadoop(name)

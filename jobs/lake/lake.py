@@ -350,6 +350,10 @@ class Lake:
 
     # Files beside the tables (models, the report) -------------------------------------------------------------------
 
+    def bytes_of(self, table: Table) -> int:
+        """Returns the bytes that a table takes on disk, files of earlier versions included."""
+        return self._files.size(table.name)
+
     def has_file(self, name: str) -> bool:
         """Returns whether the lake has a file of that name."""
         return self._files.exists(name)

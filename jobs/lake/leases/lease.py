@@ -28,7 +28,8 @@ from jobs.lake.leases.process import ProcessId, has_ended, this_process, user_na
 from models.errors import LakeInUseError
 
 BESIDE = (
-    "label serve", "label export", "keep", "drop", "report", "export", "compare", "regurgitation prompts",
+    "label serve", "label export", "keep", "drop", "report", "export", "compare", "regurgitation prompts", "explain",
+    "status",
 )  # fmt: skip
 """Commands that may run beside a writer: of tables, they only read, or only append labels and decisions."""
 

@@ -1,0 +1,120 @@
+"""`status`: what a lake holds, what is out of date and why, its size on disk, and what to run next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import functions as F
+from rich.console import Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from jobs.job import Job
+from jobs.lake import tables
+from jobs.lake.snapshot import Snapshot
+from jobs.lake.table import Table
+from jobs.runtime import terminal
+from jobs.runtime.wording import number, plural
+
+# The commands of the pipeline in order, with the last table that each writes. The others need a person or a model.
+_STEPS = (
+    ("ingest", tables.IMAGES), ("score", tables.SIGNALS), ("calibrate", tables.THRESHOLDS),
+    ("filter", tables.VERDICTS), ("dedup", tables.DUPLICATES), ("weigh", tables.CURATED),
+    ("audit", tables.KEYWORD_SHIFT),
+)  # fmt: skip
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """The state of one table.
+
+    Attributes:
+        table: The table.
+        rows: Number of rows.
+        size: Bytes on disk, files of earlier versions included.
+        written: Time of its newest commit, in UTC, as text.
+        stale: Names of inputs that changed since it was made.
+    """
+
+    table: Table
+    rows: int
+    size: int
+    written: str
+    stale: tuple[str, ...]
+
+
+def run(job: Job) -> RenderableType:
+    """Returns the state of the lake for the terminal. It reads the logs of the tables, and counts rows.
+
+    Args:
+        job: The running command.
+    """
+    with job.progress.step("status: read the tables"):
+        now = job.lake.snapshot()
+        found = [_status(job, now, table) for table in tables.ALL if now.exists(table)]
+    return Group(_grid(found), Text(terminal.lines(list(lines(job, {one.table.name: one for one in found})))))
+
+
+def _status(job: Job, now: Snapshot, table: Table) -> TableStatus:
+    commit = now.commit(table)
+    assert commit is not None  # the table exists
+    own = job.lake.read(table)
+    [row] = own.agg(F.count("*").alias("rows")).collect()
+    return TableStatus(
+        table, row["rows"], job.lake.bytes_of(table), f"{commit.written_at:%Y-%m-%d %H:%M}", tuple(now.newer(table))
+    )
+
+
+def _grid(found: list[TableStatus]) -> Grid:
+    grid = Grid(show_edge=False, pad_edge=False)
+    for name, justify in (("table", "left"), ("rows", "right"), ("on disk", "right"), ("written, UTC", "left")):
+        grid.add_column(name, justify=justify)  # type: ignore[arg-type]
+    grid.add_column("older than")
+    for one in found:
+        grid.add_row(one.table.name, number(one.rows), in_bytes(one.size), one.written, ", ".join(one.stale))
+    return grid
+
+
+def lines(job: Job, found: Mapping[str, TableStatus]) -> Iterator[str]:
+    """Yields the sum of the sizes, what is out of date, and the next command.
+
+    Args:
+        job: The running command.
+        found: The tables of the lake by name.
+    """
+    yield ""
+    yield f"{plural(len(found), 'table')}, {in_bytes(sum(one.size for one in found.values()))} on disk"
+    yield from (
+        f"{one.table.name} is older than {', '.join(one.stale)}: run `winnow {one.table.maker}`"
+        for one in found.values()
+        if one.stale
+    )
+    yield f"Next: {_next(job, found)}"
+
+
+def _next(job: Job, found: Mapping[str, TableStatus]) -> str:
+    """Returns the first command of the pipeline whose table is missing or out of date."""
+    for name, table in _STEPS:
+        if name == "calibrate" and not job.settings.categories:
+            continue
+        state = found.get(table.name)
+        if name == "ingest":
+            if state is None or not state.rows:
+                return job.command("ingest", "SOURCE")
+            continue
+        if state is None or state.stale:
+            return job.command(name)
+    return f"{job.command('report')} && {job.command('export', 'DIR', '--format', 'webdataset')}"
+
+
+def in_bytes(count: int) -> str:
+    """Returns a number of bytes with a unit.
+
+    Examples:
+        >>> in_bytes(0), in_bytes(999), in_bytes(12_345), in_bytes(5_000_000_000)
+        ('0 bytes', '999 bytes', '12.3 kB', '5 GB')
+    """
+    size, unit = float(count), 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{number(size)} {_UNITS[unit]}"
