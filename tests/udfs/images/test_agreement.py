@@ -46,6 +46,7 @@ CHANGES = {
     "shifted": shifted,
     "darker": lambda p: p * 0.6,
     "less contrast": lambda p: (p - 128) * 0.5 + 150,
+    "a quarter of the contrast": lambda p: (p - 128) * 0.25 + 128,
     "captioned": captioned,
     "noisy": lambda p: p + np.random.default_rng(9).normal(0, 12, p.shape),
     "cropped and darker": lambda p: p[20:-20, 20:-20] * 0.7,

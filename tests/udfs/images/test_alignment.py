@@ -76,3 +76,11 @@ def test_columns_may_hold_missing_or_broken_images() -> None:
     assert [None if value is None else len(value) for value in found] == [SIDE * SIDE * 3, None, None]
     likeness_column = likenesses.func(found, pd.Series([found[0], found[0], found[0]]))
     assert likeness_column[0] > 0.999 and likeness_column[1:].isna().all()
+
+
+def test_structure_that_only_one_of_both_images_has_counts() -> None:
+    texture = np.random.default_rng(0).integers(0, 256, (24, 24, 1)).repeat(4, 0).repeat(4, 1).repeat(3, 2)
+    original, generated = texture.astype(np.uint8), texture.astype(np.uint8)
+    original[:, 48:] = 128
+    assert likeness(original, generated) < 0.8 and likeness(generated, original) < 0.8
+    assert likeness(original, original) > 0.99
