@@ -118,7 +118,7 @@ def to_onnx(network: Network, planes: Hyperplanes, properties: Mapping[str, str]
 def from_onnx(model: bytes) -> Network:
     """Loads the network from a file that `to_onnx` wrote, for further training.
 
-    A file without a residual block, such as the shipped one, gets a block that initially adds nothing.
+    A file without a residual block, as encoders had none before, gets a block that initially adds nothing.
 
     Args:
         model: The ONNX file.

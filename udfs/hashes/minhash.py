@@ -117,7 +117,7 @@ def affordable_distance(hashes: int, recall: float, most: float = AFFORDABLE) ->
 
     Examples:
         >>> affordable_distance(1 << 14, 0.99), affordable_distance(1 << 20, 0.99), affordable_distance(1 << 30, 0.99)
-        (128, 66, 31)
+        (128, 66, 34)
     """
     low, high = 0, HASH_BITS // 2
     while low < high:

@@ -86,7 +86,8 @@ def test_status_counts_rows_and_names_what_is_stale_and_what_comes_next(judged: 
     console = Console(file=io.StringIO(), width=200)
     console.print(status.run(judged))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.strip()}
+    cells = [line.replace("│", " ").split() for line in shown.splitlines() if "│" in line]
+    rows = {row[0]: row for row in cells}
     assert rows["images"][1] == "4" and rows["verdicts"][1] == "4" and "kB" in rows["images"]
     assert f"Next: winnow weigh --lake {judged.lake.uri}" in shown  # what other programs wrote has no recipe
 

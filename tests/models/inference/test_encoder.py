@@ -15,7 +15,7 @@ from models.inference.onnx_image_spec import ImageInput
 from tests.builders.exported_models import CLIP_MEAN, CLIP_STD, SIZE, image_tower, quarters
 from tests.builders.images import blobs
 
-MEGABYTES = 5
+MEGABYTES = 6
 
 
 def tiny(hash_bits: int | None = None, embedding: str = "embedding", dtype: int = TensorProto.UINT8) -> bytes:

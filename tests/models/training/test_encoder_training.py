@@ -146,15 +146,28 @@ def test_a_network_is_loaded_from_its_file() -> None:
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
-def test_a_file_without_a_residual_block_gets_a_neutral_one(pictures: NDArray[np.uint8]) -> None:
+def test_training_starts_from_the_shipped_encoder(pictures: NDArray[np.uint8]) -> None:
     given, seen = encoder.shipped(), np.ascontiguousarray(pictures[:, 16:80, 16:80])
-    assert b"residual" not in given
 
     network = from_onnx(given)
 
     with torch.inference_mode():
         found = network(torch.from_numpy(seen).permute(0, 3, 1, 2).float()).numpy()
     np.testing.assert_allclose(found, Encoder.load(given).encode(seen)[0], atol=2e-3)
+
+
+def test_a_file_without_a_residual_block_gets_a_neutral_one() -> None:
+    model = onnx.load_from_string(file_of(Network(32, 16)))
+    stored = [tensor for tensor in model.graph.initializer if not tensor.name.startswith("residual")]
+    assert len(stored) < len(model.graph.initializer)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(stored)
+
+    network, pixels = from_onnx(model.SerializeToString()), torch.rand(2, 3, 32, 32) * 255
+
+    before = network(pixels)
+    torch.nn.init.zeros_(network.residual[0].weight)
+    torch.testing.assert_close(network(pixels), before)
 
 
 def test_a_file_with_another_network_is_refused() -> None:

@@ -19,7 +19,7 @@ from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.images.decoding import GREY_SIDE as SIDE
 from models.stats.strangers import FARTHEST
-from tests.builders.hash_lakes import Picture, fill, near, pair_rows, quality_rows, removed, rows_of
+from tests.builders.hash_lakes import Picture, fill, hashes, near, pair_rows, quality_rows, removed, rows_of
 from tests.builders.lake_rows import write_rows
 
 IMAGES = 1500
@@ -144,13 +144,14 @@ def test_images_without_thumbnails_are_compared_within_the_safe_distance_alone(l
 
 @pytest.mark.slow
 def test_few_images_use_the_curve_of_the_model_card_and_write_no_table(lake: Lake) -> None:
-    originals = photos()[:100]
+    shown = scenes(100, seed=1)
+    originals = [Picture(i, one.tobytes(), 900, thumbnail=shown[i]) for i, one in enumerate(hashes(100, seed=3))]
     found = run(
-        job_of(lake), [*originals, *copies_of(originals[:10], 52, 20_000), *impostors_of(originals[10:20], 52, 30_000)]
+        job_of(lake), [*originals, *copies_of(originals[:10], 76, 20_000), *impostors_of(originals[10:20], 76, 30_000)]
     )
     whole = quality_rows(lake)[-1]
-    assert set(found) == {p.image_id for p in copies_of(originals[:10], 52, 20_000)}
-    assert whole.safe_distance < 52 <= whole.max_distance and not lake.exists(tables.STRANGERS)
+    assert set(found) == {p.image_id for p in copies_of(originals[:10], 76, 20_000)}
+    assert whole.safe_distance < 76 <= whole.max_distance and not lake.exists(tables.STRANGERS)
 
 
 @pytest.mark.slow
