@@ -615,7 +615,7 @@ def run(
 
 @command_with_job(app, "status")
 def status(job: "Job") -> CommandOutput:
-    """Show what a lake holds, what is out of date, and what to run next.
+    """Show the tables of a lake, what is stale, and what comes next.
 
     Examples:
         winnow status --lake /data/lake

@@ -72,10 +72,11 @@ def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule,
         return rule, {}
     if images.without_thumbnail:
         job.progress.note(
-            f"dedup: {images.without_thumbnail:,} images have no thumbnail to look at, so only pairs within "
-            f"{found.safe} bits count as copies; `winnow score` stores thumbnails in new rows of the table signals"
+            f"dedup: {images.without_thumbnail:,} images have no thumbnail to look at, so their pairs count only "
+            f"within {found.safe} bits: `winnow score` stores thumbnails in new rows of the table signals"
         )
-        found = Limits(found.safe, found.safe)
+        if images.without_thumbnail == images.count:
+            found = Limits(found.safe, found.safe)
     job.progress.note(_in_words(found, images.size))
     chosen_rule = replace(rule, max_distance=found.outer, safe_distance=found.safe)
     return chosen_rule, {UNSEEN: found.safe, LOOKED_AT: found.outer}

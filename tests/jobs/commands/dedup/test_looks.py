@@ -139,7 +139,7 @@ def test_images_without_thumbnails_are_compared_within_the_safe_distance_alone(l
     far = copies_of(originals[:10], 60, 20_000)
     found = run(job, [*bare, *far, *copies_of(originals[10:20], 3, 30_000)])
     assert len(found) == 10 and not {p.image_id for p in far} & set(found)
-    assert "200 images have no thumbnail to look at" in printed(job) and quality_rows(lake)[-1].looked is None
+    assert "200 images have no thumbnail to look at" in printed(job)
 
 
 @pytest.mark.slow
