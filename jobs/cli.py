@@ -384,7 +384,7 @@ def explain(
         typer.Argument(metavar="IMAGE...", help="Ids, first digits of ids (4 or more), keys, or paths of image files."),
     ],
 ) -> CommandOutput:
-    """Show all that is known of an image, and why it is kept or not.
+    """Show what is known of an image, and why it is kept or not.
 
     Names the command that would bring it back.
 
@@ -615,7 +615,7 @@ def run(
 
 @command_with_job(app, "status")
 def status(job: "Job") -> CommandOutput:
-    """Show the tables of a lake, what is stale, and what comes next.
+    """Show the tables of a lake, and what to run next.
 
     Examples:
         winnow status --lake /data/lake

@@ -1,12 +1,12 @@
 """`status`: what a lake holds, what is out of date and why, its size on disk, and what to run next."""
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import functions as F
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
 from jobs.job import Job
 from jobs.lake import tables
@@ -21,6 +21,7 @@ _STEPS = (
     ("filter", tables.VERDICTS), ("dedup", tables.DUPLICATES), ("weigh", tables.CURATED),
     ("audit", tables.KEYWORD_SHIFT),
 )  # fmt: skip
+_WIDTH = 140
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -43,7 +44,7 @@ class TableStatus:
     stale: tuple[str, ...]
 
 
-def run(job: Job) -> RenderableType:
+def run(job: Job) -> str:
     """Returns the state of the lake for the terminal. It reads the logs of the tables, and counts rows.
 
     Args:
@@ -52,7 +53,10 @@ def run(job: Job) -> RenderableType:
     with job.progress.step("status: read the tables"):
         now = job.lake.snapshot()
         found = [_status(job, now, table) for table in tables.ALL if now.exists(table)]
-    return Group(_grid(found), Text(terminal.lines(list(lines(job, {one.table.name: one for one in found})))))
+    # Text and not a table of rich, which would break the next command into lines that cannot be pasted.
+    drawn = io.StringIO()
+    Console(file=drawn, width=_WIDTH).print(_grid(found))
+    return drawn.getvalue() + terminal.lines(list(lines(job, {one.table.name: one for one in found})))
 
 
 def _status(job: Job, now: Snapshot, table: Table) -> TableStatus:
