@@ -35,6 +35,11 @@ class Rule:
         return not self.strict and self.safe_distance is not None and self.safe_distance < self.max_distance
 
     @property
+    def compares_thumbnails(self) -> bool:
+        """Whether the thumbnails of some pairs decide: of those beyond a safe distance or, in strict mode, of all."""
+        return self.strict or self.has_looks
+
+    @property
     def unseen_distance(self) -> int:
         """Largest distance, in bits, at which a pair counts unseen."""
         return self.max_distance if self.safe_distance is None else min(self.safe_distance, self.max_distance)

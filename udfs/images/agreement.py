@@ -15,8 +15,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import FloatType
 from scipy import ndimage
 
-from models.images.decoding import GREY_SIDE
-from udfs.images.registration import Images, Placement, inner, registered
+from udfs.images.registration import Images, Placement, inner, registered, unpacked
 
 AGREE = 0.66
 """Smallest agreement of two thumbnails of the same image. docs/deduplication.md has the errors by kind of change."""
@@ -101,8 +100,5 @@ def agreement_of(a: pd.Series, b: pd.Series) -> pd.Series:
     both = a.notna() & b.notna()
     result = pd.Series(np.nan, index=a.index, dtype=np.float32)
     if both.any():
-        left, right = (
-            np.frombuffer(b"".join(side[both]), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE) for side in (a, b)
-        )
-        result[both] = agreement(left, right)
+        result[both] = agreement(unpacked(a[both]), unpacked(b[both]))
     return result

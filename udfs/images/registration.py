@@ -272,8 +272,12 @@ def _grid(side: int) -> Images:
     return np.arange(side, dtype=np.float32) - (side - 1) / 2
 
 
+def unpacked(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
+    """Returns a column of thumbnails (GREY_SIDE² bytes each, none null) as uint8 of shape (n, GREY_SIDE, GREY_SIDE)."""
+    return np.frombuffer(b"".join(column), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
+
+
 @pandas_udf(BooleanType())
 def looks_alike(a: pd.Series, b: pd.Series) -> pd.Series:
     """Returns `alike` for two columns of thumbnails (GREY_SIDE² bytes each, none null)."""
-    left, right = (np.frombuffer(b"".join(side), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE) for side in (a, b))
-    return pd.Series(alike(left, right), index=a.index)
+    return pd.Series(alike(unpacked(a), unpacked(b)), index=a.index)

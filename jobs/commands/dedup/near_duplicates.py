@@ -150,7 +150,7 @@ def search_nodes(
     # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
     # pairs of an earlier run.
     pairs = pair_search.add_earlier_pairs(near, nodes.old_pairs)
-    if rule.strict or rule.has_looks:
+    if rule.compares_thumbnails:
         pairs, looks = _verify(inputs, nodes, near, rule, scratch, progress)
         cost = replace(cost, looks=looks)
     # 3. Choose the images to keep.
@@ -161,7 +161,7 @@ def search_nodes(
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
             settings.sample, result.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings,
-            rule.strict or rule.has_looks,
+            rule.compares_thumbnails,
         )  # fmt: skip
         measured = search_recall.measure(
             result.hashes, pair_search.add_earlier_pairs(near, nodes.old_pairs), losers, sample_config, scratch

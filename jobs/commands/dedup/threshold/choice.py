@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.threshold.near_pairs import SAMPLE, sampled_pairs
+from jobs.commands.dedup.threshold.near_pairs import SAMPLE, comparable, sampled_pairs
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
@@ -65,11 +65,11 @@ def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule,
     found = None
     if images.count >= FEWEST and not images.without_thumbnail:
         found = _of_lake(job, now, rule, images, scratch)
-    card = current_encoder(job).stranger_shares
-    if found is None and card is not None:
-        found = _limits(card, images.size, settings)
     if found is None:
-        return rule, {}
+        card = current_encoder(job).stranger_shares
+        if card is None:
+            return rule, {}
+        found = _limits(card, images.size, settings)
     if images.without_thumbnail:
         job.progress.note(
             f"dedup: {images.without_thumbnail:,} images have no thumbnail to look at, so their pairs count only "
@@ -83,9 +83,7 @@ def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule,
 
 
 def _images(job: Job, rule: Rule) -> _Images:
-    own = job.lake.read(tables.SIGNALS).where(
-        (F.col("encoder") == rule.encoder) & (F.col("pdq_quality") >= rule.min_quality)
-    )
+    own = comparable(job.lake.read(tables.SIGNALS), rule)
     [row] = own.agg(F.count("*").alias("all"), F.count_if(F.col("thumbnail").isNull()).alias("bare")).collect()
     return _Images(row["all"], row.bare)
 

@@ -30,7 +30,7 @@ def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPa
         rule: Names the encoder and the images that can be compared.
         scratch: Keeps the comparison.
     """
-    own = signals.where((F.col("encoder") == rule.encoder) & (F.col("pdq_quality") >= rule.min_quality))
+    own = comparable(signals, rule)
     distinct = own.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("image_id").alias("image_id"))
     # A pseudorandom number names the hash: two hashes of a billion may share one, which costs one pair of the sample.
     rank = F.shiftrightunsigned(F.xxhash64("hash"), 64 - _RANK_BITS)
@@ -40,6 +40,16 @@ def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPa
     pool = hashes.select(*ENTRY_COLUMNS).coalesce(_partitions(signals.sparkSession.sparkContext.defaultParallelism))
     near = scratch.keep(pool.mapInArrow(NearPairs(sample, FARTHEST, _LOOKS), NEAR))
     return _with_looks(near, hashes, own, (sample[:, -1] >> np.uint64(1)).astype(np.int64), total)
+
+
+def comparable(signals: DataFrame, rule: Rule) -> DataFrame:
+    """Returns the rows of the table signals whose hashes can be compared.
+
+    Args:
+        signals: encoder, pdq_quality and further columns.
+        rule: Names the encoder and the smallest quality.
+    """
+    return signals.where((F.col("encoder") == rule.encoder) & (F.col("pdq_quality") >= rule.min_quality))
 
 
 def _with_looks(
