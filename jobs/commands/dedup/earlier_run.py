@@ -38,10 +38,7 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: boo
         keep_kept: Whether images that the earlier run kept stay, whatever their rank.
     """
     before = now.recipe(tables.DUPLICATES)
-    if before is None or not _same_settings(before, recipe, _SEARCH):
-        return None
-    # A lake that grows gets smaller distances. The pairs within them were found; with larger ones, some were not.
-    if rule.safe_distance is not None and before.result.get(choice.LOOKED_AT, -1) < rule.max_distance:
+    if before is None or not _same_settings(before, recipe, _SEARCH) or not _covers(before, rule):
         return None
     unseen = before.result.get(choice.UNSEEN)
     then, current = before.inputs["signals"], recipe.inputs["signals"]
@@ -90,6 +87,17 @@ def _outside_groups(images: DataFrame, pairs: DataFrame, decided: DataFrame) -> 
     groups = roots.join(own, "node", "left_semi").select("root").distinct()
     members = roots.join(groups, "root", "left_semi").select("node").unionByName(own)
     return images.join(members, F.xxhash64(images["image_id"]) == members["node"], "left_anti")
+
+
+def _covers(before: Recipe, rule: Rule) -> bool:
+    """Returns whether all pairs that count by a rule were found by an earlier run.
+
+    A lake that grows gets smaller distances. With a larger one, pairs count that were not found or that a look refused.
+    """
+    unseen, looked_at = before.result.get(choice.UNSEEN), before.result.get(choice.LOOKED_AT)
+    if unseen is None or looked_at is None or rule.safe_distance is None:
+        return unseen is None and rule.safe_distance is None
+    return bool(unseen >= rule.safe_distance and looked_at >= rule.max_distance)
 
 
 def _same_settings(before: Recipe, now: Recipe, keys: tuple[str, ...]) -> bool:

@@ -177,3 +177,18 @@ def test_smaller_distances_look_again_at_pairs_that_had_counted_unseen(
         write_rows(lake, table, rows)
     dedup.run(second)
     assert not {p.image_id for p in others} & set(removed(lake))
+
+
+@pytest.mark.slow
+def test_larger_distances_compare_everything_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    originals = photos()[:100]
+    others = impostors_of(originals[:10], 30, 20_000)
+    monkeypatch.setattr(choice, "_limits", lambda *given: choice.Limits(20, 60))
+    assert not {p.image_id for p in others} & set(run(job_of(lake), [*originals, *others]))
+    monkeypatch.setattr(choice, "_limits", lambda *given: choice.Limits(40, 60))
+    second = job_of(lake)
+    more = [Picture(50_000, bytes(32), thumbnail=scenes(1, 9)[0])]
+    for table, rows in rows_of(more, current_encoder(second).digest).items():
+        write_rows(lake, table, rows)
+    dedup.run(second)
+    assert {p.image_id for p in others} <= set(removed(lake))
