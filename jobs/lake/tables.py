@@ -72,7 +72,7 @@ SIGNALS = Table(
     name="signals",
     maker="score",
     meaning="perceptual hashes, embedding and thumbnail of each image; a row for each image and encoder",
-    later=frozenset({"content", "thumbnail"}),
+    later=frozenset({"content", "thumbnail", "unframed", "sharpness", "noise", "colour", "jpeg_quality"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("pdq", "binary", "PDQ hash: 256 bits in 32 bytes"),
@@ -82,6 +82,11 @@ SIGNALS = Table(
         ("embedding_hash", "binary", "perceptual hash by the encoder: 256 bits in 32 bytes"),
         ("content", "string", "first 32 hexadecimal digits of the SHA-256 of the image file"),
         ("thumbnail", "binary", "grey thumbnail of 64 x 64 pixels, row by row, one byte for each pixel"),
+        ("unframed", "float", "share of the pixels that are not in a frame of one colour, above 0 and at most 1"),
+        ("sharpness", "float", "share of the resolution, along an axis, up to which there is detail, 0 to 1"),
+        ("noise", "float", "power of the highest frequencies in smooth parts, in dB above 0.01 squared grey levels"),
+        ("colour", "float", "mean difference between the largest and the smallest of red, green and blue, 0 to 255"),
+        ("jpeg_quality", "int", "quality by the quantization tables, 1 to 100; null for other formats"),
     ),
 )
 FEATURES = Table(

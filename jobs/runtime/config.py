@@ -184,6 +184,9 @@ class FilterSettings(_Section):
         return sorted(name for rules in self.kinds.values() for name in rules)
 
 
+RankCriterion = Literal["detail", "overlay", "border", "sharpness", "colour", "jpeg", "noise", "resolution", "caption"]
+
+
 class DedupSettings(_Section):
     """What counts as a duplicate, and how to find candidate pairs."""
 
@@ -200,7 +203,7 @@ class DedupSettings(_Section):
     keep_kept: bool
     min_quality: Annotated[int, Field(ge=0, le=100)] | None = None
     max_bucket: Annotated[int, Field(ge=2)]
-    rank: Annotated[list[Literal["resolution", "caption"]], AfterValidator(_each_once)]
+    rank: Annotated[list[RankCriterion], AfterValidator(_each_once)]
     sample: Annotated[int, Field(ge=0)]
 
 

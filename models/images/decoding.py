@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -153,10 +153,12 @@ class Decoder:
 
     Attributes:
         size: Width and height of the whole image as displayed, in pixels, after the first decoding.
+        jpeg_tables: Quantization tables of a JPEG by number, after the first decoding; empty for other formats.
     """
 
     def __init__(self, data: bytes, max_megapixels: float = float("inf")) -> None:
         self.size = (0, 0)
+        self.jpeg_tables: Mapping[int, Sequence[int]] = {}
         self._data, self._max_megapixels = data, max_megapixels
         self._decoded: dict[int, Image.Image] = {}
 
@@ -179,7 +181,27 @@ class Decoder:
             return same[0]
         decoded = _upright_rgb(_load(image))
         self.size = _upright(size, image)
+        self.jpeg_tables = getattr(image, "quantization", None) or {}
         return decoded
+
+    def luma(self, min_side: int) -> NDArray[np.uint8]:
+        """Returns the luma of the image, decoded as by `at_least`, but a JPEG not upright and without its colours.
+
+        Returns:
+            uint8 of shape (height, width).
+
+        Raises:
+            ImageFault: The image cannot be decoded.
+        """
+        for decoded in self._decoded.values():
+            if decoded.size == self.size:
+                return np.asarray(decoded.convert("L"))
+        return _despite_side_data(self._data, partial(self._luma, min_side=min_side))
+
+    def _luma(self, data: bytes, min_side: int) -> NDArray[np.uint8]:
+        image = _open(data, self._max_megapixels)
+        _reduce(image, min_side, "L")
+        return np.asarray(_load(image).convert("L"))
 
 
 def grey(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -283,10 +305,10 @@ def _has_too_many_scans(data: bytes) -> bool:
     return scans > _MOST_SCANS
 
 
-def _reduce(image: Image.Image, min_side: int) -> None:
-    """Makes a large JPEG load at a fraction of its size, with both sides still at least `min_side`."""
+def _reduce(image: Image.Image, min_side: int, mode: str | None = None) -> None:
+    """Makes a large JPEG load at a fraction of its size, with both sides still at least `min_side`; "L": only luma."""
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        image.draft(None, (min_side, min_side))
+        image.draft(mode, (min_side, min_side))
 
 
 def _load(image: Image.Image) -> Image.Image:

@@ -34,6 +34,8 @@ class Picture:
     passed: bool = True
     thumbnail: bytes | None = None
     decided: bool = False
+    measured: tuple[float | None, float | None, float | None, float | None, int | None] = (None,) * 5
+    """unframed, sharpness, noise, colour, jpeg_quality."""
 
     @property
     def image_id(self) -> str:
@@ -52,7 +54,7 @@ def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
 
 def rows_of(pictures: list[Picture], encoder: str) -> dict[Table, list[tuple[Any, ...]]]:
     signals = [
-        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail)
+        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail, *p.measured)
         for p in pictures
     ]
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
@@ -112,7 +114,9 @@ def mixture() -> list[Picture]:
 
 
 def job_of(lake: Lake, *overrides: str) -> Job:
-    return Job(lake, config.load(overrides=["dedup.hash=pdq", "dedup.recall=0.999", *overrides]), Progress())
+    """Returns a job whose order of images `plain_greedy` can follow."""
+    plain = ["dedup.hash=pdq", "dedup.recall=0.999", 'dedup.rank=["resolution", "caption"]']
+    return Job(lake, config.load(overrides=[*plain, *overrides]), Progress())
 
 
 def in_two_runs(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple[str, int, str]]:

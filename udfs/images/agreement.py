@@ -8,6 +8,8 @@ Source: the similarity of local windows is the contrast and structure term of SS
 images without their coarse structure.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -54,28 +56,60 @@ def agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], enough: float = AGREE)
     found = np.empty(len(a), np.float32)
     for begin in range(0, len(a), _BLOCK):
         left, right = (side[begin : begin + _BLOCK].astype(np.float32) for side in (a, b))
-        block = _agreement(left, right, Placement.identity(len(left)))
+        block = structural_agreement(left, right, Placement.identity(len(left)))
         rest = np.flatnonzero(block < enough)
         if len(rest):
             left, right = left[rest], right[rest]
-            block[rest] = np.maximum(block[rest], _agreement(left, right, registered(left, right)))
+            block[rest] = np.maximum(block[rest], structural_agreement(left, right, registered(left, right)))
         found[begin : begin + _BLOCK] = block
     return found
 
 
-def _agreement(a: Images, b: Images, placement: Placement) -> Images:
-    inside = inner(placement, a.shape[1])
-    seen = np.maximum(_boxed(inside), _TINY)
-    left, right = _fine(a, inside), _fine(placement.warped(b), inside)
+@dataclass(frozen=True)
+class Windows:
+    """The fine structure of two thumbnails in the window around each pixel; each array is (n, side, side).
+
+    Attributes:
+        left: Variance in the first thumbnail.
+        right: Variance in the second one, laid over the first.
+        shared: Their covariance.
+        counted: 1 for pixels around which enough of both can be seen, else 0.
+    """
+
+    left: Images
+    right: Images
+    shared: Images
+    counted: Images
+
+    @classmethod
+    def of(cls, a: Images, b: Images, placement: Placement) -> "Windows":
+        """Compares thumbnails; a placement says where those of `b` lie over those of `a`."""
+        inside = inner(placement, a.shape[1])
+        seen = np.maximum(_boxed(inside), _TINY)
+        left, right = _fine(a, inside), _fine(placement.warped(b), inside)
+        mean_left, mean_right = _boxed(left) / seen, _boxed(right) / seen
+        return cls(
+            (_boxed(left * left) / seen - mean_left**2).clip(0),
+            (_boxed(right * right) / seen - mean_right**2).clip(0),
+            np.asarray(_boxed(left * right) / seen - mean_left * mean_right, np.float32),
+            (seen > 0.5) * inside,
+        )
+
+    def with_contrast(self, gain: Images) -> "Windows":
+        """Returns the windows after the contrast of each second thumbnail is multiplied by a number."""
+        factor = gain[:, None, None]
+        return Windows(self.left, self.right * factor**2, self.shared * factor, self.counted)
+
+
+def structural_agreement(a: Images, b: Images, placement: Placement) -> Images:
+    """Returns `agreement` for thumbnails that lie as a placement says: float32 of shape (n,)."""
+    found = Windows.of(a, b, placement)
     # A copy may have another contrast as a whole.
-    right *= np.sqrt((left**2).sum(axis=(1, 2)) / np.maximum((right**2).sum(axis=(1, 2)), _TINY))[:, None, None]
-    mean_left, mean_right = _boxed(left) / seen, _boxed(right) / seen
-    own_left = (_boxed(left * left) / seen - mean_left**2).clip(0)
-    own_right = (_boxed(right * right) / seen - mean_right**2).clip(0)
-    shared = _boxed(left * right) / seen - mean_left * mean_right
-    similarity = 2 * shared / (own_left + own_right + 2 * _NOISE)
+    energy = [(own * found.counted).sum(axis=(1, 2)) for own in (found.left, found.right)]
+    found = found.with_contrast(np.sqrt(energy[0] / np.maximum(energy[1], _TINY)))
+    similarity = 2 * found.shared / (found.left + found.right + 2 * _NOISE)
     # Windows with more structure, in either image, count more.
-    weight = np.maximum(own_left, own_right) ** 0.25 * (seen > 0.5) * inside
+    weight = np.maximum(found.left, found.right) ** 0.25 * found.counted
     total = np.maximum(weight.sum(axis=(1, 2)), _TINY)
     return np.asarray((similarity * weight).sum(axis=(1, 2)) / total, np.float32)
 

@@ -13,6 +13,7 @@ from pyspark import SparkFiles
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from models.images import decoding
+from models.images.quality import QUALITY_SIDE, Quality, colourfulness, jpeg_quality, quality
 from models.images.resizing import View, thumbnail_of_file
 from models.inference import onnx_session
 from models.inference.classifier import ImageModel, classify_each
@@ -33,6 +34,11 @@ _ARROW = pa.schema(
         ("embedding_hash", pa.binary()),
         ("content", pa.string()),
         ("thumbnail", pa.binary()),
+        ("unframed", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("noise", pa.float32()),
+        ("colour", pa.float32()),
+        ("jpeg_quality", pa.int32()),
         ("semantic", pa.string()),
         ("features", pa.list_(pa.float32())),
         ("scores", pa.list_(pa.float32())),
@@ -177,12 +183,29 @@ class _Encoders:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """An image after its decode; the hashes are empty if no signals are needed."""
+    """An image after its decode; only the thumbnails are needed if no signals are."""
+
+    thumbnails: Mapping[View, NDArray[np.uint8]]
+    hashed: "_Hashed | None"
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """What signals hold of an image besides what an encoder makes of its thumbnail."""
 
     pdq: bytes
-    quality: int
+    pdq_quality: int
     content: str
-    thumbnails: Mapping[View, NDArray[np.uint8]]
+    quality: Quality
+    jpeg_quality: int | None
+
+    @classmethod
+    def of(cls, data: bytes, decoder: decoding.Decoder) -> "_Hashed":
+        bits, plain = pdq_of(decoder.at_least(PDQ_SIDE))
+        measured = quality(decoder.luma(QUALITY_SIDE), decoder.size)
+        tables = decoder.jpeg_tables
+        content = hashlib.sha256(data).hexdigest()[:32]
+        return cls(bits, plain, content, measured, jpeg_quality(tables) if tables else None)
 
 
 def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decoded | decoding.ImageFault:
@@ -194,12 +217,10 @@ def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decode
     data = cell.as_py() or b""
     try:
         decoder = decoding.Decoder(data)
-        bits, quality = pdq_of(decoder.at_least(PDQ_SIDE)) if hashed else (b"", 0)
-        thumbnails = {view: thumbnail_of_file(decoder, view, PDQ_SIDE) for view in views}
+        signals = _Hashed.of(data, decoder) if hashed else None
+        return _Decoded({view: thumbnail_of_file(decoder, view, PDQ_SIDE) for view in views}, signals)
     except decoding.ImageFault as fault:
         return fault
-    content = hashlib.sha256(data).hexdigest()[:32] if hashed else ""
-    return _Decoded(bits, quality, content, thumbnails)
 
 
 def _stack(pixels: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -211,10 +232,16 @@ def _signals(
 ) -> tuple[dict[str, pa.Array], Mapping[int, RowFault]]:
     """Returns the signals of images, and the images on which the encoder failed."""
     embedded, hashes = encoder.encode_each(thumbnails[encoder.input.view])
+    hashed = [image.hashed for image in images if image.hashed]
     signals = {
-        "pdq": pa.array([image.pdq for image in images], pa.binary()),
-        "pdq_quality": pa.array([image.quality for image in images], pa.int32()),
-        "content": pa.array([image.content for image in images], pa.string()),
+        "pdq": pa.array([one.pdq for one in hashed], pa.binary()),
+        "pdq_quality": pa.array([one.pdq_quality for one in hashed], pa.int32()),
+        "content": pa.array([one.content for one in hashed], pa.string()),
+        "unframed": pa.array([one.quality.unframed for one in hashed], pa.float32()),
+        "sharpness": pa.array([one.quality.sharpness for one in hashed], pa.float32()),
+        "noise": pa.array([one.quality.noise for one in hashed], pa.float32()),
+        "colour": pa.array(colourfulness(thumbnails[_GREY]), pa.float32()),
+        "jpeg_quality": pa.array([one.jpeg_quality for one in hashed], pa.int32()),
         "encoder": pa.array([encoder.digest] * len(images), pa.string()),
         "embedding": lists(embedded.embeddings),
         "embedding_hash": cells(hashes),

@@ -9,9 +9,9 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
-from jobs.commands.dedup.keep import components, independent_set
+from jobs.commands.dedup.keep import components, independent_set, overlays
 from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, removed_images
-from jobs.commands.dedup.nodes import hash_nodes
+from jobs.commands.dedup.nodes import hash_nodes, ranking
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall, RecallSampleConfig
@@ -155,7 +155,9 @@ def search_nodes(
         cost = replace(cost, looks=looks)
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
-        losers = scratch.keep(_losers(pairs, nodes, settings.keep))
+        place = ranking.place_of_overlay(settings.rank)
+        again = overlays.ranked_again(pairs, nodes, inputs.signals, rule, place, scratch) if place else None
+        losers = scratch.keep(_losers(pairs, nodes, settings.keep, again))
         removed = scratch.keep(removed_images(nodes, losers))
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
@@ -201,12 +203,36 @@ def _against_others(unsure: DataFrame, near: DataFrame) -> DataFrame:
     return unsure.join(popular_images, "b", "left_anti")
 
 
-def _losers(pairs: DataFrame, nodes: Compared, keep: str) -> DataFrame:
+def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | None) -> DataFrame:
+    """Returns the removed nodes: removed, kept (ranks), distance, method.
+
+    Args:
+        pairs: a, b (ranks), distance, method.
+        nodes: The nodes.
+        keep: `dedup.keep`.
+        again: rank, again: other ranks for the nodes of pairs; None to use those that they have.
+    """
     # Two images that people keep both stay. Their ranks come first, so the worse one of a pair decides.
     binding = pairs.where(F.col("b") >= nodes.decided)
+    if again is None:
+        return _removed(binding, nodes.nodes, nodes.decided, keep)
+    for end in ("a", "b"):
+        binding = binding.join(again.select(F.col("rank").alias(end), F.col("again").alias(f"again_{end}")), end)
+    better, worse = F.least("again_a", "again_b").alias("a"), F.greatest("again_a", "again_b").alias("b")
+    # Decided nodes come first by the new ranks too.
+    decided = again.where(F.col("rank") < nodes.decided).count()
+    named = nodes.nodes.join(again, "rank").select(F.col("again").alias("rank"), "node")
+    lost = _removed(binding.select(better, worse, "distance", "method"), named, decided, keep)
+    for end in ("removed", "kept"):
+        own = again.select(F.col("again").alias(end), F.col("rank").alias(f"rank_{end}"))
+        lost = lost.join(own, end).drop(end).withColumnRenamed(f"rank_{end}", end)
+    return lost.select("removed", "kept", "distance", "method")
+
+
+def _removed(pairs: DataFrame, nodes: DataFrame, decided: int, keep: str) -> DataFrame:
     if keep == "component":
         # A third image may still connect two of them.
-        return components.removed(binding, nodes.nodes).where(F.col("removed") >= nodes.decided)
+        return components.removed(pairs, nodes).where(F.col("removed") >= decided)
     return independent_set.removed(
-        binding.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
+        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
     )

@@ -37,6 +37,7 @@ class Compared:
         nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run compared them
             with all other known ones.
         images: As `image_ranks` returns them.
+        orders: image_id, order (binary): the order of each image, see `ranking.order`.
         old_pairs: a, b, distance, method: pairs of ranks that an earlier run found; None without one.
         hashes: Number of distinct hashes that can be compared.
         fresh: Number of those that are not known.
@@ -47,6 +48,7 @@ class Compared:
 
     nodes: DataFrame
     images: DataFrame
+    orders: DataFrame
     old_pairs: DataFrame | None
     hashes: int
     fresh: int
@@ -77,7 +79,8 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     counts = F.count_if(best & F.col("passed")), F.count_if(best & F.col("decided")), F.count("*")
     passed, decided, total = image_rows.agg(*counts).collect()[0]
     hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
-    return Compared(known, image_rows, old_pairs, hashes, fresh, passed, decided, total)
+    orders = ordered.select("image_id", "order")
+    return Compared(known, image_rows, orders, old_pairs, hashes, fresh, passed, decided, total)
 
 
 def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:

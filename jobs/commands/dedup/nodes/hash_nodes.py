@@ -6,12 +6,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
+from jobs.commands.dedup.nodes import ranking
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
 from udfs.arrays.row_indexer import RowIndexer
 from udfs.hashes.hamming import HASH_BYTES
-
-_PIXEL_BITS, _CAPTION_BITS = 31, 20
 
 
 def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Rule) -> DataFrame:
@@ -27,7 +26,7 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
     Returns:
         image_id, node (the hash, in strict mode followed by the digest of the content; for an image too plain to hash
         only that digest), comparable (whether it has a usable hash), passed, decided (whether a person keeps it),
-        resolution (pixels), caption (characters).
+        resolution (pixels), caption (characters), and what `score` measured: `ranking.MEASURED`.
     """
     chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
     comparable = F.col("pdq_quality") >= rule.min_quality
@@ -37,6 +36,7 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
         "image_id",
         F.when(comparable, node).otherwise(content).alias("node"),
         comparable.alias("comparable"),
+        *ranking.measured(signals),
     )
     resolution = (F.col("width").cast("long") * F.col("height")).alias("resolution")
     facts = images.select("image_id", resolution, F.coalesce(F.length("caption"), F.lit(0)).alias("caption"))
@@ -44,39 +44,27 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
     judged = verdicts.select("image_id", F.col("kept").alias("passed"), decided.alias("decided"))
     joined = hashed.join(facts, "image_id").join(judged, "image_id", "left")
     return joined.na.fill({"passed": True, "decided": False}).select(
-        "image_id", "node", "comparable", "passed", "decided", "resolution", "caption"
+        "image_id", "node", "comparable", "passed", "decided", "resolution", "caption", *ranking.MEASURED
     )
 
 
 def ordered(members: DataFrame, criteria: Sequence[str], incumbents: DataFrame | None = None) -> DataFrame:
-    """Adds the order among all images: by passed the filter, kept by a person, kept by the earlier run, the criteria.
-
-    Images that passed come first, so that none of them loses to an image that is not kept.
+    """Adds the order among all images: see `ranking.order`.
 
     Args:
         members: As `members` returns them.
-        criteria: `resolution` and `caption`, the most important first; ties go to the smaller image_id.
+        criteria: `dedup.rank`.
         incumbents: image_id of images that an earlier run kept and that stay, whatever the criteria.
 
     Returns:
-        image_id, node, comparable, passed, decided, order (24 bytes, smaller is better).
+        image_id, node, comparable, passed, decided, order (binary, smaller is better).
     """
     if incumbents is None:
         rows = members.withColumn("incumbent", F.lit(0))
     else:
         marked = incumbents.select("image_id", F.lit(1).alias("incumbent"))
         rows = members.join(marked, "image_id", "left").na.fill(0, ["incumbent"])
-    return rows.select("image_id", "node", "comparable", "passed", "decided", _order(criteria).alias("order"))
-
-
-def _order(criteria: Sequence[str]) -> Column:
-    passed, decided = (F.col(name).cast("long") for name in ("passed", "decided"))
-    merit = F.shiftleft(passed, 2) + F.shiftleft(decided, 1) + F.col("incumbent")
-    for criterion in criteria:
-        bits = _PIXEL_BITS if criterion == "resolution" else _CAPTION_BITS
-        merit = F.shiftleft(merit, bits) + F.least(F.col(criterion), F.lit((1 << bits) - 1)).cast("long")
-    worst_first = F.lit((1 << 62) - 1) - merit
-    return F.concat(F.unhex(F.lpad(F.hex(worst_first), 16, "0")), F.unhex("image_id"))
+    return rows.select("image_id", "node", "comparable", "passed", "decided", ranking.order(criteria).alias("order"))
 
 
 def distinct_nodes(ordered: DataFrame) -> DataFrame:
@@ -88,27 +76,29 @@ def distinct_nodes(ordered: DataFrame) -> DataFrame:
     return grouped.select("node", "comparable", "best.order", "best.image_id", "members")
 
 
-def numbered(nodes: DataFrame, scratch: Scratch) -> DataFrame:
-    """Adds the rank to the nodes: 0 is the best.
+def numbered(rows: DataFrame, scratch: Scratch, name: str = "nodes", number: str = "rank") -> DataFrame:
+    """Replaces the order of rows by a number: 0 is the best.
 
-    The search, the graph and all joins move this number instead of 56 bytes of hash and order. The ranks are written
+    The search, the graph and all joins move this number instead of 56 bytes of hash and order. The numbers are written
     before they are used, because a recomputed sort may divide the rows into other partitions.
 
     Args:
-        nodes: As `distinct_nodes` returns them; each order once.
-        scratch: Stores the ranks.
+        rows: order (each once) and further columns, as `distinct_nodes` returns them.
+        scratch: Stores the numbers.
+        name: Name of the stored rows.
+        number: Name of the new column.
 
     Returns:
-        rank, node, comparable, image_id, members.
+        The number and the further columns.
     """
-    columns = [F.spark_partition_id().alias("part"), "node", "comparable", "image_id", "members"]
-    ranged = nodes.repartitionByRange(scratch.shuffle_partitions, "order").sortWithinPartitions("order")
-    sorted_nodes = scratch.keep(ranged.select(*columns))
+    further = [column for column in rows.columns if column != "order"]
+    ranged = rows.repartitionByRange(scratch.shuffle_partitions, "order").sortWithinPartitions("order")
+    sorted_rows = scratch.keep(ranged.select(F.spark_partition_id().alias("part"), *further))
     # One row for each partition.
-    counts = {row.part: row["count"] for row in sorted_nodes.groupBy("part").count().collect()}
+    counts = {row.part: row["count"] for row in sorted_rows.groupBy("part").count().collect()}
     offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
-    fields = [StructField("rank", LongType()), *sorted_nodes.schema.fields[1:]]
-    return scratch.stage("nodes", sorted_nodes.mapInArrow(RowIndexer(offsets, "rank"), StructType(fields)))
+    fields = [StructField(number, LongType()), *sorted_rows.schema.fields[1:]]
+    return scratch.stage(name, sorted_rows.mapInArrow(RowIndexer(offsets, number), StructType(fields)))
 
 
 def hash_of(node: str) -> Column:

@@ -1,0 +1,216 @@
+"""Measures how good a copy of an image is: its detail without borders, its noise and its JPEG quality.
+
+Copies of an image show the same things, so these values compare them. They say little about two different images.
+
+An image that was enlarged or blurred has no detail above a frequency. There, its spectrum falls faster than that of any
+photograph: by about 1 / frequency² in power (Field, "Relations between the statistics of natural images and the
+response properties of cortical cells", JOSA A 1987). Noise and sharpening raise the highest frequencies everywhere, in
+smooth parts of an image too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+QUALITY_SIDE = 512
+"""Width and height in pixels that suffice for the measurement. A larger JPEG is decoded at a fraction of its size, so
+an enlarged one is recognised only if its detail ends below this fraction."""
+
+_LINES = 16  # pixels of a line that are averaged, so that noise and compression do not count
+_FLAT, _LEVEL, _EDGE = 5.0, 8.0, 12.0  # grey levels, 0 to 255
+_MOST_BORDER = 0.4  # share of a side
+_BEHIND = 3  # lines on both sides of the inner edge of a border
+_PLAIN = 0.2  # least share of a line of a border that has its colour
+_TILE, _TILES = 32, 6
+_ORDERS = _TILE // 2 + 1
+_CLIPPED = (3, 252)  # grey levels at which a sensor or an editor clips
+_CLIFF = 7.5  # dB
+_CUTS = np.arange(2.5, 14.01, 0.5)  # in periods of a tile
+_TOP = 12  # lowest of the highest frequencies, in periods of a tile
+_SMOOTH = 0.2  # share of the tiles that count as smooth
+_STANDARD = 57.625  # mean of the luminance table of the JPEG standard (ITU-T T.81, table K.1)
+
+Grey = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a copy of an image is.
+
+    Attributes:
+        unframed: Share of the pixels that are not in a border, above 0 and at most 1.
+        sharpness: Share of the resolution, along each axis, up to which the image has detail: above 0 and at most 1.
+        noise: Power of the highest frequencies in smooth parts, in dB above a hundredth of a squared grey level.
+    """
+
+    unframed: float
+    sharpness: float
+    noise: float
+
+
+def quality(grey: Grey, whole: tuple[int, int] | None = None) -> Quality:
+    """Returns the measurements for an image.
+
+    Args:
+        grey: Luma, uint8 of shape (height, width), at full size or, if large, reduced to `QUALITY_SIDE` or more.
+        whole: Width and height of the image in pixels, in either order, if `grey` is reduced.
+
+    Examples:
+        >>> dots = np.random.default_rng(0).integers(60, 200, (128, 128), dtype=np.uint8)
+        >>> framed = np.zeros((160, 160), np.uint8)
+        >>> framed[16:144, 16:144] = dots
+        >>> enlarged = dots.repeat(2, 0).repeat(2, 1).astype(np.float32)
+        >>> enlarged = (enlarged[:-1, :-1] + enlarged[1:, :-1] + enlarged[:-1, 1:] + enlarged[1:, 1:]) / 4
+        >>> quality(framed).unframed, quality(dots).sharpness, quality(enlarged.astype(np.uint8)).sharpness < 0.7
+        (0.64, 1.0, True)
+    """
+    left, top, right, bottom = content_box(grey)
+    inside = grey[top:bottom, left:right]
+    spectra = _spectra(inside)
+    share = inside.size / grey.size
+    if spectra is None:
+        return Quality(share, 1.0, 0.0)
+    sharpness = _sharpness(spectra.mean(axis=0))
+    if whole is not None and sharpness < 1:
+        sharpness *= max(grey.shape) / max(whole)
+    return Quality(share, sharpness, _noise(spectra))
+
+
+def content_box(grey: Grey) -> tuple[int, int, int, int]:
+    """Returns the box without borders of one colour, such as frames and letterboxes, also if text stands in them.
+
+    A background of one colour is not a border: a border ends at once along its whole length.
+
+    Args:
+        grey: Luma, uint8 of shape (height, width).
+
+    Returns:
+        left, top, right, bottom, in pixels.
+    """
+    height, width = grey.shape
+    top, bottom = _border(grey), _border(grey[::-1])
+    inside = grey[top : height - bottom].T
+    return _border(inside), top, width - _border(inside[::-1]), height - bottom
+
+
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
+    """Returns the quality, 1 to 100, at which the IJG's encoder would use such quantization tables.
+
+    Args:
+        tables: The tables by number, as Pillow's `quantization`. Only that of luminance counts.
+
+    Source:
+        `jpeg_quality_scaling` of libjpeg.
+
+    Examples:
+        >>> jpeg_quality({0: [29] * 64}), jpeg_quality({0: [1] * 64})
+        (75, 99)
+    """
+    scale = 100 * float(np.mean(tables[min(tables)])) / _STANDARD
+    found = 100 - scale / 2 if scale <= 100 else 5000 / scale
+    return int(np.clip(round(found), 1, 100))
+
+
+def colourfulness(thumbnails: NDArray[np.uint8]) -> Floats:
+    """Returns the mean difference between the largest and the smallest of the three colours, 0 for a grey image.
+
+    Args:
+        thumbnails: RGB, uint8 of shape (n, height, width, 3).
+
+    Returns:
+        float32 of shape (n,): 0 to 255.
+
+    Examples:
+        >>> colourfulness(np.array([[[[200, 200, 200], [90, 50, 60]]]], np.uint8)).tolist()
+        [20.0]
+    """
+    spread = thumbnails.max(axis=3, initial=0) - thumbnails.min(axis=3, initial=255)
+    return np.asarray(spread.mean(axis=(1, 2)), np.float32)
+
+
+def _border(lines: Grey) -> int:
+    """Returns how many of the first lines are a border."""
+    count = len(lines)
+    most = int(count * _MOST_BORDER)
+    few = _averaged(lines[: 2 * _BEHIND])
+    level = float(np.median(few[:_BEHIND]))
+    if most <= _BEHIND or (np.abs(few - level) > _EDGE).mean() > 0.5:
+        return 0
+    away = np.abs(_averaged(lines[: most + 2 * _BEHIND]) - level)
+    near, far = (away <= _LEVEL).mean(axis=1), (away > _EDGE).mean(axis=1)
+    # The rest of a line may be text.
+    plain = int(np.argmin(near >= _PLAIN)) if (near < _PLAIN).any() else len(near)
+    for end in range(min(plain, most), 0, -1):
+        if near[max(end - _BEHIND, 0) : end].min() >= 0.95 and far[end + 1 : end + 1 + _BEHIND].mean() >= 0.5:
+            return end
+    return 0
+
+
+def _averaged(lines: Grey) -> Floats:
+    """Returns the means of short stretches of lines, float32 of shape (lines, stretches)."""
+    count, length = lines.shape
+    size = min(_LINES, length)
+    return lines[:, : length // size * size].reshape(count, -1, size).mean(axis=2, dtype=np.float32)
+
+
+def _spectra(grey: Grey) -> Floats | None:
+    """Returns the power of tiles by frequency, in periods of a tile: (tiles, 17). None if the image is too small."""
+    height, width = grey.shape
+    if min(height, width) < _TILE:
+        return None
+    starts = [np.linspace(0, side - _TILE, min(_TILES, side // _TILE)).astype(np.intp) for side in (height, width)]
+    tiles = np.lib.stride_tricks.sliding_window_view(grey, (_TILE, _TILE))[np.ix_(*starts)]
+    tiles = tiles.reshape(-1, _TILE, _TILE)
+    clipped = ((tiles < _CLIPPED[0]) | (tiles > _CLIPPED[1])).mean(axis=(1, 2)) >= 0.5
+    if not clipped.all():
+        tiles = tiles[~clipped]
+    levels = tiles.astype(np.float32)
+    levels = (levels - levels.mean(axis=(1, 2), keepdims=True)) * _WINDOW
+    power = np.abs(fft.rfft2(levels)) ** 2
+    return np.asarray(power.reshape(len(levels), -1) @ _RINGS, np.float32)
+
+
+def _sharpness(power: Floats) -> float:
+    """Returns the share of the frequencies up to which there is detail, from the power by frequency."""
+    white = _decibels(power) + 20 * np.log10(np.maximum(np.arange(_ORDERS), 1))
+    fall = _BELOW @ white - _ABOVE @ white
+    places = np.flatnonzero(fall > _CLIFF)
+    return float(_CUTS[places[0]] * 2 / _TILE) if len(places) else 1.0
+
+
+def _noise(spectra: Floats) -> float:
+    return float(_decibels(np.quantile(spectra, _SMOOTH, axis=0)[_TOP:]).mean())
+
+
+def _decibels(power: Floats) -> Floats:
+    return np.asarray(10 * np.log10(power + 0.01), np.float32)
+
+
+def _window() -> Floats:
+    one = np.hanning(_TILE + 1)[:-1].astype(np.float32)
+    both = np.outer(one, one)
+    return np.asarray(both / np.sqrt((both**2).sum()), np.float32)
+
+
+def _rings() -> Floats:
+    """Returns the matrix that averages the power of frequencies in all directions: (32 · 17, 17)."""
+    along, down = np.fft.rfftfreq(_TILE), np.fft.fftfreq(_TILE)[:, None]
+    order = np.rint(np.hypot(along, down) * _TILE).astype(np.intp).ravel()
+    matrix = (order[:, None] == np.arange(_ORDERS)).astype(np.float32)
+    return np.asarray(matrix / matrix.sum(axis=0), np.float32)
+
+
+def _means(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the matrix that averages over ranges of frequencies: (ranges, 17)."""
+    order = np.arange(_ORDERS)
+    weights = np.clip(np.minimum(order + 0.5, high[:, None]) - np.maximum(order - 0.5, low[:, None]), 0, 1)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+_WINDOW, _RINGS = _window(), _rings()
+_BELOW = _means(np.maximum(0.45 * _CUTS, 1.0), 0.9 * _CUTS)
+_ABOVE = _means(1.1 * _CUTS, np.minimum(1.7 * _CUTS, _ORDERS - 0.5))
