@@ -34,7 +34,7 @@ _PANELS = {
     "Read and score images": ("ingest", "fit-encoder", "score"),
     "Filter": ("label", "train", "calibrate", "filter", "explain", "keep", "drop"),
     "Deduplicate and weigh": ("dedup", "weigh", "audit"),
-    "Use the results": ("report", "export", "compare", "regurgitation"),
+    "Use the results": ("browse", "report", "export", "compare", "regurgitation"),
     "Settings": ("settings",),
 }
 """The commands in the order of the work, by the heading above them in the help."""
@@ -394,6 +394,31 @@ def explain(
     from jobs.commands import explain as command
 
     return command.run(job, images)
+
+
+@command_with_job(app, "browse")
+def browse(
+    job: "Job",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8766,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the local index.")] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Of a lake with more images, the page shows a random sample.")
+    ] = 1_000_000,
+) -> CommandOutput:
+    """Open a web page to look at all images, and decide on them.
+
+    Shows what is kept, filtered, duplicate or unreadable, and why; searches by words and by image. The first call makes
+    a local index with small images.
+
+    Examples:
+        winnow browse --lake /data/lake
+    """
+    from jobs.commands.browse import command
+
+    return command.run(job, command.BrowseOptions(host, port, cache, most))
 
 
 @command_with_job(app, "keep")

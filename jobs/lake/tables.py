@@ -371,14 +371,15 @@ BEYOND_REACH = Table(
 CURATED = Table(
     name="curated",
     maker="weigh",
-    meaning="the training set: the kept images with their weights",
+    meaning="the training set: the kept images with their weights; their bytes are in `images`, under the same part",
+    later=frozenset({"part"}),
     schema=columns(
         ("image_id", "string", "id of the image: 32 hexadecimal digits, a hash of its bytes and caption"),
+        ("part", "int", "number of the part of the table images that holds the bytes of the image"),
         ("weight", "double", "importance weight; 1 on average"),
         ("key", "string", "name of the image in its source; its image_id if the source gives no name"),
         ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
         ("caption", "string", "caption; null if the source has none"),
-        ("image", "binary", "bytes of the image file, unchanged"),
         ("width", "int", "width as displayed (after EXIF orientation), in pixels"),
         ("height", "int", "height as displayed (after EXIF orientation), in pixels"),
         ("format", "string", "file format by content: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF or AVIF"),

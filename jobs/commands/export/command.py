@@ -153,6 +153,8 @@ def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPl
         found += shards.reread(spark.createDataFrame([(n,) for n in done], "shard int"), folder.uri).collect()
     if todo:
         rows = layout.keyed(layout.assigned(curated, plan, settings.seed, frozenset(done)), curated, plan)
+        # The table curated holds no bytes.
+        rows = rows.join(job.lake.read(tables.IMAGES).select("part", "image_id", "image"), ["part", "image_id"])
         with job.progress.step(f"export: write {todo} shards"):
             found += shards.written(rows, folder.uri, _WRITERS[wanted.format], todo).collect()
     made = sorted((Shard(**row.asDict()) for row in found), key=lambda shard: shard.shard)

@@ -96,7 +96,7 @@ def _license(given: str | None) -> str | dict[str, str]:
 def _description(manifest: Mapping[str, Any]) -> str:
     counts, given = manifest["counts"], manifest["card"]["description"]
     text = f"{counts['curated']:,} images with captions and importance weights"
-    if "rows_read" in counts:
+    if counts.get("rows_read") is not None:
         parts = [
             f"{counts[name]:,} {name}" for name in ("repeats", "quarantined", "filtered", "duplicates") if counts[name]
         ]

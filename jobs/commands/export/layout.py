@@ -82,7 +82,7 @@ def _offsets(bucketed: DataFrame, digits: int) -> list[tuple[str, int]]:
 def assigned(curated: DataFrame, layout: Layout, seed: int, finished: Collection[int]) -> DataFrame:
     """Returns the images of all shards that are not written yet, each with its shard, task and place.
 
-    A join with the bounds of the shards finds them, so image bytes are shuffled once, to the task of their shard.
+    A join with the bounds of the shards finds them; these are few and go to every worker.
 
     Args:
         curated: The table curated.

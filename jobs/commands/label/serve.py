@@ -2,17 +2,13 @@
 
 import hashlib
 import os
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
-from jobs.commands.label.page.app import Access, LabelPage, Spec
+from jobs.commands.label.page.app import LabelPage, Spec
 from jobs.commands.label.page.assignment_queue import AssignmentQueue, Rules
 from jobs.commands.label.page.background_sync import BackgroundSync, Pace
 from jobs.commands.label.page.images import PageImages
@@ -20,14 +16,11 @@ from jobs.commands.label.page.journal import Journal, is_segment
 from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
 from jobs.lake import tables
+from jobs.pages.web import server
+from jobs.pages.web.access import Access
 from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError
 from models.stats import thresholds
-
-LOOPBACK = "127.0.0.1"
-_NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-_ANY_ADDRESS = ("0.0.0.0", "::", "")
-_CLOSING_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class ServeOptions:
         state: Folder of journals; None means the user's state folder.
     """
 
-    host: str = LOOPBACK
+    host: str = server.LOOPBACK
     port: int = 8765
     overlap: float = 0.0
     state: Path | None = None
@@ -59,13 +52,13 @@ def run(job: Job, category: str, options: ServeOptions) -> Summary:
     def wait(address: str) -> None:
         job.progress.note(f"the label page for {category} is open; Ctrl-C stops it and keeps all labels:")
         job.progress.address(address)
-        if options.host not in _NAMES_OF_THIS_MACHINE:
+        if options.host not in server.NAMES_OF_THIS_MACHINE:
             job.progress.warn(
                 "the page is open to the network without encryption: anyone with this address can see and label images"
             )
         stopped.wait()
 
-    with _on_end_signal(stopped):
+    with server.on_end_signal(stopped):
         return serve(job, category, options, wait)
 
 
@@ -78,16 +71,16 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
     settings = job.settings.category(category)
     job.lake.require(tables.IMAGES)
     folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
-    with _listening(options) as listener, closing(Journal(folder / category)) as journal:
+    with server.listening(options.host, options.port) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
         assignments, sync, images = _prepare(job, category, options, journal)
-        access = Access(_token(folder), _hosts(options.host))
+        access = Access(_token(folder), server.hosts(options.host))
         lake = _id_of(_absolute(job.lake.uri))
         spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
         app = LabelPage(spec, assignments, images, sync).app(access)
         replayed = sync.added
-        with sync.working(assignments), _server(app, listener):
-            body(_address(options.host, listener, access.token))
+        with sync.working(assignments), server.serving(app, listener):
+            body(server.address(options.host, listener, access.token))
         summary: Summary = {"answers saved": sync.added - replayed}
         return summary | ({"answers recovered from the journal": replayed} if replayed else {})
 
@@ -180,72 +173,3 @@ def _replay_others(job: Job, folder: Path) -> None:
             if batch:
                 Store(job, left.name).commit(batch)
                 journal.drop(batch)
-
-
-# The web server -----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _listening(options: ServeOptions) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        listener = socket.create_server((options.host, options.port), family=family)
-    except OSError as error:
-        raise WinnowError(
-            f"cannot listen on {options.host} port {options.port}: {error.strerror}; add `--port 0` for any free port"
-        ) from error
-    with listener:
-        yield listener
-
-
-@contextmanager
-def _server(app: object, listener: socket.socket) -> Iterator[None]:
-    """Serves in a thread, because the main thread handles signals."""
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_CLOSING_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), name="label page", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@contextmanager
-def _on_end_signal(stopped: threading.Event) -> Iterator[None]:
-    """Sets the event when a signal (Ctrl-C, terminate, hang-up) asks the process to end."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _hosts(host: str) -> frozenset[str]:
-    if host in _NAMES_OF_THIS_MACHINE:
-        return frozenset(_NAMES_OF_THIS_MACHINE)
-    names = {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower(), *_NAMES_OF_THIS_MACHINE}
-    if host in _ANY_ADDRESS:
-        with suppress(OSError):  # a machine's own name may have no address
-            names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
-        # On many machines the own name stands for 127.0.1.1. This socket sends nothing; it only finds the address that
-        # other machines see.
-        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outgoing:
-            outgoing.connect(("192.0.2.1", 9))
-            names.add(outgoing.getsockname()[0])
-    return frozenset(names - set(_ANY_ADDRESS))
-
-
-def _address(host: str, listener: socket.socket, token: str) -> str:
-    name = socket.gethostname() if host in _ANY_ADDRESS else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}/?token={token}"

@@ -26,8 +26,8 @@ from jobs.scoring.features import ensure_features
 from jobs.scoring.gaps import is_decodable
 from models.errors import LostRowsError, WinnowError
 
-# Raised if this version would write other weights than the version before: then older tables are stale.
-_REVISION = 4
+# Raised if this version would write other tables than the version before: then older ones are stale.
+_REVISION = 5
 
 # In the order of writing.
 _WRITTEN = (tables.WEIGHTS, tables.WEIGHT_QUALITY, tables.RELIABILITY, tables.BEYOND_REACH, tables.CURATED)

@@ -35,7 +35,7 @@ def write(lake: Lake, kept: str, keyword: float, settings: dict) -> None:
         tables.SOURCES: [("s", 6, 5, 0, 1, WHEN, "folder", "f", "r")],
         tables.VERDICTS: [(i, i in kept, [] if i in kept else [f"{HOSTILE}: score 0.9 >= 0.5"]) for i in "abcde"],
         tables.WEIGHTS: [(i, 1.0) for i in kept],
-        tables.CURATED: [(i, 1.0, i, "s", i, b"", 1, 1, "PNG", "{}") for i in kept],
+        tables.CURATED: [(i, 0, 1.0, i, "s", i, 1, 1, "PNG", "{}") for i in kept],
         tables.WEIGHT_QUALITY: [quality],
         tables.KEYWORD_SHIFT: [
             ("same", 0.1, 0.1, 0.1, -0.1, -0.2, 0.0, -0.01, -0.02, 0.01, 50, "people", False, 0.001, 2),

@@ -1,40 +1,29 @@
 """The web server of the label page: access, routes, replies."""
 
-import hmac
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Annotated, Any
-from urllib.parse import parse_qs
 
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued
 from jobs.commands.label.page.background_sync import BackgroundSync
 from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Answer
+from jobs.pages.web.access import Access, Guard
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
-_HEADERS = {
-    # The page loads only its own files; it fetches images and shows them from memory.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
@@ -79,63 +68,6 @@ class Spec:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     refill: str
-
-
-@dataclass(frozen=True)
-class Access:
-    """Conditions for access to the page.
-
-    Attributes:
-        token: The token that every request must carry.
-        hosts: Allowed host names. Another name may belong to a site that points it at this address (DNS rebinding).
-    """
-
-    token: str
-    hosts: frozenset[str]
-
-    @staticmethod
-    def new_token() -> str:
-        """Returns a new random token."""
-        return secrets.token_urlsafe(24)
-
-    def refusal(self, scope: Scope) -> str | None:
-        """Returns why a request is refused; None if it is allowed."""
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        name = host[1 : host.find("]")] if host.startswith("[") else host.rpartition(":")[0] or host
-        if name.lower() not in self.hosts:
-            return "this host name is not allowed: use the address that `winnow label serve` printed"
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        given = headers.get("x-winnow-token") or query.get("token", [""])[0]
-        if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return "the access token is missing or wrong: use the address that `winnow label serve` printed"
-        return None
-
-
-class Guard:
-    """Middleware that refuses requests without access, and adds the page's headers to every response.
-
-    Args:
-        app: The application behind it.
-        access: Conditions for access.
-    """
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one ASGI request."""
-        if scope["type"] != "http":
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        refusal = self._access.refusal(scope)
-        answer = PlainTextResponse(f"403: {refusal}\n", 403) if refusal else self._app
-        await answer(scope, receive, send_with_headers)
 
 
 class SamePage:

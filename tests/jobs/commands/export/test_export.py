@@ -155,6 +155,7 @@ def test_webdataset_and_pandas_read_the_shards(source, shards):
 def test_partitions_and_a_killed_run_change_no_byte(source, shards, spark, tmp_path):
     lake = source[0]
     again = Lake(spark, str(tmp_path / "lake"))
+    again.replace(tables.IMAGES, lake.read(tables.IMAGES).repartition(5, "caption"), Recipe("ingest"))
     curated = lake.read(tables.CURATED).repartition(7, "caption").orderBy(F.desc("image_id"))
     again.replace(tables.CURATED, curated, Recipe("weigh"))
     folder = tmp_path / "set"
@@ -200,7 +201,7 @@ def test_parquet_holds_the_images_and_can_be_ingested(source, spark, tmp_path):
     back = Lake(spark, str(tmp_path / "back"))
     ingest.run(job_on(back), [str(tmp_path / "set")])
 
-    given = {row.image_id: (bytes(row.image), row.caption) for row in lake.read(tables.CURATED).collect()}
+    given = {row.image_id: (bytes(row.image), row.caption) for row in lake.read(tables.IMAGES).collect()}
     assert {row.image_id: (row.image, row.caption) for row in read.itertuples()} == given
     assert not mlcroissant.Dataset(jsonld=str(tmp_path / "set" / "croissant.json")).metadata.ctx.issues.errors
     assert list(read["sha256"]) == [hashlib.sha256(data).hexdigest() for data in read["image"]]

@@ -37,7 +37,8 @@ def test_weights_correct_the_keyword_share_and_have_mean_one(job: Job, spark: Sp
     assert woman.shift_low < woman.shift < woman.shift_high < 0
     assert abs(woman.weighted_shift) < 0.01 < abs(shifts["man"].shift)
     curated = job.lake.read(tables.CURATED)
-    assert curated.count() == 549 and {"image_id", "weight", "caption", "image"} <= set(curated.columns)
+    assert curated.count() == 549 and {"image_id", "weight", "caption", "part"} <= set(curated.columns)
+    assert "image" not in curated.columns
 
 
 @pytest.mark.slow

@@ -1,0 +1,176 @@
+"""`browse`: a page on this machine to look at everything in a lake, and to keep or drop images by hand."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+
+from jobs.commands.browse import facts
+from jobs.commands.browse.app import BrowsePage, CategoryScores, Commands, Decision
+from jobs.commands.browse.index import IMAGE_COLUMNS, SCHEMA_VERSION, Index
+from jobs.decisions import record
+from jobs.facts.decisions import DROP, KEEP
+from jobs.job import Job, Summary
+from jobs.lake import tables
+from jobs.models_in_use import current_encoder, current_models
+from jobs.pages.web import server
+from jobs.pages.web.access import Access
+from models.images import decoding
+from models.images.resizing import thumbnail_of_file
+from udfs.hashes.pdq import PDQ_SIDE
+
+_NEXT = ("filter", "dedup", "weigh")
+
+
+@dataclass(frozen=True)
+class BrowseOptions:
+    """How the page is served.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 means any free port.
+        cache: Folder of the indexes; None means the user's cache folder.
+        most: Number of images above which a random sample of about this many is shown.
+    """
+
+    host: str = server.LOOPBACK
+    port: int = 8766
+    cache: Path | None = None
+    most: int = 1_000_000
+
+
+def run(job: Job, options: BrowseOptions) -> Summary:
+    """Makes the index if tables have changed, and serves the page until the process is stopped (Ctrl-C).
+
+    Raises:
+        WinnowError: The lake holds no image, or the port is in use.
+    """
+    stopped = threading.Event()
+
+    def wait(address: str) -> None:
+        job.progress.note("the page is open; Ctrl-C stops it, and decisions are kept:")
+        job.progress.address(address)
+        if options.host not in server.NAMES_OF_THIS_MACHINE:
+            job.progress.warn(
+                "the page is open to the network without encryption: anyone with this address can see and decide images"
+            )
+        stopped.wait()
+
+    with server.on_end_signal(stopped):
+        return serve(job, options, wait)
+
+
+def serve(job: Job, options: BrowseOptions, body: Callable[[str], None]) -> Summary:
+    """Serves the page while `body`, called with its address, runs.
+
+    Raises:
+        WinnowError: As `run`.
+    """
+    job.lake.require(tables.IMAGES)
+    decided = 0
+
+    def decide(ids: Sequence[str], decision: Decision, why: str) -> None:
+        nonlocal decided
+        _decide(job, index, ids, decision, why)
+        decided += len(ids)
+
+    with server.listening(options.host, options.port) as listener, closing(_index(job, options)) as index:
+        after = " && ".join(job.command(name) for name in _NEXT)
+        commands = Commands(decide, _hasher(job), lambda image_id: job.command("explain", image_id), after)
+        access = Access(Access.new_token(), server.hosts(options.host), "browse")
+        name = job.lake.uri.rstrip("/").rpartition("/")[2] or job.lake.uri
+        page = BrowsePage(name, index, _categories(job, index), commands)
+        with server.serving(page.app(access), listener):
+            body(server.address(options.host, listener, access.token))
+    return {"images decided": decided}
+
+
+# The index ----------------------------------------------------------------------------------------------------------
+
+
+def _index(job: Job, options: BrowseOptions) -> Index:
+    """Returns the index of the lake, made again if a table, the encoder or a model has changed."""
+    lake, encoder, models = job.lake, current_encoder(job).digest, current_models(job)
+    now = lake.snapshot()
+    versions = {table.name: now.version(table) for table in facts.READ}
+    total = lake.read(tables.IMAGES).count()
+    share = min(1.0, options.most / max(total, 1))
+    made_from = json.dumps([SCHEMA_VERSION, versions, encoder, models, share], sort_keys=True, default=str)
+    if share < 1:
+        job.progress.warn(
+            f"browse: the page shows a random sample of about {options.most:,} of {total:,} images, and its numbers "
+            "are those of the sample; `--most` changes this"
+        )
+    address = lake.uri if "://" in lake.uri else str(Path(lake.uri.removeprefix("file:")).resolve())
+    folder = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow" / "browse"
+    index = Index(folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.sqlite")
+    if index.made_from() == made_from:
+        return index
+    with job.progress.step("browse: collect the facts about the images"), lake.scratch("browse") as scratch:
+        index.begin()
+        rows = scratch.keep(facts.image_facts(lake, encoder, share)).select(*IMAGE_COLUMNS)
+        index.add_images(_rows(rows))
+        index.add_scores(_rows(facts.scores(lake, models, share)))
+        index.add_faults(_rows(facts.faults(lake)))
+    missing = index.without_thumbnail()
+    if missing:
+        with job.progress.step(f"browse: make {len(missing):,} small images"), lake.scratch("browse") as scratch:
+            ids = lake.spark.createDataFrame([(one,) for one in missing], "image_id string")
+            some = ids if index.has_thumbnails else None
+            index.add_thumbnails(_rows(scratch.keep(facts.thumbnails(lake, some, share))))
+    index.finish(made_from)
+    job.progress.note(f"browse: the index has {index.size / 1e6:,.0f} MB: {index.file}")
+    return index
+
+
+def _rows(frame: DataFrame) -> Iterator[Sequence[Any]]:
+    """Yields rows partition by partition, so that memory does not grow with the lake."""
+    for row in frame.toLocalIterator(prefetchPartitions=True):
+        yield tuple(bytes(value) if isinstance(value, bytearray) else value for value in row)
+
+
+def _categories(job: Job, index: Index) -> list[CategoryScores]:
+    rows = {row.category: row for row in job.lake.read(tables.THRESHOLDS).collect()}
+    found = []
+    for name in current_models(job):
+        row = rows.get(name)
+        scored = index.above(name, 0.0)
+        if scored:
+            found.append(CategoryScores(name, row and row.threshold, row and row.recall_lower, scored))
+    return found
+
+
+# What the page asks for ---------------------------------------------------------------------------------------------
+
+
+def _decide(job: Job, index: Index, ids: Sequence[str], decision: Decision, why: str) -> None:
+    """Writes decisions to the lake in one commit for each kind."""
+    kinds: dict[str, list[str]] = {decision: list(ids)}
+    if decision == "withdraw":
+        standing = {one: str((index.image(one) or {}).get("decision") or "") for one in ids}
+        kinds = {kind: [one for one in ids if standing[one].endswith(kind)] for kind in (KEEP, DROP)}
+    request = record.Request((), why, withdraw=decision == "withdraw").checked()
+    for kind, own in kinds.items():
+        if own:
+            with job.lake.scratch("browse") as scratch:
+                images = job.lake.spark.createDataFrame([(one,) for one in own], "image_id string")
+                record.record(job, images, kind, request, scratch)
+
+
+def _hasher(job: Job) -> Callable[[bytes], bytes]:
+    encoder, lock = current_encoder(job), threading.Lock()
+
+    def hash_of(data: bytes) -> bytes:
+        pixels = thumbnail_of_file(decoding.Decoder(data, decoding.MAX_MEGAPIXELS), encoder.input.view, PDQ_SIDE)
+        with lock:
+            return bytes(np.asarray(encoder.encode(pixels[None])[1][0], np.uint8).tobytes())
+
+    return hash_of

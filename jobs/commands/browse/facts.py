@@ -1,0 +1,150 @@
+"""The facts about each image that `browse` shows, collected from the tables of a lake."""
+
+import io
+from collections.abc import Mapping
+
+import pandas as pd
+from PIL import Image
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import BinaryType
+
+from jobs.facts.decisions import KEEP, standing
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from models.images import decoding
+from models.images.decoding import ImageFault
+
+SIDE = 256
+"""Longest side of the images on the page, in pixels."""
+
+_QUALITY = 75
+_STEPS = 1_000_000_000
+_CAPTION = 2_000  # characters
+
+KEPT, FILTERED, DUPLICATE, UNDECIDED = "kept", "filtered", "duplicate", "undecided"
+
+PENDING = "pending "
+"""Before a decision that `filter` has not followed yet."""
+
+READ = (
+    tables.IMAGES, tables.SIGNALS, tables.SCORES, tables.THRESHOLDS, tables.DECISIONS, tables.VERDICTS,
+    tables.DUPLICATES, tables.WEIGHTS, tables.QUARANTINE,
+)  # fmt: skip
+"""The tables that the page shows."""
+
+
+def shown(share: float) -> Column:
+    """Returns whether an image is in a sample, which depends on its image_id alone.
+
+    Args:
+        share: Share of the images in the sample, 0 to 1.
+    """
+    return F.pmod(F.xxhash64("image_id"), F.lit(_STEPS)) < round(share * _STEPS)
+
+
+def image_facts(lake: Lake, encoder: str, share: float = 1.0) -> DataFrame:
+    """Returns a row for each image.
+
+    Args:
+        lake: Tables that do not exist yet count as empty.
+        encoder: Digest of the perceptual encoder whose signals are shown.
+        share: Share of the images that are shown.
+
+    Returns:
+        image_id, key, source, caption (its start), width, height, format, state, reasons (joined by newlines), kept_id,
+        distance (bits), weight, sharpness, noise, quality (of PDQ), hash, decision, why.
+    """
+    images = (
+        lake.read(tables.IMAGES)
+        .where(shown(share))
+        .select(
+            "image_id",
+            "key",
+            "source",
+            F.substring("caption", 1, _CAPTION).alias("caption"),
+            "width",
+            "height",
+            "format",
+        )
+    )
+    verdicts = lake.read(tables.VERDICTS).select("image_id", "kept", F.array_join("reasons", "\n").alias("reasons"))
+    repeats = lake.read(tables.DUPLICATES).select(F.col("removed_id").alias("image_id"), "kept_id", "distance")
+    signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder)
+    measured = signals.select(
+        "image_id", "sharpness", "noise", F.col("pdq_quality").alias("quality"), F.col("embedding_hash").alias("hash")
+    )
+    decided = standing(lake.read(tables.DECISIONS)).select("image_id", "decision", "why")
+    joined = images
+    for frame in (verdicts, repeats, lake.read(tables.WEIGHTS).select("image_id", "weight"), measured, decided):
+        joined = joined.join(frame, "image_id", "left")
+    state = (
+        F.when(F.col("kept").isNull(), UNDECIDED)
+        .when(~F.col("kept"), FILTERED)
+        .when(F.col("kept_id").isNotNull(), DUPLICATE)
+        .otherwise(KEPT)
+    )
+    whole = joined.withColumn("state", state)
+    followed = F.when(F.col("decision") == KEEP, F.col("state") == KEPT).otherwise(F.col("state") == FILTERED)
+    decision = F.when(followed, F.col("decision")).otherwise(F.concat(F.lit(PENDING), F.col("decision")))
+    return whole.select(
+        "image_id", "key", "source", "caption", "width", "height", "format", "state", "reasons", "kept_id",
+        "distance", "weight", "sharpness", "noise", "quality", "hash", decision.alias("decision"), "why",
+    )  # fmt: skip
+
+
+def scores(lake: Lake, models: Mapping[str, str], share: float = 1.0) -> DataFrame:
+    """Returns the scores by the models in use: category, image_id, score.
+
+    Args:
+        lake: The lake.
+        models: Digest of the model of each category.
+        share: Share of the images that are shown.
+    """
+    rows = lake.read(tables.SCORES).where(shown(share))
+    pairs = lake.spark.createDataFrame(list(models.items()), "category string, model string")
+    return rows.join(F.broadcast(pairs), ["category", "model"]).select("category", "image_id", "score")
+
+
+def faults(lake: Lake) -> DataFrame:
+    """Returns what could not be read: source, key, stage, reason, detail, image_id (null if it is no image)."""
+    return lake.read(tables.QUARANTINE).select("source", "key", "stage", "reason", "detail", "image_id")
+
+
+def thumbnails(lake: Lake, ids: DataFrame | None, share: float = 1.0) -> DataFrame:
+    """Returns small images for the page: image_id, thumb (WebP; null if an image cannot be decoded).
+
+    Args:
+        lake: The lake.
+        ids: image_id of those that are needed; None for all.
+        share: Share of the images that are shown.
+    """
+    images = lake.read(tables.IMAGES).where(shown(share)).select("image_id", "image")
+    if ids is not None:
+        images = images.join(F.broadcast(ids), "image_id", "left_semi")
+    return images.select("image_id", _small("image").alias("thumb"))
+
+
+@pandas_udf(BinaryType())
+def _small(image: pd.Series) -> pd.Series:
+    return image.map(small)
+
+
+def small(data: bytes) -> bytes | None:
+    """Returns an image of at most `SIDE` pixels as WebP; None if it cannot be decoded.
+
+    Examples:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (1000, 500), "red").save(buffer, "PNG")
+        >>> Image.open(io.BytesIO(small(buffer.getvalue()) or b"")).size
+        (256, 128)
+    """
+    try:
+        picture = decoding.decode(bytes(data), min_side=SIDE)
+    except ImageFault:
+        return None
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()

@@ -1,0 +1,193 @@
+"""The command `browse`: from the tables to the page, and back to the table decisions."""
+
+import io
+import json
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from jobs.commands.browse import command as browse
+from jobs.commands.browse.command import BrowseOptions
+from jobs.job import Job
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from jobs.models_in_use import current_encoder
+from jobs.runtime import config
+from jobs.runtime.progress import Progress
+from models.errors import WinnowError
+from tests.builders.lake_rows import write_rows
+from tests.builders.sources import encoded
+
+CHROMIUM = next((found for found in map(shutil.which, ("chromium", "chromium-browser")) if found), None)
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1">'
+COUNT = 30
+IDS = [f"{n:032x}" for n in range(COUNT)]
+KEPT, FILTERED, REMOVED, BROKEN = 0, 1, 2, 3
+
+
+def fill(lake: Lake, encoder: str) -> None:
+    """Writes images, of which one is filtered, one is a duplicate, and one cannot be decoded."""
+    data = [encoded(f"hsl({n * 37 % 360}, 60%, 50%)", "JPEG", (300 + n, 200)) for n in range(COUNT)]
+    data[BROKEN] = b"no image"
+    images = [(i, f"k{n}", "s.tar", HOSTILE if n == KEPT else f"a photo of {n}", data[n], 300 + n, 200, "JPEG", "{}", 0)
+              for n, i in enumerate(IDS)]  # fmt: skip
+    write_rows(lake, tables.IMAGES, images)
+    write_rows(
+        lake,
+        tables.VERDICTS,
+        [(i, n != FILTERED, ["logos: a rule"] if n == FILTERED else []) for n, i in enumerate(IDS)],
+    )
+    write_rows(lake, tables.DUPLICATES, [(IDS[REMOVED], IDS[KEPT], 9, "lsh")])
+    signals = [
+        (i, bytes(32), 90, encoder, [1.0], bytes([n]) + bytes(31), str(n)) for n, i in enumerate(IDS) if n != BROKEN
+    ]
+    write_rows(lake, tables.SIGNALS, signals)
+
+
+@pytest.fixture
+def job(lake: Lake) -> Job:
+    made = Job(lake, config.load(), Progress(Console(file=io.StringIO(), width=500)))
+    fill(lake, current_encoder(made).digest)
+    return made
+
+
+class Page:
+    """A client of the page."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.base, self.token = address.split("/?token=")
+
+    def get(self, path: str, token: str | None = None) -> tuple[int, Any]:
+        return self._reply(urllib.request.Request(self.base + path, headers=self._headers(token)))
+
+    def post(self, path: str, body: bytes) -> tuple[int, Any]:
+        return self._reply(urllib.request.Request(self.base + path, data=body, headers=self._headers(None)))
+
+    def decide(self, images: list[str], decision: str, why: str = "a test") -> tuple[int, Any]:
+        return self.post("/decide", json.dumps({"images": images, "decision": decision, "why": why}).encode())
+
+    def _headers(self, token: str | None) -> dict[str, str]:
+        return {"x-winnow-token": self.token if token is None else token}
+
+    @staticmethod
+    def _reply(request: urllib.request.Request) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                data = reply.read()
+                return reply.status, json.loads(data) if "json" in reply.headers["content-type"] else data
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+def served(job: Job, folder: Path, use: Any) -> dict[str, Any]:
+    return browse.serve(job, BrowseOptions(port=0, cache=folder), lambda address: use(Page(address)))
+
+
+def test_the_page_shows_images_and_writes_decisions(job: Job, tmp_path: Path) -> None:
+    def use(page: Page) -> None:
+        assert page.get("/overview", token="wrong")[0] == 403
+        overview = page.get("/overview")[1]
+        assert overview["states"] == {"kept": COUNT - 2, "filtered": 1, "duplicate": 1}
+        assert overview["reasons"] == [["logos", 1]] and overview["next"].startswith("winnow filter --lake")
+        assert page.get("/images?state=filtered")[1]["images"][0]["image_id"] == IDS[FILTERED]
+        assert page.get("/images?sort=nonsense")[0] == 422 and page.get("/images?limit=9999")[0] == 422
+        status, data = page.get(f"/thumb/{IDS[KEPT]}")
+        assert status == 200 and max(Image.open(io.BytesIO(data)).size) == 256
+        assert page.get(f"/thumb/{IDS[BROKEN]}")[0] == 404
+        assert page.get(f"/similar/{IDS[5]}")[1]["images"][0]["apart"] == 0
+        assert "explain" in page.get(f"/image/{IDS[KEPT]}")[1]["explain"]
+        status, found = page.post("/find", encoded("hsl(37, 60%, 50%)", "PNG", (90, 60)))
+        assert status == 200 and len(found["images"]) == COUNT - 1
+        assert page.post("/find", b"no image")[0] == 422
+        assert page.decide([IDS[KEPT], IDS[5]], "drop", " dull ")[0] == 200
+        assert page.decide([IDS[FILTERED]], "keep")[0] == 200 and page.decide([IDS[5]], "withdraw")[0] == 200
+        assert page.decide(["f" * 32], "keep")[0] == 404 and page.decide([IDS[KEPT]], "keep", " ")[0] == 422
+        assert page.get("/overview")[1]["pending"] == 3
+
+    assert served(job, tmp_path, use) == {"images decided": 4}
+    rows = {(row.image_id, row.decision, row.why) for row in job.lake.read(tables.DECISIONS).collect()}
+    assert rows == {
+        (IDS[KEPT], "drop", "dull"), (IDS[5], "drop", "dull"), (IDS[FILTERED], "keep", "a test"),
+        (IDS[5], "withdrawn", "a test"),
+    }  # fmt: skip
+
+    def later(page: Page) -> None:
+        # The tables have changed, so the index was made again; the decisions are still pending.
+        shown = {one["image_id"]: one["decision"] for one in page.get("/images?limit=500")[1]["images"]}
+        assert {i: decision for i, decision in shown.items() if decision} == {
+            IDS[KEPT]: "pending drop", IDS[FILTERED]: "pending keep",
+        }  # fmt: skip
+
+    served(job, tmp_path, later)
+    printed = job.progress.console.file.getvalue()
+    assert printed.count("make 30 small images") == 1, "small images are made once"
+
+
+def test_of_a_large_lake_a_sample_is_shown(job: Job, tmp_path: Path) -> None:
+    found: list[Any] = []
+    options = BrowseOptions(port=0, cache=tmp_path, most=10)
+    browse.serve(job, options, lambda address: found.append(Page(address).get("/images?limit=500")[1]))
+    assert 2 <= found[0]["total"] < COUNT - 5
+    assert "a random sample of about 10 of 30 images" in job.progress.console.file.getvalue()
+
+
+def test_an_empty_lake_is_refused_with_what_to_do(lake: Lake, tmp_path: Path) -> None:
+    job = Job(lake, config.load(), Progress(Console(file=io.StringIO())))
+    with pytest.raises(WinnowError, match="run `winnow ingest"):
+        served(job, tmp_path, lambda page: None)
+
+
+@pytest.fixture
+def tab() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--headless"])
+        yield browser.new_page(viewport={"width": 1280, "height": 860})
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+def test_images_are_chosen_and_dropped_by_keyboard(job: Job, tmp_path: Path, tab: Any) -> None:
+    errors: list[str] = []
+    requests: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("request", lambda request: requests.append(request.url))
+
+    def use(page: Page) -> None:
+        tab.goto(page.address)
+        tab.wait_for_selector(".card img")
+        for key in ("ArrowRight", "x", "ArrowRight", "x"):
+            tab.keyboard.press(key)
+        assert tab.inner_text("#selected") == "2 selected"
+        tab.fill("#why", "dull")
+        tab.press("#why", "Escape")
+        tab.keyboard.press("d")
+        tab.wait_for_selector(".badge >> text=drop (pending)", timeout=60_000)
+        tab.reload()
+        tab.wait_for_selector(".badge")
+        assert tab.locator(".badge").count() == 2
+        tab.click("#views >> text=Duplicates")
+        tab.wait_for_selector(".card >> text=9 bits away")
+        assert tab.locator(".card").count() == 2 and "groups=true" in tab.url
+        tab.locator(".card").first.click()
+        tab.wait_for_selector("#detail >> text=winnow explain")
+        assert tab.title().endswith("winnow browse"), "a caption is text"
+        tab.fill("#words", "photo of 7")
+        tab.press("#words", "Enter")
+        tab.wait_for_selector("#total >> text=1 image")
+        assert all(url.startswith(page.base) for url in requests)
+
+    served(job, tmp_path, use)
+    assert not [error for error in errors if "404" not in error], "only the broken image has no thumbnail"
+    assert {row.why for row in job.lake.read(tables.DECISIONS).collect()} == {"dull"}
