@@ -16,6 +16,7 @@ from jobs.commands.export.folder import Folder
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
+from tests.builders.hashes import flipped, random_hashes
 from tests.builders.images import pattern
 from tests.builders.sources import encoded
 from udfs.hashes.pdq import pdq_of
@@ -110,3 +111,18 @@ def test_the_toy_learns(loader, shards, use):
     history = loader.train(shards, use, epochs=6)
 
     assert history[-1] < 0.5 * history[0]
+
+
+def test_the_online_index_finds_near_duplicates(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("online_index", EXAMPLES / "online_index.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    hashes = random_hashes(3_000)
+    index = module.OnlineIndex([str(place) for place in range(3_000)], hashes)
+    for bits, least in ((0, 300), (16, 297), (31, 280)):
+        asked = flipped(hashes[:300], bits)
+        found = [index.near(one.tobytes()) for one in asked]
+        hits = [near for place, near in enumerate(found) if (str(place), bits) in near]
+        assert len(hits) >= least
+    assert not any(index.near(one.tobytes()) for one in random_hashes(200, seed=9))

@@ -16,6 +16,7 @@ Kernels, which work in any DataFrame and, if you register them with `spark.udf.r
 | `ImageModel` | describes an ONNX image classifier for `classify` |
 | `hamming` | pandas UDF: the number of bits in which two 256-bit hashes differ |
 | `minhash_bands` | a column of band keys of 256-bit hashes: two hashes with a common key are a candidate pair |
+| `lean_minhashes` | signatures of 256-bit hashes for the indexes of datasketch, outside Spark |
 
 The mitigations as functions on DataFrames. They read and write no tables:
 
@@ -51,6 +52,7 @@ from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 from models.inference.classifier import ImageModel
 from udfs import classify, hamming, minhash_bands, pdq
+from udfs.hashes.lean_minhash import lean_minhashes
 
 __version__ = VERSION
 
@@ -69,6 +71,7 @@ __all__ = [
     "hamming",
     "importance_weights",
     "keyword_shift",
+    "lean_minhashes",
     "minhash_bands",
     "near_duplicates",
     "open_lake",

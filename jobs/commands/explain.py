@@ -12,7 +12,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.table import Table
 from jobs.runtime import terminal
-from jobs.runtime.wording import number, plural, score
+from jobs.runtime.wording import number, percent, plural, score
 from jobs.scoring.gaps import UNDECODABLE
 from models.errors import WinnowError
 
@@ -141,13 +141,22 @@ def _facts(known: Known) -> Iterator[tuple[str, str]]:
         model = f" (model {row.model} of {row.category})" if row.category else ""
         yield "quarantine", f"{row.stage}: {row.reason}{model}: {_cut(row.detail or '')}"
     for row in known.of(tables.SIGNALS):
-        yield "signals", f"encoder {row.encoder}, PDQ quality {row.pdq_quality}"
+        yield "signals", f"encoder {row.encoder}, PDQ quality {row.pdq_quality}{_measured(row)}"
     for row in known.of(tables.SCORES):
         yield "score", _score(row, known.thresholds.get(row.category))
     for row in known.of(tables.LABELS):
         yield "label", f"{row.category}: {_answer(row.label)} ({row.origin}, {row.annotator}, {_day(row.labelled_at)})"
     for row in known.of(tables.DECISIONS):
         yield "decision", f"{row.decision} by {row.decided_by} on {_day(row.decided_at)}: {_cut(row.why)}"
+
+
+def _measured(row: Row) -> str:
+    """Returns what decides between copies of an image; empty if an earlier version scored it."""
+    if row.sharpness is None:
+        return ""
+    jpeg = f", JPEG quality {row.jpeg_quality}" if row.jpeg_quality is not None else ""
+    frame = f", {percent(1 - row.unframed)} frame" if row.unframed < 1 else ""
+    return f", sharpness {number(row.sharpness)}, noise {number(row.noise)} dB{frame}{jpeg}"
 
 
 def _score(row: Row, threshold: Row | None) -> str:

@@ -29,7 +29,8 @@ from jobs.runtime import config
 from jobs.runtime.session import get_session
 from tests.bench.dedup import CORES, PeakMemory, exhaustive, planted
 from udfs.hashes.hamming import distances, words
-from udfs.hashes.minhash import jaccard
+from udfs.hashes.lean_minhash import lean_minhashes
+from udfs.hashes.minhash import choose_bands, jaccard
 
 Pairs = tuple[NDArray[np.int64], int | None]
 """Pairs found, each as first · rows + second, and the number of compared candidates, if it is known."""
@@ -61,6 +62,17 @@ def datasketch(hashes: NDArray[np.uint8], distance: int) -> Pairs:
     signed = MinHash.bulk(names, num_perm=128)
     candidates: set[tuple[int, int]] = set()
     for place, signature in enumerate(signed):
+        candidates.update((other, place) for other in index.query(signature))
+        index.insert(place, signature)
+    return _verified(hashes, np.array(sorted(candidates)).reshape(-1, 2), distance)
+
+
+def datasketch_signed(hashes: NDArray[np.uint8], distance: int) -> Pairs:
+    """Searches with datasketch's index, filled with Winnow's signatures, in Winnow's choice of bands."""
+    bands = choose_bands(len(hashes), distance, 0.99)
+    index = MinHashLSH(num_perm=bands.bands * bands.rows, params=(bands.bands, bands.rows))
+    candidates: set[tuple[int, int]] = set()
+    for place, signature in enumerate(lean_minhashes(hashes, bands.bands * bands.rows)):
         candidates.update((other, place) for other in index.query(signature))
         index.insert(place, signature)
     return _verified(hashes, np.array(sorted(candidates)).reshape(-1, 2), distance)
@@ -120,6 +132,7 @@ PEERS: dict[str, Callable[[NDArray[np.uint8], int], Pairs]] = {
     "faiss IndexBinaryFlat": faiss_flat,
     "faiss IndexBinaryMultiHash": faiss_multihash,
     "datasketch MinHashLSH": datasketch,
+    "datasketch MinHashLSH with Winnow's signatures": datasketch_signed,
     "Spark MLlib MinHashLSH": spark_mllib,
     "imagededup brute force": imagededup,
 }

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from models.images.resizing import thumbnail_of_file
 from udfs.hashes.pdq import PDQ_SIDE
 
 _NEXT = ("filter", "dedup", "weigh")
+_PART = ".sqlite.part"
+_OLD_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -111,24 +115,49 @@ def _index(job: Job, options: BrowseOptions) -> Index:
         )
     address = lake.uri if "://" in lake.uri else str(Path(lake.uri.removeprefix("file:")).resolve())
     folder = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow" / "browse"
-    index = Index(folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.sqlite")
-    if index.made_from() == made_from:
-        return index
+    file = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.sqlite"
+    if file.exists():
+        index = Index(file)
+        if index.made_from() == made_from:
+            return index
+        index.close()
+    # A page that is still open keeps its file, and what a killed process leaves is never taken for an index.
+    _delete_left(folder)
+    part = file.with_name(f"{uuid.uuid4().hex}{_PART}")
+    try:
+        with closing(Index(part)) as made:
+            _fill(job, made, file, encoder, models, share)
+            made.finish(made_from)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    index = Index(file)
+    job.progress.note(f"browse: the index has {index.size / 1e6:,.0f} MB: {file}")
+    return index
+
+
+def _delete_left(folder: Path) -> None:
+    for left in folder.glob(f"*{_PART}"):
+        if time.time() - left.stat().st_mtime > _OLD_SECONDS:
+            left.unlink(missing_ok=True)
+
+
+def _fill(job: Job, index: Index, older: Path, encoder: str, models: Mapping[str, str], share: float) -> None:
+    lake = job.lake
     with job.progress.step("browse: collect the facts about the images"), lake.scratch("browse") as scratch:
         index.begin()
         rows = scratch.keep(facts.image_facts(lake, encoder, share)).select(*IMAGE_COLUMNS)
         index.add_images(_rows(rows))
         index.add_scores(_rows(facts.scores(lake, models, share)))
         index.add_faults(_rows(facts.faults(lake)))
+    if older.exists():
+        index.take_thumbnails(older)
     missing = index.without_thumbnail()
     if missing:
         with job.progress.step(f"browse: make {len(missing):,} small images"), lake.scratch("browse") as scratch:
             ids = lake.spark.createDataFrame([(one,) for one in missing], "image_id string")
             some = ids if index.has_thumbnails else None
             index.add_thumbnails(_rows(scratch.keep(facts.thumbnails(lake, some, share))))
-    index.finish(made_from)
-    job.progress.note(f"browse: the index has {index.size / 1e6:,.0f} MB: {index.file}")
-    return index
 
 
 def _rows(frame: DataFrame) -> Iterator[Sequence[Any]]:

@@ -15,15 +15,15 @@ from udfs.hashes.hamming import distances, words
 
 SCHEMA_VERSION = "1"
 
+_WAIT = 30.0  # seconds, while another thread writes a decision
+
 IMAGE_COLUMNS = (
     "image_id", "key", "source", "caption", "width", "height", "format", "state", "reasons", "kept_id", "distance",
     "weight", "sharpness", "noise", "quality", "hash", "decision", "why",
 )  # fmt: skip
 
 _SCHEMA = """
-create table if not exists meta (name text primary key, value text) without rowid;
 create table if not exists thumb (image_id text primary key, data blob) without rowid;
-drop table if exists image; drop table if exists score; drop table if exists fault; drop table if exists words;
 create table image (
   image_id text primary key, key text, source text, caption text, width int, height int, format text, state text,
   reasons text, kept_id text, distance int, weight real, sharpness real, noise real, quality int, hash blob,
@@ -118,8 +118,7 @@ class Index:
         file.parent.chmod(0o700)
         self.file = file
         self._lock = threading.Lock()
-        self._open = sqlite3.connect(file, check_same_thread=False)
-        self._open.execute("pragma journal_mode = wal")
+        self._open = sqlite3.connect(file, check_same_thread=False, timeout=_WAIT)
         self._open.execute("pragma synchronous = normal")
         self._open.execute("create table if not exists meta (name text primary key, value text) without rowid")
         self._hashes: tuple[list[str], NDArray[np.uint64]] | None = None
@@ -144,10 +143,15 @@ class Index:
     # Making it ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Deletes all rows but the thumbnails, which do not change."""
-        self._open.execute("delete from meta")
+        """Makes empty tables."""
         self._open.executescript(_SCHEMA)
-        self._hashes = None
+
+    def take_thumbnails(self, older: Path) -> None:
+        """Copies the thumbnails of an older index of the lake: an image never changes under its id."""
+        self._open.execute("attach ? as older", (str(older),))
+        self._open.execute("insert into thumb select * from older.thumb where image_id in (select image_id from image)")
+        self._open.commit()
+        self._open.execute("detach older")
 
     def add_images(self, rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows with the columns `IMAGE_COLUMNS`."""
@@ -162,7 +166,7 @@ class Index:
         self._add("fault", 6, rows)
 
     def add_thumbnails(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Adds rows: image_id, WebP or None. They stay if the process is killed, because each thousand is saved."""
+        """Adds rows: image_id, WebP or None."""
         self._add("thumb", 2, rows)
 
     @property
@@ -340,7 +344,7 @@ class Index:
     def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = sqlite3.connect(self.file, check_same_thread=False)
+            reader = sqlite3.connect(self.file, check_same_thread=False, timeout=_WAIT)
             reader.execute("pragma query_only = on")
             self._local.reader = reader
             self._readers.append(reader)

@@ -97,20 +97,14 @@ def test_a_decision_is_pending_until_the_index_is_made_again(index: Index) -> No
     assert index.known([IDS[0], "f" * 32]) == [IDS[0]]
 
 
-def test_thumbnails_stay_when_the_index_is_made_again(index: Index) -> None:
+def test_thumbnails_are_taken_from_an_older_index(index: Index, tmp_path: Path) -> None:
     assert index.thumbnail(IDS[0]) == b"webp" and index.thumbnail(IDS[4]) is None
-    index.begin()
-    assert index.made_from() is None and ids(index) == []
-    index.add_images([row(0), row(4), row(5)])
-    assert index.without_thumbnail() == [IDS[5]]
-    index.finish("versions 2")
-    index.close()
-    again = Index(index.file)
-    assert again.made_from() == "versions 2" and again.thumbnail(IDS[0]) == b"webp"
-
-
-def test_an_index_whose_making_was_killed_is_not_complete(index: Index) -> None:
-    index.begin()
-    index.add_images([row(0)])
-    index.close()
-    assert Index(index.file).made_from() is None
+    newer = Index(tmp_path / "newer.sqlite")
+    newer.begin()
+    newer.add_images([row(0), row(5)])
+    newer.take_thumbnails(index.file)
+    assert newer.without_thumbnail() == [IDS[5]] and newer.thumbnail(IDS[0]) == b"webp"
+    assert newer.made_from() is None
+    newer.finish("versions 2")
+    newer.close()
+    assert Index(newer.file).made_from() == "versions 2" and index.made_from() == "versions 1"
