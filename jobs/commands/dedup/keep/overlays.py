@@ -38,8 +38,10 @@ def ranked_again(
         return None
     ends = pairs.select(F.explode(F.array("a", "b")).alias("rank")).distinct()
     nodes = compared.nodes.join(ends, "rank").select("rank", "image_id")
-    ordered = scratch.keep(nodes.join(compared.orders, "image_id").select("rank", "image_id", "order"))
+    ordered = nodes.join(compared.orders, "image_id").select("rank", "order")
     undecided = scratch.keep(_undecided(pairs.where(F.col("method") != POPULAR), ordered, place))
+    if undecided.isEmpty():
+        return None
     overlaid = scratch.keep(_overlaid(undecided, compared.nodes, signals, rule))
     leaders = pairs.where(F.col("method") == POPULAR).select(F.col("a").alias("rank")).distinct()
     worse = overlaid.join(leaders, "rank", "left_anti")
