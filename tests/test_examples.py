@@ -37,7 +37,8 @@ def test_the_notebook_shows_a_lake_and_finds_own_images_in_it(lake: Lake, tmp_pa
     Image.fromarray(pattern(9)).save(mine / "other.png")
     (mine / "broken.png").write_bytes(b"no image")
     hashes = {name: pdq_of(image) for name, image in pictures.items()}
-    signals = [(name, pdq, quality, None, None, None, None, None) for name, (pdq, quality) in hashes.items()]
+    others = (None,) * (len(tables.SIGNALS.schema) - 3)
+    signals = [(name, pdq, quality, *others) for name, (pdq, quality) in hashes.items()]
     reasons = {"a": ["cats: score 0.995 >= 0.420", "small"], "b": ["cats: score 0.421 >= 0.420"], "c": []}
     verdicts = [(name, not found, found, None) for name, found in reasons.items()]
     for table, rows in ((tables.SIGNALS, signals), (tables.VERDICTS, verdicts)):

@@ -43,7 +43,7 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         settings: The definitions of the categories, the number of groups and the seed.
     """
     now = lake.snapshot()
-    made = tuple(one for table in tables.ALL if (one := provenance(lake, now, table)))
+    made = provenance(lake, now, tables.ALL)
     rows = {one.table: one.rows for one in made}
     return Facts(
         funnel=funnel(lake, rows),

@@ -83,9 +83,9 @@ def made_from(commit: Commit) -> dict[str, Any]:
 
 def _counts(lake: Lake, commits: Mapping[str, Commit]) -> dict[str, int | None]:
     counted = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.WEIGHTS)
-    rows = {table.name: lake.read(table).count() for table in counted if table.name in commits}
+    rows = lake.counts(table for table in (*counted, tables.CURATED) if table.name in commits)
+    curated = rows.pop(tables.CURATED.name, None)
     funnel_counts = funnel(lake, rows)
-    curated = lake.read(tables.CURATED).count() if tables.CURATED.name in commits else None
     if funnel_counts is None:
         return {"curated": curated}
     read = ("rows_read", "repeats", "quarantined")

@@ -1,6 +1,6 @@
 """The provenance of tables: command, version, time and inputs; the models in use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,19 +28,21 @@ class Provenance:
     seconds: float | None = None
 
 
-def provenance(lake: Lake, now: Snapshot, table: Table) -> Provenance | None:
-    """Returns the provenance of the newest version of a table; None if the table does not exist."""
-    commit = now.commit(table)
-    if commit is None:
-        return None
-    return Provenance(
-        table=table.name,
-        command=commit.recipe.command if commit.recipe else "",
-        version=commit.version,
-        rows=lake.read(table).count(),
-        written_at=commit.written_at,
-        inputs=commit.recipe.inputs if commit.recipe else {},
-        seconds=commit.seconds,
+def provenance(lake: Lake, now: Snapshot, wanted: Iterable[Table]) -> tuple[Provenance, ...]:
+    """Returns the provenance of the newest version of each table that exists."""
+    commits = {table: commit for table in wanted if (commit := now.commit(table))}
+    rows = lake.counts(commits)
+    return tuple(
+        Provenance(
+            table=table.name,
+            command=commit.recipe.command if commit.recipe else "",
+            version=commit.version,
+            rows=rows[table.name],
+            written_at=commit.written_at,
+            inputs=commit.recipe.inputs if commit.recipe else {},
+            seconds=commit.seconds,
+        )
+        for table, commit in commits.items()
     )
 
 
