@@ -115,7 +115,8 @@ class Index:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.parent.chmod(0o700)
+        # The file holds images, which other users of the machine must not see. The folder may be the user's own.
+        file.touch(mode=0o600)
         self.file = file
         self._lock = threading.Lock()
         self._open = sqlite3.connect(file, check_same_thread=False, timeout=_WAIT)

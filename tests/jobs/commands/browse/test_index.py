@@ -97,6 +97,12 @@ def test_a_decision_is_pending_until_the_index_is_made_again(index: Index) -> No
     assert index.known([IDS[0], "f" * 32]) == [IDS[0]]
 
 
+def test_only_the_user_may_read_an_index_and_the_folder_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    made = Index(tmp_path / "one.sqlite")
+    assert made.file.stat().st_mode & 0o777 == 0o600 and tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 def test_thumbnails_are_taken_from_an_older_index(index: Index, tmp_path: Path) -> None:
     assert index.thumbnail(IDS[0]) == b"webp" and index.thumbnail(IDS[4]) is None
     newer = Index(tmp_path / "newer.sqlite")
