@@ -51,14 +51,27 @@ def data_uri(image: bytes, side: int) -> str | None:
         >>> Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
         (64, 32)
     """
+    file = webp(image, side)
+    return None if file is None else "data:image/webp;base64," + base64.b64encode(file).decode("ascii")
+
+
+def webp(image: bytes, side: int, quality: int = QUALITY, method: int = 4) -> bytes | None:
+    """Returns the thumbnail of an image as a WebP file; None if the bytes are not an image.
+
+    Args:
+        image: The bytes of an image file.
+        side: Longest side of the thumbnail in pixels; a smaller image is not enlarged.
+        quality: Of WebP, 0 to 100.
+        method: Effort of the encoder, 0 (fast) to 6 (small files).
+    """
     try:
         picture = decoding.decode(image, min_side=side)
     except ImageFault:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    picture.save(buffer, "WEBP", quality=quality, method=method)
+    return buffer.getvalue()
 
 
 def data_uris(side: int) -> Callable[[Column], Column]:

@@ -1,12 +1,10 @@
 """The web application of `browse`: routes and replies."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Annotated, Any, Literal
 
-import jinja2
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +13,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from jobs.commands.browse.index import SORTS, Index, View
+from jobs.commands.browse.index import SORTS, Id, Index, View
+from jobs.pages.web import routes
 from jobs.pages.web.access import Access, Guard
 from models.errors import WinnowError
 from models.images.decoding import ImageFault
@@ -24,25 +23,13 @@ _MOST_BODY = 1 << 20
 _MOST_IMAGE = 64 << 20  # bytes
 _MOST_IMAGES = 500  # of a reply or a decision
 _SIMILAR = 60
+_PACKAGE = "jobs.commands.browse"
 _STATIC = {"browse.css": "text/css", "browse.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
-Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Decision = Literal["keep", "drop", "withdraw"]
 
 
-class _ViewRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    state: Literal["kept", "filtered", "duplicate", "undecided"] | None = None
-    reason: str | None = None
-    words: Annotated[str, Field(max_length=500)] = ""
-    category: str | None = None
-    low: float = 0.0
-    high: float = 1.0
-    threshold: float = 0.5
-    keeper: Id | None = None
-    groups: bool = False
-    pending: bool = False
-    sort: str = "id"
+class _ViewRequest(View):
     offset: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=_MOST_IMAGES)] = 120
 
@@ -104,9 +91,9 @@ class BrowsePage:
 
     def app(self, access: Access) -> ASGIApp:
         """Returns the application behind its `Guard`."""
-        routes = [
+        made = [
             Route("/", self._html(access.token)),
-            *[Route(f"/{name}", _static(name, media)) for name, media in _STATIC.items()],
+            *[Route(f"/{name}", routes.static(_PACKAGE, name, media)) for name, media in _STATIC.items()],
             Route("/overview", lambda request: JSONResponse(self._overview())),
             Route("/images", self._images),
             Route("/image/{image_id}", self._image),
@@ -115,13 +102,12 @@ class BrowsePage:
             Route("/faults", self._faults),
             Route("/threshold", self._threshold),
             Route("/find", self._find, methods=["POST"]),
-            Route("/decide", self._decide, methods=["POST"]),
+            Route("/decide", routes.posted(_MOST_BODY, _DecisionRequest, self._decide), methods=["POST"]),
         ]
-        return Guard(Starlette(routes=routes), access)
+        return Guard(Starlette(routes=made), access)
 
     def _html(self, token: str) -> Callable[[Request], Response]:
-        environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string(_template("browse.html.jinja"))
+        template = routes.template(_PACKAGE, "browse.html.jinja")
 
         def page(request: Request) -> Response:
             # The overview comes with the page: the first images are then one request away.
@@ -139,13 +125,9 @@ class BrowsePage:
     def _images(self, request: Request) -> Response:
         try:
             asked = _ViewRequest.model_validate(dict(request.query_params))
-            view = View(**asked.model_dump(exclude={"offset", "limit"}))
-            if view.sort not in SORTS:
-                raise ValueError(f"there is no order {view.sort!r}")
         except ValidationError as error:
-            return _refused(error)
-        except ValueError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            return routes.refused(error)
+        view = View(**asked.model_dump(exclude={"offset", "limit"}))
         return JSONResponse(self._index.images(view, asked.offset, asked.limit))
 
     def _image(self, request: Request) -> Response:
@@ -172,7 +154,7 @@ class BrowsePage:
         try:
             asked = _ViewRequest.model_validate(dict(request.query_params))
         except ValidationError as error:
-            return _refused(error)
+            return routes.refused(error)
         return JSONResponse(self._index.faults(asked.offset, asked.limit))
 
     def _threshold(self, request: Request) -> Response:
@@ -190,9 +172,8 @@ class BrowsePage:
         return JSONResponse({"above": above, "scored": found.scored, "now": now})
 
     async def _find(self, request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MOST_IMAGE:
-            return JSONResponse({"error": f"an image file of at most {_MOST_IMAGE >> 20} MB is needed"}, 413)
+        if (refusal := routes.too_long(request, _MOST_IMAGE)) is not None:
+            return refusal
         data = await request.body()
         try:
             hash_ = await run_in_threadpool(self._commands.hash_of, data)
@@ -200,17 +181,7 @@ class BrowsePage:
             return JSONResponse({"error": f"this file cannot be shown: {fault.reason}"}, 422)
         return await run_in_threadpool(self._near, hash_)
 
-    async def _decide(self, request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MOST_BODY:
-            return JSONResponse({"error": f"a request needs a content-length of at most {_MOST_BODY} bytes"}, 413)
-        try:
-            asked = _DecisionRequest.model_validate_json(await request.body())
-        except ValidationError as error:
-            return _refused(error)
-        return await run_in_threadpool(self._decided, asked)
-
-    def _decided(self, asked: _DecisionRequest) -> Response:
+    def _decide(self, asked: _DecisionRequest) -> Response:
         known = self._index.known(asked.images)
         if len(known) < len(asked.images):
             return JSONResponse({"error": "an image is not in the lake: reload the page"}, 404)
@@ -221,21 +192,3 @@ class BrowsePage:
             return JSONResponse({"error": str(error)}, 507)
         self._index.decide(known, asked.decision, asked.why)
         return JSONResponse({"images": known, "decision": f"pending {asked.decision}"})
-
-
-def _refused(error: ValidationError) -> Response:
-    first: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
-    return JSONResponse({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 422)
-
-
-def _static(name: str, media_type: str) -> Callable[[Request], Response]:
-    text = _template(name)
-
-    def route(request: Request) -> Response:
-        return Response(text, media_type=media_type)
-
-    return route
-
-
-def _template(name: str) -> str:
-    return resources.files("jobs.commands.browse").joinpath(name).read_text("utf-8")

@@ -1,6 +1,5 @@
 """`browse`: a page on this machine to look at everything in a lake, and to keep or drop images by hand."""
 
-import hashlib
 import json
 import os
 import threading
@@ -23,7 +22,7 @@ from jobs.facts.decisions import DROP, KEEP
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.models_in_use import current_encoder, current_models
-from jobs.pages.web import server
+from jobs.pages.web import names, server
 from jobs.pages.web.access import Access
 from models.images import decoding
 from models.images.resizing import thumbnail_of_file
@@ -57,19 +56,8 @@ def run(job: Job, options: BrowseOptions) -> Summary:
     Raises:
         WinnowError: The lake holds no image, or the port is in use.
     """
-    stopped = threading.Event()
-
-    def wait(address: str) -> None:
-        job.progress.note("the page is open; Ctrl-C stops it, and decisions are kept:")
-        job.progress.address(address)
-        if options.host not in server.NAMES_OF_THIS_MACHINE:
-            job.progress.warn(
-                "the page is open to the network without encryption: anyone with this address can see and decide images"
-            )
-        stopped.wait()
-
-    with server.on_end_signal(stopped):
-        return serve(job, options, wait)
+    notes = server.Notes("the page is open; Ctrl-C stops it, and decisions are kept:", "decide")
+    return server.until_stopped(job.progress, options.host, notes, lambda wait: serve(job, options, wait))
 
 
 def serve(job: Job, options: BrowseOptions, body: Callable[[str], None]) -> Summary:
@@ -113,9 +101,8 @@ def _index(job: Job, options: BrowseOptions) -> Index:
             f"browse: the page shows a random sample of about {options.most:,} of {total:,} images, and its numbers "
             "are those of the sample; `--most` changes this"
         )
-    address = lake.uri if "://" in lake.uri else str(Path(lake.uri.removeprefix("file:")).resolve())
     folder = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow" / "browse"
-    file = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.sqlite"
+    file = folder / f"{names.folder_name(lake.uri)}.sqlite"
     if file.exists():
         index = Index(file)
         if index.made_from() == made_from:

@@ -1,10 +1,8 @@
 """The facts about each image that `browse` shows, collected from the tables of a lake."""
 
-import io
 from collections.abc import Mapping
 
 import pandas as pd
-from PIL import Image
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
@@ -13,13 +11,12 @@ from pyspark.sql.types import BinaryType
 from jobs.facts.decisions import KEEP, standing
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from models.images import decoding
-from models.images.decoding import ImageFault
+from jobs.pages.thumbnails import webp
 
 SIDE = 256
 """Longest side of the images on the page, in pixels."""
 
-_QUALITY = 75
+_QUALITY, _METHOD = 75, 2  # of WebP
 _STEPS = 1_000_000_000
 _CAPTION = 2_000  # characters
 
@@ -128,23 +125,4 @@ def thumbnails(lake: Lake, ids: DataFrame | None, share: float = 1.0) -> DataFra
 
 @pandas_udf(BinaryType())
 def _small(image: pd.Series) -> pd.Series:
-    return image.map(small)
-
-
-def small(data: bytes) -> bytes | None:
-    """Returns an image of at most `SIDE` pixels as WebP; None if it cannot be decoded.
-
-    Examples:
-        >>> buffer = io.BytesIO()
-        >>> Image.new("RGB", (1000, 500), "red").save(buffer, "PNG")
-        >>> Image.open(io.BytesIO(small(buffer.getvalue()) or b"")).size
-        (256, 128)
-    """
-    try:
-        picture = decoding.decode(bytes(data), min_side=SIDE)
-    except ImageFault:
-        return None
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=_QUALITY, method=2)
-    return buffer.getvalue()
+    return image.map(lambda data: webp(bytes(data), SIDE, _QUALITY, _METHOD))

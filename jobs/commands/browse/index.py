@@ -4,12 +4,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from udfs.hashes.hamming import distances, words
 
@@ -23,7 +23,7 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 
 _SCHEMA = """
-create table if not exists thumb (image_id text primary key, data blob) without rowid;
+create table thumb (image_id text primary key, data blob) without rowid;
 create table image (
   image_id text primary key, key text, source text, caption text, width int, height int, format text, state text,
   reasons text, kept_id text, distance int, weight real, sharpness real, noise real, quality int, hash blob,
@@ -75,8 +75,16 @@ _SHOWN = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class View:
+def _known(sort: str) -> str:
+    if sort not in SORTS:
+        raise ValueError(f"there is no order {sort!r}")
+    return sort
+
+
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class View(BaseModel):
     """What a page shows of the images.
 
     Attributes:
@@ -93,17 +101,18 @@ class View:
         sort: A key of `SORTS`.
     """
 
-    state: str | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    state: Literal["kept", "filtered", "duplicate", "undecided"] | None = None
     reason: str | None = None
-    words: str = ""
+    words: Annotated[str, Field(max_length=500)] = ""
     category: str | None = None
     low: float = 0.0
     high: float = 1.0
     threshold: float = 0.5
-    keeper: str | None = None
+    keeper: Id | None = None
     groups: bool = False
     pending: bool = False
-    sort: str = "id"
+    sort: Annotated[str, AfterValidator(_known)] = "id"
 
 
 class Index:

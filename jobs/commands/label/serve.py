@@ -1,8 +1,6 @@
 """`label serve`: serves a web page on which people label the images that `label next` queued."""
 
-import hashlib
 import os
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from jobs.commands.label.page.journal import Journal, is_segment
 from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.pages.web import server
+from jobs.pages.web import names, server
 from jobs.pages.web.access import Access
 from jobs.runtime.config import CategorySettings
 from models.errors import WinnowError
@@ -47,19 +45,10 @@ def run(job: Job, category: str, options: ServeOptions) -> Summary:
         WinnowError: The category is not in the settings, nothing is queued for it, the port is in use, or another
             process serves the category.
     """
-    stopped = threading.Event()
-
-    def wait(address: str) -> None:
-        job.progress.note(f"the label page for {category} is open; Ctrl-C stops it and keeps all labels:")
-        job.progress.address(address)
-        if options.host not in server.NAMES_OF_THIS_MACHINE:
-            job.progress.warn(
-                "the page is open to the network without encryption: anyone with this address can see and label images"
-            )
-        stopped.wait()
-
-    with server.on_end_signal(stopped):
-        return serve(job, category, options, wait)
+    opened = f"the label page for {category} is open; Ctrl-C stops it and keeps all labels:"
+    return server.until_stopped(
+        job.progress, options.host, server.Notes(opened, "label"), lambda wait: serve(job, category, options, wait)
+    )
 
 
 def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], None]) -> Summary:
@@ -70,12 +59,12 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
     """
     settings = job.settings.category(category)
     job.lake.require(tables.IMAGES)
-    folder = (options.state or _state_folder()) / _name_of(job.lake.uri)
+    folder = (options.state or _state_folder()) / names.folder_name(job.lake.uri)
     with server.listening(options.host, options.port) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
         assignments, sync, images = _prepare(job, category, options, journal)
         access = Access(_token(folder), server.hosts(options.host))
-        lake = _id_of(_absolute(job.lake.uri))
+        lake = names.lake_id(job.lake.uri)
         spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
         app = LabelPage(spec, assignments, images, sync).app(access)
         replayed = sync.added
@@ -130,20 +119,6 @@ def _refill(category: str) -> str:
 def _state_folder() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "winnow" / "labels"
-
-
-def _name_of(lake: str) -> str:
-    """Returns the folder name of a lake; it does not depend on the working directory."""
-    address = _absolute(lake)
-    return f"{Path(address).name[:40]}-{_id_of(address)}"
-
-
-def _absolute(lake: str) -> str:
-    return lake if "://" in lake else str(Path(lake.removeprefix("file:")).resolve())
-
-
-def _id_of(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def _token(folder: Path) -> str:

@@ -3,12 +3,17 @@
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 import uvicorn
 
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+
+Result = TypeVar("Result")
 
 LOOPBACK = "127.0.0.1"
 NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
@@ -53,6 +58,46 @@ def serving(app: object, listener: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What the terminal says about a page.
+
+    Attributes:
+        opened: The line before the address.
+        verb: What visitors may do with images besides seeing them.
+    """
+
+    opened: str
+    verb: str
+
+
+def until_stopped(
+    progress: Progress, host: str, notes: Notes, serve: Callable[[Callable[[str], None]], Result]
+) -> Result:
+    """Serves a page until a signal asks the process to end, and returns the result.
+
+    Args:
+        progress: Shows the address.
+        host: Address that the server listens on.
+        notes: What to say.
+        serve: Serves the page while the function that it is given, called with the page's address, runs.
+    """
+    stopped = threading.Event()
+
+    def wait(address: str) -> None:
+        progress.note(notes.opened)
+        progress.address(address)
+        if host not in NAMES_OF_THIS_MACHINE:
+            progress.warn(
+                "the page is open to the network without encryption: anyone with this address can see and "
+                f"{notes.verb} images"
+            )
+        stopped.wait()
+
+    with on_end_signal(stopped):
+        return serve(wait)
 
 
 @contextmanager

@@ -1,14 +1,12 @@
 """The web server of the label page: access, routes, replies."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import resources
+from functools import partial
 from typing import Annotated, Any
 
-import jinja2
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -20,10 +18,12 @@ from jobs.commands.label.page.assignment_queue import AssignmentQueue, Queued
 from jobs.commands.label.page.background_sync import BackgroundSync
 from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Answer
+from jobs.pages.web import routes
 from jobs.pages.web.access import Access, Guard
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
+_PACKAGE = "jobs.commands.label.page"
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
@@ -114,20 +114,20 @@ class LabelPage:
     def app(self, access: Access) -> ASGIApp:
         """Returns the application behind its `Guard`."""
         same = [Middleware(SamePage, self._spec)]
-        routes = [
+        posted = partial(routes.posted, _MOST_BODY)
+        made = [
             Route("/", self._html(access.token)),
-            *[Route(f"/{name}", _static(name, media)) for name, media in _STATIC.items()],
+            *[Route(f"/{name}", routes.static(_PACKAGE, f"label_{name}", media)) for name, media in _STATIC.items()],
             Route("/picture/{image_id:path}", self._image, middleware=same),
-            Route("/next", _posted(_NextRequest, self._next), methods=["POST"], middleware=same),
-            Route("/decide", _posted(_DecideRequest, self._decide), methods=["POST"], middleware=same),
-            Route("/undo", _posted(_UndoRequest, self._undo), methods=["POST"], middleware=same),
-            Route("/leave", _posted(_NamedRequest, self._leave), methods=["POST"], middleware=same),
+            Route("/next", posted(_NextRequest, self._next), methods=["POST"], middleware=same),
+            Route("/decide", posted(_DecideRequest, self._decide), methods=["POST"], middleware=same),
+            Route("/undo", posted(_UndoRequest, self._undo), methods=["POST"], middleware=same),
+            Route("/leave", posted(_NamedRequest, self._leave), methods=["POST"], middleware=same),
         ]
-        return Guard(Starlette(routes=routes), access)
+        return Guard(Starlette(routes=made), access)
 
     def _html(self, token: str) -> Callable[[Request], Response]:
-        environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string(_template("label_page.html.jinja"))
+        template = routes.template(_PACKAGE, "label_page.html.jinja")
 
         def page(request: Request) -> Response:
             return Response(template.render(spec=self._spec, token=token), media_type="text/html")
@@ -183,34 +183,5 @@ class LabelPage:
         return JSONResponse({**more, "progress": progress, "fault": self._sync.fault})
 
 
-def _posted(kind: type[BaseModel], handle: Callable[[Any], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Returns a route that reads JSON of a kind and works in a thread, because the journal waits for the disk."""
-
-    async def route(request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MOST_BODY:
-            return JSONResponse({"error": f"a request needs a content-length of at most {_MOST_BODY} bytes"}, 413)
-        try:
-            body = kind.model_validate_json(await request.body())
-        except ValidationError as error:
-            return JSONResponse({"error": error.errors(include_url=False, include_input=False)[0]["msg"]}, 422)
-        return await run_in_threadpool(handle, body)
-
-    return route
-
-
-def _static(name: str, media_type: str) -> Callable[[Request], Response]:
-    text = _template(f"label_{name}")
-
-    def route(request: Request) -> Response:
-        return Response(text, media_type=media_type)
-
-    return route
-
-
 def _not_saved(error: OSError) -> Response:
     return JSONResponse({"error": f"the server could not save the answer: {error.strerror}"}, 507)
-
-
-def _template(name: str) -> str:
-    return resources.files("jobs.commands.label.page").joinpath(name).read_text("utf-8")
