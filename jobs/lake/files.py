@@ -40,7 +40,7 @@ class LakeFiles:
         """The absolute address of the folder: `file:/data/lake`, `s3a://bucket/lake`."""
         return self._qualified("").toString()
 
-    @property
+    @cached_property
     def local(self) -> LocalFiles | None:
         """The same files, read and written without the JVM, if they lie on this machine's disk; else None."""
         uri = self._qualified("").toUri()
@@ -60,6 +60,9 @@ class LakeFiles:
 
     def names(self, name: str = "") -> Iterator[str]:
         """Yields the names in a folder, in no order; none if the folder does not exist."""
+        if self.local:
+            yield from self.local.names(name)
+            return
         filesystem, path = self._hadoop(name)
         if filesystem.exists(path):
             entries = filesystem.listStatusIterator(path)
@@ -82,6 +85,9 @@ class LakeFiles:
 
     def lines(self, name: str) -> Iterator[str]:
         """Yields the lines of a UTF-8 text file. It reads no further than the caller does."""
+        if self.local:
+            yield from self.local.lines(name)
+            return
         filesystem, path = self._hadoop(name)
         text = self._jvm.java.io.InputStreamReader(filesystem.open(path), "UTF-8")
         reader = self._jvm.java.io.BufferedReader(text)

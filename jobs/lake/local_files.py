@@ -24,6 +24,11 @@ class LocalFiles:
         except FileNotFoundError:
             return
 
+    def lines(self, name: str) -> Iterator[str]:
+        """Yields the lines of a UTF-8 text file. It reads no further than the caller does."""
+        with (self._folder / name).open(encoding="utf-8", newline="\n") as text:
+            yield from text
+
     def read(self, name: str) -> bytes:
         """Returns the bytes of a file.
 

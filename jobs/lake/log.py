@@ -1,10 +1,10 @@
-"""Reads the newest version and its commit from the transaction log of a Delta table.
+"""Reads the newest version, its commit, and the files of small tables from the transaction log of a Delta table.
 
-Delta's own `history` and `detail` run Spark jobs, and a command would run dozens of them before its work begins. The
-log is a folder with a JSON file for each version. The first lines of that file hold all that is needed here.
+Delta's own `history`, `detail` and list of files run Spark jobs, and a command would run hundreds of them on a small
+lake. The log is a folder with a JSON file for each version, and each of its lines is an action.
 
 Source:
-    delta-io/delta, PROTOCOL.md: Delta Log Entries, Change Metadata, Commit Provenance Information.
+    delta-io/delta, PROTOCOL.md: Delta Log Entries, Actions, Action Reconciliation.
 """
 
 import json
@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 
 from jobs.lake.files import LakeFiles
 
@@ -23,6 +25,10 @@ _COMMIT = re.compile(r"\d{20}\.json")
 _FIRST_COMMIT = f"{0:020d}.json"
 # The first lines of a commit describe it; the others list its files.
 _FIRST_LINES = 20
+# A log with more commits, or a commit with more lines, is left to Delta, which reads it from a checkpoint.
+_FEW_COMMITS, _FEW_LINES = 40, 200
+# The version of Delta's protocol in which the rows of a table are those of its Parquet files.
+_PLAIN_FILES = 1
 
 # Delta's names for commits that change the layout, the files or the properties of a table, but no row.
 _UPKEEP = (
@@ -48,6 +54,23 @@ class LogEntry:
     operation: str
     user_metadata: str | None
     rows: int
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The Parquet files of one version of a table.
+
+    Attributes:
+        schema: Its columns, in order.
+        paths: Path of each file below the table's folder.
+        rows: Number of all rows; None if the log does not tell.
+        is_partitioned: Whether the names of folders hold the values of some columns.
+    """
+
+    schema: StructType
+    paths: tuple[str, ...]
+    rows: int | None
+    is_partitioned: bool
 
 
 class DeltaLog:
@@ -100,6 +123,27 @@ class DeltaLog:
             return str(self._action(table, _FIRST_COMMIT, "metaData")["id"])
         return str(DeltaTable.forPath(self._spark, self._files.path(table)).detail().select("id").collect()[0].id)
 
+    def files(self, table: str, version: int | None = None) -> TableFiles | None:
+        """Returns the files of a table, if its log is short and its rows are those of its files; else None.
+
+        Args:
+            table: Name of the table.
+            version: The version; None for the newest one.
+        """
+        commits = sorted(name for name in self._files.names(_folder(table)) if _COMMIT.fullmatch(name))
+        if version is not None:
+            commits = [name for name in commits if int(name.removesuffix(".json")) <= version]
+        # Delta deletes the first commits of a long log.
+        is_whole = commits[-1:] == [f"{len(commits) - 1:020d}.json"] and version in (None, len(commits) - 1)
+        if not is_whole or len(commits) > _FEW_COMMITS:
+            return None
+        replayed = _Replay()
+        for name in commits:
+            lines = list(islice(self._files.lines(f"{_folder(table)}/{name}"), _FEW_LINES + 1))
+            if len(lines) > _FEW_LINES or not all(replayed.takes(json.loads(line)) for line in lines):
+                return None
+        return replayed.files
+
     def _action(self, table: str, commit: str, kind: str) -> dict[str, Any]:
         """Returns an action from the first lines of a commit; empty if it is not there."""
         for line in islice(self._files.lines(f"{_folder(table)}/{commit}"), _FIRST_LINES):
@@ -107,6 +151,39 @@ class DeltaLog:
             if kind in action:
                 return dict(action[kind])
         return {}
+
+
+class _Replay:
+    """The state of a table after some of its actions, in order."""
+
+    def __init__(self) -> None:
+        self._metadata: dict[str, Any] = {}
+        self._rows: dict[str, int | None] = {}
+
+    def takes(self, action: dict[str, Any]) -> bool:
+        """Applies an action; returns whether rows are still those of the files."""
+        kind, value = next(iter(action.items()))
+        if kind == "protocol":
+            return bool(value["minReaderVersion"] == _PLAIN_FILES)
+        if kind == "metaData":
+            self._metadata = value
+        elif kind == "remove":
+            self._rows.pop(value["path"], None)
+        elif kind == "add":
+            self._rows[value["path"]] = json.loads(value.get("stats") or "{}").get("numRecords")
+            folders = [f"{name}={text}" for name, text in value["partitionValues"].items()]
+            return unquote(value["path"]).split("/")[:-1] == folders
+        return True
+
+    @property
+    def files(self) -> TableFiles:
+        counts = list(self._rows.values())
+        return TableFiles(
+            StructType.fromJson(json.loads(self._metadata["schemaString"])),
+            tuple(map(unquote, self._rows)),
+            None if None in counts else sum(count for count in counts if count is not None),
+            bool(self._metadata["partitionColumns"]),
+        )
 
 
 def _folder(table: str) -> str:
