@@ -15,7 +15,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from udfs.arrays.arrow import joined_bytes
 from udfs.hashes.hamming import HASH_WORDS
 
-_FOUND_ARROW = pa.schema(
+FOUND_ARROW = pa.schema(
     [
         ("a", pa.int64()),
         ("b", pa.int64()),
@@ -25,7 +25,7 @@ _FOUND_ARROW = pa.schema(
         ("clustering", pa.int32()),
     ]
 )
-FOUND = from_arrow_schema(_FOUND_ARROW)
+FOUND = from_arrow_schema(FOUND_ARROW)
 """A verified pair of ranks (a < b); or, if `a` is null, the number of pairs that a bucket compared and skipped.
 
 `clustering` is the number, from 0, of the clustering in which the pair was found; null for bands."""
@@ -154,9 +154,9 @@ class FoundPairs:
         first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
         nulls = pa.nulls(int(first.sum()), pa.int64())
         number = pa.array(np.full(len(nulls), clustering or 0, np.int32), mask=np.full(len(nulls), clustering is None))
-        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number], schema=_FOUND_ARROW)
+        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number], schema=FOUND_ARROW)
         counts = [{"compared": self.compared, "skipped": self.skipped, "clustering": clustering}]
-        return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=_FOUND_ARROW)])
+        return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=FOUND_ARROW)])
 
 
 def entry_distances(entries: Entries, left: Indices, right: Indices) -> NDArray[np.uint16]:

@@ -1,13 +1,13 @@
 """`dedup`: finds images that look the same by their hashes, and keeps the best of each group."""
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup import earlier_run
 from jobs.commands.dedup.candidates import pair_search
-from jobs.commands.dedup.keep.images_of_hashes import decided_pairs
-from jobs.commands.dedup.near_duplicates import NearDuplicateConfig, NearDuplicates, search_nodes
-from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
+from jobs.commands.dedup.in_memory import near_duplicates as in_memory
+from jobs.commands.dedup.in_memory import nodes as nodes_in_memory
+from jobs.commands.dedup.near_duplicates import Counts, NearDuplicateConfig, NearDuplicates, counted, search_nodes
+from jobs.commands.dedup.nodes.compared import Inputs, compared
 from jobs.commands.dedup.threshold import choice
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import SearchRecall
@@ -48,6 +48,7 @@ def run(job: Job) -> Summary:
     # The verdicts hold the decisions; an earlier run is reused only for images whose decisions it knew.
     versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS, tables.DECISIONS)
     parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
+    del parameters["in_memory"]  # the rows are the same
     recipe = Recipe("dedup", versions, parameters)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
@@ -56,45 +57,62 @@ def run(job: Job) -> Summary:
     with lake.scratch("dedup") as scratch:
         rule, distances = choice.chosen(job, now, rule, scratch)
         config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
-        inputs, nodes = _gather(job, now, config, recipe, scratch)
-        require_signals(job, rule.encoder, nodes.total)
-        found = search_nodes(inputs, nodes, config, scratch, job.progress)
-        return _write(job, found, recipe, distances)
+        small = in_memory.fits(sum(lake.counts([tables.SIGNALS]).values()), rule, settings.dedup)
+        found, counts = (_in_memory if small else _by_spark)(job, now, config, recipe, scratch)
+        return _write(job, found, counts, recipe, distances)
 
 
-def _gather(
+def _in_memory(
     job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
-) -> tuple[Inputs, Compared]:
-    lake, settings = job.lake, config.settings
+) -> tuple[NearDuplicates, Counts]:
     with job.progress.step("dedup: gather hashes"):
-        earlier = earlier_run.latest(lake, now, recipe, config.rule, settings.keep_kept)
-        if earlier is None and now.exists(tables.DUPLICATES):
-            job.progress.note(
-                "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
-                "compares all images again, and may keep other images"
-            )
-        signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
-        inputs = Inputs(signals, images, verdicts, earlier)
-        nodes = compared(inputs, config.rule, settings.rank, scratch)
-    if nodes.fresh < nodes.hashes:
-        old = nodes.hashes - nodes.fresh
-        job.progress.note(f"dedup: {old:,} hashes were compared by an earlier run, {nodes.fresh:,} are new")
-    return inputs, nodes
+        inputs = _inputs(job, now, config, recipe)
+        nodes = nodes_in_memory.compared(inputs, config.rule, config.settings.rank)
+    known = int(nodes.known[nodes.hashed].sum())
+    _note_known(job, known, len(nodes.hashed) - known)
+    require_signals(job, config.rule.encoder, len(nodes.images.ids))
+    return in_memory.search_nodes(inputs, nodes, config, job.progress)
 
 
-def _write(job: Job, found: NearDuplicates, recipe: Recipe, distances: Summary) -> Summary:
+def _by_spark(
+    job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
+) -> tuple[NearDuplicates, Counts]:
+    with job.progress.step("dedup: gather hashes"):
+        inputs = _inputs(job, now, config, recipe)
+        nodes = compared(inputs, config.rule, config.settings.rank, scratch)
+    _note_known(job, nodes.hashes - nodes.fresh, nodes.fresh)
+    require_signals(job, config.rule.encoder, nodes.total)
+    found = search_nodes(inputs, nodes, config, scratch, job.progress)
+    with job.progress.step("dedup: check"):
+        return found, counted(found, nodes, found.search.max_distance)
+
+
+def _inputs(job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe) -> Inputs:
+    lake = job.lake
+    earlier = earlier_run.latest(lake, now, recipe, config.rule, config.settings.keep_kept)
+    if earlier is None and now.exists(tables.DUPLICATES):
+        job.progress.note(
+            "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
+            "compares all images again, and may keep other images"
+        )
+    signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
+    return Inputs(signals, images, verdicts, earlier)
+
+
+def _note_known(job: Job, known: int, fresh: int) -> None:
+    if known:
+        job.progress.note(f"dedup: {known:,} hashes were compared by an earlier run, {fresh:,} are new")
+
+
+def _write(job: Job, found: NearDuplicates, counts: Counts, recipe: Recipe, distances: Summary) -> Summary:
     """Checks the result and writes all tables, duplicates last."""
     lake, spark, quality = job.lake, job.lake.spark, found.quality
     with job.progress.step("dedup: check and write"):
-        nodes = found.compared
-        summary = _checked_summary(job, nodes.images, found.removed, quality.whole, found.cost.whole.skipped)
-        summary |= distances
-        # Nobody keeps an image by decision in most lakes.
-        decided = decided_pairs(found.pairs, nodes.images).count() if nodes.decided else 0
-        if nodes.decided:
-            summary["pairs that people keep by decision"] = decided
-        _warn_of_far_members(job, found.removed, found.search.max_distance)
-        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, nodes.hashes, decided)
+        summary = _checked_summary(job, counts, quality.whole, found.cost.whole.skipped) | distances
+        if counts.decided_pairs:
+            summary["pairs that people keep by decision"] = counts.decided_pairs
+        _warn_of_far_members(job, counts, found.search.max_distance)
+        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, counts.hashes, counts.decided_pairs)
         distances = spark.createDataFrame(list(quality.distances), tables.DEDUP_DISTANCES.schema)
         lake.replace(tables.PAIRS, found.pairs, recipe)
         lake.replace(tables.FILTERED_DUPLICATES, found.removed.where(~F.col("passed")), recipe)
@@ -105,15 +123,13 @@ def _write(job: Job, found: NearDuplicates, recipe: Recipe, distances: Summary) 
     return summary
 
 
-def _checked_summary(job: Job, images: DataFrame, losers: DataFrame, quality: SearchRecall, skipped: int) -> Summary:
+def _checked_summary(job: Job, counts: Counts, quality: SearchRecall, skipped: int) -> Summary:
     """Checks that no image is removed twice and that each removed image names a kept one; returns the counts."""
-    total, passed = images.agg(F.count("*"), F.count_if("passed")).collect()[0]
-    rows, ids, removed = losers.agg(F.count("*"), F.countDistinct("removed_id"), F.count_if("passed")).collect()[0]
-    orphans = losers.join(losers.select(F.col("removed_id").alias("kept_id")), "kept_id", "left_semi").count()
-    if rows != ids or orphans:
+    if counts.removed != counts.distinct_removed or counts.orphans:
         raise LostRowsError(
-            f"dedup: {rows} removed rows name {ids} images, and {orphans} rows name a kept image that is removed too: "
-            "Spark lost a stage and recomputed it differently; run `winnow dedup` again"
+            f"dedup: {counts.removed} removed rows name {counts.distinct_removed} images, and {counts.orphans} rows "
+            "name a kept image that is removed too: Spark lost a stage and recomputed it differently; run "
+            "`winnow dedup` again"
         )
     if skipped:
         job.progress.warn(
@@ -121,25 +137,20 @@ def _checked_summary(job: Job, images: DataFrame, losers: DataFrame, quality: Se
             "too many images have the same band key or cluster"
         )
     return {
-        "images compared": total,
-        "passed the filter": passed,
-        "duplicates removed": removed,
-        "kept": passed - removed,
+        "images compared": counts.images,
+        "passed the filter": counts.passed,
+        "duplicates removed": counts.removed_passed,
+        "kept": counts.passed - counts.removed_passed,
         "recall of the search": _recall_text(quality),
     }
 
 
-def _warn_of_far_members(job: Job, losers: DataFrame, max_distance: int) -> None:
+def _warn_of_far_members(job: Job, counts: Counts, max_distance: int) -> None:
     """Warns if whole components remove images far from the kept one. An independent set never does."""
-    if job.settings.dedup.keep != "component":
-        return
-    far, groups = (
-        losers.where(F.col("distance") > max_distance).agg(F.count("*"), F.countDistinct("kept_id")).collect()[0]
-    )
-    if far:
+    if counts.far:
         job.progress.warn(
-            f"dedup: {far:,} removed images of {groups:,} components are farther than {max_distance} bits from the "
-            "image that is kept: to keep some of them, use `--set dedup.keep=independent`"
+            f"dedup: {counts.far:,} removed images of {counts.far_groups:,} components are farther than {max_distance} "
+            "bits from the image that is kept: to keep some of them, use `--set dedup.keep=independent`"
         )
 
 

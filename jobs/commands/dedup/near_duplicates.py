@@ -10,7 +10,7 @@ from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.keep import components, independent_set, overlays
-from jobs.commands.dedup.keep.images_of_hashes import image_pairs, near_misses, removed_images
+from jobs.commands.dedup.keep.images_of_hashes import decided_pairs, image_pairs, near_misses, removed_images
 from jobs.commands.dedup.nodes import hash_nodes, ranking
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
@@ -20,7 +20,8 @@ from jobs.runtime.config import DedupSettings, load, overrides_of
 from jobs.runtime.progress import Progress
 from jobs.runtime.scratch import Scratch
 
-_INTERVAL = 0.95
+INTERVAL = 0.95
+"""Confidence of the interval of the recall."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,35 @@ class NearDuplicateConfig:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What a result is checked by, and what the summary of `dedup` shows.
+
+    Attributes:
+        images: Number of compared images.
+        passed: Number of those that passed the filter.
+        hashes: Number of distinct hashes that can be compared.
+        removed: Number of rows of removed images.
+        distinct_removed: Number of the images that they name.
+        removed_passed: Number of those that passed the filter.
+        orphans: Number of removed images whose kept image is removed too.
+        far: Number of removed images farther from the kept one than the largest distance of a pair.
+        far_groups: Number of kept images of those.
+        decided_pairs: Number of pairs of which people keep both images.
+    """
+
+    images: int
+    passed: int
+    hashes: int
+    removed: int
+    distinct_removed: int
+    removed_passed: int
+    orphans: int
+    far: int
+    far_groups: int
+    decided_pairs: int
+
+
+@dataclass(frozen=True)
 class NearDuplicates:
     """The near-duplicates found. The frames read from the scratch folder: write them before its block ends.
 
@@ -66,7 +96,6 @@ class NearDuplicates:
             removed image with the kept one.
         near_misses: a_id, b_id, distance: the nearest pairs above the threshold of which both images are kept.
         quality: Recall of the search on a sample, with its interval; distances of the sampled pairs.
-        compared: Hashes and images that were compared.
         search: Bands and clusters that were searched.
         cost: Number of compared and skipped pairs.
     """
@@ -75,7 +104,6 @@ class NearDuplicates:
     removed: DataFrame
     near_misses: DataFrame
     quality: MeasuredRecall
-    compared: Compared
     search: Search
     cost: SearchCost
 
@@ -162,14 +190,40 @@ def search_nodes(
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
-            settings.sample, result.count, rule.max_distance, _INTERVAL, nodes.passed, search.clusterings,
+            settings.sample, result.count, rule.max_distance, INTERVAL, nodes.passed, search.clusterings,
             rule.compares_thumbnails,
         )  # fmt: skip
         measured = search_recall.measure(
             result.hashes, pair_search.add_earlier_pairs(near, nodes.old_pairs), losers, sample_config, scratch
         )
     misses = near_misses(nodes.nodes, measured)
-    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, nodes, search, cost)
+    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, search, cost)
+
+
+def counted(found: NearDuplicates, nodes: Compared, max_distance: int) -> Counts:
+    """Counts what a result is checked by.
+
+    Args:
+        found: The result.
+        nodes: The nodes that were compared.
+        max_distance: Largest distance of a pair, in bits.
+    """
+    images, passed = nodes.images.agg(F.count("*"), F.count_if("passed")).collect()[0]
+    lost, is_far = found.removed, F.col("distance") > max_distance
+    sums = (
+        F.count("*"), F.countDistinct("removed_id"), F.count_if("passed"), F.count_if(is_far),
+        F.countDistinct(F.when(is_far, F.col("kept_id"))),
+    )  # fmt: skip
+    removed, distinct, removed_passed, far, far_groups = lost.agg(*sums).collect()[0]
+    orphans = lost.join(lost.select(F.col("removed_id").alias("kept_id")), "kept_id", "left_semi").count()
+    # Nobody keeps an image by decision in most lakes.
+    decided = decided_pairs(found.pairs, nodes.images).count() if nodes.decided else 0
+    return Counts(images, passed, nodes.hashes, removed, distinct, removed_passed, orphans, far, far_groups, decided)
+
+
+def looked_note(looks: Looks) -> str:
+    """Returns a line about the pairs whose thumbnails were compared."""
+    return f"dedup: compared the thumbnails of {looks.compared:,} pairs; the images of {looks.told_apart:,} differ"
 
 
 def _verify(
@@ -188,9 +242,7 @@ def _verify(
         same = scratch.keep(thumbnail_verification.confirmed(unsure, thumbnails, rule))
         compared = unsure.count()
         looks = Looks(compared, compared - same.count())
-    progress.note(
-        f"dedup: compared the thumbnails of {looks.compared:,} pairs; the images of {looks.told_apart:,} differ"
-    )
+    progress.note(looked_note(looks))
     return pair_search.add_earlier_pairs(near.where(~beyond).unionByName(same), old), looks
 
 

@@ -41,6 +41,21 @@ class LshParameters:
         buckets = buckets_for(hashes * bands.bands)
         return cls(bands, max_distance, max_bucket, buckets, room_for_crowds(hashes, buckets))
 
+    @property
+    def packing(self) -> Packing:
+        """The map side of the search."""
+        return Packing(self.bands, self.buckets)
+
+    def matching(self, decided: int = 0, unseen: int | None = None) -> Matching:
+        """Returns the reduce side of the search.
+
+        Args:
+            decided: Ranks below this are compared with everything.
+            unseen: Largest distance at which a pair counts unseen, in bits; None if all pairs do.
+        """
+        limits = self.max_distance, self.max_bucket, self.crowd_pairs
+        return Matching(*limits, self.bands.seed, decided=decided, unseen=unseen)
+
 
 def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0, unseen: int | None = None) -> DataFrame:
     """Finds candidate pairs by bands and verifies each by its distance.
@@ -55,10 +70,8 @@ def find_pairs(hashes: DataFrame, parameters: LshParameters, decided: int = 0, u
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
-    packing = Packing(parameters.bands, parameters.buckets)
-    packed = hashes.select("hash", "rank", "known").mapInArrow(packing, PACKED)
-    limits = parameters.max_distance, parameters.max_bucket, parameters.crowd_pairs
-    matching = Matching(*limits, parameters.bands.seed, decided=decided, unseen=unseen)
+    packed = hashes.select("hash", "rank", "known").mapInArrow(parameters.packing, PACKED)
+    matching = parameters.matching(decided, unseen)
     # Spark inspects the signature, so this must be a plain function.
     buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)

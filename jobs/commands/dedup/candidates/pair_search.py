@@ -1,5 +1,6 @@
 """Searches for pairs of hashes by MinHash bands, within clusters, or both."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -19,7 +20,8 @@ from jobs.runtime.scratch import Scratch
 from udfs.search.matching import FOUND
 
 LSH, CLUSTERS, BOTH = "lsh", "clusters", "both"
-_A_PAIR = 2
+A_PAIR = 2
+"""k-means fails on fewer hashes."""
 
 
 @dataclass(frozen=True)
@@ -158,32 +160,40 @@ def find_all_pairs(
         scratch: Keeps the hashes that were resolved against popular images.
         progress: Receives a note about popular images.
     """
-    settings = inputs.settings
-    split = None
-    if settings.keep == "independent" and not inputs.rule.strict:
-        # A leader stays only if no better image matches it. Beyond the safe distance, a look may show such an image.
-        limits = inputs.rule.unseen_distance, settings.max_bucket
-        config = popular.PopularConfig(*limits, bool(search.clusterings), inputs.decided)
-        split = popular.split_popular(hashes, count, config, scratch)
+    config = popular_config(search, inputs)
+    split = popular.split_popular(hashes, count, config, scratch) if config else None
     if split is None:
         return PairSearchResult(_find_pairs(hashes, count, search, inputs), hashes, count)
-    images = "a popular image" if split.popular == 1 else f"{split.popular:,} popular images"
-    progress.note(f"dedup: {split.resolved:,} hashes match {images}; they need no further search")
+    progress.note(popular.note(split.popular, split.resolved))
     left = count - split.resolved
     found = split.found.unionByName(_find_pairs(split.rest, left, search, inputs))
     return PairSearchResult(found, split.rest, left)
 
 
+def popular_config(search: Search, inputs: SearchInputs) -> popular.PopularConfig | None:
+    """Returns how hashes are resolved against popular images; None if a match alone does not decide what is removed."""
+    if inputs.settings.keep != "independent" or inputs.rule.strict:
+        return None
+    # A leader stays only if no better image matches it. Beyond the safe distance, a look may show such an image.
+    limits = inputs.rule.unseen_distance, inputs.settings.max_bucket
+    return popular.PopularConfig(*limits, bool(search.clusterings), inputs.decided)
+
+
+def unseen(inputs: SearchInputs) -> int | None:
+    """Returns the largest distance at which a pair counts unseen, in bits; None if all pairs do."""
+    return inputs.rule.unseen_distance if inputs.rule.has_looks else None
+
+
 def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs) -> DataFrame:
-    if count < _A_PAIR:  # k-means fails on fewer hashes.
+    if count < A_PAIR:
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
-    unseen = inputs.rule.unseen_distance if inputs.rule.has_looks else None
+    limits = inputs.decided, unseen(inputs)
     if search.lsh:
-        parts.append(bands.find_pairs(hashes, search.lsh, inputs.decided, unseen).withColumn("method", F.lit(LSH)))
+        parts.append(bands.find_pairs(hashes, search.lsh, *limits).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
-        found = clusters.find_pairs(vectors, search.clusters, inputs.decided, unseen)
+        found = clusters.find_pairs(vectors, search.clusters, *limits)
         parts.append(found.withColumn("method", F.lit(CLUSTERS)))
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
@@ -219,7 +229,16 @@ def search_cost(found: DataFrame, search: Search) -> SearchCost:
     counts = found.where(F.col("a").isNull()).groupBy("clustering")
     # A row for each clustering.
     rows = counts.agg(F.sum("compared").alias("compared"), F.sum("skipped").alias("skipped")).collect()
-    by_number = {row.clustering: SearchCounts(row.compared, row.skipped) for row in rows}
+    return cost_of({row.clustering: SearchCounts(row.compared, row.skipped) for row in rows}, search)
+
+
+def cost_of(by_number: Mapping[int | None, SearchCounts], search: Search) -> SearchCost:
+    """Returns the cost of a search.
+
+    Args:
+        by_number: The cost of each clustering; None stands for the bands.
+        search: The methods and their parameters.
+    """
     return SearchCost(
         by_number.get(None, SearchCounts()),
         tuple(by_number.get(number, SearchCounts()) for number in range(search.clusterings)),

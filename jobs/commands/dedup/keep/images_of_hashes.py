@@ -6,9 +6,8 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.nodes.compared import Compared
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall
 
-# Images of one hash, or of two matching hashes, may make this many pairs. Above it, only the best image's pairs are
-# written.
-_MAX_PAIRS = 1000
+MAX_PAIRS = 1000
+"""Pairs that the images of one hash, or of two matching hashes, may make. Of more, only the best one's are written."""
 
 
 def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
@@ -37,7 +36,7 @@ def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
     )
 
 
-def image_pairs(compared: Compared, pairs: DataFrame, limit: int = _MAX_PAIRS) -> DataFrame:
+def image_pairs(compared: Compared, pairs: DataFrame, limit: int = MAX_PAIRS) -> DataFrame:
     """Returns the pairs of images: those with the same hash, and those of a pair of hashes.
 
     If the images of a hash, or of two hashes, would make more than `limit` pairs, only the pairs with the best image

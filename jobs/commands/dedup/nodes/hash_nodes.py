@@ -101,6 +101,11 @@ def numbered(rows: DataFrame, scratch: Scratch, name: str = "nodes", number: str
     return scratch.stage(name, sorted_rows.mapInArrow(RowIndexer(offsets, number), StructType(fields)))
 
 
+def sample_key(hash_: Column) -> Column:
+    """Returns a pseudorandom number for a hash. Samples are the hashes with the smallest numbers."""
+    return F.xxhash64(hash_)
+
+
 def hash_of(node: str) -> Column:
     """Returns the hash of a comparable node.
 

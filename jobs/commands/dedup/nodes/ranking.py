@@ -16,6 +16,9 @@ OVERLAY = "overlay"
 MOST_OVERLAID = 4
 """Steps of the share of an image's pairs in which it has an overlay."""
 
+OVERLAY_BYTE = 255 - MOST_OVERLAID
+"""The byte of `overlay` in the order of an image without one. Each step adds one."""
+
 _OCTAVES = 2  # steps of detail for each doubling of the pixels
 _SHARES = 20  # steps of the share of a frame
 _CUTS = 8  # steps of sharpness

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import stats
 
+from jobs.commands.dedup.nodes.hash_nodes import sample_key
 from jobs.runtime.scratch import Scratch
 from udfs.arrays.splitmix64 import splitmix64
 from udfs.search.matching import ENTRY_COLUMNS, Entries, entries_of_rows, entry_distances, near_between
@@ -33,7 +34,7 @@ near-copies of one image make more; then a hash of the pair selects a part of th
 _FEW = 64  # One in 64 hashes is enough to estimate the number of pairs.
 _PAIR_HASH = np.uint64(0x9E3779B97F4A7C15)
 
-_SAMPLED_ARROW = pa.schema(
+SAMPLED_ARROW = pa.schema(
     [
         ("a", pa.int64()),
         ("b", pa.int64()),
@@ -44,7 +45,7 @@ _SAMPLED_ARROW = pa.schema(
         ("pairs", pa.int64()),
     ]
 )
-SAMPLED = from_arrow_schema(_SAMPLED_ARROW)
+SAMPLED = from_arrow_schema(SAMPLED_ARROW)
 """A pair of ranks (a < b) within the threshold, or a near miss (with `pairs` 0); or, if `a` is null, the number of
 pairs of a batch at a distance above the threshold. `sampled` is the rank from the sample, `known` marks pairs of which
 neither hash is new, `stay` those of which both images are kept."""
@@ -229,13 +230,13 @@ class Exhaustive:
 
 def _pairs(columns: Sequence[NDArray[Any]], places: NDArray[np.intp], count: int) -> pa.Table:
     counts = np.full(len(places), count, np.int64)
-    return pa.table([*(column[places] for column in columns), counts], schema=_SAMPLED_ARROW)
+    return pa.table([*(column[places] for column in columns), counts], schema=SAMPLED_ARROW)
 
 
 def _counts(distance: NDArray[np.int32]) -> pa.Table:
     values, counts = np.unique(distance, return_counts=True)
     nulls, null_flags = pa.nulls(len(values), pa.int64()), pa.nulls(len(values), pa.bool_())
-    return pa.table([nulls, nulls, nulls, values, null_flags, null_flags, counts], schema=_SAMPLED_ARROW)
+    return pa.table([nulls, nulls, nulls, values, null_flags, null_flags, counts], schema=SAMPLED_ARROW)
 
 
 def measure(
@@ -265,33 +266,88 @@ def measure(
     sums = F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if(missed).alias("stay")
     # A few rows for each sampled hash, and a few hundred distances.
     by_hash = within.groupBy("sampled", "known", "clustering").agg(*sums).collect()
-    near = within.groupBy("distance").agg(*sums).orderBy("distance").collect()
+    near = within.groupBy("distance").agg(*sums).orderBy("distance").select("distance", "pairs", "found").collect()
     above = compared.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
-    misses = compared.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES)
-    sampled, one_in = len(sample.packed), exhaustive.one_in
+    misses = compared.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES).select("a", "b", "distance")
+    sizes = len(sample.packed), exhaustive.one_in
+    return measured([SampledSums(*row) for row in by_hash], near, above.collect(), misses.collect(), sizes, config)
+
+
+@dataclass(frozen=True)
+class SampledSums:
+    """The number of pairs of one sampled hash within the threshold.
+
+    Attributes:
+        sampled: Its rank.
+        known: Whether neither hash of these pairs is new.
+        clustering: The first clustering that found them; None if none did.
+        pairs: Their number.
+        found: How many of them the search found.
+        stay: How many it missed although both images are kept.
+    """
+
+    sampled: int
+    known: bool
+    clustering: int | None
+    pairs: int
+    found: int
+    stay: int
+
+
+def measured(
+    by_hash: Sequence[SampledSums],
+    near: Sequence[tuple[int, int, int]],
+    above: Sequence[tuple[int, int]],
+    misses: Sequence[tuple[int, int, int]],
+    sizes: tuple[int, int],
+    config: RecallSampleConfig,
+) -> MeasuredRecall:
+    """Returns the measurements from the sums of the compared pairs.
+
+    Args:
+        by_hash: The sums for each sampled hash.
+        near: distance, pairs, found pairs, for each distance within the threshold.
+        above: distance, pairs, for each distance above it.
+        misses: a, b, distance of the near misses, nearest first.
+        sizes: Number of sampled hashes, and `Exhaustive.one_in`.
+        config: The parameters of the sample.
+    """
+    sampled, one_in = sizes
+    # Scaled up, since only one in `one_in` pairs was returned.
+    within = ((distance, one_in * pairs, one_in * found) for distance, pairs, found in near)
     return MeasuredRecall(
         _recall(sampled, by_hash, config),
         tuple(_recall_of_first(count, sampled, by_hash, config) for count in range(1, config.clusterings + 1)),
-        # Scaled up, since only one in `one_in` pairs was returned.
-        (
-            *((row.distance, one_in * row.pairs, one_in * row.found) for row in near),
-            *((row.distance, row.pairs, 0) for row in above.collect()),
-        ),
-        tuple((row.a, row.b, row.distance) for row in misses.collect()),
+        (*within, *((distance, pairs, 0) for distance, pairs in above)),
+        tuple((a, b, distance) for a, b, distance in misses),
     )
 
 
 def _one_in(marked: DataFrame, sample: HashSample, config: RecallSampleConfig) -> int:
     """Chooses `Exhaustive.one_in` from the number of pairs with a few of the hashes."""
-    if len(sample.packed) * config.hashes <= MEASURED_PAIRS:
+    if not is_large(sample, config):
         return 1
-    few = marked.where(F.pmod(F.xxhash64("hash", F.lit(1)), F.lit(_FEW)) == 0)
-    found = few.mapInArrow(Exhaustive(sample, config.max_distance, beyond=0), SAMPLED).where("pairs = 1").count()
+    few = marked.where(few_of(F.col("hash")))
+    return one_in(few.mapInArrow(Exhaustive(sample, config.max_distance, beyond=0), SAMPLED).where("pairs = 1").count())
+
+
+def is_large(sample: HashSample, config: RecallSampleConfig) -> bool:
+    """Returns whether a sample may have more pairs within the threshold than `MEASURED_PAIRS`."""
+    return len(sample.packed) * config.hashes > MEASURED_PAIRS
+
+
+def few_of(hash_: Column) -> Column:
+    """Returns whether a hash is one of the few from which the number of pairs is estimated."""
+    return F.pmod(F.xxhash64(hash_, F.lit(1)), F.lit(_FEW)) == 0
+
+
+def one_in(found: int) -> int:
+    """Returns `Exhaustive.one_in`, given the pairs within the threshold that a few of the hashes make."""
     return max(1, -(-_FEW * found // MEASURED_PAIRS))
 
 
 def _sample(hashes: DataFrame, lost: DataFrame, config: RecallSampleConfig) -> HashSample:
-    chosen = hashes.select(*ENTRY_COLUMNS).orderBy(F.xxhash64("hash"), "hash", "rank").limit(config.count).toArrow()
+    chosen = hashes.select(*ENTRY_COLUMNS).orderBy(sample_key(F.col("hash")), "rank").limit(config.count).toArrow()
     packed = entries_of_rows(chosen)
     ranks = chosen.column("rank").to_numpy()
     few = hashes.sparkSession.createDataFrame([(rank,) for rank in ranks.tolist()], "rank long")
@@ -299,12 +355,14 @@ def _sample(hashes: DataFrame, lost: DataFrame, config: RecallSampleConfig) -> H
     return HashSample(packed, ~np.isin(ranks, lost_ranks) & (ranks < config.passed))
 
 
-def _recall(sampled: int, by_hash: Sequence[Row], config: RecallSampleConfig) -> SearchRecall:
+def _recall(sampled: int, by_hash: Sequence[SampledSums], config: RecallSampleConfig) -> SearchRecall:
     stay = sum(row.stay for row in by_hash)
     return _recall_from_sums(sampled, [(row.sampled, row.pairs, row.found) for row in by_hash], config, stay)
 
 
-def _recall_of_first(count: int, sampled: int, by_hash: Sequence[Row], config: RecallSampleConfig) -> SearchRecall:
+def _recall_of_first(
+    count: int, sampled: int, by_hash: Sequence[SampledSums], config: RecallSampleConfig
+) -> SearchRecall:
     """Returns the recall of the first `count` clusterings, on pairs that this run compared."""
     fresh = [row for row in by_hash if not row.known]
     sums = [

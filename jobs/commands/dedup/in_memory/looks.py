@@ -1,0 +1,117 @@
+"""Compares the thumbnails of pairs of a small lake: see `jobs.commands.dedup.verify` and `keep.overlays`."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.commands.dedup.candidates.popular import POPULAR
+from jobs.commands.dedup.in_memory.nodes import Nodes
+from jobs.commands.dedup.in_memory.pairs import Pairs
+from jobs.commands.dedup.nodes import ranking
+from jobs.matching.rule import Rule
+from udfs.images.agreement import AGREE, agreement_of
+from udfs.images.overlays import overlay_of
+from udfs.images.registration import looks_alike
+
+_FEW_PAIRS = 4_000  # more are compared by Spark, on all cores of a cluster
+_AT_ONCE = 128
+_THREADS = 4
+
+Values = NDArray[Any]
+
+
+class Looks:
+    """Thumbnails of the best images of nodes.
+
+    Args:
+        signals: Table signals.
+        nodes: The nodes.
+        rule: The rule for near-duplicates.
+    """
+
+    def __init__(self, signals: DataFrame, nodes: Nodes, rule: Rule) -> None:
+        self._signals = signals
+        self._nodes = nodes
+        self._rule = rule
+
+    def confirmed(self, pairs: Pairs) -> Pairs:
+        """Returns the pairs whose images look the same: see `thumbnail_verification.confirmed`."""
+        if self._rule.strict:
+            return pairs.take(self._compared(pairs, looks_alike).astype(np.bool_))
+        return pairs.take(np.flatnonzero(self._compared(pairs, agreement_of) >= AGREE))
+
+    def ranked_again(self, pairs: Pairs, place: int) -> NDArray[np.int64] | None:
+        """Returns another rank for each node of a pair, so that images with an overlay lose: see `keep.overlays`.
+
+        Args:
+            pairs: All pairs.
+            place: As `ranking.place_of_overlay` returns it.
+
+        Returns:
+            int64 for each node, -1 for those of no pair; None if no image has an overlay.
+        """
+        if "thumbnail" not in self._signals.columns:
+            return None
+        orders = self._nodes.images.orders[self._nodes.best]
+        before = orders[:, : place - 1]
+        leads = pairs.method == POPULAR
+        undecided = pairs.take(~leads & (before[pairs.a] == before[pairs.b]).all(axis=1))
+        if not len(undecided):
+            return None
+        share = self._overlaid(undecided)
+        # Leaders keep their place: what matches a popular image was resolved against it before the search.
+        share[pairs.a[leads]] = 0
+        if not share.any():
+            return None
+        ends = pairs.ends()
+        lowered = orders[ends]
+        worse = share[ends] > 0
+        lowered[worse, place - 1] = ranking.OVERLAY_BYTE + share[ends][worse]
+        best_first = np.argsort(lowered.view(f"S{lowered.shape[1]}").ravel(), kind="stable")
+        again = np.full(len(orders), -1)
+        again[ends[best_first]] = np.arange(len(ends))
+        return again
+
+    def _overlaid(self, pairs: Pairs) -> NDArray[np.int64]:
+        """Returns for each node in how many of its pairs it has an overlay, in steps: see `keep.overlays`."""
+        has = self._compared(pairs, overlay_of).astype(np.int64)
+        nodes = len(self._nodes.best)
+        votes = np.bincount(pairs.a, has > 0, nodes) + np.bincount(pairs.b, has < 0, nodes)
+        all_pairs = np.maximum(np.bincount(np.concatenate([pairs.a, pairs.b]), minlength=nodes), 1)
+        # Rounded as Spark rounds: half away from zero.
+        return np.floor(ranking.MOST_OVERLAID * votes / all_pairs + 0.5).astype(np.int64)
+
+    def _compared(self, pairs: Pairs, udf: Any) -> Values:
+        """Returns a value for each pair.
+
+        Args:
+            pairs: The pairs.
+            udf: A pandas UDF that takes two columns of thumbnails; its function is `func`.
+        """
+        if not len(pairs):
+            return np.zeros(0)
+        spark = self._signals.sparkSession
+        named = F.broadcast(spark.createDataFrame(self._nodes.named(pairs.ends())))
+        own = self._signals.where(F.col("encoder") == self._rule.encoder).select("image_id", "thumbnail")
+        thumbnails = own.join(named, "image_id").select("rank", "thumbnail")
+        if len(pairs) > _FEW_PAIRS:
+            return _by_spark(pairs, thumbnails, udf)
+        cells = thumbnails.toPandas().set_index("rank")["thumbnail"]
+        left, right = (cells.reindex(ends).reset_index(drop=True) for ends in (pairs.a, pairs.b))
+        parts = [slice(begin, begin + _AT_ONCE) for begin in range(0, len(pairs), _AT_ONCE)]
+        with ThreadPoolExecutor(_THREADS) as pool:  # numpy and scipy release Python's lock
+            return np.concatenate(list(pool.map(lambda part: np.asarray(udf.func(left[part], right[part])), parts)))
+
+
+def _by_spark(pairs: Pairs, thumbnails: DataFrame, udf: Any) -> Values:
+    joined = thumbnails.sparkSession.createDataFrame(pairs.rows())
+    for end, name in (("a", "left"), ("b", "right")):
+        joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
+    found = joined.select("a", "b", udf("left", "right").alias("value")).toPandas()
+    by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b"]]))["value"]
+    return np.asarray(by_pair.reindex(pd.MultiIndex.from_arrays([pairs.a, pairs.b])))

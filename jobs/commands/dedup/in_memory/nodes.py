@@ -1,0 +1,169 @@
+"""Ranks the images and distinct hashes of a small lake, as arrays: see `jobs.commands.dedup.nodes`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import functions as F
+
+from jobs.commands.dedup.candidates.popular import POPULAR
+from jobs.commands.dedup.in_memory.pairs import Pairs
+from jobs.commands.dedup.nodes import hash_nodes
+from jobs.commands.dedup.nodes.compared import Inputs
+from jobs.commands.dedup.nodes.history import History
+from jobs.commands.dedup.verify.search_recall import few_of
+from jobs.matching.rule import Rule
+from udfs.arrays.arrow import cells, joined_bytes
+from udfs.hashes.hamming import HASH_BYTES
+
+Places = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a lake, best first: arrays of n values.
+
+    Attributes:
+        ids: image_id as bytes.
+        orders: uint8 of shape (n, width): `ranking.order`.
+        passed: Whether it passed the filter.
+        decided: Whether a person keeps it.
+        ranks: int64: the rank of its hash.
+    """
+
+    ids: NDArray[np.bytes_]
+    orders: NDArray[np.uint8]
+    passed: Flags
+    decided: Flags
+    ranks: NDArray[np.int64]
+
+    def ranks_of(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Returns the rank of each image_id; -1 for an image that is not here."""
+        wanted = _bytes_of(ids)
+        if not len(self.ids):
+            return np.full(len(wanted), -1)
+        by_id = np.argsort(self.ids)
+        place = by_id[np.minimum(np.searchsorted(self.ids, wanted, sorter=by_id), len(by_id) - 1)]
+        return np.where(self.ids[place] == wanted, self.ranks[place], -1)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The distinct hashes of a lake: arrays of m values; the place of a value is the rank.
+
+    Attributes:
+        images: All images.
+        best: The place of its best image.
+        members: int64: the number of its images.
+        comparable: Whether it is a usable hash.
+        known: Whether an earlier run compared it with all other known ones.
+        hashes: uint8 of shape (m, 32); zeros if it is not comparable.
+        keys: int64: `sample_key`, by which samples are drawn.
+        few: Whether `few_of` selects it.
+        old_pairs: Pairs of an earlier run; None without one.
+    """
+
+    images: Images
+    best: Places
+    members: NDArray[np.int64]
+    comparable: Flags
+    known: Flags
+    hashes: NDArray[np.uint8]
+    keys: NDArray[np.int64]
+    few: Flags
+    old_pairs: Pairs | None
+
+    @property
+    def passed(self) -> int:
+        """The number of nodes whose best image passed the filter. Their ranks come first."""
+        return int(self.images.passed[self.best].sum())
+
+    @property
+    def decided(self) -> int:
+        """The number of nodes whose best image a person keeps. Their ranks come before all others."""
+        return int(self.images.decided[self.best].sum())
+
+    @property
+    def hashed(self) -> NDArray[np.int64]:
+        """The ranks of the comparable nodes."""
+        return np.flatnonzero(self.comparable)
+
+    def rows(self, ranks: NDArray[np.int64]) -> pa.Table:
+        """Returns nodes as the search takes them: hash, rank, known."""
+        return pa.table(
+            {"hash": cells(self.hashes[ranks]), "rank": pa.array(ranks), "known": pa.array(self.known[ranks])}
+        )
+
+    def named(self, ranks: NDArray[np.int64]) -> pa.Table:
+        """Returns the best images of nodes: rank, image_id."""
+        return pa.table({"rank": ranks, "image_id": text(self.images.ids[self.best[ranks]])})
+
+
+def compared(inputs: Inputs, rule: Rule, rank: Sequence[str]) -> Nodes:
+    """Reads the images of a lake into memory, and ranks them and their hashes from best to worst.
+
+    Args:
+        inputs: The input tables.
+        rule: The rule for near-duplicates.
+        rank: `dedup.rank`.
+    """
+    earlier = inputs.earlier
+    members = hash_nodes.members(inputs.signals, inputs.images, inputs.verdicts, rule)
+    ordered = hash_nodes.ordered(members, rank, earlier.kept if earlier else None)
+    hashed = hash_nodes.hash_of("node")
+    rows = ordered.select("*", hash_nodes.sample_key(hashed).alias("key"), few_of(hashed).alias("few")).toArrow()
+    orders = joined_bytes(rows["order"])
+    orders = orders.reshape(rows.num_rows, -1) if rows.num_rows else np.zeros((0, 1), np.uint8)
+    best_first = np.argsort(orders.view(f"S{orders.shape[1]}").ravel(), kind="stable")
+    return _nodes(rows.take(pa.array(best_first)), orders[best_first], earlier, rule)
+
+
+def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, rule: Rule) -> Nodes:
+    # A code for each node, in the order in which they appear: the rank.
+    ranks = rows["node"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    _, best = np.unique(ranks, return_index=True)
+    passed, decided, comparable, few = (_flags(rows[name]) for name in ("passed", "decided", "comparable", "few"))
+    images = Images(_bytes_of(rows["image_id"]), orders, passed, decided, ranks)
+    hashes = np.zeros((len(best), HASH_BYTES), np.uint8)
+    usable = np.flatnonzero(comparable[best])
+    own = joined_bytes(rows["node"].take(pa.array(best[usable]))).reshape(len(usable), -1)
+    hashes[usable] = own[:, :HASH_BYTES]
+    known, old_pairs = np.zeros(len(best), np.bool_), None
+    if earlier:
+        known, old_pairs = _earlier(images, len(best), earlier, rule.max_distance)
+    keys = rows["key"].to_numpy()[best]
+    return Nodes(images, best, np.bincount(ranks), comparable[best], known, hashes, keys, few[best], old_pairs)
+
+
+def _earlier(images: Images, nodes: int, history: History, max_distance: int) -> tuple[Flags, Pairs]:
+    """Returns which nodes an earlier run compared, and the pairs that it found: see `jobs.commands.dedup.nodes`."""
+    found = history.pairs.where(F.col("distance") <= max_distance).select("a_id", "b_id", "distance", "method")
+    near = found.toArrow()
+    x, y = images.ranks_of(near["a_id"]), images.ranks_of(near["b_id"])
+    method = np.array(near["method"].to_pylist(), dtype=np.str_)
+    by_leader = method == POPULAR
+    known = np.zeros(nodes, np.bool_)
+    ranks = images.ranks_of(history.compared.select("image_id").toArrow()["image_id"])
+    known[ranks[ranks >= 0]] = True
+    for ends in (x, y):
+        resolved = ends[by_leader]
+        known[resolved[resolved >= 0]] = False
+    present = (x >= 0) & (y >= 0) & (x != y)
+    pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), near["distance"].to_numpy(), method)
+    return known, pairs.take(present).distinct()
+
+
+def text(ids: NDArray[np.bytes_]) -> pa.Array:
+    """Returns ids as an Arrow column of strings."""
+    return pa.array(ids.astype(np.str_).tolist(), pa.string())
+
+
+def _bytes_of(column: pa.ChunkedArray) -> NDArray[np.bytes_]:
+    return np.array(column.to_pylist(), dtype=np.bytes_)
+
+
+def _flags(column: pa.ChunkedArray) -> Flags:
+    return np.asarray(column.to_numpy(), dtype=np.bool_)

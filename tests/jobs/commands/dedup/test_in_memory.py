@@ -1,0 +1,112 @@
+"""What the driver finds in its memory is, row by row, what Spark finds."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.commands.dedup import command as dedup
+from jobs.lake import tables
+from jobs.lake.lake import Lake
+from tests.builders.hash_lakes import Picture, grown, hashes, mixture, near, quality_rows, run
+from tests.builders.scenes import captioned, scene, thumbnail
+
+WRITTEN = (
+    tables.PAIRS, tables.FILTERED_DUPLICATES, tables.DEDUP_QUALITY, tables.DEDUP_DISTANCES, tables.NEAR_MISSES,
+    tables.DUPLICATES,
+)  # fmt: skip
+BY_SPARK = "dedup.in_memory=0"
+DEFAULT_RANK = 'dedup.rank=["detail", "border", "overlay", "sharpness", "colour", "jpeg", "noise", "caption"]'
+
+
+def rows_of(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
+    return {table.name: sorted(map(tuple, lake.read(table).collect()), key=repr) for table in WRITTEN}
+
+
+def both(lake: Lake, pictures: list[Picture], *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns all rows that Spark finds, and all that are found in memory."""
+    by_spark, in_memory = (Lake(lake.spark, f"{lake.uri}/{name}") for name in ("spark", "memory"))
+    run(by_spark, pictures, *overrides, BY_SPARK)
+    run(in_memory, pictures, *overrides)
+    return rows_of(by_spark), rows_of(in_memory)
+
+
+def decided() -> list[Picture]:
+    """Returns a mixture in which people keep some images, some are too plain to hash, and some are repeats."""
+    pictures = mixture()
+    kept = [replace(p, decided=True, passed=True) if p.number % 9 == 0 else p for p in pictures]
+    plain = [Picture(900 + i, bytes(32), quality=0, content=f"{i % 3}") for i in range(7)]
+    return [*kept, *plain]
+
+
+def crowd() -> list[Picture]:
+    """Returns copies of two popular images, many repeats of one of them, and others."""
+    first, second, *singles = hashes(40, seed=3)
+    clouds = [near(base, bits, seed=i).tobytes() for base, bits in ((first, 6), (second, 9)) for i in range(120)]
+    rows = [*clouds, *[clouds[0]] * 60, *(row.tobytes() for row in singles)]
+    order = np.random.default_rng(9).permutation(len(rows))
+    return [Picture(i, rows[place], 1 + i % 40, passed=i % 9 > 0) for i, place in enumerate(order)]
+
+
+def shown() -> list[Picture]:
+    """Returns images with thumbnails: copies with and without text over them, and strangers with near hashes."""
+    pictures = []
+    for group, base in enumerate(hashes(6, seed=8)):
+        one = scene(group)
+        views = [one, captioned(one), captioned(one, "another text"), scene(100 + group)]
+        for place, (view, bits) in enumerate(zip(views, (0, 9, 60, 61), strict=True)):
+            hash_ = near(base, bits, seed=place).tobytes()
+            number = 10 * group + (7 * place) % 10  # so that the ids do not follow the order
+            pictures.append(Picture(number, hash_, 400, thumbnail=thumbnail(view).tobytes(), content=f"{number:064x}"))
+    return pictures
+
+
+def test_few_hashes_of_all_kinds(lake: Lake) -> None:
+    by_spark, in_memory = both(lake, decided())
+    assert in_memory == by_spark
+    assert all(by_spark[table.name] for table in WRITTEN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pictures", "overrides"),
+    [
+        (decided, ("dedup.keep=component",)),
+        (decided, ("dedup.method=both", "dedup.clusterings=2", "dedup.sample=40")),
+        (decided, ("dedup.sample=0",)),
+        (crowd, ("dedup.max_bucket=60",)),
+        (crowd, ("dedup.max_bucket=60", "dedup.method=clusters", "dedup.clusterings=2")),
+        (shown, ("dedup.strict=true", "dedup.max_distance=62")),
+        (shown, ("dedup.hash=embedding", DEFAULT_RANK)),
+        (shown, ("dedup.max_distance=62", DEFAULT_RANK)),
+        (shown, ("dedup.max_distance=62", DEFAULT_RANK, "dedup.keep=component")),
+        (lambda: [Picture(1, bytes(32))], ()),
+    ],
+)
+def test_the_rows_are_the_same(lake: Lake, pictures: Any, overrides: tuple[str, ...]) -> None:
+    by_spark, in_memory = both(lake, pictures(), *overrides)
+    assert in_memory == by_spark and by_spark[tables.DEDUP_QUALITY.name]
+
+
+@pytest.mark.slow
+def test_a_lake_that_grows_may_change_from_one_to_the_other(lake: Lake) -> None:
+    pictures = [*decided(), *crowd()]
+    pictures = [replace(p, number=i) for i, p in enumerate(pictures)]
+    found = []
+    for first, second in ((BY_SPARK, BY_SPARK), (BY_SPARK, ""), ("", BY_SPARK), ("", "")):
+        own = Lake(lake.spark, f"{lake.uri}/{len(found)}")
+        overrides = ["dedup.max_bucket=60"]
+        run(own, pictures[::2], *overrides, *filter(None, [first]))
+        dedup.run(grown(own, pictures[1::2], *overrides, *filter(None, [second])))
+        found.append(rows_of(own))
+    assert all(rows == found[0] for rows in found) and found[0][tables.DUPLICATES.name]
+
+
+@pytest.mark.slow
+def test_many_pairs_are_looked_at_by_spark(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.commands.dedup.in_memory.looks._FEW_PAIRS", 3)
+    by_spark, in_memory = both(lake, shown(), "dedup.hash=embedding", DEFAULT_RANK)
+    assert in_memory == by_spark and by_spark[tables.DUPLICATES.name]
+    whole = quality_rows(Lake(lake.spark, f"{lake.uri}/memory"))[-1]
+    assert whole.looked > whole.told_apart > 3
