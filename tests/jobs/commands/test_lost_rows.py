@@ -1,8 +1,12 @@
 """The jobs notice when rows are lost or doubled, and say so instead of going on."""
 
+from types import SimpleNamespace
+
 import pytest
+from pyspark.sql import functions as F
 
 from jobs.commands.dedup import command as dedup
+from jobs.commands.dedup.near_duplicates import counted
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.commands.weigh import command as weigh
 from jobs.lake import tables
@@ -30,8 +34,12 @@ def test_weigh_stops_when_images_are_not_the_sum_of_kept_filtered_and_duplicates
 def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, spark, gone, message):
     members = spark.createDataFrame([(name, True) for name in "abc"], "image_id string, passed boolean")
     removed = spark.createDataFrame([(*row, True) for row in gone], "removed_id string, kept_id string, passed boolean")
+    removed = removed.withColumn("distance", F.lit(3))
+    nodes = SimpleNamespace(images=members, hashes=3, decided=0)
     with pytest.raises(LostRowsError, match=message):
-        dedup._checked_summary(job, members, removed, None, 0)
+        dedup._checked_summary(job, counted(SimpleNamespace(removed=removed), nodes, 31), None, 0)
     fine = SearchRecall(3, 0, 0, None, 0.0, 1.0)
-    summary = dedup._checked_summary(job, members, removed.limit(1), fine, 0)
+    counts = counted(SimpleNamespace(removed=removed.limit(1)), nodes, 2)
+    summary = dedup._checked_summary(job, counts, fine, 0)
+    assert (counts.far, counts.far_groups) == (1, 1)
     assert (summary["images compared"], summary["duplicates removed"], summary["kept"]) == (3, 1, 2)

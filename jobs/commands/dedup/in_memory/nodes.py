@@ -129,8 +129,10 @@ def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, r
     images = Images(_bytes_of(rows["image_id"]), orders, passed, decided, ranks)
     hashes = np.zeros((len(best), HASH_BYTES), np.uint8)
     usable = np.flatnonzero(comparable[best])
-    own = joined_bytes(rows["node"].take(pa.array(best[usable]))).reshape(len(usable), -1)
-    hashes[usable] = own[:, :HASH_BYTES]
+    if len(usable):
+        # In strict mode, a digest follows the hash.
+        own = joined_bytes(rows["node"].take(pa.array(best[usable]))).reshape(len(usable), -1)
+        hashes[usable] = own[:, :HASH_BYTES]
     known, old_pairs = np.zeros(len(best), np.bool_), None
     if earlier:
         known, old_pairs = _earlier(images, len(best), earlier, rule.max_distance)

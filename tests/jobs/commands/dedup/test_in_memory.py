@@ -82,6 +82,7 @@ def test_few_hashes_of_all_kinds(lake: Lake) -> None:
         (shown, ("dedup.max_distance=62", DEFAULT_RANK)),
         (shown, ("dedup.max_distance=62", DEFAULT_RANK, "dedup.keep=component")),
         (lambda: [Picture(1, bytes(32))], ()),
+        (lambda: [Picture(i, bytes(32), quality=0, content="same") for i in range(3)], ()),
     ],
 )
 def test_the_rows_are_the_same(lake: Lake, pictures: Any, overrides: tuple[str, ...]) -> None:
