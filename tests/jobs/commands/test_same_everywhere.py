@@ -83,8 +83,8 @@ class Run:
     overrides: list[str]
 
     def arguments(self, lake: Path) -> list[str]:
-        """The same command for another lake."""
-        settings = [part for text in (*self.overrides, *SMALL) for part in ("--set", text)]
+        """The same command for another lake, in which Spark finds the duplicates."""
+        settings = [part for text in (*self.overrides, *SMALL, "dedup.in_memory=0") for part in ("--set", text)]
         return ["run", str(self.pictures), "--lake", str(lake), "--labels", str(self.labels), *settings]
 
 

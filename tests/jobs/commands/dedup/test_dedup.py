@@ -127,7 +127,7 @@ def test_the_result_does_not_depend_on_spark_settings(mixed: Mixed, lake: Lake) 
         # A new lake, since a second run in the same lake would search nothing.
         fresh = Lake(lake.spark, f"{lake.uri}/{number}")
         with overridden(lake.spark, dict(zip(names, values, strict=True))):
-            assert run(fresh, mixture()) == mixed.removed
+            assert run(fresh, mixture(), "dedup.in_memory=0") == mixed.removed
             assert pair_rows(fresh) == pairs and quality_rows(fresh) == quality_rows(mixed.lake)
     assert len(mixed.removed) > 50
 
