@@ -27,6 +27,7 @@ from jobs.models_in_use import current_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
+from tests.builders.lake_rows import completed
 from udfs.hashes.hamming import distances, words
 
 CORES = 2
@@ -75,18 +76,16 @@ def fill(lake: Lake, hashes: NDArray[np.uint8], encoder: str, folder: Path) -> N
     cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(hashes), [None, pa.py_buffer(hashes)])
     pq.write_table(pa.table({"image_id": ids, "pdq": cells.cast(pa.binary())}), folder / "hashes.parquet")
     rows = lake.spark.read.parquet(str(folder / "hashes.parquet"))
-    blank = "cast(null as {}) as {}"
     signals = rows.selectExpr(
-        "image_id", "pdq", "100 as pdq_quality", f"'{encoder}' as encoder", blank.format("array<float>", "embedding"),
-        "pdq as embedding_hash", "image_id as content",
-        blank.format("binary", "thumbnail"),
+        "image_id", "pdq", "100 as pdq_quality", f"'{encoder}' as encoder", "pdq as embedding_hash",
+        "image_id as content",
     )  # fmt: skip
     images = rows.selectExpr(
-        "image_id", "image_id as key", "'bench' as source", "'a picture' as caption", blank.format("binary", "image"),
-        "100 as width", "100 as height", "'PNG' as format", "'{}' as meta", "0 as part",
+        "image_id", "image_id as key", "'bench' as source", "'a picture' as caption", "100 as width", "100 as height",
+        "'PNG' as format", "'{}' as meta", "0 as part",
     )  # fmt: skip
-    lake.append(tables.SIGNALS, signals, Recipe("bench"))
-    lake.append(tables.IMAGES, images, Recipe("bench"))
+    for table, part in ((tables.SIGNALS, signals), (tables.IMAGES, images)):
+        lake.append(table, completed(part, table), Recipe("bench"))
 
 
 class PeakMemory(threading.Thread):

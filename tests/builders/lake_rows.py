@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.lake.lake import Lake
@@ -14,6 +16,12 @@ from jobs.lake.recipe import Recipe
 from jobs.lake.table import Table
 
 _TEST = Recipe("test")
+
+
+def completed(rows: DataFrame, table: Table) -> DataFrame:
+    """Adds the columns of a table that rows lack, as nulls."""
+    added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in rows.columns}
+    return rows.withColumns(added)
 
 
 def write_rows(

@@ -42,7 +42,7 @@ class Looks:
     def confirmed(self, pairs: Pairs) -> Pairs:
         """Returns the pairs whose images look the same: see `thumbnail_verification.confirmed`."""
         if self._rule.strict:
-            return pairs.take(self._compared(pairs, looks_alike).astype(np.bool_))
+            return pairs.take(np.flatnonzero(self._compared(pairs, looks_alike) == 1))
         return pairs.take(np.flatnonzero(self._compared(pairs, agreement_of) >= AGREE))
 
     def ranked_again(self, pairs: Pairs, place: int) -> NDArray[np.int64] | None:
@@ -79,7 +79,7 @@ class Looks:
 
     def _overlaid(self, pairs: Pairs) -> NDArray[np.int64]:
         """Returns for each node in how many of its pairs it has an overlay, in steps: see `keep.overlays`."""
-        has = self._compared(pairs, overlay_of).astype(np.int64)
+        has = self._compared(pairs, overlay_of)
         nodes = len(self._nodes.best)
         votes = np.bincount(pairs.a, has > 0, nodes) + np.bincount(pairs.b, has < 0, nodes)
         all_pairs = np.maximum(np.bincount(np.concatenate([pairs.a, pairs.b]), minlength=nodes), 1)
@@ -87,25 +87,33 @@ class Looks:
         return np.floor(ranking.MOST_OVERLAID * votes / all_pairs + 0.5).astype(np.int64)
 
     def _compared(self, pairs: Pairs, udf: Any) -> Values:
-        """Returns a value for each pair.
+        """Returns a value for each pair; NaN if one of its images has no thumbnail.
 
         Args:
             pairs: The pairs.
             udf: A pandas UDF that takes two columns of thumbnails; its function is `func`.
         """
+        values = np.full(len(pairs), np.nan)
         if not len(pairs):
-            return np.zeros(0)
-        spark = self._signals.sparkSession
-        named = F.broadcast(spark.createDataFrame(self._nodes.named(pairs.ends())))
-        own = self._signals.where(F.col("encoder") == self._rule.encoder).select("image_id", "thumbnail")
-        thumbnails = own.join(named, "image_id").select("rank", "thumbnail")
-        if len(pairs) > _FEW_PAIRS:
-            return _by_spark(pairs, thumbnails, udf)
-        cells = thumbnails.toPandas().set_index("rank")["thumbnail"]
-        left, right = (cells.reindex(ends).reset_index(drop=True) for ends in (pairs.a, pairs.b))
-        parts = [slice(begin, begin + _AT_ONCE) for begin in range(0, len(pairs), _AT_ONCE)]
-        with ThreadPoolExecutor(_THREADS) as pool:  # numpy and scipy release Python's lock
-            return np.concatenate(list(pool.map(lambda part: np.asarray(udf.func(left[part], right[part])), parts)))
+            return values
+        named = F.broadcast(self._signals.sparkSession.createDataFrame(self._nodes.named(pairs.ends())))
+        own = self._signals.where((F.col("encoder") == self._rule.encoder) & F.col("thumbnail").isNotNull())
+        thumbnails = own.select("image_id", "thumbnail").join(named, "image_id").select("rank", "thumbnail")
+        few = len(pairs) <= _FEW_PAIRS
+        cells = (thumbnails if few else thumbnails.select("rank", F.lit(None).alias("thumbnail"))).toPandas()
+        both = np.isin(pairs.a, cells["rank"]) & np.isin(pairs.b, cells["rank"])
+        if both.any():
+            shown = pairs.take(both)
+            values[both] = _by_driver(shown, cells, udf) if few else _by_spark(shown, thumbnails, udf)
+        return values
+
+
+def _by_driver(pairs: Pairs, cells: pd.DataFrame, udf: Any) -> Values:
+    of_rank = cells.set_index("rank")["thumbnail"]
+    left, right = (of_rank.loc[ends.tolist()].reset_index(drop=True) for ends in (pairs.a, pairs.b))
+    parts = [slice(begin, begin + _AT_ONCE) for begin in range(0, len(pairs), _AT_ONCE)]
+    with ThreadPoolExecutor(_THREADS) as pool:  # numpy and scipy release Python's lock
+        return np.concatenate(list(pool.map(lambda part: np.asarray(udf.func(left[part], right[part])), parts)))
 
 
 def _by_spark(pairs: Pairs, thumbnails: DataFrame, udf: Any) -> Values:
