@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from delta.tables import DeltaTable
+from pyspark.sql import Row
 
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.log import DeltaLog
 from jobs.lake.recipe import Recipe
+from jobs.runtime.session import overridden
 
 TABLE = tables.WEIGHTS
 
@@ -79,3 +81,66 @@ def test_a_snapshot_reads_each_table_once_and_does_not_change(lake: Lake, monkey
     assert now.newer(TABLE) == [] and now.made_by(Recipe("other"), TABLE) is None
     assert calls == [TABLE.name, tables.CURATED.name]
     assert lake.snapshot().version(TABLE) == 1
+
+
+# Files of small tables --------------------------------------------------------------------------------------------
+
+
+def by_delta(lake: Lake, version: int) -> list[Row]:
+    rows = lake.spark.read.format("delta").option("versionAsOf", version).load(lake.path(TABLE.name))
+    return sorted(rows.collect())
+
+
+def test_the_files_of_each_version_hold_the_rows_that_delta_reads(lake: Lake) -> None:
+    delta = filled(lake, 4)
+    delta.optimize().executeCompaction()
+    delta.delete("image_id like '1%'")
+    lake.replace(TABLE, lake.read(TABLE).limit(1), Recipe("weigh"))
+    assert lake._log.version(TABLE.name) == 6
+    for version in range(7):
+        found, rows = lake._log.files(TABLE.name, version), by_delta(lake, version)
+        assert found is not None and found.rows == len(rows) and found.schema == TABLE.schema
+        read = lake.read_version(TABLE, version)
+        assert read is not None and sorted(read.collect()) == rows
+    assert sorted(lake.read(TABLE).collect()) == by_delta(lake, 6) and lake.counts([TABLE]) == {TABLE.name: 1}
+    assert lake._log.files(TABLE.name, 7) is None and lake._log.files(tables.PAIRS.name) is None
+
+
+@pytest.mark.parametrize("name", ["images of 100 %", "out[v2]", "año ☂", "a#b=c"])
+def test_partitions_and_folders_of_any_name_are_read(lake: Lake, name: str) -> None:
+    odd = Lake(lake.spark, f"{lake.uri}-{name}")
+    rows = [(f"{n:032x}", "k", "s", None, b"x", 1, 1, "PNG", "{}", n % 2) for n in range(4)]
+    odd.append(tables.IMAGES, lake.spark.createDataFrame(rows, tables.IMAGES.schema), Recipe("ingest"))
+    assert odd._log.files("images") is not None
+    assert sorted(map(tuple, odd.read(tables.IMAGES).collect())) == rows
+    assert [row.image_id for row in odd.read(tables.IMAGES).where("part = 1 and image_id like '%3'").collect()] == [
+        f"{3:032x}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "properties", ["'delta.enableDeletionVectors' = 'true'", "'delta.columnMapping.mode' = 'name'"]
+)
+def test_a_table_whose_rows_are_not_those_of_its_files_is_read_by_delta(lake: Lake, properties: str) -> None:
+    filled(lake, 3)
+    address = f"delta.`{lake.path(TABLE.name)}`"
+    lake.spark.sql(f"alter table {address} set tblproperties ({properties})")
+    lake.spark.sql(f"delete from {address} where image_id = '20000000000000000000000000000001'")
+    assert lake._log.files(TABLE.name) is None
+    rows = lake.read(TABLE).collect()
+    assert len(rows) == lake.counts([TABLE])[TABLE.name] == 2 and sorted(rows) == by_delta(lake, 4)
+
+
+def test_rows_are_counted_if_the_log_has_no_statistics(lake: Lake) -> None:
+    with overridden(lake.spark, {"spark.databricks.delta.stats.collect": "false"}):
+        filled(lake, 3)
+    found = lake._log.files(TABLE.name)
+    assert found is not None and found.rows is None and lake.counts([TABLE, tables.PAIRS]) == {TABLE.name: 3}
+
+
+def test_a_long_log_is_left_to_delta(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(lake, 3)
+    for limit in ("_FEW_COMMITS", "_FEW_LINES"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"jobs.lake.log.{limit}", 2)
+            assert lake._log.files(TABLE.name) is None and lake.read(TABLE).count() == 3
