@@ -121,6 +121,9 @@ ListOption = Annotated[
 ByOption = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who decides. Default: your user name on this machine.")
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Write no table; show the counts, what would change, and examples.")
+]
 WithdrawOption = Annotated[
     bool, typer.Option("--withdraw", help="Cancel earlier decisions of this kind on these images.")
 ]
@@ -363,17 +366,18 @@ def calibrate(job: "Job") -> CommandOutput:
 
 
 @command_with_job(app, "filter")
-def filter_(job: "Job") -> CommandOutput:
+def filter_(job: "Job", dry_run: DryRunOption = False) -> CommandOutput:
     """Decide which images to keep.
 
     Uses scores, thresholds, labels, rules and your decisions.
 
     Examples:
         winnow filter --lake /data/lake --category nsfw --rule pwatermark
+        winnow filter --lake /data/lake --category nsfw --rule pwatermark --dry-run
     """
     from jobs.commands.filter import command
 
-    return command.run(job)
+    return command.preview(job) if dry_run else command.run(job)
 
 
 @command_with_job(app, "explain")
@@ -470,15 +474,16 @@ def drop(
 
 
 @command_with_job(app, "dedup")
-def dedup(job: "Job") -> CommandOutput:
+def dedup(job: "Job", dry_run: DryRunOption = False) -> CommandOutput:
     """Find near-duplicates and keep the best image of each group.
 
     Examples:
         winnow dedup --lake /data/lake
+        winnow dedup --lake /data/lake --set dedup.max_distance=40 --dry-run
     """
     from jobs.commands.dedup import command
 
-    return command.run(job)
+    return command.preview(job) if dry_run else command.run(job)
 
 
 @command_with_job(app, "weigh")

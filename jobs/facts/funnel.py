@@ -1,4 +1,4 @@
-"""The funnel: how many rows were read, kept and removed; the reasons for quarantine."""
+"""The funnel: how many rows were read, kept and removed; what would change; the reasons for quarantine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 
 _REASONS = 30
-_EXAMPLES = 3
+_EXAMPLES, _CHANGED = 3, 5
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,26 @@ def faults(quarantine: DataFrame) -> tuple[Fault, ...]:
         )
         for row in most
     )
+
+
+def changes(images: DataFrame, before: DataFrame, after: DataFrame) -> dict[str, int | float | str]:
+    """Returns how many images a command would newly remove or bring back, and some of each, for its summary.
+
+    Args:
+        images: Table images.
+        before: image_id, why: the images that are removed now.
+        after: image_id, why: the images that would be removed.
+    """
+    removed, back = (_without(*pair) for pair in ((after, before), (before, after)))
+    return _named(images, "newly removed", removed) | _named(images, "brought back", back)
+
+
+def _without(rows: DataFrame, others: DataFrame) -> DataFrame:
+    return rows.join(others.select("image_id"), "image_id", "left_anti")
+
+
+def _named(images: DataFrame, title: str, changed: DataFrame) -> dict[str, int | float | str]:
+    few = changed.orderBy("image_id").limit(_CHANGED)
+    named = images.select("image_id", "key").join(F.broadcast(few), "image_id").orderBy("image_id").collect()
+    examples = {f"{title}, {i}.": f"{row.key} ({row.image_id}): {row.why}" for i, row in enumerate(named, start=1)}
+    return {title: changed.count(), **examples}

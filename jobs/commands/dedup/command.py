@@ -1,5 +1,6 @@
 """`dedup`: finds images that look the same by their hashes, and keeps the best of each group."""
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup import earlier_run
@@ -11,11 +12,12 @@ from jobs.commands.dedup.nodes.compared import Inputs, compared
 from jobs.commands.dedup.threshold import choice
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import SearchRecall
+from jobs.facts.funnel import changes
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
-from jobs.matching.rule import rule_for
+from jobs.matching.rule import Rule, rule_for
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
 from jobs.runtime.scratch import Scratch
@@ -39,27 +41,63 @@ def run(job: Job) -> Summary:
         WinnowError: Images have not been scored, or `filter` has not run since they were added.
         LostRowsError: The result is inconsistent. The tables do not count as complete.
     """
+    now, rule, recipe = _checked(job)
+    if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
+        return before
+    with job.lake.scratch("dedup") as scratch:
+        rule, distances = choice.chosen(job, now, rule, job.lake.replace, scratch)
+        found, counts = _found(job, now, rule, recipe, scratch)
+        with job.progress.step("dedup: check and write"):
+            summary = _checked_summary(job, found, counts) | distances
+            _write(job, found, counts, recipe.with_result(summary))
+    return summary
+
+
+def preview(job: Job) -> Summary:
+    """Counts what `run` would write, and what that would change. It writes no table.
+
+    Raises:
+        WinnowError: As `run`.
+        LostRowsError: The result is inconsistent.
+    """
+    now, rule, recipe = _checked(job)
+    with job.lake.scratch("dedup") as scratch:
+        rule, distances = choice.chosen(job, now, rule, lambda *measured: None, scratch)
+        found, counts = _found(job, now, rule, recipe, scratch)
+        with job.progress.step("dedup: compare with the last run"):
+            summary = _checked_summary(job, found, counts) | distances
+            images, before = job.lake.read(tables.IMAGES), job.lake.read(tables.DUPLICATES)
+            job.progress.note("dedup: this was a dry run, so no table was written")
+            return summary | changes(images, _losers(before), _losers(found.removed.where("passed")))
+
+
+def _losers(duplicates: DataFrame) -> DataFrame:
+    why = F.format_string("%d bits from %s", "distance", "kept_id")
+    return duplicates.select(F.col("removed_id").alias("image_id"), why.alias("why"))
+
+
+def _checked(job: Job) -> tuple[Snapshot, Rule, Recipe]:
+    """Checks what the command needs; returns the versions of the tables, the rule, and the recipe of the result."""
     lake, settings = job.lake, job.settings
     require_images(lake)
     lake.require(tables.SIGNALS)
     now = lake.snapshot()
     require_verdicts(now)
     rule = rule_for(job)
+    if rule.strict:
+        thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     # The verdicts hold the decisions; an earlier run is reused only for images whose decisions it knew.
     versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS, tables.DECISIONS)
     parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
     del parameters["in_memory"]  # the rows are the same
-    recipe = Recipe("dedup", versions, parameters)
-    if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
-        return before
-    if rule.strict:
-        thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
-    with lake.scratch("dedup") as scratch:
-        rule, distances = choice.chosen(job, now, rule, scratch)
-        config = NearDuplicateConfig(rule, settings.dedup, settings.seed)
-        small = in_memory.fits(sum(lake.counts([tables.SIGNALS]).values()), rule, settings.dedup)
-        found, counts = (_in_memory if small else _by_spark)(job, now, config, recipe, scratch)
-        return _write(job, found, counts, recipe, distances)
+    return now, rule, Recipe("dedup", versions, parameters)
+
+
+def _found(job: Job, now: Snapshot, rule: Rule, recipe: Recipe, scratch: Scratch) -> tuple[NearDuplicates, Counts]:
+    settings = job.settings.dedup
+    config = NearDuplicateConfig(rule, settings, job.settings.seed)
+    small = in_memory.fits(sum(job.lake.counts([tables.SIGNALS]).values()), rule, settings)
+    return (_in_memory if small else _by_spark)(job, now, config, recipe, scratch)
 
 
 def _in_memory(
@@ -104,26 +142,20 @@ def _note_known(job: Job, known: int, fresh: int) -> None:
         job.progress.note(f"dedup: {known:,} hashes were compared by an earlier run, {fresh:,} are new")
 
 
-def _write(job: Job, found: NearDuplicates, counts: Counts, recipe: Recipe, distances: Summary) -> Summary:
-    """Checks the result and writes all tables, duplicates last."""
+def _write(job: Job, found: NearDuplicates, counts: Counts, recipe: Recipe) -> None:
+    """Writes all tables, duplicates last."""
     lake, spark, quality = job.lake, job.lake.spark, found.quality
-    with job.progress.step("dedup: check and write"):
-        summary = _checked_summary(job, counts, quality.whole, found.cost.whole.skipped) | distances
-        if counts.decided_pairs:
-            summary["pairs that people keep by decision"] = counts.decided_pairs
-        _warn_of_far_members(job, counts, found.search.max_distance)
-        rows = pair_search.quality_rows(spark, found.search, found.cost, quality, counts.hashes, counts.decided_pairs)
-        distances = spark.createDataFrame(list(quality.distances), tables.DEDUP_DISTANCES.schema)
-        lake.replace(tables.PAIRS, found.pairs, recipe)
-        lake.replace(tables.FILTERED_DUPLICATES, found.removed.where(~F.col("passed")), recipe)
-        lake.replace(tables.DEDUP_QUALITY, rows, recipe)
-        lake.replace(tables.DEDUP_DISTANCES, distances, recipe)
-        lake.replace(tables.NEAR_MISSES, found.near_misses, recipe)
-        lake.replace(tables.DUPLICATES, found.removed.where("passed"), recipe.with_result(summary))
-    return summary
+    rows = pair_search.quality_rows(spark, found.search, found.cost, quality, counts.hashes, counts.decided_pairs)
+    distances = spark.createDataFrame(list(quality.distances), tables.DEDUP_DISTANCES.schema)
+    lake.replace(tables.PAIRS, found.pairs, recipe)
+    lake.replace(tables.FILTERED_DUPLICATES, found.removed.where(~F.col("passed")), recipe)
+    lake.replace(tables.DEDUP_QUALITY, rows, recipe)
+    lake.replace(tables.DEDUP_DISTANCES, distances, recipe)
+    lake.replace(tables.NEAR_MISSES, found.near_misses, recipe)
+    lake.replace(tables.DUPLICATES, found.removed.where("passed"), recipe)
 
 
-def _checked_summary(job: Job, counts: Counts, quality: SearchRecall, skipped: int) -> Summary:
+def _checked_summary(job: Job, found: NearDuplicates, counts: Counts) -> Summary:
     """Checks that no image is removed twice and that each removed image names a kept one; returns the counts."""
     if counts.removed != counts.distinct_removed or counts.orphans:
         raise LostRowsError(
@@ -131,17 +163,20 @@ def _checked_summary(job: Job, counts: Counts, quality: SearchRecall, skipped: i
             "name a kept image that is removed too: Spark lost a stage and recomputed it differently; run "
             "`winnow dedup` again"
         )
-    if skipped:
+    _warn_of_far_members(job, counts, found.search.max_distance)
+    if skipped := found.cost.whole.skipped:
         job.progress.warn(
             f"dedup: skipped {skipped:,} pairs, because one image was resolved against a representative, or because "
             "too many images have the same band key or cluster"
         )
+    decided = {"pairs that people keep by decision": counts.decided_pairs} if counts.decided_pairs else {}
     return {
         "images compared": counts.images,
         "passed the filter": counts.passed,
         "duplicates removed": counts.removed_passed,
         "kept": counts.passed - counts.removed_passed,
-        "recall of the search": _recall_text(quality),
+        "recall of the search": _recall_text(found.quality.whole),
+        **decided,
     }
 
 

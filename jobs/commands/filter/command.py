@@ -5,12 +5,13 @@ People's decisions come before these (`decisions`).
 
 from collections.abc import Iterable, Mapping
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.commands.filter import decisions, guard, keep_top, sql_rules
 from jobs.commands.filter import rules as filter_rules
 from jobs.facts.decisions import DECISION, standing
+from jobs.facts.funnel import changes
 from jobs.job import Job, Summary
 from jobs.labels import resolved
 from jobs.lake import tables
@@ -33,21 +34,9 @@ def run(job: Job) -> Summary:
         SettingsError: A rule cannot be applied to the images.
         LostRowsError: There is not exactly one verdict for each image; the table verdicts has been dropped.
     """
-    lake, categories, rules = job.lake, sorted(job.settings.categories), job.settings.filter
-    filter_rules.check(lake.require(tables.IMAGES), rules)
-    now = lake.snapshot()
-    check_forgotten(job, now)
-    models = current_models(job) if categories else {}
-    settings = {"models": models, **rules.kinds, "contradictions": job.settings.labels.contradictions}
-    recipe = Recipe("filter", now.inputs(*_inputs(categories)), settings)
-    if not categories and not rules.names:
-        job.progress.note(
-            "filter: the settings have no category and no rule: keeps every image that can be decoded, except those "
-            "that people drop"
-        )
+    lake, now = job.lake, job.lake.snapshot()
+    models, recipe = _checked(job, now)
     made = now.made_by(recipe, tables.VERDICTS)
-    if models:
-        _check_thresholds(lake.read(tables.THRESHOLDS), models, job.settings.categories)
     if job.up_to_date(made) is None and models:
         _check_scores(job, models)
     removed = _guarded(job, models) if models else {}
@@ -56,9 +45,57 @@ def run(job: Job) -> Summary:
         with job.progress.step("filter: judge every image"):
             lake.replace(tables.VERDICTS, _judged(job, models, made.result["cutoffs"]), made)
     with job.progress.step("filter: count the verdicts"):
-        summary = _counted(job, [*categories, *rules.names]) | _of_top(job, made.result.get("cutoffs", {})) | removed
-        _warn_of_unknown(job, summary)
-    return summary
+        written = lake.read(tables.VERDICTS)
+        counts, images = _counts(job, written), lake.read(tables.IMAGES).count()
+        if not images == counts["rows"] == counts["images"]:
+            lake.drop(tables.VERDICTS)
+            raise LostRowsError(
+                f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them: run `winnow filter` "
+                "again, and report a bug if this happens again"
+            )
+        return _summary(job, written, counts, made.result.get("cutoffs", {})) | removed
+
+
+def preview(job: Job) -> Summary:
+    """Counts what `run` would write, and what that would change. It writes no table.
+
+    Raises:
+        WinnowError: As `run`.
+        SettingsError: A rule cannot be applied to the images.
+    """
+    now = job.lake.snapshot()
+    models, _ = _checked(job, now)
+    if models:
+        _check_scores(job, models)
+    removed = _guarded(job, models) if models else {}
+    cutoffs = _cutoffs(job)
+    with job.progress.step("filter: judge every image"), job.lake.scratch("filter") as scratch:
+        judged = scratch.keep(_judged(job, models, cutoffs))
+        summary = _summary(job, judged, _counts(job, judged), cutoffs) | removed
+        images, before = job.lake.read(tables.IMAGES), job.lake.read(tables.VERDICTS)
+        job.progress.note("filter: this was a dry run, so no table was written")
+        return summary | changes(images, _removed(before), _removed(judged))
+
+
+def _removed(verdicts: DataFrame) -> DataFrame:
+    return verdicts.where(~F.col("kept")).select("image_id", F.concat_ws("; ", "reasons").alias("why"))
+
+
+def _checked(job: Job, now: Snapshot) -> tuple[Mapping[str, str], Recipe]:
+    """Checks the settings against the lake; returns the models in use by category, and the recipe of the verdicts."""
+    lake, categories, rules = job.lake, sorted(job.settings.categories), job.settings.filter
+    filter_rules.check(lake.require(tables.IMAGES), rules)
+    check_forgotten(job, now)
+    models = current_models(job) if categories else {}
+    if not categories and not rules.names:
+        job.progress.note(
+            "filter: the settings have no category and no rule: keeps every image that can be decoded, except those "
+            "that people drop"
+        )
+    if models:
+        _check_thresholds(lake.read(tables.THRESHOLDS), models, job.settings.categories)
+    settings = {"models": models, **rules.kinds, "contradictions": job.settings.labels.contradictions}
+    return models, Recipe("filter", now.inputs(*_inputs(categories)), settings)
 
 
 def check_forgotten(job: Job, now: Snapshot) -> None:
@@ -149,9 +186,9 @@ def _cutoffs(job: Job) -> dict[str, float]:
         return keep_top.cutoffs(images, undecodable(images, quarantine, signals), shares, scratch)
 
 
-def _of_top(job: Job, cutoffs: Mapping[str, float]) -> Summary:
+def _of_top(job: Job, judged: DataFrame, cutoffs: Mapping[str, float]) -> Summary:
     """Returns the cutoffs and how many images have no value in the fields of `filter.keep_top`; warns of the latter."""
-    missing = keep_top.without_value(job.lake.read(tables.VERDICTS), job.settings.filter.keep_top)
+    missing = keep_top.without_value(judged, job.settings.filter.keep_top)
     for name, count in missing.items():
         if count:
             job.progress.warn(
@@ -239,32 +276,36 @@ def _check_scores(job: Job, models: Mapping[str, str]) -> None:
         raise WinnowError(f"{'; '.join(faults)} (models in use: {used}): run `winnow score` first")
 
 
-def _counted(job: Job, names: Iterable[str]) -> Summary:
-    """Counts the verdicts and checks that there is one for each image."""
-    images = job.lake.read(tables.IMAGES).count()
-    by_people = job.lake.exists(tables.DECISIONS)
-    removing = (*names, *([DECISION] if by_people else []), NO_SCORE, UNDECODABLE)
-    made = job.lake.read(tables.VERDICTS)
-    counts = made.agg(
+def _removing(job: Job) -> tuple[str, ...]:
+    """Returns the names of all that may remove an image."""
+    by_people = [DECISION] if job.lake.exists(tables.DECISIONS) else []
+    return (*sorted(job.settings.categories), *job.settings.filter.names, *by_people, NO_SCORE, UNDECODABLE)
+
+
+def _counts(job: Job, judged: DataFrame) -> Row:
+    [counts] = judged.agg(
         F.count("*").alias("rows"),
         F.count_distinct("image_id").alias("images"),
         F.count_if("kept").alias("kept"),
         F.count("kept_because").alias("kept by decision"),
-        *[_with_reason(name).alias(f"reason {name}") for name in removing],
-    ).collect()[0]
-    if not images == counts["rows"] == counts["images"]:
-        job.lake.drop(tables.VERDICTS)
-        raise LostRowsError(
-            f"{images} images, but {counts['rows']} verdicts on {counts['images']} of them: run `winnow filter` again, "
-            "and report a bug if this happens again"
-        )
-    by_reason = {name: counts[f"reason {name}"] for name in removing}
+        *[_with_reason(name).alias(f"reason {name}") for name in _removing(job)],
+    ).collect()
+    return counts
+
+
+def _summary(job: Job, judged: DataFrame, counts: Row, cutoffs: Mapping[str, float]) -> Summary:
+    """Returns the counts of verdicts by reason, and warns of what looks like a mistake in the settings."""
+    by_reason = {name: counts[f"reason {name}"] for name in _removing(job)}
     if not by_reason[NO_SCORE]:
         del by_reason[NO_SCORE]
-    _warn_if_most_are_filtered(job, images, counts["kept"], by_reason)
-    kept = {"kept": counts["kept"], **({"kept by decision": counts["kept by decision"]} if by_people else {})}
+    images, kept = counts["rows"], counts["kept"]
+    _warn_if_most_are_filtered(job, images, kept, by_reason)
+    by_people = {"kept by decision": counts["kept by decision"]} if job.lake.exists(tables.DECISIONS) else {}
     filtered = {f"filtered, {name}": count for name, count in by_reason.items()}
-    return {"images": images, **kept, "filtered": images - counts["kept"], **filtered}
+    summary = {"images": images, "kept": kept, **by_people, "filtered": images - kept, **filtered}
+    summary |= _of_top(job, judged, cutoffs)
+    _warn_of_unknown(job, summary)
+    return summary
 
 
 def _warn_if_most_are_filtered(job: Job, images: int, kept: int, reasons: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup import command as dedup
+from jobs.commands.dedup.candidates.pair_search import SearchCounts
 from jobs.commands.dedup.near_duplicates import counted
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.commands.weigh import command as weigh
@@ -36,10 +37,15 @@ def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, 
     removed = spark.createDataFrame([(*row, True) for row in gone], "removed_id string, kept_id string, passed boolean")
     removed = removed.withColumn("distance", F.lit(3))
     nodes = SimpleNamespace(images=members, hashes=3, decided=0)
+    found = SimpleNamespace(
+        removed=removed.limit(1),
+        search=SimpleNamespace(max_distance=2),
+        cost=SimpleNamespace(whole=SearchCounts()),
+        quality=SimpleNamespace(whole=SearchRecall(3, 0, 0, None, 0.0, 1.0)),
+    )
     with pytest.raises(LostRowsError, match=message):
-        dedup._checked_summary(job, counted(SimpleNamespace(removed=removed), nodes, 31), None, 0)
-    fine = SearchRecall(3, 0, 0, None, 0.0, 1.0)
-    counts = counted(SimpleNamespace(removed=removed.limit(1)), nodes, 2)
-    summary = dedup._checked_summary(job, counts, fine, 0)
+        dedup._checked_summary(job, found, counted(SimpleNamespace(removed=removed), nodes, 31))
+    counts = counted(found, nodes, 2)
+    summary = dedup._checked_summary(job, found, counts)
     assert (counts.far, counts.far_groups) == (1, 1)
     assert (summary["images compared"], summary["duplicates removed"], summary["kept"]) == (3, 1, 2)

@@ -1,9 +1,12 @@
 """Chooses the distances within which two images count as copies, and records what they follow from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.threshold.near_pairs import SAMPLE, comparable, sampled_pairs
@@ -11,6 +14,7 @@ from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
+from jobs.lake.table import Table
 from jobs.matching.rule import Rule
 from jobs.models_in_use import current_encoder
 from jobs.runtime.config import DedupSettings
@@ -24,6 +28,9 @@ UNSEEN, LOOKED_AT = "largest distance, unseen", "largest distance, looked at"
 
 FEWEST = 1_000
 """Images of a lake whose own distances decide. With fewer, the curve of the encoder's model card is used."""
+
+Store: TypeAlias = Callable[[Table, DataFrame, Recipe], None]
+"""A function that stores the rows of a table."""
 
 _CONFIDENCE = 0.95
 _REVISION = 1
@@ -47,7 +54,7 @@ class _Images:
         return 1 << max(self.count - 1, 1).bit_length()
 
 
-def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule, Summary]:
+def chosen(job: Job, now: Snapshot, rule: Rule, store: Store, scratch: Scratch) -> tuple[Rule, Summary]:
     """Returns the rule with the distances for this lake, and lines about them for the summary.
 
     `dedup.max_distance`, PDQ and strict mode have distances of their own: then the rule is returned as it is.
@@ -56,6 +63,7 @@ def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule,
         job: The running command.
         now: The current versions of the lake's tables.
         rule: The rule by the settings and the encoder's model card.
+        store: Stores the rows of the table `strangers` if they are measured.
         scratch: Keeps intermediate results.
     """
     settings = job.settings.dedup
@@ -64,7 +72,7 @@ def chosen(job: Job, now: Snapshot, rule: Rule, scratch: Scratch) -> tuple[Rule,
     images = _images(job, rule)
     found = None
     if images.count >= FEWEST and not images.without_thumbnail:
-        found = _of_lake(job, now, rule, images, scratch)
+        found = _of_lake(job, now, rule, images, store, scratch)
     if found is None:
         card = current_encoder(job).stranger_shares
         if card is None:
@@ -101,7 +109,7 @@ def _limits(share: NDArray[np.float64], size: int, settings: DedupSettings) -> L
     return Limits(found.safe, max(found.safe, min(found.outer, affordable_distance(size, settings.recall))))
 
 
-def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, scratch: Scratch) -> Limits | None:
+def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, store: Store, scratch: Scratch) -> Limits | None:
     """Returns the distances that the lake's own pairs give, from the table `strangers` if it holds for this size."""
     settings = job.settings.dedup
     version = now.inputs(tables.SIGNALS)[tables.SIGNALS.name]
@@ -114,17 +122,17 @@ def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, scratch: Scra
     before = now.made_by(recipe, tables.STRANGERS)
     if before is None:
         with job.progress.step(f"dedup: compare {SAMPLE:,} images with all others to choose the distances"):
-            before = _measured(job, rule, images.size, recipe, scratch)
+            before = _measured(job, rule, images.size, recipe, store, scratch)
     result = before.result
     return None if result.get("safe") is None else Limits(result["safe"], result["outer"])
 
 
-def _measured(job: Job, rule: Rule, size: int, recipe: Recipe, scratch: Scratch) -> Recipe:
+def _measured(job: Job, rule: Rule, size: int, recipe: Recipe, store: Store, scratch: Scratch) -> Recipe:
     sampled = sampled_pairs(job.lake.read(tables.SIGNALS), rule, scratch)
     estimate, upper = shares(sampled.strangers(), sampled.pairs), upper_shares(sampled, job.settings.seed, _CONFIDENCE)
     if estimate is None or upper is None:  # no two images are near each other, as if all were random
         recipe = recipe.with_result({"safe": None})
-        job.lake.replace(tables.STRANGERS, job.lake.spark.createDataFrame([], tables.STRANGERS.schema), recipe)
+        store(tables.STRANGERS, job.lake.spark.createDataFrame([], tables.STRANGERS.schema), recipe)
         return recipe
     settings = job.settings.dedup
     found, later = (_limits(upper, images, settings) for images in (size, 2 * size))
@@ -139,5 +147,5 @@ def _measured(job: Job, rule: Rule, size: int, recipe: Recipe, scratch: Scratch)
     ]
     assert len(rows) == FARTHEST + 1
     recipe = recipe.with_result(result)
-    job.lake.replace(tables.STRANGERS, job.lake.spark.createDataFrame(rows, tables.STRANGERS.schema), recipe)
+    store(tables.STRANGERS, job.lake.spark.createDataFrame(rows, tables.STRANGERS.schema), recipe)
     return recipe
