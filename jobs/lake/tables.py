@@ -205,6 +205,17 @@ DECISIONS = Table(
         ("decided_at", "timestamp", "time of the decision"),
     ),
 )
+AGAINST = Table(
+    name="against",
+    maker="filter",
+    meaning="the images that are near another set (`dedup.against`), each with the nearest image or hash of the sets",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("source", "string", "path or URI of the source of the other image, or of the list of hashes"),
+        ("key", "string", "name of the other image in its source; in a list, the text after the hash or its line"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if both files have the same bytes"),
+    ),
+)
 VERDICTS = Table(
     name="verdicts",
     maker="filter",
@@ -473,8 +484,8 @@ REGURGITATION_FAULTS = Table(
 
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
-    DECISIONS, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, STRANGERS, DEDUP_DISTANCES, NEAR_MISSES,
-    WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS,
-    REGURGITATION_FAULTS,
+    DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, STRANGERS, DEDUP_DISTANCES,
+    NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION,
+    REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -205,6 +205,7 @@ class DedupSettings(_Section):
     max_bucket: Annotated[int, Field(ge=2)]
     rank: Annotated[list[RankCriterion], AfterValidator(_each_once)]
     sample: Annotated[int, Field(ge=0)]
+    against: list[str] = []
     in_memory: Annotated[int, Field(ge=0, le=1_000_000)]
 
 

@@ -89,7 +89,8 @@ def _checked(job: Job) -> tuple[Snapshot, Rule, Recipe]:
     # The verdicts hold the decisions; an earlier run is reused only for images whose decisions it knew.
     versions = now.inputs(tables.IMAGES, tables.SIGNALS, tables.VERDICTS, tables.DECISIONS)
     parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
-    del parameters["in_memory"]  # the rows are the same
+    # The rows do not depend on where they are found, and the verdicts hold what `against` removes.
+    del parameters["in_memory"], parameters["against"]
     return now, rule, Recipe("dedup", versions, parameters)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.commands.filter import decisions, guard, keep_top, sql_rules
+from jobs.commands.filter import against, decisions, guard, keep_top, sql_rules
 from jobs.commands.filter import rules as filter_rules
+from jobs.commands.filter.against import OtherSets
 from jobs.facts.decisions import DECISION, standing
 from jobs.facts.funnel import changes
 from jobs.job import Job, Summary
@@ -35,15 +36,18 @@ def run(job: Job) -> Summary:
         LostRowsError: There is not exactly one verdict for each image; the table verdicts has been dropped.
     """
     lake, now = job.lake, job.lake.snapshot()
-    models, recipe = _checked(job, now)
+    others = against.other_sets(job)
+    models, recipe = _checked(job, now, others)
     made = now.made_by(recipe, tables.VERDICTS)
     if job.up_to_date(made) is None and models:
         _check_scores(job, models)
     removed = _guarded(job, models) if models else {}
     if made is None:
         made = recipe.with_result({"cutoffs": _cutoffs(job)})
+        near = against.near(job, now, others, lake.replace) if others else None
         with job.progress.step("filter: judge every image"):
-            lake.replace(tables.VERDICTS, _judged(job, models, made.result["cutoffs"]), made)
+            lake.replace(tables.VERDICTS, _judged(job, models, made.result["cutoffs"], near), made)
+        lake.delete_staging(against.STAGING)
     with job.progress.step("filter: count the verdicts"):
         written = lake.read(tables.VERDICTS)
         counts, images = _counts(job, written), lake.read(tables.IMAGES).count()
@@ -64,30 +68,34 @@ def preview(job: Job) -> Summary:
         SettingsError: A rule cannot be applied to the images.
     """
     now = job.lake.snapshot()
-    models, _ = _checked(job, now)
+    others = against.other_sets(job)
+    models, _ = _checked(job, now, others)
     if models:
         _check_scores(job, models)
     removed = _guarded(job, models) if models else {}
     cutoffs = _cutoffs(job)
+    near = against.near(job, now, others, lambda *found: None) if others else None
     with job.progress.step("filter: judge every image"), job.lake.scratch("filter") as scratch:
-        judged = scratch.keep(_judged(job, models, cutoffs))
+        judged = scratch.keep(_judged(job, models, cutoffs, near))
         summary = _summary(job, judged, _counts(job, judged), cutoffs) | removed
         images, before = job.lake.read(tables.IMAGES), job.lake.read(tables.VERDICTS)
         job.progress.note("filter: this was a dry run, so no table was written")
-        return summary | changes(images, _removed(before), _removed(judged))
+        changed = changes(images, _removed(before), _removed(judged))
+    job.lake.delete_staging(against.STAGING)
+    return summary | changed
 
 
 def _removed(verdicts: DataFrame) -> DataFrame:
     return verdicts.where(~F.col("kept")).select("image_id", F.concat_ws("; ", "reasons").alias("why"))
 
 
-def _checked(job: Job, now: Snapshot) -> tuple[Mapping[str, str], Recipe]:
+def _checked(job: Job, now: Snapshot, others: OtherSets | None) -> tuple[Mapping[str, str], Recipe]:
     """Checks the settings against the lake; returns the models in use by category, and the recipe of the verdicts."""
     lake, categories, rules = job.lake, sorted(job.settings.categories), job.settings.filter
     filter_rules.check(lake.require(tables.IMAGES), rules)
     check_forgotten(job, now)
     models = current_models(job) if categories else {}
-    if not categories and not rules.names:
+    if not categories and not rules.names and not others:
         job.progress.note(
             "filter: the settings have no category and no rule: keeps every image that can be decoded, except those "
             "that people drop"
@@ -95,6 +103,8 @@ def _checked(job: Job, now: Snapshot) -> tuple[Mapping[str, str], Recipe]:
     if models:
         _check_thresholds(lake.read(tables.THRESHOLDS), models, job.settings.categories)
     settings = {"models": models, **rules.kinds, "contradictions": job.settings.labels.contradictions}
+    if others:
+        settings["against"] = others.digests
     return models, Recipe("filter", now.inputs(*_inputs(categories)), settings)
 
 
@@ -111,8 +121,10 @@ def check_forgotten(job: Job, now: Snapshot) -> None:
                 "filter: the table verdicts does not say which categories and rules made it, so it is written again"
             )
         return
-    applied = {name for kind in ("models", *settings.filter.kinds) for name in before.settings.get(kind, {})}
-    missing = sorted(applied - settings.categories.keys() - {*settings.filter.names, *settings.filter.forget})
+    kinds = ("models", "against", *settings.filter.kinds)
+    applied = {name for kind in kinds for name in before.settings.get(kind, {})}
+    present = {*settings.categories, *settings.filter.names, *settings.dedup.against}
+    missing = sorted(applied - present - {*settings.filter.forget})
     if missing:
         names = ", ".join(f'"{name}"' for name in missing)
         raise WinnowError(
@@ -209,13 +221,15 @@ def _warn_of_unknown(job: Job, summary: Summary) -> None:
             )
 
 
-def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float]) -> DataFrame:
+def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float], near: DataFrame | None) -> DataFrame:
     images, quarantine, signals, scores, thresholds = (
         job.lake.read(t) for t in (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.SCORES, tables.THRESHOLDS)
     )
     broken = undecodable(images, quarantine, signals)
     limits = thresholds.where(F.col("category").isin(*models))
     ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
+    if near is not None:
+        ruled = ruled.unionByName(against.removed(near))
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
     failed = without_score(quarantine, scores, models)
     judged = verdicts(images, broken, scores, limits, ruled.unionByName(known).unionByName(failed))
@@ -279,7 +293,8 @@ def _check_scores(job: Job, models: Mapping[str, str]) -> None:
 def _removing(job: Job) -> tuple[str, ...]:
     """Returns the names of all that may remove an image."""
     by_people = [DECISION] if job.lake.exists(tables.DECISIONS) else []
-    return (*sorted(job.settings.categories), *job.settings.filter.names, *by_people, NO_SCORE, UNDECODABLE)
+    near = [against.REASON] if job.settings.dedup.against else []
+    return (*sorted(job.settings.categories), *job.settings.filter.names, *near, *by_people, NO_SCORE, UNDECODABLE)
 
 
 def _counts(job: Job, judged: DataFrame) -> Row:

@@ -14,18 +14,17 @@ from jobs.commands.regurgitation import contact_sheet
 from jobs.facts import sentences
 from jobs.facts.regurgitated import trials
 from jobs.job import Job, Summary
-from jobs.lake import image_files, tables
+from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.matching import nearest
 from jobs.matching.rule import Rule, rule_for
-from jobs.models_in_use import distribute_encoder
 from jobs.prerequisites import require_images, require_signals
 from jobs.runtime import wording
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
-from jobs.scoring.decode_pass import scored
+from jobs.scoring.outside import OutsideImages
 from jobs.sources import files, inspect, parquet, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find, is_image
@@ -33,7 +32,6 @@ from models.errors import LostRowsError
 from udfs.arrays.arrow import matrix
 from udfs.hashes.hamming import HASH_BITS, hamming, hashes_of
 from udfs.images.alignment import likenesses, thumbnails
-from udfs.inference.scoring import Scoring
 from udfs.search.nearest import inner_product
 
 STAGING = "_staging/regurgitation"
@@ -128,7 +126,7 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
     parquet.require_images(found, job.settings.ingest)
     with_rows = inspect.source_rows(lake.spark, found, job.settings.ingest)
     try:
-        _stage(job, with_rows)
+        _outside(lake).stage(job, with_rows, "regurgitation", "generated images")
         with job.progress.step("regurgitation: search every image"):
             _search(lake, pool, comparison)
         return _written(job, comparison, recipe)
@@ -152,10 +150,11 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
     file_rows = [_file_row(path) for path in paths]
     pool = _pool(job, comparison)
     try:
-        _stage(job, lake.spark.createDataFrame(file_rows, rows.SCHEMA))
+        given = lake.spark.createDataFrame(file_rows, rows.SCHEMA)
+        _outside(lake).stage(job, given, "regurgitation", "generated images")
         with job.progress.step("regurgitation: search every image"):
             _search(lake, pool, comparison)
-            faults = {row.key: f"{row.reason} ({row.detail})" for row in _faults(lake).collect()}
+            faults = {row.key: f"{row.reason} ({row.detail})" for row in _outside(lake).faults.collect()}
             best = {row.generated_key: row for row in _described(lake, nearest_pairs(_pairs(lake))).collect()}
     finally:
         lake.delete_staging(STAGING)
@@ -317,30 +316,14 @@ def _pool(job: Job, comparison: CopyRule) -> DataFrame:
     return present.select("image_id", *_signals(comparison))
 
 
-def _stage(job: Job, source_rows: DataFrame) -> None:
-    """Reads and scores generated images; writes them to the staging folder."""
-    lake, settings = job.lake, job.settings
-    lake.mark()
-    lake.delete_staging(STAGING)
-    with image_files.small_files(lake.spark, settings.ingest):
-        with job.progress.step("regurgitation: read generated images"):
-            inspected = inspect.inspected(source_rows, settings.ingest.max_megapixels)
-            inspected.write.parquet(lake.staging(f"{STAGING}/images"))
-        with job.progress.step("regurgitation: hash and embed generated images"):
-            score = settings.score
-            scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
-            good = (
-                _images(lake).where("info.width is not null").select(F.col("generated_id").alias("image_id"), "image")
-            )
-            scored(good, scoring).withColumnRenamed("image_id", "generated_id").write.parquet(
-                lake.staging(f"{STAGING}/signals")
-            )
+def _outside(lake: Lake) -> OutsideImages:
+    return OutsideImages(lake, STAGING, "generated_id")
 
 
 def _search(lake: Lake, pool: DataFrame, comparison: CopyRule) -> None:
     """Searches a bounded number of generated images at a time and writes the pairs."""
-    signals = _staged_signals(lake)
-    named = _images(lake).select(
+    signals = _outside(lake).signals
+    named = _outside(lake).images.select(
         "generated_id",
         F.col("key").alias("generated_key"),
         F.col("source").alias("generated_source"),
@@ -359,7 +342,7 @@ def _search(lake: Lake, pool: DataFrame, comparison: CopyRule) -> None:
 def _looks(lake: Lake, candidates: DataFrame, comparison: CopyRule) -> DataFrame:
     if not comparison.min_likeness:
         return candidates.select("*", F.lit(None).cast("float").alias("likeness"))
-    generated = _images(lake).select("generated_id", "image")
+    generated = _outside(lake).images.select("generated_id", "image")
     return candidate_likenesses(candidates, generated, lake.rows_of(tables.IMAGES, candidates.select("image_id")))
 
 
@@ -369,10 +352,10 @@ def _written(job: Job, comparison: CopyRule, recipe: Recipe) -> Summary:
     pairs = _pairs(lake)
     with job.progress.step("regurgitation: count and write"):
         summary = _summary(job, pairs, comparison)
-        lake.replace(tables.REGURGITATION_FAULTS, _faults(lake), recipe)
+        lake.replace(tables.REGURGITATION_FAULTS, _outside(lake).faults, recipe)
         best = nearest_pairs(pairs).orderBy(F.desc("copy"), F.desc("similarity"), "generated_id").limit(settings.pairs)
         originals = lake.rows_of(tables.IMAGES, best.select("image_id"))
-        shown = contact_sheet.pairs_of(_described(lake, best), _images(lake), originals, job.settings)
+        shown = contact_sheet.pairs_of(_described(lake, best), _outside(lake).images, originals, job.settings)
         lake.replace(tables.REGURGITATION_PAIRS, contact_sheet.stored(shown, lake.spark), recipe)
         address = contact_sheet.write(lake, shown, summary)
         summary = {**summary, "contact sheet": address}
@@ -385,7 +368,8 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
     best = {"copy": F.max("copy"), "own": F.max(of_prompt), "prompt_id": F.max("prompt_id")}
     each = pairs.groupBy("generated_id").agg(*[column.alias(name) for name, column in best.items()])
     found, copies, own = each.agg(F.count("*"), F.count_if("copy"), F.count_if("own")).collect()[0]
-    read, faults = _images(job.lake).count(), _faults(job.lake).count()
+    outside = _outside(job.lake)
+    read, faults = outside.images.count(), outside.faults.count()
     searched = job.lake.read(tables.SIGNALS).where(F.col("encoder") == comparison.rule.encoder).count()
     if read != faults + found and searched:
         raise LostRowsError(
@@ -409,30 +393,8 @@ def _summary(job: Job, pairs: DataFrame, comparison: CopyRule) -> Summary:
     }
 
 
-def _images(lake: Lake) -> DataFrame:
-    """The generated images of the staging folder; generated_id is file and row."""
-    place = F.concat_ws(":", F.col("_metadata.file_name"), F.col("_metadata.row_index")).alias("generated_id")
-    return lake.read_staged(f"{STAGING}/images").select("*", place)
-
-
-def _staged_signals(lake: Lake) -> DataFrame:
-    return lake.read_staged(f"{STAGING}/signals").where("reason is null")
-
-
 def _pairs(lake: Lake) -> DataFrame:
     return lake.read_staged(f"{STAGING}/pairs")
-
-
-def _faults(lake: Lake) -> DataFrame:
-    """Returns the images that the reader or the scoring pass could not decode, as in `tables.REGURGITATION_FAULTS`."""
-    failed = lake.read_staged(f"{STAGING}/signals").where("reason is not null")
-    later = (
-        _images(lake)
-        .select("generated_id", "source", "key")
-        .join(failed.select("generated_id", F.lit("score").alias("stage"), "reason", "detail"), "generated_id")
-    )
-    columns = tables.REGURGITATION_FAULTS.schema.names
-    return inspect.quarantine(_images(lake)).select(*columns).unionByName(later.select(*columns))
 
 
 def _described(lake: Lake, pairs: DataFrame) -> DataFrame:
