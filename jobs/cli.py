@@ -275,7 +275,7 @@ def label_simulate(
     truth: Annotated[str, typer.Option(metavar="FILE", help="truth.parquet of `generate`: key, categories.")],
     errors: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of labels to flip.")] = 0.0,
     name: Annotated[
-        str, typer.Option(help="Name of the annotator. With --errors, another name flips other labels.")
+        str, typer.Option(help="Name of the annotator. With --errors, the name decides which labels are flipped.")
     ] = "simulated",
 ) -> CommandOutput:
     """Label the queued images from ground truth, for experiments.
@@ -409,7 +409,7 @@ def browse(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8766,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the local index.")] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Of a lake with more images, the page shows a random sample.")
+        int, typer.Option(min=1, help="Most images in the index. A larger lake is shown as a random sample.")
     ] = 1_000_000,
 ) -> CommandOutput:
     """Open a web page to look at all images, and decide on them.
@@ -524,7 +524,7 @@ def regurgitation_search(
     ],
     format_: FormatOption = None,
 ) -> CommandOutput:
-    """Find the images of the lake that generated images reproduce.
+    """For generated images, find the images that they copy.
 
     Compares them with every image of the lake. Writes tables and the page regurgitation.html. If all arguments are
     single image files, it only prints an answer for each, and writes no table and no page.

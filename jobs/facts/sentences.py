@@ -182,8 +182,8 @@ def distances(chosen: ChosenDistances) -> str:
     )
     return (
         f"The distances follow from {chosen.sampled:,} images that were compared with all others. Pairs within "
-        f"{chosen.safe} bits count as copies unseen: so near, an image has at most `dedup.strangers` different images "
-        f"on average.{farther} This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
+        f"{chosen.safe} bits count as copies without a look: so near, an image has at most `dedup.strangers` different "
+        f"images on average.{farther} This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
         f"distances would be {chosen.next_safe} and {chosen.next_outer} bits.{hub}"
     )
 
@@ -351,7 +351,7 @@ def none_notable(keywords: Sequence[Row]) -> str:
 words.'
     """
     if all(row.shift_low is None for row in keywords):
-        return "The share of no keyword changed: the filter removed no caption."
+        return "The filter removed no caption, so no keyword's share changed."
     excluding = sum(_excludes(row.shift_low, row.shift_high, 0.0) for row in keywords)
     if not excluding:
         return "The share of no keyword changed significantly: every interval includes 0."

@@ -290,7 +290,11 @@ DEDUP_QUALITY = Table(
         ("told_apart", "long", "pairs of looked whose images differ; null if looked is null"),
         ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
         ("decided", "long", "found pairs of which people keep both images by decision; null if whole is false"),
-        ("safe_distance", "int", "largest distance at which a pair counts unseen; null: all, or whole is false"),
+        (
+            "safe_distance",
+            "int",
+            "largest distance at which a pair counts without a look; null: all, or whole is false",
+        ),
         ("looked", "long", "pairs whose thumbnails were compared; null if none had to be, or whole is false"),
     ),
 )

@@ -150,7 +150,7 @@ def test_no_word_moved_if_nothing_was_filtered() -> None:
     row = Row(keyword="dog", shift=0.0, shift_low=None, shift_high=None, weighted_shift=0.0, weighted_low=None,
               weighted_high=None, mover=False, adjusted=1.0)  # fmt: skip
     assert sentences.shift_sentence(row) == "“dog” 0.0 % after filtering, 0.0 % after weighing"
-    assert sentences.none_notable([row]) == "The share of no keyword changed: the filter removed no caption."
+    assert sentences.none_notable([row]) == "The filter removed no caption, so no keyword's share changed."
     assert sentences.notable([row]) == [] and sentences.not_undone([row], 0.01, 0.8) == []
 
 
