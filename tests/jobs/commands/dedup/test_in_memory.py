@@ -55,7 +55,7 @@ def shown() -> list[Picture]:
     for group, base in enumerate(hashes(6, seed=8)):
         one = scene(group)
         views = [one, captioned(one), captioned(one, "another text"), scene(100 + group)]
-        for place, (view, bits) in enumerate(zip(views, (0, 9, 60, 61), strict=True)):
+        for place, (view, bits) in enumerate(zip(views, (0, 9, 75, 80), strict=True)):
             hash_ = near(base, bits, seed=place).tobytes()
             number = 10 * group + (7 * place) % 10  # so that the ids do not follow the order
             pictures.append(Picture(number, hash_, 400, thumbnail=thumbnail(view).tobytes(), content=f"{number:064x}"))
@@ -77,10 +77,10 @@ def test_few_hashes_of_all_kinds(lake: Lake) -> None:
         (decided, ("dedup.sample=0",)),
         (crowd, ("dedup.max_bucket=60",)),
         (crowd, ("dedup.max_bucket=60", "dedup.method=clusters", "dedup.clusterings=2")),
-        (shown, ("dedup.strict=true", "dedup.max_distance=62")),
+        (shown, ("dedup.strict=true", "dedup.max_distance=82")),
         (shown, ("dedup.hash=embedding", DEFAULT_RANK)),
-        (shown, ("dedup.max_distance=62", DEFAULT_RANK)),
-        (shown, ("dedup.max_distance=62", DEFAULT_RANK, "dedup.keep=component")),
+        (shown, ("dedup.max_distance=82", DEFAULT_RANK)),
+        (shown, ("dedup.max_distance=82", DEFAULT_RANK, "dedup.keep=component")),
         (lambda: [Picture(1, bytes(32))], ()),
         (lambda: [Picture(i, bytes(32), quality=0, content="same") for i in range(3)], ()),
     ],
