@@ -118,8 +118,8 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
         master = settings.master or "local[*]"
         builder = builder.master(master)
         if master.startswith("local"):
-            # Each table that is broadcast takes a page. On one machine Spark's default is 64 MB: a query with many joins of
-            # small tables then fills the heap.
+            # Each table that is broadcast takes a page, on one machine of 64 MB by default: a query with many joins of
+            # small tables fills the heap.
             conf["spark.buffer.pageSize"] = "4m"
             # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
