@@ -197,7 +197,7 @@ def _list_kind(field: Mapping[str, Any]) -> str:
 def _model_fields(schema: Mapping[str, Any]) -> str:
     """Returns the fields of ONNX models, with their meanings from the docstrings of the two classes."""
     shared, every = (schema["$defs"][name] for name in ("ImageInput", "ImageModel"))
-    meanings = settings_reference.model_meanings(schema)
+    meanings = settings_reference.model_meanings()
     rows = []
     for name, field in every["properties"].items():
         only = "" if name in shared["properties"] else " Only for a category."

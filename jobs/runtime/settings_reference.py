@@ -1,9 +1,13 @@
 """What the settings are called, from their types, and what they mean, from the comments of conf/winnow.toml."""
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
+
+from models.inference.classifier import ImageModel
+from models.inference.onnx_image_spec import ImageInput
 
 Schema = Mapping[str, Any]
 """A JSON schema, as pydantic derives it from the types of the settings."""
@@ -29,7 +33,7 @@ def explanations(schema: Schema) -> dict[str, str]:
     for _, _, fields in sections(schema):
         for key, field, _ in fields:
             for model in _models(field, schema):
-                meanings = model_meanings(schema)
+                meanings = model_meanings()
                 found.update({f"{key}.{name}": meanings[name] for name in model["properties"]})
     return found
 
@@ -96,18 +100,12 @@ def comments_of(toml: str, section: str = "") -> dict[str, Comment]:
     return found
 
 
-def model_meanings(schema: Schema) -> dict[str, str]:
-    """Returns the meaning of each field of an ONNX model, from the docstrings of the two classes that describe one.
-
-    Args:
-        schema: The schema of all settings.
-    """
+def model_meanings() -> dict[str, str]:
+    """Returns the meaning of each field of an ONNX model, from the docstrings of the two classes that describe one."""
     return {
         name: re.sub(r"\s+", " ", text)
-        for part in ("ImageInput", "ImageModel")
-        for name, text in re.findall(
-            r"^ {4}(\w+): (.+(?:\n {8}.+)*)", schema["$defs"][part]["description"], re.MULTILINE
-        )
+        for part in (ImageInput, ImageModel)
+        for name, text in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(part) or "", re.MULTILINE)
     }
 
 

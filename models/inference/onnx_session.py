@@ -104,7 +104,7 @@ def start(
 
 
 def _load_error(name: str, error: str) -> str:
-    if "external" in error.lower():
+    if "external" in error.lower() or f"{_NO_FOLDER}/" in error:
         return (
             f"{name} has its weights in another file: save it as one file with `onnx.save(onnx.load(...), ...)`, or "
             "export it from torch with external_data=False"

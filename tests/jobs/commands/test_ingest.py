@@ -334,6 +334,8 @@ def test_row_groups_have_a_bloom_filter_for_ids_only(job: Job, tmp_path: Path) -
 
     file = next((tmp_path / "lake" / "images").rglob("*.parquet"))
     group = pq.ParquetFile(file).metadata.row_group(0)
+    if not hasattr(group.column(0), "bloom_filter_offset"):
+        pytest.skip("this version of pyarrow does not show Bloom filters")
     columns = {group.column(n).path_in_schema: group.column(n).bloom_filter_offset for n in range(group.num_columns)}
     assert columns.pop("image_id") is not None
     assert set(columns.values()) == {None}
