@@ -124,12 +124,16 @@ class DeltaLog:
         return str(DeltaTable.forPath(self._spark, self._files.path(table)).detail().select("id").collect()[0].id)
 
     def files(self, table: str, version: int | None = None) -> TableFiles | None:
-        """Returns the files of a table, if its log is short and its rows are those of its files; else None.
+        """Returns the files of a table, if its log is short and local and its rows are those of its files; else None.
+
+        In an object store each commit would be a request, where Delta keeps what it has read.
 
         Args:
             table: Name of the table.
             version: The version; None for the newest one.
         """
+        if not self._files.local:
+            return None
         commits = sorted(name for name in self._files.names(_folder(table)) if _COMMIT.fullmatch(name))
         if version is not None:
             commits = [name for name in commits if int(name.removesuffix(".json")) <= version]

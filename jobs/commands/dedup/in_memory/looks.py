@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates.popular import POPULAR
-from jobs.commands.dedup.in_memory.nodes import Nodes
+from jobs.commands.dedup.in_memory.nodes import Nodes, best_first
 from jobs.commands.dedup.in_memory.pairs import Pairs
 from jobs.commands.dedup.nodes import ranking
 from jobs.matching.rule import Rule
@@ -72,9 +72,8 @@ class Looks:
         lowered = orders[ends]
         worse = share[ends] > 0
         lowered[worse, place - 1] = ranking.OVERLAY_BYTE + share[ends][worse]
-        best_first = np.argsort(lowered.view(f"S{lowered.shape[1]}").ravel(), kind="stable")
         again = np.full(len(orders), -1)
-        again[ends[best_first]] = np.arange(len(ends))
+        again[ends[best_first(lowered)]] = np.arange(len(ends))
         return again
 
     def _overlaid(self, pairs: Pairs) -> NDArray[np.int64]:

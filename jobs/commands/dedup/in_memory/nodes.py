@@ -117,8 +117,8 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str]) -> Nodes:
     rows = ordered.select("*", hash_nodes.sample_key(hashed).alias("key"), few_of(hashed).alias("few")).toArrow()
     orders = joined_bytes(rows["order"])
     orders = orders.reshape(rows.num_rows, -1) if rows.num_rows else np.zeros((0, 1), np.uint8)
-    best_first = np.argsort(orders.view(f"S{orders.shape[1]}").ravel(), kind="stable")
-    return _nodes(rows.take(pa.array(best_first)), orders[best_first], earlier, rule)
+    order = best_first(orders)
+    return _nodes(rows.take(pa.array(order)), orders[order], earlier, rule)
 
 
 def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, rule: Rule) -> Nodes:
@@ -156,6 +156,15 @@ def _earlier(images: Images, nodes: int, history: History, max_distance: int) ->
     present = (x >= 0) & (y >= 0) & (x != y)
     pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), near["distance"].to_numpy(), method)
     return known, pairs.take(present).distinct()
+
+
+def best_first(orders: NDArray[np.uint8]) -> Places:
+    """Returns the places of orders, the best one first: they sort bytewise.
+
+    Args:
+        orders: uint8 of shape (n, width): `ranking.order`.
+    """
+    return np.argsort(orders.view(f"S{orders.shape[1]}").ravel(), kind="stable")
 
 
 def text(ids: NDArray[np.bytes_]) -> pa.Array:
