@@ -21,6 +21,8 @@ $(READY): pyproject.toml constraints.txt scripts/preflight.py
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet uv==0.13.9
 	VIRTUAL_ENV=.venv UV_SYSTEM_CERTS=1 .venv/bin/uv pip install --quiet --constraint constraints.txt --editable '.[train,dev,nsfw]'
+	@VIRTUAL_ENV=.venv UV_SYSTEM_CERTS=1 .venv/bin/uv pip install --quiet --constraint constraints.txt pdqhash 2>/dev/null || echo \
+	    'pdqhash was not built: it needs a C++ compiler and the headers of Python. Only the tests that compare PDQ with it are skipped.'
 	@touch $@
 
 demo: $(READY)  ## Run all of Winnow on 5,000 synthetic images; prints the path of the report

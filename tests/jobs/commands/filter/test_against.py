@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pdqhash
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
@@ -88,9 +87,6 @@ def test_copies_of_another_set_are_removed_and_the_table_says_of_what(lake: Lake
 def test_hashes_of_a_list_need_no_images(lake: Lake, tmp_path: Path) -> None:
     keys = lake.read(tables.IMAGES).select("image_id", "key")
     stored = {row.key: bytes(row.pdq) for row in lake.read(tables.SIGNALS).join(keys, "image_id").collect()}
-    # Hashes of other programs have the same order of bits.
-    bits = np.asarray(pdqhash.compute(np.asarray(picture(4).resize((256, 256))))[0], np.uint8)
-    assert (bits != np.unpackbits(np.frombuffer(stored["4"], np.uint8))).sum() < 60
 
     def flipped(key: str, count: int) -> str:
         return near(np.frombuffer(stored[key], np.uint8), count, seed=1).tobytes().hex()
