@@ -254,7 +254,9 @@ def label_serve(
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Fraction of images that everybody labels.")
     ] = 0.0,
     agree: Annotated[bool, typer.Option("--agree", help="Everybody labels every image, as with --overlap 1.")] = False,
-    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the journal of labels.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder where answers are kept until they are in the lake.")
+    ] = None,
 ) -> CommandOutput:
     """Open a web page to label the images that `label next` queued.
 

@@ -156,8 +156,9 @@ def search_recall(duplicates: Duplicates) -> str:
         return "The recall of the search was not measured (`dedup.sample` is 0)."
     against = f"an exhaustive search with {plural(quality.sampled, 'sampled hash', 'sampled hashes')}"
     if not quality.exhaustive_pairs:
-        return f"Recall cannot be measured: {against} found no other hash within {quality.max_distance} bits."
-    found = f"{quality.found_pairs:,} of {plural(quality.exhaustive_pairs, 'pair')} that {against} found"
+        return f"Recall cannot be measured: {against} found no near-duplicate pair."
+    pairs = plural(quality.exhaustive_pairs, "near-duplicate pair")
+    found = f"{quality.found_pairs:,} of {pairs} that {against} found"
     recall = measured(quality.recall, quality.recall_low, quality.recall_high)
     return f"The search found {found}: recall {recall}.{_remaining(quality.both_kept)}"
 
@@ -174,6 +175,13 @@ def distances(chosen: ChosenDistances) -> str:
         if chosen.outer > chosen.safe
         else ""
     )
+    near = (
+        f"Pairs within {chosen.safe} bits count as copies without a look: on average, at most `dedup.strangers` "
+        "different images are that near to an image."
+        if chosen.safe
+        else "Only images with the same hash count as copies without a look: even within 1 bit, an image has more "
+        "different images than `dedup.strangers` allows."
+    )
     hub = (
         f" One image has {percent(chosen.hub)} of the nearest different pairs: look for images of one layout, such as "
         "pages of text."
@@ -181,9 +189,8 @@ def distances(chosen: ChosenDistances) -> str:
         else ""
     )
     return (
-        f"The distances follow from {chosen.sampled:,} images that were compared with all others. Pairs within "
-        f"{chosen.safe} bits count as copies without a look: so near, an image has at most `dedup.strangers` different "
-        f"images on average.{farther} This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
+        f"The distances follow from {chosen.sampled:,} images that were compared with all others. {near}{farther} "
+        f"This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
         f"distances would be {chosen.next_safe} and {chosen.next_outer} bits.{hub}"
     )
 
@@ -248,13 +255,16 @@ def reach(found: Reach) -> str:
         '17.3 % of the filtered images have no similar image left (5 % expected by chance). Weights cannot replace \
 them.'
         >>> reach(Reach(0.056, 0.006, -0.013, 0.026))
-        '5.6 % of the filtered images have no similar image left, about as many as expected by chance (5 %).'
+        '5.6 % of the filtered images have no similar image left; chance alone would give 5 %, and the difference is \
+not significant.'
     """
     share, chance = percent(found.share), percent(found.by_chance, 0)
     lost = f"{share} of the filtered images have no similar image left"
     if found.low > 0:
         return f"{lost} ({chance} expected by chance). Weights cannot replace them."
-    return f"{lost}, {'about as many as' if found.high >= 0 else 'fewer than'} expected by chance ({chance})."
+    if found.high < 0:
+        return f"{lost}, fewer than expected by chance ({chance})."
+    return f"{lost}; chance alone would give {chance}, and the difference is not significant."
 
 
 def reach_excess(found: Reach) -> str:

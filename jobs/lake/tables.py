@@ -195,7 +195,7 @@ THRESHOLDS = Table(
 DECISIONS = Table(
     name="decisions",
     maker="keep",
-    also=("drop",),
+    also=("drop", "browse"),
     meaning="people's decisions on images; the newest row of an image counts, and rows are only added",
     schema=columns(
         ("image_id", "string", "id of the image"),

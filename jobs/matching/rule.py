@@ -44,6 +44,11 @@ class Rule:
         """Largest distance, in bits, at which a pair counts unseen."""
         return self.max_distance if self.safe_distance is None else min(self.safe_distance, self.max_distance)
 
+    @property
+    def looked_beyond(self) -> int:
+        """Distance, in bits, beyond which thumbnails decide about a pair; -1 in strict mode, where they always do."""
+        return -1 if self.strict else self.unseen_distance
+
 
 PDQ_QUALITY = 50
 EMBEDDING_QUALITY = 4

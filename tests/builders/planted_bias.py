@@ -71,5 +71,5 @@ def audited(data: Planted, weights: NDArray[np.float64]) -> list[KeywordShiftRow
         for part in (slice(begin, begin + 4096) for begin in range(0, len(kept), 4096))
     )
     names = (*WHO, *OTHERS)
-    watched = TrackedKeywords(Keywords(names), ("own",) * len(names), len(names), np.zeros(0))
+    watched = TrackedKeywords(Keywords(names), ("own",) * len(names), len(names), np.zeros(0), np.zeros(0))
     return shift_rows(np.moveaxis(np.asarray(sums, float), 0, -1), watched, config.load().audit)

@@ -193,6 +193,8 @@ def shift_rows(counts: NDArray[np.float64], watched: TrackedKeywords, settings: 
     moves = keyword_shift_stats.moves(counts, settings.confidence, wide)
     chances = np.concatenate([keyword_shift_stats.chance(captions, kept, total), watched.chances])
     adjusted, names = keyword_shift_stats.adjusted(chances), watched.keywords.names
+    # A mover has the rate by which it was chosen: the listed keywords are no part of that choice.
+    adjusted[: len(picked)][picked] = watched.rates
     rows = []
     for i in sorted(np.flatnonzero(captions), key=lambda i: (-captions[i], names[i])):
         values = _finite([*moves.shares[i], *(ends[i] for ends in (*moves.filtered, *moves.weighted))])

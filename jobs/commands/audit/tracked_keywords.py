@@ -38,13 +38,16 @@ class TrackedKeywords:
         keywords: First the listed keywords, then the movers.
         topics: Topic of each keyword; None for a mover.
         looks: Number of words that were tested for a shift.
-        chances: p-values of the frequent words that are not watched; they are needed to correct the others.
+        chances: p-values of the frequent words that are not watched; they are needed to correct those of the listed
+            keywords.
+        rates: False discovery rate of each mover, by which it was chosen among the frequent words.
     """
 
     keywords: Keywords
     topics: tuple[str | None, ...]
     looks: int
     chances: NDArray[np.float64]
+    rates: NDArray[np.float64]
 
     @property
     def movers(self) -> int:
@@ -89,20 +92,20 @@ def tracked_keywords(words: Words, listed: Mapping[str, str], settings: AuditSet
     kept = [n for n, s in zip(all_listed.names, all_listed.spellings, strict=True) if " " in s or s in present]
     frequent = words.captions >= settings.least_captions
     chances = keyword_shift_stats.chance(words.captions, words.kept, words.total)
-    significant = np.zeros(len(chances), dtype=np.bool_)
-    significant[frequent] = keyword_shift_stats.adjusted(chances[frequent]) <= 1.0 - settings.confidence
-    movers = _moved_most(words, significant, known)[: settings.movers]
+    rates = np.ones(len(chances))
+    rates[frequent] = keyword_shift_stats.adjusted(chances[frequent])
+    places = _moved_most(words, rates <= 1.0 - settings.confidence, known)[: settings.movers]
+    movers = [words.words[place] for place in places]
     watched = known | set(movers)
     others = frequent & np.array([word not in watched for word in words.words], dtype=np.bool_)
     topics = (*(listed[name] for name in kept), *(None for _ in movers))
-    return TrackedKeywords(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others])
+    return TrackedKeywords(Keywords((*kept, *movers)), topics, int(frequent.sum()), chances[others], rates[places])
 
 
-def _moved_most(words: Words, significant: NDArray[np.bool_], known: set[str]) -> list[str]:
-    """Returns unlisted words with a significant shift, the largest shift first."""
+def _moved_most(words: Words, significant: NDArray[np.bool_], known: set[str]) -> list[int]:
+    """Returns the places of unlisted words with a significant shift, the largest shift first."""
     # A single letter is part of a word with an apostrophe (woman's, l'homme), not a word.
     new = np.array([word not in known and len(word.encode()) > 1 for word in words.words], dtype=np.bool_)
     share = words.total[1] / max(1, words.total[0])
     distance = np.abs(words.kept / np.maximum(words.captions, 1) - share)
-    places = sorted(np.flatnonzero(significant & new), key=lambda i: (-distance[i], words.words[i]))
-    return [words.words[i] for i in places]
+    return sorted(np.flatnonzero(significant & new), key=lambda i: (-distance[i], words.words[i]))

@@ -1,6 +1,7 @@
 """Finds near-duplicates: hashes → candidate pairs → verified pairs → kept images → recall of the search."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from pyspark.sql import DataFrame
@@ -177,10 +178,12 @@ def search_nodes(
         cost = pair_search.search_cost(rows, search)
     # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
     # pairs of an earlier run.
-    pairs = pair_search.add_earlier_pairs(near, nodes.old_pairs)
+    every = pair_search.add_earlier_pairs(near, nodes.old_pairs)
+    pairs, of_sample = every, None
     if rule.compares_thumbnails:
         pairs, looks = _verify(inputs, nodes, near, rule, scratch, progress)
         cost = replace(cost, looks=looks)
+        of_sample = search_recall.Looks(pairs, rule.looked_beyond, partial(_confirmed, inputs, nodes, rule))
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
         place = ranking.place_of_overlay(settings.rank)
@@ -193,9 +196,7 @@ def search_nodes(
             settings.sample, result.count, rule.max_distance, INTERVAL, nodes.passed, search.clusterings,
             rule.compares_thumbnails,
         )  # fmt: skip
-        measured = search_recall.measure(
-            result.hashes, pair_search.add_earlier_pairs(near, nodes.old_pairs), losers, sample_config, scratch
-        )
+        measured = search_recall.measure(result.hashes, every, losers, sample_config, scratch, of_sample)
     misses = near_misses(nodes.nodes, measured)
     return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, search, cost)
 
@@ -230,7 +231,7 @@ def _verify(
     inputs: Inputs, nodes: Compared, near: DataFrame, rule: Rule, scratch: Scratch, progress: Progress
 ) -> tuple[DataFrame, Looks]:
     """Returns the pairs whose images look the same, those of an earlier run included, and the number of looks."""
-    beyond = F.lit(True) if rule.strict else F.col("distance") > rule.unseen_distance
+    beyond = F.col("distance") > rule.looked_beyond
     old, unsure = nodes.old_pairs, near.where(beyond)
     if old is not None and inputs.earlier is not None and inputs.earlier.unseen is not None:
         # The distances shrink as a lake grows, so pairs that counted unseen may now need a look.
@@ -238,12 +239,17 @@ def _verify(
         unsure, old = pair_search.add_earlier_pairs(unsure, old.where(again)), old.where(~again)
     with progress.step("dedup: compare thumbnails of pairs"):
         unsure = scratch.keep(_against_others(unsure, near))
-        thumbnails = thumbnail_verification.thumbnails(inputs.signals, nodes.nodes, unsure, rule)
-        same = scratch.keep(thumbnail_verification.confirmed(unsure, thumbnails, rule))
+        same = scratch.keep(_confirmed(inputs, nodes, rule, unsure))
         compared = unsure.count()
         looks = Looks(compared, compared - same.count())
     progress.note(looked_note(looks))
     return pair_search.add_earlier_pairs(near.where(~beyond).unionByName(same), old), looks
+
+
+def _confirmed(inputs: Inputs, nodes: Compared, rule: Rule, pairs: DataFrame) -> DataFrame:
+    """Returns the pairs (a, b and further columns) whose images look the same."""
+    thumbnails = thumbnail_verification.thumbnails(inputs.signals, nodes.nodes, pairs, rule)
+    return thumbnail_verification.confirmed(pairs, thumbnails, rule)
 
 
 def _against_others(unsure: DataFrame, near: DataFrame) -> DataFrame:

@@ -64,10 +64,11 @@ def search_nodes(
     # pairs of an earlier run.
     looks = Looks(inputs.signals, nodes, rule)
     every = near.united(nodes.old_pairs)
-    pairs = every
+    pairs, of_sample = every, None
     if rule.compares_thumbnails:
         pairs, looked = _verified(inputs, nodes, near, rule, looks, progress)
         cost = replace(cost, looks=looked)
+        of_sample = recall.Looks(pairs, rule.looked_beyond, looks.confirmed)
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
         place = ranking.place_of_overlay(settings.rank)
@@ -79,7 +80,7 @@ def search_nodes(
             settings.sample, len(found.searched), rule.max_distance, INTERVAL, nodes.passed, chosen.clusterings,
             rule.compares_thumbnails,
         )  # fmt: skip
-        measured = recall.measure(nodes, found.searched, every, lost, sample_config)
+        measured = recall.measure(nodes, found.searched, every, lost, sample_config, of_sample)
     removed, image_pairs = keep.removed_images(nodes, lost), keep.image_pairs(nodes, pairs)
     misses = keep.near_misses(nodes, measured.near_misses)
     pair_rows, removed_rows, miss_rows = map(spark.createDataFrame, (image_pairs, removed, misses))
@@ -91,14 +92,11 @@ def _verified(
     inputs: Inputs, nodes: Nodes, near: Pairs, rule: Rule, looks: Looks, progress: Progress
 ) -> tuple[Pairs, pair_search.Looks]:
     """Returns the pairs whose images look the same, those of an earlier run included, and the number of looks."""
-
-    def beyond(pairs: Pairs) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.full(len(pairs), True) if rule.strict else pairs.distance > rule.unseen_distance
-
-    old, unsure = nodes.old_pairs, near.take(beyond(near))
+    beyond = near.distance > rule.looked_beyond
+    old, unsure = nodes.old_pairs, near.take(beyond)
     if old is not None and inputs.earlier is not None and inputs.earlier.unseen is not None:
         # The distances shrink as a lake grows, so pairs that counted unseen may now need a look.
-        again = beyond(old) & (old.distance <= inputs.earlier.unseen)
+        again = (old.distance > rule.looked_beyond) & (old.distance <= inputs.earlier.unseen)
         unsure, old = unsure.united(old.take(again)), old.take(~again)
     with progress.step("dedup: compare thumbnails of pairs"):
         # What matches a popular image is removed before the search, so the popular image must stay.
@@ -106,7 +104,7 @@ def _verified(
         same = looks.confirmed(unsure)
     looked = pair_search.Looks(len(unsure), len(unsure) - len(same))
     progress.note(looked_note(looked))
-    return near.take(~beyond(near)).united(same).united(old), looked
+    return near.take(~beyond).united(same).united(old), looked
 
 
 def _counts(nodes: Nodes, removed: pa.Table, pairs: pa.Table, config: NearDuplicateConfig) -> Counts:

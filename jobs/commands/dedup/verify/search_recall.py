@@ -3,7 +3,7 @@
 The same pass also counts pairs some bits above the threshold, to show what a higher threshold would find.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,8 @@ class SearchRecall:
 
     Attributes:
         sampled: Hashes that were compared with all others.
-        exhaustive: Pairs within the threshold that the exhaustive search found.
+        exhaustive: Near-duplicate pairs that the exhaustive search found: within the threshold, and beyond the safe
+            distance with thumbnails that agree.
         found: How many of them the search had found.
         recall: found / exhaustive; None if there are no pairs.
         low: Lower end of its interval.
@@ -121,6 +122,21 @@ def _effective_pairs(pairs: NDArray[np.int64], found: NDArray[np.int64]) -> floa
         # All or none is found: assume that the pairs of a hash are found or missed together.
         return float(total**2 / (pairs**2).sum())
     return float(min(share * (1 - share) / variance, total))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the pairs of the sample are looked at, if distances alone do not decide.
+
+    Attributes:
+        verified: a, b: the pairs of the search that count as near-duplicates.
+        unseen: Largest distance at which a pair counts without a look; -1 if every pair needs one.
+        confirmed: Returns the pairs of a table of a, b (ranks) whose images look the same.
+    """
+
+    verified: DataFrame
+    unseen: int
+    confirmed: Callable[[DataFrame], DataFrame]
 
 
 @dataclass(frozen=True)
@@ -240,7 +256,12 @@ def _counts(distance: NDArray[np.int32]) -> pa.Table:
 
 
 def measure(
-    hashes: DataFrame, pairs: DataFrame, losers: DataFrame, config: RecallSampleConfig, scratch: Scratch
+    hashes: DataFrame,
+    pairs: DataFrame,
+    losers: DataFrame,
+    config: RecallSampleConfig,
+    scratch: Scratch,
+    looks: Looks | None = None,
 ) -> MeasuredRecall:
     """Estimates the recall of a search and collects the near misses.
 
@@ -250,6 +271,7 @@ def measure(
         losers: removed: ranks that are removed.
         config: The parameters of the sample.
         scratch: Keeps the compared pairs.
+        looks: Which pairs of the sample are near-duplicates; None if all within the distance are.
     """
     lost = losers.select(F.col("removed").alias("rank"), F.lit(True).alias("is_removed"))
     sample = _sample(hashes, lost, config)
@@ -261,16 +283,30 @@ def measure(
     within = compared.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
     if config.strict:
         within = within.where("not known")
-    # A pair whose thumbnails differ was found, so it is not a miss, although both images are kept.
+    near = within.groupBy("distance").agg(F.count("*").alias("pairs"), F.count("hit").alias("found"))
+    if looks:
+        within = scratch.keep(_near_duplicates(scratch.keep(within), looks))
     missed = F.col("stay") & F.col("hit").isNull()
     sums = F.count("*").alias("pairs"), F.count("hit").alias("found"), F.count_if(missed).alias("stay")
     # A few rows for each sampled hash, and a few hundred distances.
     by_hash = within.groupBy("sampled", "known", "clustering").agg(*sums).collect()
-    near = within.groupBy("distance").agg(*sums).orderBy("distance").select("distance", "pairs", "found").collect()
     above = compared.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
     misses = compared.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES).select("a", "b", "distance")
     sizes = len(sample.packed), exhaustive.one_in
-    return measured([SampledSums(*row) for row in by_hash], near, above.collect(), misses.collect(), sizes, config)
+    by_distance = near.orderBy("distance").collect()
+    return measured(
+        [SampledSums(*row) for row in by_hash], by_distance, above.collect(), misses.collect(), sizes, config
+    )
+
+
+def _near_duplicates(within: DataFrame, looks: Looks) -> DataFrame:
+    """Returns the pairs of the sample that count as near-duplicates. Thumbnails of missed ones are compared."""
+    ends = ["a", "b"]
+    found = within.where("hit is not null").join(looks.verified.select(*ends), ends, "left_semi")
+    missed = within.where("hit is null")
+    unseen, farther = (missed.where(f"distance {sign} {looks.unseen}") for sign in ("<=", ">"))
+    same = farther.join(looks.confirmed(farther.select(*ends)).select(*ends), ends, "left_semi")
+    return found.unionByName(unseen).unionByName(same)
 
 
 @dataclass(frozen=True)

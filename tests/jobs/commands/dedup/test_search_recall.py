@@ -1,7 +1,11 @@
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
+from jobs.commands.dedup.in_memory import recall
+from jobs.commands.dedup.in_memory.pairs import Pairs
+from jobs.commands.dedup.verify import search_recall
 from jobs.commands.dedup.verify.search_recall import Exhaustive, HashSample
 from udfs.search.matching import packed_entries
 
@@ -66,3 +70,29 @@ def test_pairs_of_kept_images_are_marked() -> None:
     crowd = batch_of(np.zeros((4, 32), np.uint8), 0, [True, True, False, True])
     (found,) = [pa.Table.from_batches(list(Exhaustive(sample_of(crowd, 1), 5)(iter([crowd]))))]
     assert [(row["b"], row["stay"]) for row in found.to_pylist()] == [(1, True), (2, False), (3, True)]
+
+
+def test_only_pairs_that_look_the_same_count_for_the_recall(spark: SparkSession) -> None:
+    # a, b, distance, whether the search found it, whether it counts: within 10 bits unseen, beyond if b is even.
+    pairs = [
+        (0, 1, 5, True, True), (0, 2, 20, True, True), (0, 3, 20, True, False),  # found
+        (1, 3, 10, False, True), (1, 4, 11, False, True), (1, 5, 11, False, False),  # missed
+    ]  # fmt: skip
+    counted = [pair[:2] for pair in pairs if pair[4]]
+    found, near = ([pair for pair in pairs if pair[3]], [pair for pair in pairs if pair[3] and pair[4]])
+
+    schema = "a long, b long, distance int"
+    within = spark.createDataFrame([(*p[:3], 1 if p[3] else None) for p in pairs], f"{schema}, hit int")
+    verified = spark.createDataFrame([p[:3] for p in near], schema)
+    looks = search_recall.Looks(verified, 10, lambda unsure: unsure.where("b % 2 = 0"))
+    rows = search_recall._near_duplicates(within, looks).select("a", "b").collect()
+    assert sorted(tuple(row) for row in rows) == counted
+
+    def in_memory(part: list[tuple[int, int, int, bool, bool]]) -> Pairs:
+        a, b, distance = np.array([pair[:3] for pair in part]).T
+        return Pairs.of(a, b, distance, np.full(len(part), "lsh"))
+
+    sample = pa.table(dict(zip(("a", "b", "distance"), np.array([p[:3] for p in pairs]).T, strict=True)))
+    memory_looks = recall.Looks(in_memory(near), 10, lambda unsure: unsure.take(unsure.b % 2 == 0))
+    mask = recall._near_duplicates(sample, in_memory(pairs).keys, in_memory(found), memory_looks)
+    assert [pair[:2] for pair, is_one in zip(pairs, mask, strict=True) if is_one] == counted
