@@ -153,8 +153,7 @@ class _Walk:
     def _member(self, header: tarfile.TarInfo) -> tuple[list[Member | Damage], int | None]:
         name, data, after = printable(header.name), header.offset_data, self._tar.offset
         if header.size < 0 or after < data:
-            detail = f"{name}: a size of {header.size} bytes points back to earlier members"
-            return self._lost(Damage(name, CORRUPT, detail), _next_header(self._shard, data, self._size))
+            return self._backwards(name, header.size, data)
         pieces = _pieces(header)
         # Of a sparse member, tarfile gives the size with its holes, but goes on by that of the stored bytes.
         stored = header.size if pieces is None else max(sum(size for _, size in pieces), after - data - _PADDING)
@@ -166,6 +165,10 @@ class _Walk:
         if not header.isdir():
             self._held, self._held_data = _member_of(header, name, pieces), data
         return released, after
+
+    def _backwards(self, name: str, size: int, data: int) -> tuple[list[Member | Damage], int | None]:
+        detail = f"{name}: a size of {size} bytes points back to earlier members"
+        return self._lost(Damage(name, CORRUPT, detail), _next_header(self._shard, data, self._size))
 
     def _release(self) -> list[Member | Damage]:
         held, self._held = self._held, None
@@ -231,9 +234,13 @@ class _Walk:
 
     def _broken(self, place: int, read_to: int, error: Exception) -> tuple[list[Member | Damage], int | None]:
         """Returns where to go on after a header that is sound in itself, but cannot be used."""
+        header = _header(_block(self._shard, place))
+        if header.size < 0:  # newer versions of tarfile refuse it, and do not say why
+            if header.type not in (*_DESCRIBING, tarfile.XGLTYPE):
+                return self._backwards(printable(header.name), header.size, place + tarfile.BLOCKSIZE)
+            error = tarfile.ReadError(_size_of_header(header.size))
         found = _next_header(self._shard, max(read_to, place + tarfile.BLOCKSIZE), self._size)
         reason = CUT if found is None else CORRUPT
-        header = _header(_block(self._shard, place))
         if found is not None and header.type in _DESCRIBING:
             found = self._past_nameless(found)
         # With another name, only the type of a member's own header is damaged.
@@ -257,12 +264,16 @@ class _Headers:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self._room:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+            raise tarfile.ReadError(_size_of_header(size))
         self._room -= size
         return self._shard.read(size)
 
     def tell(self) -> int:
         return self._shard.tell()
+
+
+def _size_of_header(size: int) -> str:
+    return f"a header of {size} bytes"
 
 
 def _empty_tar() -> tarfile.TarFile:

@@ -66,7 +66,8 @@ def test_a_random_filter_removes_as_many_images_beyond_reach_as_chance_gives() -
 def test_only_a_share_above_chance_is_called_irreplaceable() -> None:
     texts = [sentences.reach(Reach(s, *probe.beyond_chance(s, 1000, 1000, 0.95))) for s in (0.055, 0.2, 0.0)]
     assert texts[0] == (
-        "5.5 % of the filtered images have no similar image left; chance alone would give 5 %, and the difference is not significant."
+        "5.5 % of the filtered images have no similar image left; chance alone would give 5 %, and the "
+        "difference is not significant."
     )
     assert texts[1] == (
         "20.0 % of the filtered images have no similar image left (5 % expected by chance). "

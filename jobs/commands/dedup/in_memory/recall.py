@@ -92,8 +92,6 @@ def _sums(
     within: pa.Table, pairs: Pairs, config: RecallSampleConfig, looks: Looks | None
 ) -> tuple[list[SampledSums], list[tuple[int, int, int]]]:
     """Returns the sums for each sampled hash, and distance, pairs and found pairs for each distance."""
-    if config.strict:
-        within = within.filter(pc.invert(within["known"]))
     keys = keys_of(within["a"].to_numpy(), within["b"].to_numpy())
     clustering = dict(zip(pairs.keys.tolist(), pairs.clustering.tolist(), strict=True))
     by_hash: dict[tuple[int, bool, int | None], NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
@@ -104,7 +102,8 @@ def _sums(
         first = clustering.get(key)
         hit = first is not None
         number = None if first in (None, NO_CLUSTERING) else first
-        by_distance[distance] += (1, hit)
+        if not (known and config.looks):
+            by_distance[distance] += (1, hit)
         if counted:
             by_hash[sampled, known, number] += (1, hit, stay and not hit)
     sums = [SampledSums(*key, *map(int, values)) for key, values in by_hash.items()]

@@ -150,8 +150,8 @@ class RecallSampleConfig:
         confidence: Confidence of the intervals.
         passed: Ranks below this belong to images that passed the filter.
         clusterings: Number of clusterings; 0 if clusters are not used.
-        strict: Whether pairs were verified by thumbnails. The stored pairs of an earlier run are then only the verified
-            ones, so recall is measured on new pairs.
+        looks: Whether thumbnails decide about pairs. Then only the verified pairs of an earlier run are stored, so the
+            pairs of an earlier run are left out of the counts by distance.
     """
 
     count: int
@@ -160,7 +160,7 @@ class RecallSampleConfig:
     confidence: float
     passed: int
     clusterings: int = 0
-    strict: bool = False
+    looks: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,9 +281,8 @@ def measure(
     compared = scratch.keep(marked.mapInArrow(exhaustive, SAMPLED))
     hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
     within = compared.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
-    if config.strict:
-        within = within.where("not known")
-    near = within.groupBy("distance").agg(F.count("*").alias("pairs"), F.count("hit").alias("found"))
+    near = within.where("not known") if config.looks else within
+    near = near.groupBy("distance").agg(F.count("*").alias("pairs"), F.count("hit").alias("found"))
     if looks:
         within = scratch.keep(_near_duplicates(scratch.keep(within), looks))
     missed = F.col("stay") & F.col("hit").isNull()

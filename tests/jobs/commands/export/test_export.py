@@ -330,7 +330,10 @@ def test_the_card_compares_the_share_beyond_reach_with_chance(shards):
 
     text = card.render(manifest | {"weights": quality | excess})
 
-    assert "5.6 % of the filtered images have no similar image left; chance alone would give 5 %, and the difference is not significant." in text
+    assert (
+        "5.6 % of the filtered images have no similar image left; chance alone would give 5 %, and the "
+        "difference is not significant." in text
+    )
     assert "Weights cannot replace" not in text
     assert "no similar image left" not in card.render(manifest | {"weights": quality})
 
