@@ -411,7 +411,8 @@ def browse(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8766,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the local index.")] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Most images in the index. A larger lake is shown as a random sample.")
+        int,
+        typer.Option(min=1, help="Maximum number of images in the index. A larger lake is shown as a random sample."),
     ] = 1_000_000,
 ) -> CommandOutput:
     """Open a web page to look at all images, and decide on them.

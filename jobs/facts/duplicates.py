@@ -40,7 +40,7 @@ class ChosenDistances:
         outer: Largest distance at which a pair counts if its thumbnails agree.
         next_safe: The same for twice as many images.
         next_outer: The same for twice as many images.
-        sampled: Images that were compared with all others.
+        sampled: Hashes that were compared with all others.
         hub: Share of the nearest different pairs that one of these images has.
     """
 

@@ -168,7 +168,7 @@ def distances(chosen: ChosenDistances) -> str:
 
     Examples:
         >>> print(distances(ChosenDistances(8192, 41, 66, 39, 64, 2000, 0.02))[:72])
-        The distances follow from 2,000 images that were compared with all other
+        The distances follow from 2,000 hashes that were compared with all other
     """
     farther = (
         f" Pairs from {chosen.safe + 1} to {chosen.outer} bits count only if their thumbnails agree."
@@ -177,10 +177,10 @@ def distances(chosen: ChosenDistances) -> str:
     )
     near = (
         f"Pairs within {chosen.safe} bits count as copies without a look: on average, at most `dedup.strangers` "
-        "different images are that near to an image."
+        "strangers (different images) are that near to an image."
         if chosen.safe
-        else "Only images with the same hash count as copies without a look: even within 1 bit, an image has more "
-        "different images than `dedup.strangers` allows."
+        else "Only images with the same hash count as copies without a look: even within 1 bit of an image there "
+        "are more strangers (different images) than `dedup.strangers` allows."
     )
     hub = (
         f" One image has {percent(chosen.hub)} of the nearest different pairs: look for images of one layout, such as "
@@ -189,7 +189,7 @@ def distances(chosen: ChosenDistances) -> str:
         else ""
     )
     return (
-        f"The distances follow from {chosen.sampled:,} images that were compared with all others. {near}{farther} "
+        f"The distances follow from {chosen.sampled:,} hashes that were compared with all others. {near}{farther} "
         f"This holds for up to {chosen.size:,} images; with up to {2 * chosen.size:,}, the "
         f"distances would be {chosen.next_safe} and {chosen.next_outer} bits.{hub}"
     )

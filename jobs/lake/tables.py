@@ -212,7 +212,11 @@ AGAINST = Table(
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("source", "string", "path or URI of the source of the other image, or of the list of hashes"),
-        ("key", "string", "name of the other image in its source; in a list, the text after the hash or its line"),
+        (
+            "key",
+            "string",
+            "name of the other image in its source; in a list of hashes, the text after the hash, or else the line",
+        ),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if both files have the same bytes"),
     ),
 )
@@ -287,7 +291,11 @@ DEDUP_QUALITY = Table(
         ("clusterings", "int", "number of clusterings whose pairs are united; null if method is lsh"),
         ("clusters", "int", "clusters in each clustering; null if method is lsh"),
         ("whole", "boolean", "true for the whole search, false for its first 1, 2, … clusterings alone"),
-        ("told_apart", "long", "pairs of looked whose images differ; null if looked is null"),
+        (
+            "told_apart",
+            "long",
+            "pairs counted in `looked` whose thumbnails show different images; null if `looked` is null",
+        ),
         ("both_kept", "long", "missed pairs of which both images are kept; null if whole is false"),
         ("decided", "long", "found pairs of which people keep both images by decision; null if whole is false"),
         (
@@ -301,7 +309,7 @@ DEDUP_QUALITY = Table(
 STRANGERS = Table(
     name="strangers",
     maker="dedup",
-    meaning="how many different images are near an image, by distance: what the distances of copies follow from",
+    meaning="how many different images are near an image, at each distance; safe and outer distance follow from it",
     schema=columns(
         ("distance", "int", "Hamming distance of two hashes, 0 to 96 bits of 256"),
         ("pairs", "long", "pairs at this distance of the sampled images with all others, copies included"),
@@ -312,7 +320,7 @@ STRANGERS = Table(
 DEDUP_DISTANCES = Table(
     name="dedup_distances",
     maker="dedup",
-    meaning="pairs of the sampled hashes with all others, counted by distance",
+    meaning="near-duplicate pairs of the sampled hashes with all others, by distance; above max_distance all pairs",
     schema=columns(
         ("distance", "int", "Hamming distance, 0 to max_distance + 24 bits"),
         ("exhaustive_pairs", "long", "pairs at this distance; an estimate if there are millions"),

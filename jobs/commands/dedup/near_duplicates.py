@@ -193,8 +193,7 @@ def search_nodes(
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
-            settings.sample, result.count, rule.max_distance, INTERVAL, nodes.passed, search.clusterings,
-            rule.compares_thumbnails,
+            settings.sample, result.count, rule.max_distance, INTERVAL, nodes.passed, search.clusterings
         )  # fmt: skip
         measured = search_recall.measure(result.hashes, every, losers, sample_config, scratch, of_sample)
     misses = near_misses(nodes.nodes, measured)

@@ -77,8 +77,7 @@ def search_nodes(
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
-            settings.sample, len(found.searched), rule.max_distance, INTERVAL, nodes.passed, chosen.clusterings,
-            rule.compares_thumbnails,
+            settings.sample, len(found.searched), rule.max_distance, INTERVAL, nodes.passed, chosen.clusterings
         )  # fmt: skip
         measured = recall.measure(nodes, found.searched, every, lost, sample_config, of_sample)
     removed, image_pairs = keep.removed_images(nodes, lost), keep.image_pairs(nodes, pairs)

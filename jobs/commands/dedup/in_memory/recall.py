@@ -102,10 +102,9 @@ def _sums(
         first = clustering.get(key)
         hit = first is not None
         number = None if first in (None, NO_CLUSTERING) else first
-        if not (known and config.looks):
-            by_distance[distance] += (1, hit)
         if counted:
             by_hash[sampled, known, number] += (1, hit, stay and not hit)
+            by_distance[distance] += (1, hit)
     sums = [SampledSums(*key, *map(int, values)) for key, values in by_hash.items()]
     return sums, [(distance, int(values[0]), int(values[1])) for distance, values in sorted(by_distance.items())]
 

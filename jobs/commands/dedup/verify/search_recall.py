@@ -150,8 +150,6 @@ class RecallSampleConfig:
         confidence: Confidence of the intervals.
         passed: Ranks below this belong to images that passed the filter.
         clusterings: Number of clusterings; 0 if clusters are not used.
-        looks: Whether thumbnails decide about pairs. Then only the verified pairs of an earlier run are stored, so the
-            pairs of an earlier run are left out of the counts by distance.
     """
 
     count: int
@@ -160,7 +158,6 @@ class RecallSampleConfig:
     confidence: float
     passed: int
     clusterings: int = 0
-    looks: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,8 @@ class MeasuredRecall:
         whole: Recall of the whole search.
         first_clusterings: For clusters, recall of the first, the first two, … clusterings, on pairs that this run
             compared.
-        distances: distance, exhaustive pairs, pairs found: at most 257 rows.
+        distances: distance, exhaustive pairs, pairs found: at most 257 rows. Within the threshold these are
+            near-duplicates, above it all pairs.
         near_misses: a, b, distance of the nearest pairs above the threshold of which both images are kept, nearest
             first.
     """
@@ -281,8 +279,6 @@ def measure(
     compared = scratch.keep(marked.mapInArrow(exhaustive, SAMPLED))
     hit = pairs.select("a", "b", "clustering", F.lit(1).alias("hit"))
     within = compared.where("pairs = 1 and a is not null").join(hit, ["a", "b"], "left")
-    near = within.where("not known") if config.looks else within
-    near = near.groupBy("distance").agg(F.count("*").alias("pairs"), F.count("hit").alias("found"))
     if looks:
         within = scratch.keep(_near_duplicates(scratch.keep(within), looks))
     missed = F.col("stay") & F.col("hit").isNull()
@@ -292,10 +288,8 @@ def measure(
     above = compared.where("a is null").groupBy("distance").agg(F.sum("pairs").alias("pairs")).orderBy("distance")
     misses = compared.where("pairs = 0").orderBy("distance", "a", "b").limit(NEAR_MISSES).select("a", "b", "distance")
     sizes = len(sample.packed), exhaustive.one_in
-    by_distance = near.orderBy("distance").collect()
-    return measured(
-        [SampledSums(*row) for row in by_hash], by_distance, above.collect(), misses.collect(), sizes, config
-    )
+    near = within.groupBy("distance").agg(*sums).orderBy("distance").select("distance", "pairs", "found").collect()
+    return measured([SampledSums(*row) for row in by_hash], near, above.collect(), misses.collect(), sizes, config)
 
 
 def _near_duplicates(within: DataFrame, looks: Looks) -> DataFrame:
