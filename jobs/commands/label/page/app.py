@@ -24,7 +24,12 @@ from jobs.pages.web.access import Access, Guard
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
 _PACKAGE = "jobs.commands.label.page"
-_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATIC = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "pair.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -60,6 +65,9 @@ class Spec:
         include: What else counts.
         exclude: What does not count.
         refill: The command that queues more images.
+        title: Its heading; empty for the name of the category.
+        pairs: Whether pairs of images are labelled as the same or different, and not images as yes or no.
+        veiled: Whether images are blurred at first.
     """
 
     lake: str
@@ -68,6 +76,9 @@ class Spec:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     refill: str
+    title: str = ""
+    pairs: bool = False
+    veiled: bool = True
 
 
 class SamePage:
@@ -136,7 +147,7 @@ class LabelPage:
 
     def _image(self, request: Request) -> Response:
         image_id = request.path_params["image_id"]
-        wait = _URGENT_SECONDS if self._assignments.holds(image_id) else 0.0
+        wait = _URGENT_SECONDS if self._images.located(image_id) else 0.0
         image = self._images.get(image_id, wait)
         if image is None:
             return PlainTextResponse("no such image\n", 404)
@@ -174,8 +185,7 @@ class LabelPage:
         return JSONResponse({})
 
     def _described(self, queued: Queued) -> dict[str, Any]:
-        image = self._images.get(queued.image_id)
-        facts = {"caption": image.caption, "key": image.key, "size": [image.width, image.height]} if image else {}
+        facts = self._images.facts(queued.image_id)
         return {"image_id": queued.image_id, "origin": queued.origin, "reason": queued.reason, **facts}
 
     def _reply(self, name: str, **more: Any) -> Response:
