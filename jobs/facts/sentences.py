@@ -172,7 +172,7 @@ def pair_precision(labelled: PairLabels | None) -> str:
     Examples:
         >>> pair_precision(None)[:53]
         'How many removed images are copies is not measured: r'
-        >>> print(pair_precision(PairLabels(98, 2, 0, 0, 0, (), 0, ()))[-92:])
+        >>> print(pair_precision(PairLabels(98, 2, 0, 0, 0, (), 0, ()))[-84:])
         kept image and 2 a different image: precision 98.0 % [93.0, 99.8] (95 % confidence).
     """
     if labelled is None or not labelled.sampled:
