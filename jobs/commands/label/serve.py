@@ -69,6 +69,8 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
         replayed = sync.added
         with sync.working(assignments), server.serving(app, listener):
             body(server.address(options.host, listener, access.token))
+        if category == PAIRS:
+            job.progress.address(f"next: {job.command('report')}")
         summary: Summary = {"answers saved": sync.added - replayed}
         return summary | ({"answers recovered from the journal": replayed} if replayed else {})
 

@@ -101,10 +101,10 @@ def pair_labels(lake: Lake, settings: Settings, max_distance: int) -> PairLabels
     """
     removed, queue = removals(lake.read(tables.DUPLICATES)), lake.read(tables.PAIR_QUEUE)
     answered = answers(lake.read(tables.PAIR_LABELS), settings.labels.contradictions)
-    pairs = removed.select(*ENDS, "distance", F.lit(True).alias("removed"))
-    misses = lake.read(tables.NEAR_MISSES).select(*ENDS, "distance", F.lit(False).alias("removed"))
-    known = answered.join(pairs.unionByName(misses), ENDS, "left")
-    counts = known.groupBy("distance", "answer").count().collect()
+    pairs = removed.select(*ENDS, "distance").unionByName(lake.read(tables.NEAR_MISSES).select(*ENDS, "distance"))
+    # People label few pairs: their ids are moved, and not all pairs.
+    known = pairs.join(F.broadcast(answered.select(*ENDS)), ENDS, "left_semi")
+    counts = answered.join(known, ENDS, "left").groupBy("distance", "answer").count().collect()
     sample = _sample(lake, removed, queue, answered)
     wrong = removed.join(F.broadcast(answered.where(F.col("answer") == DIFFERENT)), ENDS)
     return PairLabels(

@@ -20,6 +20,7 @@ from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Answer
 from jobs.pages.web import routes
 from jobs.pages.web.access import Access, Guard
+from jobs.runtime.config import PAIRS
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
@@ -105,8 +106,12 @@ class SamePage:
         lake, category = query.get("lake"), query.get("category")
         if (lake, category) == (self._spec.lake, self._spec.category):
             return None
-        other = f"the category {category}" if lake == self._spec.lake else "another lake"
-        return f"this page is for {other}, but the category {self._spec.category} is served here now; reload the page"
+        other = _named(category) if lake == self._spec.lake else "another lake"
+        return f"this page is for {other}, but {_named(self._spec.category)} is served here now; reload the page"
+
+
+def _named(category: str | None) -> str:
+    return f"the page of {PAIRS}" if category == PAIRS else f"the category {category}"
 
 
 class LabelPage:

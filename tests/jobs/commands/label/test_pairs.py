@@ -183,6 +183,24 @@ def test_errors_say_what_to_do(lake: Lake) -> None:
         next_pairs.run(job_of(lake), PairRequest(5))
 
 
+@pytest.mark.parametrize("differing", [1000, 8])
+def test_only_the_beginning_of_a_long_order_is_read_and_more_if_most_files_are_equal(
+    spark: Any, differing: int
+) -> None:
+    every = spark.range(1000).selectExpr("format_string('a%04d', id) a_id", "format_string('b%04d', id) b_id", "id")
+    removed = every.selectExpr("a_id", "b_id", "0 distance")
+    content = f"if(id < {differing}, {{0}}, 'equal')"
+    signals = every.selectExpr("a_id image_id", content.format("a_id") + " content").unionByName(
+        every.selectExpr("b_id image_id", content.format("b_id") + " content")
+    )
+    drawn = removed.orderBy(place(7)).where(f"a_id < 'a{differing:04d}'").limit(2).select("a_id", "b_id")
+
+    found = next_pairs.first_pairs(removed, signals, drawn, 7, 5)
+
+    order = [row.a_id for row in removed.orderBy(place(7)).collect() if int(row.a_id[1:]) < differing]
+    assert [row.a_id for row in found] == order[2:7]
+
+
 # The tables of the page ---------------------------------------------------------------------------------------------
 
 
