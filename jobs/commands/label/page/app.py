@@ -111,7 +111,7 @@ class SamePage:
 
 
 def _named(category: str | None) -> str:
-    return f"the page of {PAIRS}" if category == PAIRS else f"the category {category}"
+    return f"the queue {PAIRS}" if category == PAIRS else f"the category {category}"
 
 
 class LabelPage:
