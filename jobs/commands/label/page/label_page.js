@@ -36,7 +36,7 @@ function store(key, value) {
   }
 }
 
-const viewKey = pairs ? "pairView" : "view";
+const viewKey = pairs ? `view.pairs.${pairs}` : "view"; // a page that starts unblurred must not lift the blur of another
 const view = { veil: pairs !== "clear", grey: false, size: 100, way: "side", ...stored(viewKey, {}) };
 
 function setView(change) {
