@@ -20,7 +20,7 @@ from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
 if TYPE_CHECKING:
-    from jobs.job import Job
+    from jobs.job import Job, Summary
 
 
 def _print_version(requested: bool) -> None:
@@ -143,6 +143,15 @@ CategoryArgument = Annotated[
     typer.Argument(metavar="CATEGORY", help="Name of a category in the settings.", autocompletion=_category_names),
 ]
 
+CategoryOrPairsArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CATEGORY",
+        help=f"Name of a category in the settings, or {config.PAIRS} for pairs of near-duplicates.",
+        autocompletion=lambda ctx: [*_category_names(ctx), config.PAIRS],
+    ),
+]
+
 
 # Number of picked images to print; the table label_queue has all of them.
 _SHOWN = 20
@@ -216,9 +225,12 @@ def score(job: "Job") -> CommandOutput:
 @command_with_job(label_app, "label next")
 def label_next(
     job: "Job",
-    category: CategoryArgument,
-    strategy: Annotated[str, typer.Option(help="seed, random, precision or recall.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
+    category: CategoryOrPairsArgument,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="seed, random, precision or recall; for pairs random or threshold. Default for pairs: both."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images, or of pairs.")] = 100,
     like: Annotated[
         list[str] | None,
         typer.Option("--like", metavar="FILE", help="Example image for the strategy seed; repeatable."),
@@ -226,26 +238,48 @@ def label_next(
 ) -> CommandOutput:
     """Pick the images to label next and queue them.
 
-    Says the reason for each image.
+    Says the reason for each image. For `duplicates`, picks pairs of images: half of them at random from the removed
+    images, to measure the precision of dedup, the others near the threshold.
 
     Examples:
         winnow label next nsfw --strategy random --lake /data/lake --category nsfw
+        winnow label next duplicates --count 200 --lake /data/lake
     """
+    if category == config.PAIRS:
+        return _next_pairs(job, strategy, count, like)
     from jobs.commands.label import next as command
 
+    if strategy is None:
+        raise WinnowError(f"label next {category} needs --strategy: choose one of {', '.join(command.STRATEGIES)}")
     picked = command.run(job, command.PickRequest(category, strategy, count, tuple(like or ())))
-    table = terminal.table(f"to label for {category}", ("", "image", "why"))
-    for place, pick in enumerate(picked.picks[:_SHOWN], 1):
-        terminal.add_row(table, place, pick.image_id[:12], pick.reason)
-    if len(picked.picks) > _SHOWN:
-        terminal.add_row(table, "…", f"{len(picked.picks) - _SHOWN:,} more", "see the table label_queue")
-    return Group(table, summary_table("label next", picked.summary))
+    reasons = [(pick.image_id[:12], pick.reason) for pick in picked.picks]
+    return _picked(f"to label for {category}", "image", reasons, "label_queue", picked.summary)
+
+
+def _next_pairs(job: "Job", strategy: str | None, count: int, like: list[str] | None) -> CommandOutput:
+    from jobs.commands.label import next_pairs as command
+
+    if like:
+        raise WinnowError(f"--like works only with --strategy seed, not with {config.PAIRS}")
+    picked = command.run(job, command.PairRequest(count, strategy))
+    reasons = [(f"{pick.a_id[:12]} {pick.b_id[:12]}", pick.reason) for pick in picked.picks]
+    return _picked("pairs to label", "pair", reasons, "pair_queue", picked.summary)
+
+
+def _picked(title: str, what: str, reasons: list[tuple[str, str]], queue: str, summary: "Summary") -> CommandOutput:
+    """Returns the first picks with their reasons, and the summary."""
+    table = terminal.table(title, ("", what, "why"))
+    for place, (name, reason) in enumerate(reasons[:_SHOWN], 1):
+        terminal.add_row(table, place, name, reason)
+    if len(reasons) > _SHOWN:
+        terminal.add_row(table, "…", f"{len(reasons) - _SHOWN:,} more", f"see the table {queue}")
+    return Group(table, summary_table("label next", summary))
 
 
 @command_with_job(label_app, "label serve", title="label serve {category}")
 def label_serve(
     job: "Job",
-    category: CategoryArgument,
+    category: CategoryOrPairsArgument,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = (
         "127.0.0.1"
     ),
@@ -260,10 +294,11 @@ def label_serve(
 ) -> CommandOutput:
     """Open a web page to label the images that `label next` queued.
 
-    Several people can label at once.
+    Several people can label at once. For `duplicates`, the page shows pairs of images.
 
     Examples:
         winnow label serve fireworks --lake /data/lake --conf mine.toml
+        winnow label serve duplicates --lake /data/lake
     """
     from jobs.commands.label import serve as command
 

@@ -192,6 +192,8 @@ def _image_ids(facts: Facts) -> Iterator[str]:
         for groups in (facts.duplicates.farthest, facts.duplicates.largest, facts.duplicates.random):
             for group in groups:
                 yield from _members(group)
+        wrong = facts.duplicates.labelled.wrong if facts.duplicates.labelled else ()
+        yield from (i for row in wrong for i in (row.kept_id, row.removed_id))
         yield from (i for row in facts.duplicates.misses for i in (row.a_id, row.b_id))
     if facts.weights:
         yield from (s.image_id for s in (*facts.weights.highest, *facts.weights.lowest))

@@ -12,6 +12,7 @@ from jobs.lake import tables
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.table import Table
 from jobs.runtime import terminal
+from jobs.runtime.config import PAIRS
 from jobs.runtime.wording import number, plural
 
 # The commands of the pipeline in order, with the last table that each writes. The others need a person or a model.
@@ -92,6 +93,8 @@ def lines(job: Job, found: Mapping[str, TableStatus]) -> Iterator[str]:
         for one in found.values()
         if one.stale
     )
+    if tables.PAIR_QUEUE.name in found and tables.PAIR_LABELS.name not in found:
+        yield f"no queued pair is labelled: run `{job.command('label', 'serve', PAIRS)}`"
     yield f"Next: {_next(job, found)}"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from jobs.facts.pairs.precision import PairLabels, pair_labels
 from jobs.facts.samples import top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -70,6 +71,7 @@ class Duplicates:
         united: Rows of dedup_quality for the first clustering, the first two, …; empty without clusterings.
         strangers: Rows of strangers: different images near an image, by distance; empty if they were not measured.
         chosen: The distances that follow from them; None without them.
+        labelled: What people say of pairs; None if no pair is labelled.
     """
 
     removed: int
@@ -84,6 +86,7 @@ class Duplicates:
     united: tuple[Row, ...] = ()
     strangers: tuple[Row, ...] = ()
     chosen: ChosenDistances | None = None
+    labelled: PairLabels | None = None
 
 
 def duplicates(lake: Lake, settings: Settings) -> Duplicates:
@@ -103,6 +106,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     searches = lake.read(tables.DEDUP_QUALITY)
     quality = whole_search(searches).collect()
     chosen = _chosen(lake, quality)
+    labelled = bool(quality) and lake.exists(tables.PAIR_LABELS)
     return Duplicates(
         removed=totals[1],
         groups=totals[0],
@@ -116,6 +120,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         united=tuple(measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
         strangers=tuple(lake.read(tables.STRANGERS).orderBy("distance").limit(257).collect()) if chosen else (),
         chosen=chosen,
+        labelled=pair_labels(lake, settings, quality[-1].max_distance) if labelled else None,
     )
 
 

@@ -9,6 +9,7 @@ from jobs.facts.categories import Category
 from jobs.facts.decisions import Decisions
 from jobs.facts.duplicates import ChosenDistances, Duplicates
 from jobs.facts.funnel import Funnel
+from jobs.facts.pairs.precision import CONFIDENCE, PairLabels
 from jobs.facts.regurgitated import Regurgitation, Trials
 from jobs.facts.weights import Reach, Weights
 from jobs.lake import tables
@@ -161,6 +162,45 @@ def search_recall(duplicates: Duplicates) -> str:
     found = f"{quality.found_pairs:,} of {pairs} that {against} found"
     recall = measured(quality.recall, quality.recall_low, quality.recall_high)
     return f"The search found {found}: recall {recall}.{_remaining(quality.both_kept)}"
+
+
+def pair_precision(labelled: PairLabels | None) -> str:
+    """Returns the share of removed images that are copies, by the labels of people, and what to do for a better one.
+
+    Args:
+        labelled: What people say of pairs; None if no pair is labelled.
+
+    Examples:
+        >>> pair_precision(None)[:53]
+        'How many removed images are copies is not measured: r'
+        >>> print(pair_precision(PairLabels(98, 2, 0, 0, 0, (), 0, ()))[-84:])
+        kept image and 2 a different image: precision 98.0 % [93.0, 99.8] (95 % confidence).
+    """
+    if labelled is None or not labelled.sampled:
+        return (
+            "How many removed images are copies is not measured: run `winnow label next duplicates` and `winnow label "
+            "serve duplicates`."
+        )
+    drawn = plural(labelled.sampled, "removed image")
+    said = f"people call {labelled.same:,} a copy of the kept image and {labelled.different:,} a different image"
+    share, low, high = labelled.precision
+    found = f"{measured(share, low, high)} ({confidence(CONFIDENCE)} confidence)" if isfinite(share) else "unknown"
+    precision = f"precision {found}"
+    return f"Of {drawn} drawn at random, {said}: {precision}.{_not_firm(labelled)}"
+
+
+def _not_firm(labelled: PairLabels) -> str:
+    """How many pairs of the random sample have no firm answer, and what to do about them; empty if all have one."""
+    if not labelled.open:
+        return ""
+    one = labelled.open == 1
+    text = f" {labelled.open:,} {'has' if one else 'have'} no firm answer and {'counts' if one else 'count'} as either."
+    if labelled.waiting:
+        text += " Label the rest with `winnow label serve duplicates`."
+    if labelled.undrawn:
+        more = f"winnow label next duplicates --strategy random --count {labelled.undrawn}"
+        text += f" Pairs that came with a later `dedup` belong in the sample: run `{more}`."
+    return text
 
 
 def distances(chosen: ChosenDistances) -> str:

@@ -337,6 +337,35 @@ NEAR_MISSES = Table(
         ("distance", "int", "Hamming distance of the two hashes, max_distance + 1 to max_distance + 24 bits"),
     ),
 )
+PAIR_QUEUE = Table(
+    name="pair_queue",
+    maker="label next",
+    meaning="pairs of images to label as the same or different (`label next duplicates`), each with the reason",
+    schema=columns(
+        ("a_id", "string", "image of the pair with the smaller id"),
+        ("b_id", "string", "image of the pair with the larger id"),
+        ("distance", "int", "Hamming distance of the two hashes when the pair was picked, 0 to 256 bits"),
+        ("strategy", "string", "strategy that picked the pair: random or threshold"),
+        ("reason", "string", "why the strategy picked the pair"),
+        ("seed", "long", "seed of the random order from which the pair was drawn; null unless strategy is random"),
+        ("place", "int", "place in the batch, from 0: the order in which to label"),
+        ("batch", "string", "name of the batch: duplicates, strategy and time in UTC"),
+        ("queued_at", "timestamp", "time when the batch was queued"),
+    ),
+)
+PAIR_LABELS = Table(
+    name="pair_labels",
+    maker="label serve",
+    meaning="the answers of people: whether the two images of a pair are the same image",
+    schema=columns(
+        ("a_id", "string", "image of the pair with the smaller id"),
+        ("b_id", "string", "image of the pair with the larger id"),
+        ("answer", "string", "same, different or unsure"),
+        ("origin", "string", "how the pair was picked: random or threshold"),
+        ("annotator", "string", "name of the person"),
+        ("labelled_at", "timestamp", "time of the answer"),
+    ),
+)
 
 # Weights ------------------------------------------------------------------------------------------------------------
 
@@ -497,7 +526,7 @@ REGURGITATION_FAULTS = Table(
 ALL = (
     IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
     DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, STRANGERS, DEDUP_DISTANCES,
-    NEAR_MISSES, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION,
-    REGURGITATION_PAIRS, REGURGITATION_FAULTS,
+    NEAR_MISSES, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT,
+    REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -32,6 +32,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 
 _SPARK_CONF = "spark.conf."
+PAIRS = "duplicates"
+"""What `label next` and `label serve` call pairs of near-duplicates, so that no category may have this name."""
+
 _CATEGORY = r"^[a-z][a-z0-9_]*$"
 _FIELD = r"^[\w-]+$"
 _NAMED, _DESCRIBED = "named", "described"
@@ -309,6 +312,10 @@ class Settings(_Section):
         """
         if name in self.categories:
             return self.categories[name]
+        if name == PAIRS:
+            raise WinnowError(
+                f"{PAIRS} is no category: it names pairs of near-duplicates, only for `label next` and `label serve`"
+            )
         have = f"they have {', '.join(self.categories)}" if self.categories else "they have none"
         if name in ready_made_categories():
             raise WinnowError(
@@ -337,6 +344,11 @@ class Settings(_Section):
             raise ValueError(f"{', '.join(shared)}: give them different names")
         if "decision" in uses:
             raise ValueError("decision is the reason of images that people drop: name the category or rule otherwise")
+        if PAIRS in self.categories:
+            raise ValueError(
+                f"{PAIRS} cannot be a category: `winnow label next {PAIRS}` labels pairs of near-duplicates; name the "
+                "category otherwise"
+            )
         return self
 
 

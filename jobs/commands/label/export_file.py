@@ -7,6 +7,8 @@ from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.labels.files import COLUMNS
 from jobs.lake import tables
+from jobs.runtime.config import PAIRS
+from models.errors import WinnowError
 
 
 def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
@@ -18,8 +20,10 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
         category: Category whose labels are written; None means all.
 
     Raises:
-        WinnowError: There are no labels, or the file cannot be written.
+        WinnowError: There are no labels, pairs are asked for, or the file cannot be written.
     """
+    if category == PAIRS:
+        raise WinnowError(f"label export does not write pairs of {PAIRS}: read the table pair_labels of the lake")
     labels = job.lake.require(tables.LABELS)
     if category is not None:
         labels = labels.where(F.col("category") == category)

@@ -11,12 +11,13 @@ from jobs.commands.label.page.assignment_queue import AssignmentQueue, Rules
 from jobs.commands.label.page.background_sync import BackgroundSync, Pace
 from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Journal, is_segment
+from jobs.commands.label.page.pairs import PairImages, PairStore, pair_spec
 from jobs.commands.label.page.store import Store
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.pages.web import names, server
 from jobs.pages.web.access import Access
-from jobs.runtime.config import CategorySettings
+from jobs.runtime.config import PAIRS
 from models.errors import WinnowError
 from models.stats import thresholds
 
@@ -57,19 +58,19 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
     Raises:
         WinnowError: As `run`.
     """
-    settings = job.settings.category(category)
+    spec = _spec(job, category)
     job.lake.require(tables.IMAGES)
     folder = (options.state or _state_folder()) / names.folder_name(job.lake.uri)
     with server.listening(options.host, options.port) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
         assignments, sync, images = _prepare(job, category, options, journal)
         access = Access(_token(folder), server.hosts(options.host))
-        lake = names.lake_id(job.lake.uri)
-        spec = Spec(lake, category, settings.definition, *_examples(settings), _refill(category))
         app = LabelPage(spec, assignments, images, sync).app(access)
         replayed = sync.added
         with sync.working(assignments), server.serving(app, listener):
             body(server.address(options.host, listener, access.token))
+        if category == PAIRS:
+            job.progress.address(f"next: {job.command('report')}")
         summary: Summary = {"answers saved": sync.added - replayed}
         return summary | ({"answers recovered from the journal": replayed} if replayed else {})
 
@@ -79,9 +80,8 @@ def _prepare(
 ) -> tuple[AssignmentQueue, BackgroundSync, PageImages]:
     """Prepares for the first request: writes an old journal to the lake, reads the queue and the first images."""
     settings = job.settings.label_page
-    target = job.settings.categories[category]
-    store = Store(job, category)
-    images = PageImages(job.lake, settings.picture)
+    store = _store(job, category)
+    images = (PairImages if category == PAIRS else PageImages)(job.lake, settings.picture)
     pace = Pace(settings.flush_seconds, settings.flush_labels, settings.ahead)
     sync = BackgroundSync(store, journal, images, pace, job.progress)
     with job.progress.step("label serve: recover labels from the journal"):
@@ -89,9 +89,8 @@ def _prepare(
     with job.progress.step("label serve: read the queue"):
         queued = store.queue()
         if not queued:
-            raise WinnowError(f"nothing is queued for {category}: run `{_refill(category)}` first")
-        needed = thresholds.needed(target.recall, target.confidence) if target.threshold is None else 0
-        rules = Rules(category, settings.lease_minutes * 60, options.overlap, needed)
+            raise WinnowError(f"nothing is queued for {category}: run `{_refill(job, category)}` first")
+        rules = Rules(category, settings.lease_minutes * 60, options.overlap, _positives_needed(job, category))
         assignments = AssignmentQueue(rules, sync.record, store.other_labels(queued))
         assignments.add(queued, store.decisions(queued))
         unknown = images.locate(one.image_id for one in queued)
@@ -105,11 +104,31 @@ def _prepare(
     return assignments, sync, images
 
 
-def _examples(settings: CategorySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return tuple(settings.include), tuple(settings.exclude)
+def _store(job: Job, category: str) -> Store:
+    return PairStore(job) if category == PAIRS else Store(job, category)
 
 
-def _refill(category: str) -> str:
+def _positives_needed(job: Job, category: str) -> int:
+    target = job.settings.categories.get(category)
+    return thresholds.needed(target.recall, target.confidence) if target and target.threshold is None else 0
+
+
+def _spec(job: Job, category: str) -> Spec:
+    """Returns what the page shows about a category, or about pairs of near-duplicates.
+
+    Raises:
+        WinnowError: The category is not in the settings.
+    """
+    lake, refill = names.lake_id(job.lake.uri), _refill(job, category)
+    if category == PAIRS:
+        return pair_spec(lake, refill, job.settings)
+    settings = job.settings.category(category)
+    return Spec(lake, category, settings.definition, tuple(settings.include), tuple(settings.exclude), refill)
+
+
+def _refill(job: Job, category: str) -> str:
+    if category == PAIRS:
+        return job.command("label", "next", PAIRS)
     return f"winnow label next {category} --strategy random --count 200"
 
 
@@ -146,5 +165,5 @@ def _replay_others(job: Job, folder: Path) -> None:
         with closing(journal):
             batch = journal.take()
             if batch:
-                Store(job, left.name).commit(batch)
+                _store(job, left.name).commit(batch)
                 journal.drop(batch)

@@ -1,4 +1,4 @@
-"""Histograms of scores, distances and weights."""
+"""Histograms of scores, distances and weights; shares by distance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from markupsafe import Markup
 from pyspark.sql import Row
 
 from jobs.facts.categories import ScoreBin
+from jobs.facts.pairs.precision import PairShare
 from jobs.facts.regurgitated import Nearest
 from jobs.facts.weights import WeightBin
 from jobs.pages.charts.svg import GRID, X_LABEL, Y_LABEL, joined, short, titles
-from jobs.runtime.wording import number, score
+from jobs.runtime.wording import measured, number, plural, score
 
 _BAR = Markup(
     '<rect class="{kind}" x="{x:.3f}%" width="{width:.3f}%" y="{y:.2f}%" height="{height:.2f}%">'
@@ -24,6 +25,14 @@ _MARK = Markup(
 _HISTOGRAM = Markup(
     '<svg class="chart" role="img" aria-label="{label}" height="190">{grid}{bars}'
     '<line class="axis" x1="0" x2="100%" y1="100%" y2="100%"/>{ticks}{titles}{marks}</svg>'
+)
+_SHARES = Markup(
+    '<svg class="chart" role="img" aria-label="Share of copies by distance" height="190">{grid}'
+    '<line class="axis" x1="0" x2="100%" y1="100%" y2="100%"/>{ticks}{titles}{marks}{points}</svg>'
+)
+_SHARE = Markup(
+    '<g class="{kind}"><title>{title}</title><line x1="{x:.2f}%" x2="{x:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"/>'
+    '<circle cx="{x:.2f}%" cy="{y:.2f}%" r="4.5"/></g>'
 )
 
 
@@ -138,6 +147,39 @@ def sampled_histogram(sampled: Sequence[Row], max_distance: int) -> Markup:
     marks = [((max_distance + 1) / width, f"at most {max_distance}")]
     axis = Axis("Histogram of distances", "bits of 256 that differ", "pairs (log)", _bits(width), marks, True)
     return histogram(bars, axis)
+
+
+def precision_chart(shares: Sequence[PairShare], safe: int | None, most: int) -> Markup:
+    """Returns the chart of the share of pairs that people call the same image, by distance, with exact intervals.
+
+    Args:
+        shares: The answers, by distance.
+        safe: Largest distance at which a pair counts without a look; None if all count so.
+        most: Largest distance of a pair.
+    """
+    width = max([most, *[share.high for share in shares]]) + 1
+    levels = [step / 4 for step in range(5)]
+    grid = [GRID.format(y=100 * y) + Y_LABEL.format(y=100 * y, text=f"{100 - 100 * y:g} %") for y in levels]
+    points = []
+    for one in shares:
+        share, low, high = one.measured
+        if isfinite(share):
+            said = f"{one.low} to {one.high} bits: {measured(share, low, high)} of {plural(one.firm, 'pair')}"
+            x = 100 * ((one.low + one.high) / 2 + 0.5) / width
+            kind = "after" if one.high <= most else "before"
+            place = {"x": x, "y": 100 - 100 * share, "low": 100 - 100 * low, "high": 100 - 100 * high}
+            points.append(_SHARE.format(kind=kind, title=said, **place))
+    ends = [
+        (most, "start", f"at most {most}"),
+        *([(safe, "end", f"by thumbnail from {safe + 1}")] if safe is not None and safe < most else []),
+    ]
+    return _SHARES.format(
+        grid=joined(grid),
+        ticks=joined([X_LABEL.format(x=100 * x, text=text) for x, text in _bits(width)]),
+        titles=titles("bits of 256 that differ", "same image"),
+        marks=joined([_MARK.format(x=100 * (at + 1) / width, anchor=anchor, text=text) for at, anchor, text in ends]),
+        points=joined(points),
+    )
 
 
 def nearest_histogram(nearest: Sequence[Nearest], max_distance: int | None) -> Markup:

@@ -26,6 +26,7 @@ from jobs.lake.recipe import Recipe, Version
 from jobs.pages import thumbnails
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress
+from models.stats import thresholds
 from tests.builders.lake_rows import write_rows
 
 CHROMIUM = next(
@@ -69,6 +70,8 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
     keepers = ids[count // 10 + count // 5 :]
     groups = [keepers[int(len(keepers) * noise.random() ** 3)] for _ in doubles]
     duplicates = [(r, k, noise.randrange(0, 49), "lsh") for r, k in zip(doubles, groups, strict=True)]
+    answers = ["different", "unsure", *["same"] * (len(doubles) - 2)]
+    pairs = [(*sorted((r, k)), d) for r, k, d, _ in duplicates]
     captions = [*HOSTILE, None, ""]
     images = [
         (i, f"{n:05}.jpg", "file:/pictures", captions[n] if n < len(captions) else f"A drawing, number {n}",
@@ -108,6 +111,12 @@ def plausible_rows(count: int) -> dict[tables.Table, list[tuple[Any, ...]]]:
         ],
         tables.DEDUP_DISTANCES: [(44, 30, 30), (50, 12, 11), (52, 9, 0), (60, 40, 0)],
         tables.NEAR_MISSES: [(keepers[0], keepers[1], 53), (keepers[2], keepers[3], 51)],
+        tables.PAIR_QUEUE: [
+            (*pair, "random", "why", 0, place, "batch", when) for place, pair in enumerate(pairs)
+        ],
+        tables.PAIR_LABELS: [
+            (a, b, answer, "random", "ann", when) for (a, b, _), answer in zip(pairs, answers, strict=True)
+        ] + [(*keepers[:2], "same", "threshold", "ann", when), ("gone", "too", "same", "random", "ann", when)],
         tables.WEIGHTS: weights,
         tables.WEIGHT_QUALITY: [
             (len(keepers), len(keepers), len(keepers) * 0.89, 2, 10.0, 0.612, 0.011, 0.042, ["caption"])
@@ -429,8 +438,31 @@ def test_a_key_that_holds_a_whole_image_is_cut(lake: Lake) -> None:
 def test_every_chart_has_its_table(page: str) -> None:
     charts = re.findall(r'<figure class="plot.*?</figure>\s*(.{0,40})', page, re.S)
 
-    assert len(charts) == 8
+    assert len(charts) == 9
     assert all(after.startswith("<details><summary>Table") for after in charts)
+
+
+def test_the_precision_of_labelled_pairs_is_shown_with_its_interval_and_by_distance(facts: Facts, page: str) -> None:
+    assert facts.duplicates is not None and facts.duplicates.labelled is not None
+    labelled = facts.duplicates.labelled
+    assert (labelled.same, labelled.different, labelled.unsure, labelled.unpaired) == (10, 1, 1, 1)
+    low, high = thresholds.interval(10, 12, 0.95)[0], thresholds.interval(11, 12, 0.95)[1]
+    interval = f"precision 90.9&#8239;% [{100 * low:.1f}, {100 * high:.1f}]".replace("&#8239;", " ")
+    assert interval in page.replace("\u202f", " ").replace("&nbsp;", " ").replace("\xa0", " ")
+    section = page[page.index("Precision by distance") : page.index("Pairs of the sampled hashes")]
+    assert sum(share.same for share in labelled.shares) == 11  # the near miss counts here only
+    assert "1 labelled pair is not counted" in section
+    [wrong] = labelled.wrong
+    shown = section[section.index("Removed, but another image") :]
+    assert shown.count("<img") == 2 and wrong.removed_id[:12] in shown
+
+
+def test_the_report_says_how_to_measure_precision(lake: Lake, settings: Settings) -> None:
+    rows = plausible_rows(20)
+    for table in (tables.IMAGES, tables.SOURCES, tables.DUPLICATES, tables.DEDUP_QUALITY):
+        append(lake, table, rows[table])
+
+    assert "<code>winnow label next duplicates</code>" in html_of(Job(lake, settings, Progress()))
 
 
 def test_near_misses_are_shown_nearest_first(facts: Facts, page: str) -> None:

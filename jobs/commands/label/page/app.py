@@ -20,11 +20,17 @@ from jobs.commands.label.page.images import PageImages
 from jobs.commands.label.page.journal import Answer
 from jobs.pages.web import routes
 from jobs.pages.web.access import Access, Guard
+from jobs.runtime.config import PAIRS
 
 _MOST_BODY = 1 << 16
 _URGENT_SECONDS = 30.0
 _PACKAGE = "jobs.commands.label.page"
-_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATIC = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "pair.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -60,6 +66,9 @@ class Spec:
         include: What else counts.
         exclude: What does not count.
         refill: The command that queues more images.
+        title: Its heading; empty for the name of the category.
+        pairs: Whether pairs of images are labelled as the same or different, and not images as yes or no.
+        veiled: Whether images are blurred at first.
     """
 
     lake: str
@@ -68,6 +77,9 @@ class Spec:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     refill: str
+    title: str = ""
+    pairs: bool = False
+    veiled: bool = True
 
 
 class SamePage:
@@ -94,8 +106,12 @@ class SamePage:
         lake, category = query.get("lake"), query.get("category")
         if (lake, category) == (self._spec.lake, self._spec.category):
             return None
-        other = f"the category {category}" if lake == self._spec.lake else "another lake"
-        return f"this page is for {other}, but the category {self._spec.category} is served here now; reload the page"
+        other = _named(category) if lake == self._spec.lake else "another lake"
+        return f"this page is for {other}, but {_named(self._spec.category)} is served here now; reload the page"
+
+
+def _named(category: str | None) -> str:
+    return f"the queue {PAIRS}" if category == PAIRS else f"the category {category}"
 
 
 class LabelPage:
@@ -136,7 +152,7 @@ class LabelPage:
 
     def _image(self, request: Request) -> Response:
         image_id = request.path_params["image_id"]
-        wait = _URGENT_SECONDS if self._assignments.holds(image_id) else 0.0
+        wait = _URGENT_SECONDS if self._images.located(image_id) else 0.0
         image = self._images.get(image_id, wait)
         if image is None:
             return PlainTextResponse("no such image\n", 404)
@@ -174,8 +190,7 @@ class LabelPage:
         return JSONResponse({})
 
     def _described(self, queued: Queued) -> dict[str, Any]:
-        image = self._images.get(queued.image_id)
-        facts = {"caption": image.caption, "key": image.key, "size": [image.width, image.height]} if image else {}
+        facts = self._images.facts(queued.image_id)
         return {"image_id": queued.image_id, "origin": queued.origin, "reason": queued.reason, **facts}
 
     def _reply(self, name: str, **more: Any) -> Response:

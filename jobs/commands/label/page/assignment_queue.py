@@ -133,10 +133,6 @@ class AssignmentQueue:
         with self._lock:
             self._unshowable.update(image_ids)
 
-    def holds(self, image_id: str) -> bool:
-        """Returns whether the image is queued."""
-        return image_id in self._queue
-
     def upcoming(self, ahead: int) -> list[str]:
         """Returns the ids of the images that will be assigned next, at most `ahead` for each person."""
         with self._lock:

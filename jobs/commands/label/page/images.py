@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from pyspark.errors import AnalysisException
@@ -128,6 +129,15 @@ class PageImages:
     def has(self, image_id: str) -> bool:
         """Returns whether the image can be shown at once."""
         return image_id in self._loaded
+
+    def located(self, image_id: str) -> bool:
+        """Returns whether the image is one of those that were passed to `locate`, and is in the lake."""
+        return image_id in self._files
+
+    def facts(self, image_id: str) -> dict[str, Any]:
+        """Returns what the page says of a queued image; nothing if it is not read yet."""
+        image = self._loaded.get(image_id)
+        return {"caption": image.caption, "key": image.key, "size": [image.width, image.height]} if image else {}
 
     def get(self, image_id: str, wait: float = 0.0) -> PageImage | None:
         """Returns an image; waits up to `wait` seconds until it is read from the lake, else returns None."""

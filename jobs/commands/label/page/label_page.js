@@ -7,8 +7,13 @@ const VEIL = 72; // longest side of a blurred image in pixels: too few to recogn
 const RETRY = 1500; // milliseconds
 const IDLE = 3000; // milliseconds
 
+const WAYS = ["side", "blink", "difference"]; // ways to look at a pair
+
 const token = new URLSearchParams(location.search).get("token");
-const { lake, category } = document.body.dataset;
+const { lake, category, pairs } = document.body.dataset; // pairs: veiled or clear; undefined on the page of a category
+const THING = pairs ? "pair" : "image";
+const NAMES = pairs ? { yes: "same", no: "different", unsure: "unsure" } : { yes: "yes", no: "no", unsure: "unsure" };
+const pairViews = pairs && (await import(`./pair.js?token=${encodeURIComponent(token)}`));
 const $ = (id) => document.getElementById(id);
 const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, busy: false };
 Object.assign(page, { rejected: 0, stopped: "" }); // answers that the server rejected; why the page sends no more requests
@@ -31,18 +36,20 @@ function store(key, value) {
   }
 }
 
-const view = { veil: true, grey: false, size: 100, ...stored("view", {}) };
+const viewKey = pairs ? `view.pairs.${pairs}` : "view"; // a page that starts unblurred must not lift the blur of another
+const view = { veil: pairs !== "clear", grey: false, size: 100, way: "side", ...stored(viewKey, {}) };
 
 function setView(change) {
   Object.assign(view, change);
   view.size = Math.min(100, Math.max(30, view.size));
-  store("view", view);
+  store(viewKey, view);
   $("veil").checked = view.veil;
   $("grey").checked = view.grey;
   $("size").value = view.size;
   document.body.classList.toggle("grey", view.grey);
   document.body.classList.toggle("unveiled", !view.veil);
   $("stage").style.setProperty("--size", view.size / 100);
+  for (const way of pairs ? WAYS : []) $(way).setAttribute("aria-pressed", String(way === view.way));
   draw();
 }
 
@@ -174,6 +181,14 @@ function prepared(image) {
 }
 
 async function load(one) {
+  if (!pairs) return loadImage(one);
+  await Promise.all(one.images.map(loadImage));
+  const [a, b] = one.images;
+  one.clear = a.clear;
+  one.veil = pairViews.sideBySide([a.veil, b.veil], "pair veiled");
+}
+
+async function loadImage(one) {
   const answer = await fetch(address(`picture/${encodeURIComponent(one.image_id)}`));
   if (!answer.ok) throw failure(answer.status, (await answer.json().catch(() => ({}))).error);
   const bitmap = await createImageBitmap(await answer.blob());
@@ -220,13 +235,15 @@ function veil(bitmap, share) {
 
 function show(image) {
   page.shown = image;
-  page.revealed = false;
+  Object.assign(page, { revealed: false, second: false });
   draw();
 }
 
+const veiled = () => view.veil && !page.revealed;
+
 function draw() {
   const one = page.stopped ? null : page.shown;
-  const drawn = one && (one.broken ? null : view.veil && !page.revealed ? one.veil : one.clear);
+  const drawn = one && (one.broken ? null : veiled() ? one.veil : pairs ? one.clear && pairViews.drawn(one.images, view.way, page.second) : one.clear);
   if (drawn?.className === "veil") {
     // As large as the clear image, so that the layout does not jump.
     const box = $("stage").getBoundingClientRect();
@@ -236,24 +253,38 @@ function draw() {
     drawn.style.height = `${shown / ratio}px`;
   }
   $("image").replaceChildren(...(drawn ? [drawn] : []));
-  $("caption").textContent = one ? one.caption || "no caption" : "";
-  $("reason").textContent = one ? (one.reason ? `${one.origin}: ${one.reason}` : one.origin) : "";
-  $("reason").title = one?.reason ?? "";
+  if (pairs) describePair(one);
+  else describe(one);
   document.body.classList.toggle("idle", !one);
   document.body.classList.toggle("seen", page.revealed || !drawn);
   $("rest").hidden = Boolean(one && !one.broken && drawn);
   if (!drawn) rest(one);
 }
 
+function describe(one) {
+  $("caption").textContent = one ? one.caption || "no caption" : "";
+  $("reason").textContent = one ? (one.reason ? `${one.origin}: ${one.reason}` : one.origin) : "";
+  $("reason").title = one?.reason ?? "";
+}
+
+// Neither the distance nor why the pair was picked: both would tell people what to answer.
+function describePair(one) {
+  for (const [place, id] of ["caption", "reason"].entries()) {
+    const image = one?.images[place];
+    $(id).textContent = image ? `${"AB"[place]}: ${image.caption || "no caption"} (${image.size?.join(" × ") ?? "?"})` : "";
+    $(id).title = $(id).textContent;
+  }
+}
+
 function rest(one) {
   const [head, say] = [$("rest").querySelector("h2"), $("rest").querySelector(".say")];
   $("rest").querySelector(".refill").hidden = Boolean(one || page.loading || page.elsewhere || !page.reported || page.stopped);
   if (page.stopped) [head.textContent, say.textContent] = ["This page has stopped", whyStopped()];
-  else if (one?.broken) [head.textContent, say.textContent] = ["This image cannot be shown", "Answer Unsure, or reload the page."];
+  else if (one?.broken) [head.textContent, say.textContent] = [`This ${THING} cannot be shown`, "Answer Unsure, or reload the page."];
   else if (one || page.loading || !page.reported) [head.textContent, say.textContent] = ["", "Loading"];
   else if (page.elsewhere)
-    [head.textContent, say.textContent] = ["No more images for you", `${count(page.elsewhere, "image is", "images are")} assigned to other people.`];
-  else [head.textContent, say.textContent] = ["All done", "Every queued image has an answer. Thank you."];
+    [head.textContent, say.textContent] = [`No more ${THING}s for you`, `${count(page.elsewhere, `${THING} is`, `${THING}s are`)} assigned to other people.`];
+  else [head.textContent, say.textContent] = ["All done", `Every queued ${THING} has an answer. Thank you.`];
 }
 
 function whyStopped() {
@@ -307,8 +338,16 @@ async function undo() {
 }
 
 function reveal() {
-  if (!page.shown || !view.veil) return;
+  if (!page.shown || (!view.veil && !pairs)) return;
+  if (pairs && !veiled()) return blink();
   page.revealed = !page.revealed;
+  draw();
+}
+
+// Shows the other image of a pair in the same place.
+function blink() {
+  if (view.way !== "blink") return setView({ way: "blink" });
+  page.second = !page.second;
   draw();
 }
 
@@ -348,7 +387,7 @@ function report(p) {
   $("count").textContent = `${p.done.toLocaleString("en")} done, ${p.left.toLocaleString("en")} left`;
   const own = Object.entries(p.answers).map(([answer, n]) => {
     const pair = document.createElement("div");
-    pair.append(made("dt", answer), made("dd", n.toLocaleString("en")));
+    pair.append(made("dt", NAMES[answer]), made("dd", n.toLocaleString("en")));
     return pair;
   });
   const [today, rate] = p.today;
@@ -386,8 +425,8 @@ function pair(one) {
 // Keys, buttons, the name --------------------------------------------------------------------------------------------
 
 const KEYS = {
-  y: (e) => answer("yes", e),
-  n: (e) => answer("no", e),
+  ...(pairs ? { s: (e) => answer("yes", e), d: (e) => answer("no", e) } : { y: (e) => answer("yes", e), n: (e) => answer("no", e) }),
+  ...Object.fromEntries(WAYS.map((way, place) => [String(place + 1), () => pairs && setView({ way })])),
   u: (e) => answer("unsure", e),
   arrowright: (e) => answer("yes", e),
   arrowleft: (e) => answer("no", e),
@@ -424,6 +463,11 @@ $("undo").addEventListener("click", (event) => {
   if (event.detail) event.currentTarget.blur();
 });
 $("stage").addEventListener("click", reveal);
+for (const way of pairs ? WAYS : [])
+  $(way).addEventListener("click", (event) => {
+    setView({ way });
+    if (event.detail) event.currentTarget.blur();
+  });
 $("veil").addEventListener("change", (event) => setView({ veil: event.target.checked }));
 $("grey").addEventListener("change", (event) => setView({ grey: event.target.checked }));
 $("size").addEventListener("input", (event) => setView({ size: Number(event.target.value) }));

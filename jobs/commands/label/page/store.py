@@ -1,6 +1,6 @@
 """The tables of the label page: it reads the queue, and reads and writes labels and unsure answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -18,6 +18,8 @@ MOST_QUEUED = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# The columns that identify a decision; the last one of each table is its time.
+_IDENTITY = {"image_id", "a_id", "b_id", "category", "annotator", "labelled_at", "answered_at"}
 _DECISION = "image_id string, category string, answer string, origin string, annotator string, at long"
 
 
@@ -71,6 +73,11 @@ def answers(labels: DataFrame, unsure: DataFrame, category: str) -> DataFrame:
     return firm.unionByName(form(unsure, "'unsure'", "answered_at"))
 
 
+def since_1970(microseconds: int) -> datetime:
+    """Returns a time in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 class Store:
     """Reads and writes the tables of the lake for the page of one category.
 
@@ -79,6 +86,8 @@ class Store:
         category: Name of the category.
     """
 
+    _queue = tables.LABEL_QUEUE
+
     def __init__(self, job: Job, category: str) -> None:
         self._lake = job.lake
         self._category = category
@@ -86,11 +95,11 @@ class Store:
 
     def changed(self) -> bool:
         """Returns whether the queue changed since `queue` read it."""
-        return self._lake.snapshot().inputs(tables.LABEL_QUEUE) != self._read_at
+        return self._lake.snapshot().inputs(self._queue) != self._read_at
 
     def queue(self) -> list[Queued]:
         """Returns the queued images; at most `MOST_QUEUED`."""
-        self._read_at = self._lake.snapshot().inputs(tables.LABEL_QUEUE)
+        self._read_at = self._lake.snapshot().inputs(self._queue)
         rows = queue(self._lake.read(tables.LABEL_QUEUE), self._lake.read(tables.LABELS), self._category)
         return [Queued(row.image_id, row.origin, row.reason or "") for row in rows.orderBy("turn").collect()]
 
@@ -98,14 +107,7 @@ class Store:
         """Returns earlier decisions on queued images."""
         known = self._answers().join(F.broadcast(self._ids(queued)), "image_id", "left_semi")
         return [
-            Decision(
-                r.image_id,
-                r.category,
-                r.answer,
-                r.origin or "import",
-                r.annotator,
-                _EPOCH + timedelta(microseconds=r.at),
-            )
+            Decision(r.image_id, r.category, r.answer, r.origin or "import", r.annotator, since_1970(r.at))
             for r in known.collect()
         ]
 
@@ -122,16 +124,26 @@ class Store:
         """Writes a batch of the journal to the tables labels and unsure; skips decisions that they already hold."""
         for table, rows, own in ((tables.LABELS, _labels, _is_label), (tables.UNSURE, _unsure, _is_unsure)):
             undone, made = ([d for d in some if own(d)] for some in (batch.undone, batch.made))
-            recipe = Recipe("label serve", settings={"category": sorted({d.category for d in [*undone, *made]})})
-            identity = ["image_id", "category", "annotator", table.schema.names[-1]]
-            if undone:
-                self._lake.remove(table, rows(_rows(self._lake.spark, undone)).select(*identity), recipe)
-            if made:
-                # The condition on time skips the files with older decisions only.
-                known = self._lake.read(table).where(F.col(identity[-1]) >= F.lit(min(d.at for d in made)))
-                fresh = rows(_rows(self._lake.spark, made)).join(known, identity, "left_anti")
-                if fresh.head(1):
-                    self._lake.append(table, fresh.coalesce(1), recipe)
+            self._write(table, rows, undone, made)
+
+    def _write(
+        self,
+        table: tables.Table,
+        rows: Callable[[DataFrame], DataFrame],
+        undone: Sequence[Decision],
+        made: Sequence[Decision],
+    ) -> None:
+        """Removes undone decisions from a table and adds new ones, of which `rows` makes the rows of the table."""
+        recipe = Recipe("label serve", settings={"category": sorted({d.category for d in [*undone, *made]})})
+        identity = [name for name in table.schema.names if name in _IDENTITY]
+        if undone:
+            self._lake.remove(table, rows(_rows(self._lake.spark, undone)).select(*identity), recipe)
+        if made:
+            # The condition on time skips the files with older decisions only.
+            known = self._lake.read(table).where(F.col(identity[-1]) >= F.lit(min(d.at for d in made)))
+            fresh = rows(_rows(self._lake.spark, made)).join(known, identity, "left_anti")
+            if fresh.head(1):
+                self._lake.append(table, fresh.coalesce(1), recipe)
 
     def _answers(self) -> DataFrame:
         return answers(self._lake.read(tables.LABELS), self._lake.read(tables.UNSURE), self._category)

@@ -183,6 +183,11 @@ def test_written_files_have_all_columns(tmp_path):
     assert (tmp_path / "a.csv").read_text().splitlines()[1:] == [",id1,boats,true,,Ä,"] * 2
 
 
+def test_pairs_are_refused_with_the_table_that_holds_them(job, tmp_path):
+    with pytest.raises(WinnowError, match="does not write pairs of duplicates: read the table pair_labels"):
+        export_file.export_labels(job, str(tmp_path / "pairs.csv"), "duplicates")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
