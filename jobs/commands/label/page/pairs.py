@@ -34,7 +34,11 @@ def pair_spec(lake: str, refill: str, settings: Settings) -> Spec:
             define a category.
     """
     same = ["Cropped, resized, compressed again, brighter, darker or grey.", "With text, a logo or a border added."]
-    different = ["Two photographs of the same subject, place or event.", "Mirrored images.", "Only the layout is the same."]
+    different = [
+        "Two photographs of the same subject, place or event.",
+        "Mirror images.",
+        "Only the layout is the same.",
+    ]
     (different if settings.dedup.strict else same).append(_VARIANT)
     return Spec(
         lake,
