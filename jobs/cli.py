@@ -34,7 +34,7 @@ _PANELS = {
     "Read and score images": ("ingest", "fit-encoder", "score"),
     "Filter": ("label", "train", "calibrate", "filter", "explain", "keep", "drop"),
     "Deduplicate and weigh": ("dedup", "weigh", "audit"),
-    "Use the results": ("browse", "report", "export", "compare", "regurgitation"),
+    "Use the results": ("browse", "report", "export", "compare", "regurgitation", "verify"),
     "Settings": ("settings",),
 }
 """The commands in the order of the work, by the heading above them in the help."""
@@ -689,6 +689,21 @@ def status(job: "Job") -> CommandOutput:
         winnow status --lake /data/lake
     """
     from jobs.commands import status as command
+
+    return command.run(job)
+
+
+@command_with_job(app, "verify")
+def verify(job: "Job") -> CommandOutput:
+    """Look for missing and damaged files in the tables of a lake.
+
+    Reads every page of every file with its checksum, and computes the id of every image again. Changes nothing. Ends
+    with exit code 1 if it finds damage, and says what to do.
+
+    Examples:
+        winnow verify --lake /data/lake
+    """
+    from jobs.commands.verify import command
 
     return command.run(job)
 

@@ -10,10 +10,11 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.snapshot import Snapshot
+from jobs.origins.superseded import SUPERSEDED
 from jobs.scoring.gaps import NO_SCORE, undecodable
 from models.errors import WinnowError
 
-EVERY_FILTER = (tables.IMAGES, tables.QUARANTINE, tables.SIGNALS, tables.DECISIONS)
+EVERY_FILTER = (tables.IMAGES, tables.SUPERSEDED, tables.QUARANTINE, tables.SIGNALS, tables.DECISIONS)
 """Tables that every run of `filter` reads."""
 
 CATEGORY_FILTER = (tables.SCORES, tables.THRESHOLDS)
@@ -67,6 +68,8 @@ def _remedy(lake: Lake, reasons: Collection[str]) -> str:
         parts.append("use other models for the categories that the table quarantine names")
     if DECISION in reasons:
         parts.append("take decisions back with `winnow drop IMAGE --withdraw --why TEXT`")
+    if SUPERSEDED in reasons:
+        parts.append("ingest a source that holds the superseded images")
     return " and ".join(parts) or "ingest images that can be decoded and run `winnow score`"
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("udfs",),
     ("jobs", "jobs.runtime"),
     ("jobs.lake", "jobs.sources"),
+    ("jobs.origins",),
     ("jobs.facts", "jobs.job"),
     ("jobs.models_in_use", "jobs.pages"),
     ("jobs.scoring",),

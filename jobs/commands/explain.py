@@ -11,6 +11,7 @@ from jobs.facts.decisions import DECISION
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.table import Table
+from jobs.origins.superseded import SUPERSEDED
 from jobs.runtime import terminal
 from jobs.runtime.wording import number, percent, plural, score
 from jobs.scoring.gaps import UNDECODABLE
@@ -47,6 +48,8 @@ class Known:
 
 # Column that names the image, and the order of its rows.
 _READ: Mapping[Table, tuple[str, tuple[str, ...]]] = {
+    tables.SUPERSEDED: ("image_id", ()),
+    tables.ORIGINS: ("image_id", ("source", "key")),
     tables.QUARANTINE: ("image_id", ("stage", "reason")),
     tables.SIGNALS: ("image_id", ("encoder",)),
     tables.SCORES: ("image_id", ("category", "model")),
@@ -137,6 +140,12 @@ def explained(job: Job, known: Known) -> Iterator[str]:
 
 
 def _facts(known: Known) -> Iterator[tuple[str, str]]:
+    for row in known.of(tables.SUPERSEDED):
+        yield "superseded", f"{row.source}, read again, no longer holds it with this caption"
+    own = (known.image.source, known.image.key)
+    others = sorted({(row.source, row.key) for row in known.of(tables.ORIGINS)} - {own})
+    for source, key in others[:_MEMBERS]:
+        yield "repeat", f"{source}, key {key}"
     for row in known.of(tables.QUARANTINE):
         model = f" (model {row.model} of {row.category})" if row.category else ""
         yield "quarantine", f"{row.stage}: {row.reason}{model}: {_cut(row.detail or '')}"
@@ -204,6 +213,8 @@ def _way_back(job: Job, known: Known) -> Iterator[str]:
     if UNDECODABLE in names:
         yield "It cannot be decoded, so nothing brings it back but a readable file in the source"
         return
+    if SUPERSEDED in names:
+        yield "It comes back if a source holds it again with this caption and you ingest that source"
     after = " && ".join(job.command(name) for name in _NEXT)
     if names == [DECISION]:
         undo = job.command("drop", known.image.image_id, "--withdraw", "--why", "TEXT")

@@ -1,12 +1,14 @@
-"""`ingest`: reads sources into the tables images, quarantine and sources (the counts of each source).
+"""`ingest`: reads sources into the tables images, quarantine, sources (the counts of each source) and origins.
 
 It reads each source and decodes each image once, into a staging folder in the lake; all later steps read only the
 staging folder. `jobs.sources.inspect` defines the identity of an image.
 """
 
+import hashlib
+import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -20,12 +22,13 @@ from jobs.lake import tables
 from jobs.lake.image_files import small_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
+from jobs.origins import superseded
 from jobs.runtime.config import IngestSettings
 from jobs.runtime.wording import plural
 from jobs.sources import parquet, rows
 from jobs.sources.apart import require_apart
 from jobs.sources.find import Source, find
-from jobs.sources.inspect import DECODE_STAGE, fault_reason, inspected, quarantine, source_rows
+from jobs.sources.inspect import DECODE_STAGE, fault_reason, hides_rows, inspected, quarantine, source_rows
 from models.errors import LostRowsError
 
 STAGING = "_staging/ingest"
@@ -86,8 +89,8 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
     lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):
         # Without the images, the records of what was read are void: every source must be read again.
-        lake.drop(tables.SOURCES)
-        lake.drop(tables.QUARANTINE)
+        for void in (tables.SOURCES, tables.QUARANTINE, tables.ORIGINS, tables.SUPERSEDED):
+            lake.drop(void)
     _record_last_run(lake)
     unread = _unread(lake, found)
     parquet.require_images(unread, job.settings.ingest)
@@ -101,7 +104,8 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         without_caption += bare
     if without_caption:
         job.progress.note(f"images without a caption: {without_caption:,} of {total.images + total.repeats:,}")
-    return {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
+    summary: Summary = {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
+    return summary | _superseded(job)
 
 
 def require_room(lake: Lake, sources: Sequence[str]) -> None:
@@ -115,7 +119,7 @@ def require_room(lake: Lake, sources: Sequence[str]) -> None:
         WinnowError: A source lies in the lake, the lake lies in a source, or the folder is not a lake and not empty.
     """
     require_apart(lake.address, sources)
-    lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES)
+    lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES, tables.ORIGINS, tables.SUPERSEDED)
 
 
 def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
@@ -126,18 +130,20 @@ def fates(staged: DataFrame, known: DataFrame) -> DataFrame:
         known: image_id of each image that the lake holds.
 
     Returns:
-        source, file, row, and fate: `quarantined`, `repeat` or `image`. Of rows with the same image_id, the first by
-        source and key is the image, whatever the order of the input.
+        source, file, row, image_id, key, fate: `quarantined`, `repeat` or `image`, and hides: whether other rows of the
+        source may be missing because of this one. Of rows with the same image_id, the first by source and key is the
+        image, whatever the order of the input.
     """
     faulty = fault_reason().isNotNull()
-    place = ("source", "file", "row")
+    place = ("source", "file", "row", "image_id", "key")
     # Quarantined rows are not ranked: most have no image, and their common id, null, would put them all into one task.
-    quarantined = staged.where(faulty).select(*place, F.lit("quarantined").alias("fate"))
+    quarantined = staged.where(faulty).select(*place, F.lit("quarantined").alias("fate"), hides_rows().alias("hides"))
     order = Window.partitionBy("image_id").orderBy("source", "key", "meta", "file", "row")
-    ranked = staged.where(~faulty).select(*place, "image_id", F.row_number().over(order).alias("rank"))
+    ranked = staged.where(~faulty).select(*place, F.row_number().over(order).alias("rank"))
     known_ids = known.select("image_id").distinct().withColumn("is_known", F.lit(True))
     fate = F.when((F.col("rank") > 1) | F.col("is_known"), "repeat").otherwise("image")
-    return ranked.join(known_ids, "image_id", "left").select(*place, fate.alias("fate")).unionByName(quarantined)
+    sound = ranked.join(known_ids, "image_id", "left")
+    return sound.select(*place, fate.alias("fate"), F.lit(False).alias("hides")).unionByName(quarantined)
 
 
 def images(staged: DataFrame, part: Column) -> DataFrame:
@@ -176,10 +182,10 @@ def _ingest(job: Job, chunk: Sequence[Source], part: str) -> tuple[SourceCounts,
         with job.progress.step(f"ingest: read and decode{part}"):
             rows_read, without_caption = _stage(lake, chunk, settings, run_id)
         with job.progress.step(f"ingest: find repeats{part}"):
-            counts = _sort(lake, chunk, run_id)
+            counts, not_whole = _sort(lake, chunk, run_id)
         _check(rows_read, counts)
         with job.progress.step(f"ingest: write images{part}"):
-            _commit(lake, chunk, counts, run_id)
+            _commit(lake, _records(chunk, counts, not_whole, settings), counts, run_id)
     lake.delete_staging(STAGING)
     return reduce(SourceCounts.__add__, counts.values()), without_caption
 
@@ -199,18 +205,44 @@ def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id
     return int(seen.get["rows"]), int(decoded.get["without_caption"])
 
 
-def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> dict[str, SourceCounts]:
-    """Writes the fate of each staged row beside it; returns the counts of every source."""
+def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> tuple[dict[str, SourceCounts], set[str]]:
+    """Writes the fate of each staged row beside it.
+
+    Returns:
+        The counts of every source, and the sources of which not every row may have been found.
+    """
     known = lake.read(tables.IMAGES)
     fates(_staged(lake, run_id), known).write.parquet(lake.staging(_staging(run_id, "fates")))
-    sums = lake.read_staged(_staging(run_id, "fates")).groupBy("source", "fate").count().collect()
+    count, hides = F.count("*").alias("count"), F.bool_or("hides").alias("hides")
+    sums = lake.read_staged(_staging(run_id, "fates")).groupBy("source", "fate").agg(count, hides).collect()
     number = {(row["source"], row["fate"]): int(row["count"]) for row in sums}
     paths = sorted({source.path for source in chunk} | {source for source, _ in number})
     counts = {}
     for path in paths:
         new, repeats, bad = (number.get((path, fate), 0) for fate in ("image", "repeat", "quarantined"))
         counts[path] = SourceCounts(new + repeats + bad, new, repeats, bad)
-    return counts
+    # A source without any row is more often a disk that is not there than one that was emptied.
+    return counts, {row["source"] for row in sums if row["hides"]} | {p for p in paths if not counts[p].rows_read}
+
+
+def _records(
+    chunk: Sequence[Source], counts: Mapping[str, SourceCounts], not_whole: Container[str], settings: IngestSettings
+) -> list[dict[str, Any]]:
+    """Returns the rows of the table sources for a chunk, without run and time."""
+    columns = json.dumps([settings.image_columns, settings.caption_columns, settings.key_columns])
+    read_as = hashlib.sha256(columns.encode()).hexdigest()[:16]
+    return [
+        {
+            **vars(counts[source.path]),
+            "read_as": read_as,
+            "source": source.path,
+            "format": source.format,
+            "fingerprint": source.fingerprint,
+            "whole": source.path not in not_whole,
+        }
+        for source in chunk
+        if source.path in counts
+    ]
 
 
 def _check(rows_read: int, counts: Mapping[str, SourceCounts]) -> None:
@@ -228,18 +260,16 @@ def _check(rows_read: int, counts: Mapping[str, SourceCounts]) -> None:
         )
 
 
-def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCounts], run_id: str) -> None:
+def _commit(lake: Lake, records: Sequence[Mapping[str, Any]], counts: Mapping[str, SourceCounts], run_id: str) -> None:
     """Writes each table in one commit, in an order that lets the next run complete a killed one.
 
-    First the quarantine: reading the source again replaces it. Then the images, whose commit also stores the counts.
-    Then the counts: if the run is killed before this, `_record_last_run` writes them from that commit.
+    First the quarantine: reading the source again replaces it. Then the origins, which do not count without the counts
+    of their run. Then the images, whose commit also stores the counts. Then the counts: if the run is killed before
+    this, `_record_last_run` writes them from that commit.
     """
-    read = [source for source in chunk if source.path in counts]
-    records = [
-        {**vars(counts[s.path]), "source": s.path, "format": s.format, "fingerprint": s.fingerprint} for s in read
-    ]
     recipe = Recipe("ingest", settings={"run": run_id}, result={"sources": records})
     _commit_quarantine(lake, counts, run_id)
+    lake.append(tables.ORIGINS, _origins(lake, run_id), Recipe("ingest", settings={"run": run_id}))
     added = sum(count.images for count in counts.values())
     if added or not lake.exists(tables.IMAGES):
         lake.append(tables.IMAGES, images(_chosen(lake, run_id, counts), _parts(lake, run_id, added)), recipe)
@@ -249,6 +279,12 @@ def _commit(lake: Lake, chunk: Sequence[Source], counts: Mapping[str, SourceCoun
                 f"{added} images were to be added, but {written} were: restore the earlier version of the table images"
             )
     _record(lake, records, run_id)
+
+
+def _origins(lake: Lake, run_id: str) -> DataFrame:
+    sound = lake.read_staged(_staging(run_id, "fates")).where("fate != 'quarantined'")
+    is_image = (F.col("fate") == "image").alias("is_image")
+    return sound.select("image_id", "source", "key", is_image, F.lit(run_id).alias("run"))
 
 
 def _parts(lake: Lake, run_id: str, added: int) -> Column:
@@ -283,6 +319,22 @@ def _commit_quarantine(lake: Lake, counts: Mapping[str, SourceCounts], run_id: s
         lake.replace(tables.QUARANTINE, others.unionByName(faulty), recipe)
     elif any(count.quarantined for count in counts.values()) or not exists:
         lake.append(tables.QUARANTINE, faulty, recipe)
+
+
+def _superseded(job: Job) -> Summary:
+    """Marks the images that no source holds any more; returns their number if there are any, and says what changed."""
+    with job.progress.step("ingest: look for superseded images"):
+        found = superseded.update(job.lake)
+    if found.newly:
+        verb, them = ("is", "it") if found.newly == 1 else ("are", "them")
+        job.progress.warn(
+            f"ingest: {plural(found.newly, 'image')} {verb} superseded: the sources, read again, no longer hold {them} "
+            f"with this caption. `winnow filter` will remove {them}. If files were missing by mistake, put them back "
+            "and ingest again"
+        )
+    if found.back:
+        job.progress.note(f"ingest: no longer superseded, because a source holds them again: {found.back:,}")
+    return {"superseded": found.newly, "superseded in all": found.total} if found.total else {}
 
 
 # What was read before -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from jobs.facts.samples import top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.origins.readings import counted_once
 
 _REASONS = 30
 _EXAMPLES, _CHANGED = 3, 5
@@ -16,7 +17,10 @@ _EXAMPLES, _CHANGED = 3, 5
 
 @dataclass(frozen=True)
 class Funnel:
-    """The number of rows or images after each step; None if the command of the step has not run."""
+    """The number of rows or images after each step; None if the command of the step has not run.
+
+    A source that was read several times counts once.
+    """
 
     rows_read: int
     repeats: int
@@ -66,14 +70,21 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
     """Returns the funnel, from the number of rows of each table of the lake; None without the table images."""
     if tables.IMAGES.name not in rows:
         return None
-    names = ("rows_read", "repeats", "quarantined")
-    read = lake.read(tables.SOURCES).agg(*[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in names]).first()
-    assert read is not None  # an aggregate of no rows is one row
+    sources = lake.read(tables.SOURCES)
+    once = counted_once(sources, lake.read(tables.SUPERSEDED))
+    total, each = (
+        frame.agg(*[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in names]).first()
+        for frame, names in (
+            (sources, ("rows_read",)),
+            (once, ("repeats", "quarantined", "again", "again_quarantined")),
+        )
+    )
+    assert total is not None and each is not None  # an aggregate of no rows is one row
     judged = rows.get(tables.VERDICTS.name)
     return Funnel(
-        rows_read=read.rows_read,
-        repeats=read.repeats,
-        quarantined=read.quarantined,
+        rows_read=total.rows_read - each.again - each.again_quarantined,
+        repeats=each.repeats,
+        quarantined=each.quarantined,
         images=rows[tables.IMAGES.name],
         judged=judged,
         filtered=lake.read(tables.VERDICTS).where("not kept").count() if judged is not None else None,

@@ -14,6 +14,7 @@ from jobs.facts.regurgitated import Regurgitation, regurgitation
 from jobs.facts.weights import Weights, weights
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.origins.superseded import Superseded, listed
 from jobs.runtime.config import Settings
 
 
@@ -23,6 +24,7 @@ class Facts:
 
     funnel: Funnel | None
     faults: tuple[Fault, ...]
+    superseded: Superseded | None
     categories: tuple[Category, ...]
     decisions: Decisions | None
     duplicates: Duplicates | None
@@ -48,6 +50,7 @@ def gather(lake: Lake, settings: Settings) -> Facts:
     return Facts(
         funnel=funnel(lake, rows),
         faults=faults(lake.read(tables.QUARANTINE)) if rows.get(tables.QUARANTINE.name) else (),
+        superseded=listed(lake),
         categories=categories(lake, settings),
         decisions=decisions(lake) if tables.DECISIONS.name in rows else None,
         duplicates=duplicates(lake, settings) if tables.DUPLICATES.name in rows else None,

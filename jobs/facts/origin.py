@@ -14,6 +14,7 @@ from jobs.facts.weights import reach
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Commit
+from jobs.origins.readings import counted_once
 from jobs.runtime.version import version_of
 
 _SOURCES = 50
@@ -41,7 +42,7 @@ def origin(lake: Lake) -> dict[str, Any]:
         "quarantine": _by_reason(lake.read(tables.QUARANTINE)),
         "filtered_by": filtered_by(lake.read(tables.VERDICTS)),
         "decisions": _decisions(lake) if tables.DECISIONS.name in commits else None,
-        "sources": _sources(lake.read(tables.SOURCES)),
+        "sources": _sources(counted_once(lake.read(tables.SOURCES), lake.read(tables.SUPERSEDED))),
         "tables": {name: _commit(commit) for name, commit in sorted(commits.items())},
         "models": {
             "encoder": encoder,
@@ -101,12 +102,12 @@ def _by_reason(rows: DataFrame) -> dict[str, int]:
 
 
 def _sources(sources: DataFrame) -> list[dict[str, Any]]:
-    """Shards and files grouped by folder, the largest first; at most `_SOURCES` rows."""
+    """Shards and files grouped by folder, the largest first; at most `_SOURCES` rows. A source counts once."""
     folder = F.when(F.col("format") == "folder", F.col("source")).otherwise(
         F.coalesce(F.nullif(F.regexp_extract("source", "^(.*)/[^/]*$", 1), F.lit("")), "source")
     )
     counted = sources.groupBy(folder.alias("source"), "format").agg(
-        F.count_distinct("source").alias("parts"), F.sum("rows_read").alias("rows"), F.sum("images").alias("images")
+        F.count("*").alias("parts"), F.sum("rows").alias("rows"), F.sum("images").alias("images")
     )
     return _rows(counted.orderBy(F.desc("images"), "source", "format").limit(_SOURCES))
 

@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.origins.superseded import is_superseded
 from udfs.text.captions import caption_words
 
 REFERENCE = (tables.IMAGES, tables.VERDICTS, tables.DUPLICATES, tables.FILTERED_DUPLICATES)
@@ -19,7 +20,7 @@ def read_reference(lake: Lake) -> DataFrame:
 def reference_of(
     images: DataFrame, verdicts: DataFrame, duplicates: DataFrame, filtered_duplicates: DataFrame
 ) -> DataFrame:
-    """Returns the unfiltered data without duplicates, so that an image with a hundred copies counts once.
+    """Returns the unfiltered data without duplicates and superseded images: an image with a hundred copies counts once.
 
     Returns:
         image_id, caption, kept (whether it passed the filter).
@@ -28,8 +29,9 @@ def reference_of(
     left = images.select("image_id", "caption").join(
         removed.withColumnRenamed("removed_id", "image_id"), "image_id", "left_anti"
     )
-    judged = left.join(verdicts.select("image_id", "kept"), "image_id", "left")
-    return judged.select("image_id", "caption", F.coalesce("kept", F.lit(True)).alias("kept"))
+    judged = left.join(verdicts.select("image_id", "kept", is_superseded().alias("gone")), "image_id", "left")
+    held = judged.where(~F.coalesce("gone", F.lit(False)))
+    return held.select("image_id", "caption", F.coalesce("kept", F.lit(True)).alias("kept"))
 
 
 def with_words(reference: DataFrame) -> DataFrame:

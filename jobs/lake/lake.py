@@ -27,7 +27,7 @@ from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import Table
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.scratch import Scratch, literal, staged
-from jobs.runtime.session import overridden
+from jobs.runtime.session import overridden, require_names
 from models.errors import LakeInUseError, WinnowError
 
 _FEW_FILES = 20_000
@@ -56,6 +56,7 @@ class Lake:
         if not uri.strip():
             raise WinnowError("the address of the lake is empty: name a folder, as in `--lake FOLDER`")
         require_no_secret(uri)
+        require_names(spark, uri)
         self.uri = uri.rstrip("/") or "/"
         self._lease: Lease | None = None
         self._scratch_folder = ""
@@ -348,6 +349,14 @@ class Lake:
         with overridden(self.spark, {metadata_key: self._metadata(recipe)}):
             merge.whenMatchedDelete().execute()
         self._see(table)
+
+    def data_files(self, table: Table) -> DataFrame:
+        """Returns the data files of the current version of an existing table, as its log lists them.
+
+        Returns:
+            table, path (absolute address), size (bytes), rows (null if the log does not tell).
+        """
+        return self._log.all_files(table.name).select(F.lit(table.name).alias("table"), "path", "size", "rows")
 
     def rows_written(self, table: Table) -> int:
         """Returns how many rows the table's newest commit wrote, as Delta counted them."""

@@ -18,10 +18,10 @@ class LocalFiles:
         self._folder = folder
 
     def names(self, name: str = "") -> Iterator[str]:
-        """Yields the names in a folder, in no order; none if the folder does not exist."""
+        """Yields the names in a folder, in no order; none if the folder does not exist or is below a file."""
         try:
             yield from (entry.name for entry in (self._folder / name).iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     def lines(self, name: str) -> Iterator[str]:

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from delta.tables import DeltaTable
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.lake.files import LakeFiles
@@ -147,6 +148,21 @@ class DeltaLog:
             if len(lines) > _FEW_LINES or not all(replayed.takes(json.loads(line)) for line in lines):
                 return None
         return replayed.files
+
+    def all_files(self, table: str) -> DataFrame:
+        """Returns the data files of the newest version of an existing table; Delta reads them from a long log by Spark.
+
+        Returns:
+            path (absolute address), size (bytes), rows (null if the log does not tell).
+        """
+        jvm, session = self._spark._jvm, self._spark._jsparkSession
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(session, self._files.path(table))
+        added = DataFrame(log.unsafeVolatileSnapshot().allFiles().toDF(), self._spark)
+        path = F.concat(
+            F.lit(f"{self._files.address}/{table}/"), F.url_decode(F.replace("path", F.lit("+"), F.lit("%2B")))
+        )
+        rows = F.get_json_object("stats", "$.numRecords").cast("long")
+        return added.select(path.alias("path"), "size", rows.alias("rows"))
 
     def _action(self, table: str, commit: str, kind: str) -> dict[str, Any]:
         """Returns an action from the first lines of a commit; empty if it is not there."""

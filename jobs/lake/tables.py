@@ -52,7 +52,7 @@ SOURCES = Table(
     name="sources",
     maker="ingest",
     meaning="how many rows each source had, and what became of them; a row each time a source is read",
-    later=frozenset({"format", "fingerprint", "run"}),
+    later=frozenset({"format", "fingerprint", "run", "read_as", "whole"}),
     schema=columns(
         ("source", "string", "path or URI of the shard, Parquet file, image folder or Delta table"),
         ("rows_read", "long", "rows that were read: images + repeats + quarantined"),
@@ -63,6 +63,34 @@ SOURCES = Table(
         ("format", "string", "format of the source: folder, webdataset, parquet or delta"),
         ("fingerprint", "string", "digest of its files (names, sizes, times) and of the settings that read them"),
         ("run", "string", "id of the commit; sources that were committed together share it"),
+        (
+            "read_as",
+            "string",
+            "digest of the columns of ingest that were read; null if an earlier version read the source",
+        ),
+        ("whole", "boolean", "whether every row was found, so that images it lacks are no longer in the source"),
+    ),
+)
+ORIGINS = Table(
+    name="origins",
+    maker="ingest",
+    meaning="which source gave which image, repeats included; a row for each row of a source, each time it is read",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("source", "string", "path or URI of the source, as in the table sources"),
+        ("key", "string", "name of the image in this source"),
+        ("is_image", "boolean", "whether this row became the one in the table images; false for repeats"),
+        ("run", "string", "id of the reading, as in the table sources; rows of a run that is not there do not count"),
+    ),
+)
+SUPERSEDED = Table(
+    name="superseded",
+    maker="ingest",
+    meaning="images that no source holds any more with this caption; filter removes them",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("source", "string", "path or URI of the source that gave it first"),
+        ("key", "string", "name of the image in that source"),
     ),
 )
 
@@ -524,9 +552,9 @@ REGURGITATION_FAULTS = Table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE, LABEL_FAULTS, THRESHOLDS,
-    DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY, STRANGERS, DEDUP_DISTANCES,
-    NEAR_MISSES, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY, RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT,
-    REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
+    IMAGES, QUARANTINE, SOURCES, ORIGINS, SUPERSEDED, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE,
+    LABEL_FAULTS, THRESHOLDS, DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY,
+    STRANGERS, DEDUP_DISTANCES, NEAR_MISSES, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY, RELIABILITY,
+    BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -342,8 +342,9 @@ class Settings(_Section):
         shared = [f"{name} is {' and '.join(used)}" for name, used in sorted(uses.items()) if len(used) > 1]
         if shared:
             raise ValueError(f"{', '.join(shared)}: give them different names")
-        if "decision" in uses:
-            raise ValueError("decision is the reason of images that people drop: name the category or rule otherwise")
+        for name, whose in (("decision", "that people drop"), ("superseded", "that no source holds any more")):
+            if name in uses:
+                raise ValueError(f"{name} is the reason of images {whose}: name the category or rule otherwise")
         if PAIRS in self.categories:
             raise ValueError(
                 f"{PAIRS} cannot be a category: `winnow label next {PAIRS}` labels pairs of near-duplicates; name the "

@@ -1,6 +1,7 @@
 """Builds the Spark session and explains its failures; the only place that does so."""
 
 import atexit
+import locale
 import logging
 import os
 import re
@@ -37,7 +38,11 @@ _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and 
 _RAISED_BY_A_WORKER = re.compile(r"^models\.errors\.\w+: (.*)$", re.MULTILINE)
 
 # What Spark says if a Python process ends before its task does; the second kind if Spark was writing to it.
-_NO_WORKER = re.compile(r"Python worker exited unexpectedly|^java\.(io|net)\.\w+: (Stream (is )?closed|Broken pipe)")
+_NO_WORKER = re.compile(
+    r"Python worker exited unexpectedly|EOFException occurred while reading the port number from pyspark.daemon|"
+    r"^java\.(io|net)\.\w+: (Stream (is )?closed|Broken pipe)"
+)
+_ENDED = "Spark's JVM has ended: the system may have killed it because memory ran out"
 
 _CONNECTORS = (
     "; Spark comes without connectors for object stores: add `--set "
@@ -63,6 +68,8 @@ _UNLOGGED = ("Exception while sending command.", "KeyboardInterrupt while sendin
 _NOT_FETCHED = ("UNRESOLVED DEPENDENCIES", "FAILED DOWNLOADS")
 _TRIES = 3
 _PAUSE = 5.0  # Seconds.
+
+_PLAIN_LOCALES, _UTF8_LOCALE = ("C", "POSIX"), "C.UTF-8"
 
 # Spark settings that hold a list: Winnow adds the user's values to its own.
 _LISTS = ("spark.jars.packages", "spark.sql.extensions")
@@ -107,6 +114,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     conf = dict(_SPARK_CONF)
     if not submitted:
         check_java()
+        use_utf8_names()
         logging.getLogger("py4j").setLevel(logging.ERROR)
         # For an invalid query Spark logs a page of JSON; the exception says the same in one line.
         PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
@@ -181,11 +189,44 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = start_fault(_printed(), packages) or str(error)
+        printed = _printed()
+        if not _raised(printed) and any(isinstance(one, Py4JNetworkError | ConnectionError) for one in _chain(error)):
+            raise WinnowError(f"{_ENDED}; its output is in {_log()}") from error
+        reason = start_fault(printed, packages) or str(error)
         raise WinnowError(f"Spark did not start: {reason}; its output is in {_log()}") from error
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+def use_utf8_names() -> None:
+    """Lets the JVM and the Python workers that this process starts take file names for UTF-8, as Python does.
+
+    In the locale C, which many containers have, Python takes names for UTF-8, but Java for ASCII: it would create a
+    folder `caf?` for `café`.
+    """
+    if sys.flags.utf8_mode and locale.setlocale(locale.LC_CTYPE) in _PLAIN_LOCALES:
+        os.environ["LC_ALL"] = _UTF8_LOCALE
+
+
+def require_names(spark: SparkSession, path: str) -> None:
+    """Checks that the JVM can write the letters of a path.
+
+    Raises:
+        WinnowError: The locale of the JVM has not all of them.
+    """
+    if path.isascii():
+        return
+    encoding = str(spark.sparkContext._jvm.java.lang.System.getProperty("sun.jnu.encoding"))
+    try:
+        is_known = path.encode(encoding).decode(encoding) == path
+    except (LookupError, UnicodeError):
+        is_known = False
+    if not is_known:
+        raise WinnowError(
+            f"{path} has letters that Java's encoding of file names, {encoding}, lacks: set the environment variable "
+            f"LC_ALL to {_UTF8_LOCALE}, on a cluster also for the driver and the executors"
+        )
 
 
 def runs(spark: SparkSession) -> bool:
@@ -216,7 +257,7 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
             f"spark.executor.memory{where}"
         )
     if not running or any(isinstance(one, Py4JNetworkError) for one in raised):
-        return WinnowError(f"Spark's JVM has ended: the system may have killed it because memory ran out{where}")
+        return WinnowError(f"{_ENDED}{where}")
     texts = list(map(_text, raised))
     messages = [message for text in texts for message in _RAISED_BY_A_WORKER.findall(text)]
     if messages:

@@ -130,10 +130,14 @@ def walk(root: str) -> Iterator[tuple[str, list[FileEntry]]]:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str, faults: list[str] | None = None) -> Iterator[IO[bytes]]:
     """Opens a file for random access; copies a gzip or remote file to a temporary file first.
 
     Gzip is recognised by the first bytes, whatever the name says.
+
+    Args:
+        path: The file.
+        faults: Gets what is wrong with a gzip file that was unpacked only in part.
     """
     with _stream(path) as stream:
         start = bytes(stream.read(len(_GZIP_START)))
@@ -143,7 +147,9 @@ def opened(path: str) -> Iterator[IO[bytes]]:
             return
         with tempfile.TemporaryFile() as copy:
             if start == _GZIP_START:
-                _unpack(start, stream, copy)
+                fault = _unpack(start, stream, copy)
+                if fault and faults is not None:
+                    faults.append(fault)
             else:
                 copy.write(start)
                 shutil.copyfileobj(stream, copy, 1 << 20)
@@ -193,22 +199,23 @@ def read(path: str, most: int | None = None) -> bytes:
         return bytes(file.read())
 
 
-def _unpack(start: bytes, stream: Any, copy: IO[bytes]) -> None:
-    """Unpacks gzip as far as possible; the reader of the archive then finds that its end is missing."""
-    unpacker, room = zlib.decompressobj(_GZIP), _UNPACKED_FREE
+def _unpack(start: bytes, stream: Any, copy: IO[bytes]) -> str | None:
+    """Unpacks gzip as far as possible; returns what is wrong with it, because the result may look like a whole tar."""
+    unpacker, room, is_inside = zlib.decompressobj(_GZIP), _UNPACKED_FREE, True
     while chunk := start + stream.read(1 << 16):
         start = b""
         room += _UNPACKED_TIMES * len(chunk)
-        while chunk:
+        while chunk := chunk if is_inside else chunk.lstrip(b"\0"):  # zeros may fill the last block
             try:
                 room -= copy.write(unpacker.decompress(chunk))
-            except zlib.error:
-                return
+            except zlib.error as error:
+                return f"its gzip data are damaged ({error})"
             if room < 0:
-                return
-            chunk = unpacker.unused_data
+                return f"its gzip data unpack to over {_UNPACKED_TIMES} times their size"
+            chunk, is_inside = unpacker.unused_data, not unpacker.eof
             if unpacker.eof:  # a gzip file may consist of several streams
                 unpacker = zlib.decompressobj(_GZIP)
+    return "its gzip data end too early" if is_inside else None
 
 
 def _stream(path: str) -> Any:

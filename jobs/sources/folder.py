@@ -47,6 +47,7 @@ _LISTED = pa.schema([*_FILE, ("is_image", _TRUTH), ("size", pa.int64()), ("text_
 _OF_METADATA = ("caption", "meta", "key", "detail")
 _NAMED = pa.schema([*_FILE, *((name, _TEXT) for name in _OF_METADATA)])
 _CHUNK = 5000
+_SHOWN_LETTERS = 300  # of the names of columns
 _FILE_NAME = "file_name"
 
 
@@ -193,13 +194,13 @@ def _check_metadata(root: str) -> None:
             with files.random_access(where) as file:
                 first = next((fields for _, fields in records(file, path) if isinstance(fields, dict)), None)
         except OSError as error:
-            raise WinnowError(f"{where} cannot be read: {error.strerror or error}") from error
+            raise WinnowError(f"{where} cannot be read: {error.strerror or one_line(error)}") from error
         except arrow_columns.UNREADABLE as error:
             raise WinnowError(f"{where} is not a Parquet file: {one_line(error)}") from error
         if first is not None and first_name(list(first), [_FILE_NAME]) is None:
             raise WinnowError(
-                f"{where} has no column {_FILE_NAME}, which must name the image file; it has {', '.join(first)}: add "
-                "the column or rename one"
+                f"{where} has no column {_FILE_NAME}, which must name the image file; it has "
+                f"{one_line(', '.join(first))[:_SHOWN_LETTERS]}: add the column or rename one"
             )
 
 

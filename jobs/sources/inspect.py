@@ -52,10 +52,9 @@ def inspected(source_rows: DataFrame, max_megapixels: float) -> DataFrame:
         rows that could not be read. A row without a key gets its id as key.
     """
     identity = image_id(F.col("image"), F.col("caption"))
-    own_key = F.when(F.col("image").isNull(), F.substring(F.sha2(F.col("meta"), 256), 1, 32)).otherwise(identity)
     return source_rows.select(
         "source",
-        F.coalesce("key", own_key).alias("key"),
+        F.coalesce("key", _made_key(identity)).alias("key"),
         "caption",
         "image",
         "meta",
@@ -90,6 +89,22 @@ def quarantine(staged: DataFrame) -> DataFrame:
 def fault_reason() -> Column:
     """Returns why a row of `inspected` is not an image; null for images."""
     return F.coalesce(F.col("reason"), F.col("info.reason"))
+
+
+def hides_rows() -> Column:
+    """Returns whether other rows of the source may be missing because of a faulty row of `inspected`.
+
+    That is so if a file, or an unknown part of it, could not be read. It is also so if the row has no key of its own:
+    then it is not known which image it was before.
+    """
+    is_part = (F.col("stage") == rows.READ_STAGE) & ~F.col("reason").isin(*rows.OF_ONE_ROW)
+    has_made_key = F.col("key") == _made_key(F.col("image_id"))
+    return F.coalesce(is_part, F.lit(False)) | has_made_key
+
+
+def _made_key(identity: Column) -> Column:
+    """Returns the key of a row without one."""
+    return F.coalesce(identity, F.substring(F.sha2(F.col("meta"), 256), 1, 32))
 
 
 def _inspect(max_megapixels: float) -> Any:

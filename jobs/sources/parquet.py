@@ -44,7 +44,9 @@ _CHECKED = 20  # files whose columns are looked at before work begins
 _CHECKED_MORE = 200  # and of the others, if none of these has images
 
 _BATCH_BYTES, _BATCH_ROWS = 16 << 20, 1000
-_BUFFER_BYTES = 4 << 20  # of a column, so that memory does not depend on the size of row groups
+# Larger columns of a row group are read through a buffer, so that memory does not depend on their size. Without one,
+# Arrow reads the column whole; then a damaged header of a page cannot make it ask for 2 GB.
+_BUFFER_BYTES, _WHOLE_BYTES = 4 << 20, 64 << 20
 
 _GROUPS = pa.schema([
     ("path", pa.string()), ("root", pa.string()), ("row_group", pa.int32()), ("first", pa.int64()),
@@ -54,7 +56,7 @@ _GROUPS = pa.schema([
 
 _CORRUPT = "corrupt file"
 # A footer may claim any number of rows. Of equal values, many fit into a byte.
-_ROWS_OF_A_BYTE, _ROWS_FREE = 8, 1_000_000
+_ROWS_OF_A_BYTE, _ROWS_FREE = 8, 100_000
 _PATH = "path"
 
 
@@ -207,13 +209,33 @@ def _readable(
 
 
 def _records(file: Any, row_group: int, settings: IngestSettings) -> Iterator[tuple[FileColumns, Sequence[Any]]]:
-    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
-    group, columns = parquet.metadata.row_group(row_group), match(parquet.schema_arrow, settings)
-    bytes_of_a_row = max(1, group.total_byte_size // max(1, group.num_rows))
-    size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // bytes_of_a_row))
-    for batch in parquet.iter_batches(size, row_groups=[row_group], use_threads=False):
+    parquet = pq.ParquetFile(file)
+    columns = match(parquet.schema_arrow, settings)
+    for batch in group_batches(file, parquet.metadata, row_group):
         columns_of_values = [values(column) for column in batch.columns]
         yield from ((columns, record) for record in zip(*columns_of_values, strict=True))
+
+
+def group_batches(file: Any, metadata: pq.FileMetaData, row_group: int) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a row group in batches of a few MB, and verifies the checksums of its pages.
+
+    Args:
+        file: The file, open for random access.
+        metadata: Its footer.
+        row_group: Number of the row group.
+
+    Raises:
+        One of `arrow_columns.UNREADABLE`: A page is damaged.
+    """
+    group = metadata.row_group(row_group)
+    largest = max((group.column(number).total_compressed_size for number in range(group.num_columns)), default=0)
+    buffer = 0 if largest <= _WHOLE_BYTES else _BUFFER_BYTES
+    parquet = pq.ParquetFile(
+        file, metadata=metadata, pre_buffer=False, buffer_size=buffer, page_checksum_verification=True
+    )
+    bytes_of_a_row = max(1, group.total_byte_size // max(1, group.num_rows))
+    size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // bytes_of_a_row))
+    yield from parquet.iter_batches(size, row_groups=[row_group], use_threads=False)
 
 
 def _named_folders(path: str, root: str) -> dict[str, str]:

@@ -28,6 +28,9 @@ MAX_FIELD_BYTES = 1 << 24
 
 READ_STAGE = "read"
 
+OF_ONE_ROW = ("missing file", "no image", "file too large", "not a file")
+"""Reasons of the stage read that concern one row, whose key is known. After others, rows may be missing."""
+
 CAPTION_FAULT = {"caption_fault": "bytes that are not UTF-8 were replaced"}
 """What meta says of a caption in which `text` replaced bytes."""
 

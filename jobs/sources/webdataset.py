@@ -143,10 +143,15 @@ def _read(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator
 
 
 def _rows(path: str, settings: IngestSettings) -> Iterator[Row]:
+    faults, is_damaged = list[str](), False
     try:
-        with files.opened(path) as shard:
+        with files.opened(path, faults) as shard:
             for sample in samples(shard):
+                is_damaged |= sample.damage is not None
                 yield from _rows_of(path, sample, shard, settings)
+        if faults and not is_damaged:
+            detail = f"{faults[0]}, so that samples may be missing or changed"
+            yield Row(path, posixpath.basename(path), reason=tar.CORRUPT, detail=detail)
     except OSError as error:
         if not files.is_file_error(path, error):
             raise

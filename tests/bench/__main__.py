@@ -17,6 +17,7 @@ RUNS = (
     ["tests.bench.recall_round"],
     ["tests.bench.active_learning"],
     ["tests.bench.label_page"],
+    ["tests.bench.mutations"],
 )
 
 

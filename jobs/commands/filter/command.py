@@ -19,6 +19,8 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
+from jobs.origins import superseded
+from jobs.origins.superseded import SUPERSEDED
 from jobs.prerequisites import CATEGORY_FILTER, EVERY_FILTER
 from jobs.runtime import wording
 from jobs.runtime.config import CategorySettings
@@ -230,9 +232,10 @@ def _judged(job: Job, models: Mapping[str, str], cutoffs: Mapping[str, float], n
     ruled = filter_rules.removed(images, job.settings.filter, cutoffs)
     if near is not None:
         ruled = ruled.unionByName(against.removed(near))
+    gone = superseded.reasons(job.lake.read(tables.SUPERSEDED))
     known = labelled(job.lake.read(tables.LABELS), models, job.settings.labels.contradictions)
     failed = without_score(quarantine, scores, models)
-    judged = verdicts(images, broken, scores, limits, ruled.unionByName(known).unionByName(failed))
+    judged = verdicts(images, broken, scores, limits, ruled.unionByName(known).unionByName(failed).unionByName(gone))
     return decisions.decided(judged, standing(job.lake.read(tables.DECISIONS)))
 
 
@@ -294,7 +297,9 @@ def _removing(job: Job) -> tuple[str, ...]:
     """Returns the names of all that may remove an image."""
     by_people = [DECISION] if job.lake.exists(tables.DECISIONS) else []
     near = [against.REASON] if job.settings.dedup.against else []
-    return (*sorted(job.settings.categories), *job.settings.filter.names, *near, *by_people, NO_SCORE, UNDECODABLE)
+    gone = [SUPERSEDED] if job.lake.exists(tables.SUPERSEDED) else []
+    own = (*sorted(job.settings.categories), *job.settings.filter.names)
+    return (*own, *near, *gone, *by_people, NO_SCORE, UNDECODABLE)
 
 
 def _counts(job: Job, judged: DataFrame) -> Row:

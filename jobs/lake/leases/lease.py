@@ -29,7 +29,7 @@ from models.errors import LakeInUseError
 
 BESIDE = (
     "label serve", "label export", "keep", "drop", "report", "export", "compare", "regurgitation prompts", "explain",
-    "status", "browse",
+    "status", "browse", "verify",
 )  # fmt: skip
 """Commands that may run beside a writer: of tables, they only read, or only append labels and decisions."""
 

@@ -145,10 +145,13 @@ def test_the_first_repeat_by_source_and_key_is_stored(job: Job, tmp_path: Path) 
 
 def test_rows_without_an_image_are_not_shuffled_into_one_task(job: Job, tmp_path: Path) -> None:
     spark = job.lake.spark
-    schema = "source string, key string, image_id string, meta string, reason string, info struct<reason: string>"
-    lost = [("s", f"k{n}", None, "{}", "no image", None) for n in range(40)]
-    good = [("s", key, "i", "{}", None, (None,)) for key in ("b", "a")]
-    broken = [("s", key, "j", "{}", None, ("corrupt",)) for key in ("c", "d")]
+    schema = (
+        "source string, key string, image_id string, meta string, stage string, reason string, "
+        "info struct<reason: string>"
+    )
+    lost = [("s", f"k{n}", None, "{}", "read", "no image", None) for n in range(40)]
+    good = [("s", key, "i", "{}", None, None, (None,)) for key in ("b", "a")]
+    broken = [("s", key, "j", "{}", None, None, ("corrupt",)) for key in ("c", "d")]
     place = (F.lit("part-0").alias("file"), F.monotonically_increasing_id().alias("row"))
     staged = spark.createDataFrame([*lost, *good, *broken], schema).repartition(4).select("*", *place)
     known = spark.createDataFrame([("j",)], "image_id string")

@@ -60,6 +60,13 @@ def test_user_folders_named_sources_or_quarantine_stay_unchanged(job: Job, tmp_p
         assert files_below(project) == before
 
 
+def test_a_file_as_lake_is_named_as_one(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"mine")
+    with pytest.raises(WinnowError, match=r"a\.tar is not a Winnow lake: it is a file"):
+        job_in(job, tmp_path / "a.tar").lake.require_made()
+    assert (tmp_path / "a.tar").read_bytes() == b"mine"
+
+
 def test_no_table_is_written_into_a_folder_of_images(job: Job, tmp_path: Path) -> None:
     project = tmp_path / "project"
     write_folder(project / "images", pictures())

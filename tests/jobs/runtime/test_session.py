@@ -1,3 +1,4 @@
+import locale
 import logging
 import os
 import subprocess
@@ -14,9 +15,11 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.runtime import session
 from jobs.runtime.config import SparkSettings
 from jobs.runtime.session import DELTA_JAR, HADOOP, check_java, failure, start_fault
 from models.errors import ModelError, WinnowError
+from tests.builders.sources import Picture, encoded, write_folder
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = SparkSettings(driver_memory="3g")
@@ -47,6 +50,7 @@ SHARED_FOLDER = """
 import os, stat
 from pathlib import Path
 from py4j.protocol import Py4JError
+from jobs.runtime import session
 from jobs.runtime import session
 from jobs.runtime.config import SparkSettings
 planted = Path(os.environ["TMPDIR"]) / f"winnow-spark-{os.getpid()}.log"
@@ -157,6 +161,7 @@ def test_an_out_of_memory_error_names_the_setting_wherever_it_is_in_the_chain(sa
     "said",
     [
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+        "org.apache.spark.SparkException: EOFException occurred while reading the port number from pyspark.daemon's",
         "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.net.SocketException: Broken pipe",
         "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.io.IOException: Stream closed",
     ],
@@ -183,6 +188,22 @@ def test_a_failure_is_shown_with_its_cause_and_a_remedy(said: str, remedy: str) 
     assert later is not None and said in str(later) and remedy in str(later)
 
 
+@pytest.mark.parametrize(
+    ("printed", "is_named"), [("To adjust logging level\n", True), ("java.lang.Error: no\n", False)]
+)
+def test_a_jvm_that_ends_while_it_starts_is_named(
+    printed: str, is_named: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.SparkSession, "getActiveSession", lambda: None)
+    with pytest.raises(WinnowError) as error, session._quiet_launch(False, ""):
+        os.write(2, printed.encode())
+        raise Py4JNetworkError("Answer from Java side is empty")
+    text = str(error.value)
+    assert text.startswith("Spark's JVM has ended" if is_named else "Spark did not start: java.lang.Error: no")
+    assert "its output is in" in text and capfd.readouterr().err == ""
+    Path(text.rsplit(" ", 1)[-1]).unlink()
+
+
 def test_a_jvm_that_says_no_more_than_a_line_is_quoted() -> None:
     assert start_fault("Error: Could not create the Java Virtual Machine.\n", "") == (
         "Error: Could not create the Java Virtual Machine."
@@ -198,6 +219,50 @@ def test_too_little_memory_for_spark_is_one_line_with_the_setting(tmp_path: Path
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error")]
     assert "set spark.driver_memory to 1g or more" in line and "Traceback" not in ran.stderr
     Path(line.rsplit(" ", 1)[-1]).unlink()
+
+
+@pytest.mark.slow
+def test_names_with_other_letters_are_kept_in_the_locale_c(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "café", [Picture("größe", encoded("red"), "Zoë")])
+    lake = tmp_path / "später"
+    command = [
+        sys.executable,
+        "-m",
+        "jobs",
+        "ingest",
+        str(source),
+        "--lake",
+        str(lake),
+        "--set",
+        "spark.master=local[1]",
+    ]
+    env = {**os.environ, "LC_ALL": "C"}
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"café", "später"} and (lake / "images").is_dir()
+
+
+def test_a_locale_that_python_does_not_replace_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "POSIX")
+    session.use_utf8_names()
+    plain = locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX") and sys.flags.utf8_mode
+    assert os.environ["LC_ALL"] == ("C.UTF-8" if plain else "POSIX")
+
+
+def test_letters_that_java_cannot_write_are_an_error_before_anything_is_written(spark: SparkSession) -> None:
+    system = spark.sparkContext._jvm.java.lang.System  # type: ignore[union-attr]
+    before = system.getProperty("sun.jnu.encoding")
+    try:
+        system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
+        session.require_names(spark, "/data/lake")
+        with pytest.raises(
+            WinnowError, match=r"/data/café has letters .* ANSI_X3.4-1968, lacks: set .* LC_ALL to C.UTF-8"
+        ):
+            session.require_names(spark, "/data/café")
+        system.setProperty("sun.jnu.encoding", "UTF-8")
+        session.require_names(spark, "/data/café")
+    finally:
+        system.setProperty("sun.jnu.encoding", before)
 
 
 @pytest.mark.parametrize("command", ["Exception while sending command.", "KeyboardInterrupt while sending command."])
@@ -260,6 +325,7 @@ def test_packages_and_extensions_of_the_user_are_added_to_those_of_delta(tmp_pat
     shown = """
 import sys
 from jobs.cli import app
+from jobs.runtime import session
 from jobs.runtime.config import SparkSettings
 from jobs.runtime.session import get_session
 own = {"spark.sql.extensions": "org.apache.spark.sql.NoSuchThing", "spark.jars.packages": sys.argv[1]}

@@ -147,6 +147,20 @@ def test_gzip_is_recognised_by_its_content(settings: config.Settings, tmp_path: 
         assert [(row.key, row.image) for row in rows_of(data, settings, tmp_path, name)] == [("a", b"image")]
 
 
+def test_damaged_gzip_is_a_row_even_if_what_it_gives_looks_whole(settings: config.Settings, tmp_path: Path) -> None:
+    packed = gzip.compress(sample("a") + END, mtime=0)
+    *sound, fault = rows_of(packed[:-8], settings, tmp_path)
+    assert [row.key for row in sound] == ["a"] and (fault.key, fault.reason) == ("0.tar", "corrupt shard")
+    assert (fault.detail or "").startswith("its gzip data end too early, so that samples may be missing")
+    other_sum = packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
+    assert found_in(other_sum, settings, tmp_path)[-1] == ("0.tar", "corrupt shard")
+    # Zeros at the end, and several streams in one file, are no damage.
+    second = gzip.compress(sample("b") + END)
+    assert found_in(packed + bytes(3 << 16), settings, tmp_path) == [("a", b"image")]
+    assert found_in(packed + second + b"\0", settings, tmp_path) == [("a", b"image"), ("b", b"image")]
+    assert found_in(packed + second[:-8], settings, tmp_path)[-1] == ("0.tar", "corrupt shard")
+
+
 @pytest.mark.parametrize(
     ("data", "name"),
     [(bz2.compress(b"1"), "bzip2"), (lzma.compress(b"1"), "xz"), (b"\x28\xb5\x2f\xfd" + bytes(600), "zstd")],

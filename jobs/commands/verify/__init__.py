@@ -1,0 +1,1 @@
+"""`verify`: looks for damage in the files of a lake's tables."""
