@@ -18,6 +18,7 @@ from jobs.prerequisites import require_kept
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.runtime.wording import plural
+from jobs.sources import files
 from models.errors import LostRowsError, WinnowError
 
 FORMATS = ("webdataset", "parquet", "datacomp")
@@ -97,6 +98,8 @@ def run(job: Job, directory: str, format: str) -> Summary:
             f"{lake.uri}: the table curated holds no image, so there is nothing to export: remove a rule or lower a "
             "recall in your settings, then run `winnow run SOURCE`"
         )
+    if format in _WRITERS:
+        require_readable(lake.uri)
     with job.progress.step("export: check the counts"):
         made_of = origin(lake)
         check_counts(made_of["counts"])
@@ -115,6 +118,23 @@ def run(job: Job, directory: str, format: str) -> Summary:
     manifest = {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary}
     _describe(job, folder, {**manifest, **made_of})
     return summary
+
+
+def require_readable(uri: str) -> None:
+    """Checks that the files of a lake can be read without Spark, as the tasks of `export` read images.
+
+    Raises:
+        WinnowError: They cannot.
+    """
+    try:
+        fault = "" if files.kind(files.absolute(uri)) else "there is nothing"
+    except OSError as error:
+        fault = str(error).partition("\n")[0]
+    if fault:
+        raise WinnowError(
+            f"export reads the images of {uri} as `ingest` reads sources, with credentials from the environment, and "
+            f"could not: {fault}"
+        )
 
 
 def check_counts(counts: Mapping[str, int | None]) -> None:

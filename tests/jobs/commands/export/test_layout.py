@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.commands.export import layout, part_images, shards
+from jobs.commands.export import command, layout, part_images, shards
 from models.errors import WinnowError
 
 IDS = [md5(str(number).encode()).hexdigest() for number in range(1000)]
@@ -82,6 +82,17 @@ def test_row_groups_are_read_together_up_to_the_size_of_a_window(tmp_path, monke
     monkeypatch.setattr(part_images, "_WINDOW_BYTES", 4 * size + size // 2)
 
     assert [len(table) for table in read([address])] == [40, 40, 20]
+
+
+def test_a_lake_that_only_spark_can_read_is_refused_with_a_message(tmp_path):
+    with pytest.raises(WinnowError, match=r"nosuch://data/lake cannot be read: .*nosuch"):
+        command.require_readable("nosuch://data/lake")
+    with pytest.raises(
+        WinnowError, match=f"reads the images of {tmp_path}/file/lake as `ingest` reads sources, .*not: "
+    ):
+        (tmp_path / "file").touch()
+        command.require_readable(f"{tmp_path}/file/lake")
+    command.require_readable(str(tmp_path))
 
 
 def test_a_file_with_other_columns_is_refused_with_a_message(tmp_path):
