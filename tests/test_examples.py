@@ -79,8 +79,11 @@ def shards(tmp_path_factory) -> Path:
         }
         for n, weight in enumerate(WEIGHTS)
     ]  # fmt: skip
-    webdataset.write(Folder(str(folder)), 0, samples[:70])
-    webdataset.write(Folder(str(folder)), 1, samples[70:])
+    for number, own in enumerate((samples[:70], samples[70:])):
+        shard = webdataset.TarShard(Folder(str(folder)), number)
+        for sample in own:
+            shard.add(sample)
+        shard.close()
     return folder
 
 

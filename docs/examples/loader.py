@@ -28,6 +28,8 @@ from PIL import Image
 
 SIZE = 8
 WORDS = 512
+OPEN = 8  # shards that are read at once
+BUFFER = 1000  # samples that are mixed; more need more memory
 _ENDINGS = ("jpg", "png", "webp", "gif", "bmp", "tif", "avif")
 
 Example = tuple[torch.Tensor, torch.Tensor, float]
@@ -35,10 +37,30 @@ Example = tuple[torch.Tensor, torch.Tensor, float]
 
 
 def examples(folder: str | Path, seed: int = 0) -> Iterator[Example]:
-    """Yields each sample of all shards once, in an order set by the seed; nodes and workers share the shards."""
+    """Yields each sample of all shards once, in an order set by the seed; nodes and workers share the shards.
+
+    A shard mixes the images of one part of the lake, such as those of a few sources. So the shards are shuffled,
+    several are read at once, and a buffer mixes their samples.
+    """
+    draw = random.Random(seed)
     shards = sorted(str(path) for path in Path(folder).glob("*.tar"))
-    data = wds.WebDataset(shards, shardshuffle=len(shards), seed=seed, nodesplitter=wds.split_by_node)
-    return iter(data.shuffle(1000, rng=random.Random(seed)).decode().map(example))
+    draw.shuffle(shards)
+    streams = [
+        wds.WebDataset(shards[first::OPEN], shardshuffle=False, nodesplitter=wds.split_by_node, empty_check=False)
+        for first in range(min(OPEN, len(shards)))
+    ]
+    mixed = wds.shuffle(BUFFER, rng=draw)(in_turn([iter(stream.decode()) for stream in streams]))
+    return map(example, mixed)
+
+
+def in_turn(streams: list[Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yields a sample of each stream in turn until all have ended."""
+    while streams:
+        for stream in list(streams):
+            try:
+                yield next(stream)
+            except StopIteration:
+                streams.remove(stream)
 
 
 def example(sample: dict[str, Any]) -> Example:

@@ -1,4 +1,4 @@
-"""Session settings for files of images, so that Spark can read single images without the others."""
+"""Session settings for the files of a table: small row groups for images, large files for rows beside them."""
 
 from contextlib import AbstractContextManager
 
@@ -11,6 +11,7 @@ _ROW_GROUP_BYTES = 8 << 20
 BLOOM = "parquet.bloom.filter"
 """Prefix of Parquet's Bloom filter settings. A filter of the ids lets Spark skip row groups without the image."""
 _MOST_IN_A_ROW_GROUP = 4_000
+_LARGE_FILE = "128m"
 
 
 def small_files(spark: SparkSession, settings: IngestSettings) -> AbstractContextManager[None]:
@@ -30,3 +31,13 @@ def small_files(spark: SparkSession, settings: IngestSettings) -> AbstractContex
         "spark.sql.maxConcurrentOutputFileWriters": "16",
     }
     return overridden(spark, overrides)
+
+
+def large_files(spark: SparkSession) -> AbstractContextManager[None]:
+    """Sets the session to gather the rows of many tasks in files of some 128 MB, until the block ends.
+
+    Delta shuffles the rows before it writes them. Otherwise each task would write a file of its own: `score` has a task
+    for 64 MB of images, whose signals are 2.5 MB.
+    """
+    optimize = "spark.databricks.delta.optimizeWrite"
+    return overridden(spark, {f"{optimize}.enabled": "true", f"{optimize}.binSize": _LARGE_FILE})

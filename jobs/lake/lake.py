@@ -371,6 +371,8 @@ class Lake:
         columns = [rows[f.name].cast(f.dataType).alias(f.name, metadata=f.metadata) for f in table.schema.fields]
         writer = rows.select(*columns).write.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
+        # Delta reads this property only when it creates the table.
+        writer = writer.option("delta.dataSkippingStatsColumns", ",".join(table.asked_for))
         # A table of an earlier version of Winnow may lack columns.
         writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
         if self._lease and mode == "append":

@@ -18,6 +18,8 @@ _TYPES: dict[str, T.DataType] = {
     "array<string>": T.ArrayType(T.StringType()),
     "array<float>": T.ArrayType(T.FloatType()),
 }
+# The columns by which queries choose rows. Ids are random, so that each file holds all of their range.
+_ASKED_FOR = ("part", "encoder", "category", "model", "stage")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,23 @@ class Table:
         """
         present = {name.lower() for name in columns}
         return [name for name in self.schema.names if name not in present and name not in self.later]
+
+    @property
+    def asked_for(self) -> list[str]:
+        """The columns of which Delta notes the smallest and largest value of each file, so that queries skip files.
+
+        By default it notes 32 columns: beginnings of captions, keys and other texts would make up most of the log, and
+        no query asks for a range of them.
+
+        Examples:
+            >>> schema = columns(("image_id", "string", "id"), ("caption", "string", "text"), ("part", "int", "number"))
+            >>> Table("images", schema, "ingest", "images", partition=("part",)).asked_for
+            ['image_id']
+            >>> Table("signals", schema, "score", "hashes").asked_for
+            ['part']
+        """
+        asked = [name for name in self.schema.names if name in _ASKED_FOR and name not in self.partition]
+        return asked or self.schema.names[:1]
 
     def description(self, column: str) -> str:
         """Returns the description of a column."""

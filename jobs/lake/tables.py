@@ -24,7 +24,7 @@ IMAGES = Table(
         ("height", "int", "height as displayed (after EXIF orientation), in pixels"),
         ("format", "string", "file format by content: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF or AVIF"),
         ("meta", "string", "all other fields of the source, as a JSON object; {} if there are none"),
-        ("part", "int", "number of the part, from 0; score processes the images of a part in one commit"),
+        ("part", "int", "number of the part, from 0; score and export process images part by part"),
     ),
 )
 QUARANTINE = Table(
@@ -100,7 +100,7 @@ SIGNALS = Table(
     name="signals",
     maker="score",
     meaning="perceptual hashes, embedding and thumbnail of each image; a row for each image and encoder",
-    later=frozenset({"content", "thumbnail", "unframed", "sharpness", "noise", "colour", "jpeg_quality"}),
+    later=frozenset({"content", "thumbnail", "unframed", "sharpness", "noise", "colour", "jpeg_quality", "part"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("pdq", "binary", "PDQ hash: 256 bits in 32 bytes"),
@@ -115,6 +115,7 @@ SIGNALS = Table(
         ("noise", "float", "power of the highest frequencies in smooth parts, in dB above 0.01 squared grey levels"),
         ("colour", "float", "mean difference between the largest and the smallest of red, green and blue, 0 to 255"),
         ("jpeg_quality", "int", "quality by the quantization tables, 1 to 100; null for other formats"),
+        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
     ),
 )
 FEATURES = Table(
@@ -122,21 +123,25 @@ FEATURES = Table(
     maker="score",
     also=("label next", "train", "weigh"),
     meaning="semantic embedding of each image, which says what it shows; filled when a command needs it",
+    later=frozenset({"part"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("encoder", "string", "digest of the semantic encoder: 16 hexadecimal digits"),
         ("embedding", "array<float>", "embedding of unit length; the encoder sets the number of dimensions"),
+        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
     ),
 )
 SCORES = Table(
     name="scores",
     maker="score",
     meaning="the score of each image for each category; a row for each image, category and classifier",
+    later=frozenset({"part"}),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("category", "string", "name of the category in the settings"),
         ("model", "string", "digest of the classifier: 16 hexadecimal digits"),
         ("score", "float", "score of the image, 0 to 1; higher means more likely in the category"),
+        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
     ),
 )
 

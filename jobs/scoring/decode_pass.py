@@ -1,6 +1,6 @@
 """The decode pass: decodes each image once for its hashes, embeddings and scores of image classifiers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -10,41 +10,53 @@ from jobs.lake.tables import QUARANTINE
 from jobs.scoring.gaps import HASH, STAGE
 from udfs.inference.scoring import SCORED, Scoring
 
+NO_PART = -1
+"""The part of all images of a lake that Winnow 0.1.0 made without parts."""
 
-def missing_by_part(images: DataFrame, present: Mapping[str, DataFrame], skipped: DataFrame) -> DataFrame:
-    """Counts the images of each part that lack results.
+
+def lacks(kind: str) -> str:
+    """Returns the name of the column that says whether an image lacks a kind of result."""
+    return f"lacks_{kind}"
+
+
+def lacking(images: DataFrame, present: Mapping[str, DataFrame], skipped: DataFrame) -> DataFrame:
+    """Returns which kinds of results each image lacks.
 
     Args:
-        images: Table images.
+        images: image_id, part.
         present: image_id of the images that have a kind of result, by the name of this kind.
         skipped: image_id of images that count as done.
 
     Returns:
-        part, missing (images that lack a result), done (the others), and for each kind the images that lack it.
+        image_id, part, and the column `lacks(kind)` for each kind.
     """
     marked = images.select("image_id", "part")
-    for name, ids in present.items():
-        marked = marked.join(_marked(ids, name), "image_id", "left")
+    for kind, ids in present.items():
+        marked = marked.join(_marked(ids, kind), "image_id", "left")
     marked = marked.join(_marked(skipped, "_skipped"), "image_id", "left")
-    lacks = {name: F.col(name).isNull() & F.col("_skipped").isNull() for name in present}
-    missing = reduce(Column.__or__, lacks.values())
-    each = [F.count_if(lack).alias(name) for name, lack in lacks.items()]
-    return marked.groupBy("part").agg(F.count_if(missing).alias("missing"), F.count_if(~missing).alias("done"), *each)
+    each = [(F.col(kind).isNull() & F.col("_skipped").isNull()).alias(lacks(kind)) for kind in present]
+    return marked.select("image_id", "part", *each)
 
 
-def todo(images: DataFrame, present: Mapping[str, DataFrame], skipped: DataFrame) -> DataFrame:
-    """Returns the images of one part that lack a kind of result.
+def lacks_any(kinds: Iterable[str]) -> Column:
+    """Returns whether an image lacks one of these kinds of results."""
+    return reduce(Column.__or__, (F.col(lacks(kind)) for kind in kinds))
+
+
+def counted(lacking: DataFrame, kinds: Collection[str]) -> DataFrame:
+    """Counts the images of each part.
 
     Args:
-        images: Rows of the table images of one part.
-        present: image_id of the images that have a kind of result, by the name of this kind.
-        skipped: image_id of images that count as done.
+        lacking: From the function of this name.
+        kinds: The kinds of results.
+
+    Returns:
+        part, images, missing (images that lack a result), and `lacks(kind)` (images that lack this kind). Only parts
+        that lack a result.
     """
-    own = images.select("image_id")
-    lacking = [own.join(ids, "image_id", "left_anti") for ids in present.values()]
-    ids = reduce(DataFrame.unionByName, lacking).distinct().join(skipped, "image_id", "left_anti")
-    # The ids of one part at most are broadcast, so memory does not grow with the lake.
-    return images.join(F.broadcast(ids), "image_id", "left_semi")
+    each = [F.count_if(F.col(lacks(kind))).alias(lacks(kind)) for kind in kinds]
+    missing = F.count_if(lacks_any(kinds)).alias("missing")
+    return lacking.groupBy("part").agg(F.count("*").alias("images"), missing, *each).where("missing > 0")
 
 
 def _marked(ids: DataFrame, name: str) -> DataFrame:
@@ -55,13 +67,13 @@ def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
     """Decodes, hashes, embeds and classifies images.
 
     Args:
-        images: image_id, image.
+        images: image_id, part, image.
         scoring: The decode pass to run.
 
     Returns:
         The columns of `udfs.inference.scoring.SCORED`.
     """
-    return images.select("image_id", "image").mapInArrow(scoring, SCORED)
+    return images.select("image_id", "part", "image").mapInArrow(scoring, SCORED)
 
 
 def failures(results: DataFrame, images: DataFrame) -> DataFrame:

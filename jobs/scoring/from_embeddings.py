@@ -10,13 +10,13 @@ from models.inference.encoder import FAILED
 
 
 def unclassified(features: DataFrame, tried: DataFrame) -> DataFrame:
-    """Returns the features that a model has not tried to score: image_id, embedding.
+    """Returns the features that a model has not tried to score: image_id, part, embedding.
 
     Args:
-        features: image_id, embedding.
+        features: image_id, part, embedding.
         tried: image_id of images that have a score by the model, or on which it failed.
     """
-    every = features.select("image_id", "embedding")
+    every = features.select("image_id", "part", "embedding")
     # After `train`, no image has a score by the new model: then a join would only move all embeddings.
     return every if tried.isEmpty() else every.join(tried, "image_id", "left_anti")
 
@@ -25,16 +25,16 @@ def classified(features: DataFrame, category: str, model: str, result: Column) -
     """Returns the results of a head.
 
     Args:
-        features: image_id, embedding.
+        features: image_id, part, embedding.
         category: Name of the category.
         model: Digest of its model.
         result: score, reason, detail, as `udfs.inference.classify.head_results` returns them.
 
     Returns:
-        image_id, category, model, score (null if the head failed), reason, detail (null if it did not).
+        image_id, part, category, model, score (null if the head failed), reason, detail (null if it did not).
     """
-    tried = features.select("image_id", result.alias("result"))
-    return tried.select("image_id", F.lit(category).alias("category"), F.lit(model).alias("model"), "result.*")
+    tried = features.select("image_id", "part", result.alias("result"))
+    return tried.select("image_id", "part", F.lit(category).alias("category"), F.lit(model).alias("model"), "result.*")
 
 
 def without_features(lost: DataFrame, tried: DataFrame, category: str, model: str) -> DataFrame:
@@ -48,6 +48,7 @@ def without_features(lost: DataFrame, tried: DataFrame, category: str, model: st
     """
     return lost.join(tried, "image_id", "left_anti").select(
         "image_id",
+        F.lit(None).cast("int").alias("part"),
         F.lit(category).alias("category"),
         F.lit(model).alias("model"),
         F.lit(None).cast("float").alias("score"),

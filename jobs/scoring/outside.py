@@ -48,9 +48,11 @@ class OutsideImages:
                 score = settings.score
                 scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
                 named = self.images.where("info.width is not null")
-                named = named.select(F.col(self.id_name).alias("image_id"), "image")
+                named = named.select(
+                    F.col(self.id_name).alias("image_id"), F.lit(None).cast("int").alias("part"), "image"
+                )
                 results = scored(named, scoring).withColumnRenamed("image_id", self.id_name)
-                results.write.parquet(self.lake.staging(f"{self.folder}/signals"))
+                results.drop("part").write.parquet(self.lake.staging(f"{self.folder}/signals"))
 
     @property
     def images(self) -> DataFrame:

@@ -55,7 +55,7 @@ def fill(lake: Lake, rows: int, folder: Path) -> None:
     blank = [name for name in tables.SIGNALS.schema.names if name not in (*signals.columns, "encoder")]
     columns = ["*", "'bench' as encoder", *[f"null as {name}" for name in blank]]
     lake.append(tables.SIGNALS, signals.selectExpr(*columns), Recipe("bench"))
-    lake.append(tables.FEATURES, signals.selectExpr("*", "'bench' as encoder"), Recipe("bench"))
+    lake.append(tables.FEATURES, signals.selectExpr("*", "'bench' as encoder", "0 as part"), Recipe("bench"))
     now = datetime.now(UTC)
     given = [(ids[row], "boats", bool(rng.random() < 0.5), "seed", "truth", now) for row in range(LABELS)]
     lake.append(tables.LABELS, lake.spark.createDataFrame(given, tables.LABELS.schema), Recipe("bench"))

@@ -45,6 +45,7 @@ _ARROW = pa.schema(
         ("faults", pa.list_(_FAULT)),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("part", pa.int32()),
     ]
 )
 SCORED = from_arrow_schema(_ARROW)
@@ -85,26 +86,33 @@ class Scoring:
     providers: tuple[str, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Scores Arrow batches of (image_id, image): the function for `DataFrame.mapInArrow` with schema `SCORED`."""
+        """Scores Arrow batches of (image_id, part, image): the function for `mapInArrow` with schema `SCORED`.
+
+        The part is passed through; rows with a reason lack it.
+        """
         encoders = _Encoders(self._opened(self.encoder), self._opened(self.semantic))
         views = sorted({*encoders.views, *(model.view for model in self.classifiers)})
         rows = (
-            (image_id.as_py(), _read(data, views, encoders.perceptual is not None))
+            (image_id.as_py(), part.as_py(), _read(data, views, encoders.perceptual is not None))
             for batch in batches
-            for image_id, data in zip(batch.column("image_id"), batch.column("image"), strict=True)
+            for image_id, part, data in zip(*map(batch.column, ("image_id", "part", "image")), strict=True)
         )
         # Models run on full batches of images, whatever the size of Arrow's batches.
         while some := list(islice(rows, _RUNS * self.batch)):
             yield from self._score(encoders, views, some)
 
     def _score(
-        self, encoders: "_Encoders", views: Sequence[View], rows: Sequence[tuple[str, "_Decoded | decoding.ImageFault"]]
+        self,
+        encoders: "_Encoders",
+        views: Sequence[View],
+        rows: Sequence[tuple[str, int | None, "_Decoded | decoding.ImageFault"]],
     ) -> Iterator[pa.RecordBatch]:
-        ids, images = pa.array([image_id for image_id, _ in rows], pa.string()), [image for _, image in rows]
+        ids, images = pa.array([image_id for image_id, _, _ in rows], pa.string()), [image for *_, image in rows]
+        parts = pa.array([part for _, part, _ in rows], pa.int32())
         good = [image for image in images if isinstance(image, _Decoded)]
         thumbnails = {view: _stack([p.thumbnails[view] for p in good], view.size) for view in views}
         is_good = pa.array([isinstance(image, _Decoded) for image in images])
-        columns, faults = {"image_id": ids.filter(is_good)}, _Faults(len(good))
+        columns, faults = {"image_id": ids.filter(is_good), "part": parts.filter(is_good)}, _Faults(len(good))
         unhashed: Mapping[int, RowFault] = {}
         if encoders.perceptual:
             signals, unhashed = _signals(encoders.perceptual, good, thumbnails)

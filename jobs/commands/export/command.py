@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.commands.export import card, croissant, datacomp, layout, parquet, shards, webdataset
 from jobs.commands.export.folder import PART, Folder
@@ -17,14 +18,17 @@ from jobs.prerequisites import require_kept
 from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.runtime.wording import plural
+from jobs.sources import files
 from models.errors import LostRowsError, WinnowError
 
 FORMATS = ("webdataset", "parquet", "datacomp")
 MANIFEST = "winnow.json"
 STARTED = "winnow.started.json"
+# Raised if this version would divide the images among shards in another way: then an older export is not continued.
+_LAYOUT = 2
 _CARD = "README.md"
 _CROISSANT = "croissant.json"
-_WRITERS: Mapping[str, Writer] = {"webdataset": webdataset.write, "parquet": parquet.write}
+_WRITERS: Mapping[str, Writer] = {"webdataset": webdataset.TarShard, "parquet": parquet.ParquetShard}
 _ENDINGS = {"webdataset": (".tar", ".parquet"), "parquet": (".parquet",)}
 
 
@@ -78,7 +82,10 @@ def run(job: Job, directory: str, format: str) -> Summary:
     commit = now.commit(tables.CURATED)
     assert commit is not None  # required above
     wanted = {"format": format, "lake": lake.uri, "curated": made_from(commit), "seed": settings.seed}
-    wanted["shard_samples"] = settings.export.shard_samples if format in _WRITERS else None
+    if format in _WRITERS:
+        wanted |= {"shard_samples": settings.export.shard_samples, "layout": _LAYOUT}
+    else:
+        wanted["shard_samples"] = None
     described = fingerprint(settings.export.card)
     folder = Folder(directory)
     before = _before(folder, wanted)
@@ -91,6 +98,8 @@ def run(job: Job, directory: str, format: str) -> Summary:
             f"{lake.uri}: the table curated holds no image, so there is nothing to export: remove a rule or lower a "
             "recall in your settings, then run `winnow run SOURCE`"
         )
+    if format in _WRITERS:
+        require_readable(lake.uri)
     with job.progress.step("export: check the counts"):
         made_of = origin(lake)
         check_counts(made_of["counts"])
@@ -109,6 +118,23 @@ def run(job: Job, directory: str, format: str) -> Summary:
     manifest = {"made_from": wanted, "card": described, "files": list(made.files), "summary": summary}
     _describe(job, folder, {**manifest, **made_of})
     return summary
+
+
+def require_readable(uri: str) -> None:
+    """Checks that the files of a lake can be read without Spark, as the tasks of `export` read images.
+
+    Raises:
+        WinnowError: They cannot.
+    """
+    try:
+        fault = "" if files.kind(files.absolute(uri)) else "there is nothing"
+    except OSError as error:
+        fault = str(error).partition("\n")[0]
+    if fault:
+        raise WinnowError(
+            f"export reads the images of {uri} as `ingest` reads sources, with credentials from the environment, and "
+            f"could not: {fault}"
+        )
 
 
 def check_counts(counts: Mapping[str, int | None]) -> None:
@@ -143,25 +169,33 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
 
 def _write_shards(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
     """Writes the shards that do not exist yet."""
-    settings, spark = job.settings, job.lake.spark
+    lake, settings = job.lake, job.settings
     with job.progress.step("export: lay out the shards"):
-        plan = layout.lay_out(curated, wanted.images, settings.export.shard_samples, settings.seed)
+        images = lake.read(tables.IMAGES)
+        rows = _with_parts(curated, images).select("part", "image_id", "weight", "key", "source")
+        plan = layout.lay_out(rows, settings.export.shard_samples)
     done = shards.finished(folder.names(), plan.shards, _ENDINGS[wanted.format])
     todo, found = plan.shards - len(done), []
     if done:
         job.progress.note(f"export: {len(done)} of {plan.shards} shards are already complete")
-        found += shards.reread(spark.createDataFrame([(n,) for n in done], "shard int"), folder.uri).collect()
+        found += shards.reread(lake.spark.createDataFrame([(n,) for n in done], "shard int"), folder.uri).collect()
     if todo:
-        rows = layout.keyed(layout.assigned(curated, plan, settings.seed, frozenset(done)), curated, plan)
-        # The table curated holds no bytes.
-        rows = rows.join(job.lake.read(tables.IMAGES).select("part", "image_id", "image"), ["part", "image_id"])
+        tasks = shards.tasks(plan.groups, frozenset(done))
+        writing = shards.Writing(folder.uri, _WRITERS[wanted.format], tasks, settings.seed)
         with job.progress.step(f"export: write {todo} shards"):
-            found += shards.written(rows, folder.uri, _WRITERS[wanted.format], todo).collect()
+            found += shards.written(layout.keyed(rows, rows, plan), images, writing).collect()
     made = sorted((Shard(**row.asDict()) for row in found), key=lambda shard: shard.shard)
     notes: Summary = {"shards": len(made), "bytes": sum(shard.bytes for shard in made)}
     if plan.repeated_keys:
         notes["keys made unique"] = plan.repeated_keys
     return WrittenFiles([vars(shard) for shard in made], sum(shard.samples for shard in made), notes)
+
+
+def _with_parts(curated: DataFrame, images: DataFrame) -> DataFrame:
+    """Returns the table curated with the part of each image; a table of Winnow 0.1.0 lacks it."""
+    if curated.where(F.col("part").isNull()).isEmpty():
+        return curated
+    return curated.drop("part").join(images.select("image_id", shards.part_of(images)), "image_id")
 
 
 def _write_uids(job: Job, curated: DataFrame, folder: Folder, wanted: ExportPlan) -> WrittenFiles:
@@ -223,6 +257,8 @@ def _described(found: Mapping[str, Any]) -> str:
     made = found.get("made_from") or {}
     curated = made.get("curated") or {}
     cut = f", {made['shard_samples']} images per shard" if made.get("shard_samples") else ""
+    if made.get("shard_samples") and made.get("layout") != _LAYOUT:
+        cut += ", by another version of Winnow"
     when = str(curated.get("written_at"))[:19]
     version = f"version {curated.get('version')} of curated, written {when}"
     return f"an export as {made.get('format')} of {made.get('lake')} ({version}, seed {made.get('seed')}{cut})"

@@ -1,21 +1,36 @@
-"""The shard, the place and the key of each exported image: they depend only on its id and the seed."""
+"""The shards of an export and the key of each image: they depend on the parts, the ids and the seed only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil, log
+from hashlib import md5
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sources.find import IMAGE_ENDINGS
 
-_ROWS_OF_A_BUCKET = 100_000
 _BROADCAST_ROWS = 500_000
 _LONGEST_KEY = 160
 _PART_BYTES = 250  # a file name may have 255 bytes; the longest ending is .webp
 _SUFFIX_BYTES = 33
 _SUFFIX = f"_[0-9a-f]{{{_SUFFIX_BYTES - 1}}}$"
-_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class ShardGroup:
+    """Shards that hold the images of the same parts, mixed.
+
+    Attributes:
+        parts: Numbers of the parts, ascending.
+        images: Number of images of these parts in the table curated.
+        first: Number of the first shard.
+        shards: Number of shards.
+    """
+
+    parts: tuple[int, ...]
+    images: int
+    first: int
+    shards: int
 
 
 @dataclass(frozen=True)
@@ -23,95 +38,84 @@ class Layout:
     """The shards of an export.
 
     Attributes:
-        firsts: The place (see `place`) of the first image of each shard, ascending.
+        groups: The groups of shards, in order.
         repeated_keys: Number of images whose key an earlier image has.
     """
 
-    firsts: tuple[str, ...]
+    groups: tuple[ShardGroup, ...]
     repeated_keys: int
 
     @property
     def shards(self) -> int:
         """Number of shards."""
-        return len(self.firsts)
+        return sum(group.shards for group in self.groups)
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(group.images for group in self.groups)
 
 
-def place(seed: int) -> Column:
+def lay_out(curated: DataFrame, samples: int) -> Layout:
+    """Divides the images among shards, part by part.
+
+    Args:
+        curated: image_id, part, key, source.
+        samples: Images per shard at most.
+    """
+    counts = {int(row["part"]): int(row["count"]) for row in curated.groupBy("part").count().collect()}
+    return Layout(tuple(shard_groups(counts, samples)), repeats(curated).count())
+
+
+def shard_groups(counts: Mapping[int, int], samples: int) -> list[ShardGroup]:
+    """Returns the groups of shards; small parts that follow each other share a group, so that shards are not tiny.
+
+    Args:
+        counts: Number of images of each part.
+        samples: Images per shard at most; the shards of a group differ by one image at most.
+
+    Examples:
+        >>> shard_groups({0: 25, 1: 3, 2: 8, 3: 1}, 10)[1:]
+        [ShardGroup(parts=(1, 2), images=11, first=3, shards=2), ShardGroup(parts=(3,), images=1, first=5, shards=1)]
+    """
+    groups: list[ShardGroup] = []
+    parts: tuple[int, ...] = ()
+    images = first = 0
+    last = max(counts, default=0)
+    for part, count in sorted(counts.items()):
+        parts, images = (*parts, part), images + count
+        if images >= samples or part == last:
+            groups.append(ShardGroup(parts, images, first, -(-images // samples)))
+            parts, images, first = (), 0, first + groups[-1].shards
+    return groups
+
+
+def place(seed: int, image_id: str) -> str:
     """Returns the place of an image in the shuffled order: 32 hexadecimal digits from its id and the seed.
 
     Training reads a shard from start to end, so neighbours must not come from the same source.
     """
-    return F.md5(F.concat(F.lit(f"{seed}:"), "image_id"))
+    return md5(f"{seed}:{image_id}".encode(), usedforsecurity=False).hexdigest()
 
 
-def lay_out(curated: DataFrame, images: int, samples: int, seed: int) -> Layout:
-    """Cuts the shuffled images into shards.
-
-    Args:
-        curated: image_id, key, source; no image bytes are read.
-        images: Number of rows.
-        samples: Images per shard; the last shard may hold fewer.
-        seed: Seed of the shuffled order.
-    """
-    digits = max(0, ceil(log(max(images, 1) / _ROWS_OF_A_BUCKET, 16)))
-    firsts = _firsts(curated.select(place(seed).alias("place")), samples, digits)
-    return Layout(tuple(firsts), repeats(curated).count())
-
-
-def _firsts(places: DataFrame, samples: int, digits: int) -> list[str]:
-    """The place of the first image of each shard; ranks are per bucket (prefix), so that no task ranks all images."""
-    bucketed = places.select("place", F.substring("place", 1, digits).alias("bucket"))
-    starts = F.broadcast(places.sparkSession.createDataFrame(_offsets(bucketed, digits), "bucket string, before long"))
-    within = F.row_number().over(Window.partitionBy("bucket").orderBy("place")) - 1
-    ranked = bucketed.select("place", "bucket", within.alias("within")).join(starts, "bucket")
-    heads = ranked.where((F.col("before") + F.col("within")) % samples == 0).select("place")
-    return sorted(row["place"] for row in heads.collect())
-
-
-def _offsets(bucketed: DataFrame, digits: int) -> list[tuple[str, int]]:
-    """Each bucket, and the number of images in the buckets before it."""
-    if not digits:
-        return [("", 0)]
-    offsets, before = [], 0
-    for row in bucketed.groupBy("bucket").count().orderBy("bucket").collect():
-        offsets.append((row["bucket"], before))
-        before += row["count"]
-    return offsets
-
-
-def assigned(curated: DataFrame, layout: Layout, seed: int, finished: Collection[int]) -> DataFrame:
-    """Returns the images of all shards that are not written yet, each with its shard, task and place.
-
-    A join with the bounds of the shards finds them; these are few and go to every worker.
+def places(ids: Iterable[str], group: ShardGroup, seed: int) -> dict[str, tuple[str, int]]:
+    """Returns the place and the shard of each image of a group.
 
     Args:
-        curated: The table curated.
-        layout: From `lay_out` on the same rows with the same seed.
+        ids: The ids of all its images.
+        group: The group.
         seed: Seed of the shuffled order.
-        finished: Shards that are already complete.
+
+    Examples:
+        >>> found = places(["a", "b", "c"], ShardGroup((0,), 3, 7, 2), seed=1)
+        >>> sorted(shard for _, shard in found.values())
+        [7, 7, 8]
     """
-    unwritten = [number for number in range(layout.shards) if number not in finished]
-    digits = max(0, ceil(log(layout.shards / 4, 16))) if layout.shards > 4 else 0
-    bounds = [bound for task, shard in enumerate(unwritten) for bound in _bounds(layout.firsts, shard, task, digits)]
-    schema = "prefix string, first string, end string, shard int, task int"
-    table = F.broadcast(curated.sparkSession.createDataFrame(bounds, schema))
-    placed = curated.withColumn("place", place(seed))
-    inside = (
-        (F.substring("place", 1, digits) == F.col("prefix"))
-        & (F.col("place") >= F.col("first"))
-        & (F.col("place") < F.col("end"))
-    )
-    return placed.join(table, inside).drop("prefix", "first", "end")
-
-
-def _bounds(firsts: Sequence[str], shard: int, task: int, digits: int) -> list[tuple[str, str, str, int, int]]:
-    """The bounds of a shard, once for each prefix of the places between them."""
-    first = firsts[shard] if shard else "0" * _DIGITS
-    end = firsts[shard + 1] if shard + 1 < len(firsts) else "g"  # beyond the last hexadecimal digit
-    if not digits:
-        return [("", first, end, shard, task)]
-    low, high = int(first[:digits], 16), 16**digits - 1 if end == "g" else int(end[:digits], 16)
-    return [(f"{prefix:0{digits}x}", first, end, shard, task) for prefix in range(low, high + 1)]
+    ordered = sorted((place(seed, image_id), image_id) for image_id in ids)
+    return {
+        image_id: (where, group.first + rank * group.shards // group.images)
+        for rank, (where, image_id) in enumerate(ordered)
+    }
 
 
 def plain_key(key: Column) -> Column:

@@ -1,7 +1,7 @@
 """Parquet files: the columns of img2dataset, the columns of Winnow and, in the format `parquet`, the image bytes."""
 
 import json
-from collections.abc import Iterable
+from contextlib import ExitStack
 from hashlib import sha256
 from math import fsum
 from typing import Any
@@ -60,22 +60,37 @@ class Rows:
         self._waiting, self._bytes = [], 0
 
 
-def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
-    """Writes one Parquet file with image bytes.
+class ParquetShard:
+    """A Parquet file with image bytes.
 
     Args:
         folder: The folder of the export.
         number: Number of the shard.
-        samples: Rows of the shard, in order.
     """
-    name, weights = f"{stem(number)}.parquet", []
-    with folder.created(name) as output:
-        rows = Rows(output, WITH_IMAGES)
-        for sample in samples:
-            weights.append(sample["weight"])
-            rows.add({**record(sample), "image": sample["image"]})
-        rows.close()
-    return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
+
+    def __init__(self, folder: Folder, number: int) -> None:
+        self._number, self._name = number, f"{stem(number)}.parquet"
+        self._weights: list[float] = []
+        self._files = ExitStack()
+        self._output = self._files.enter_context(folder.created(self._name))
+        self._rows = Rows(self._output, WITH_IMAGES)
+
+    def add(self, sample: ShardSample) -> None:
+        """Adds a sample."""
+        self._weights.append(sample["weight"])
+        self._rows.add({**record(sample), "image": sample["image"]})
+
+    def close(self) -> Shard:
+        """Completes the file and gives it its name."""
+        self._rows.close()
+        self._files.close()
+        found = self._output
+        return Shard(self._number, self._name, len(self._weights), found.size, found.sha256, fsum(self._weights))
+
+    def abandon(self) -> None:
+        """Closes the files without giving them their names."""
+        self._rows.close()
+        self._files.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def record(sample: ShardSample) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from math import fsum
 from typing import Any
 
@@ -20,28 +21,45 @@ ENDINGS = {
 _OWN = "winnow"
 
 
-def write(folder: Folder, number: int, samples: Iterable[ShardSample]) -> Shard:
-    """Writes one tar shard and its Parquet file.
+class TarShard:
+    """A tar shard and its Parquet file.
 
     Headers have no time and no owner, so that the same samples give the same bytes.
 
     Args:
         folder: The folder of the export.
         number: Number of the shard.
-        samples: Rows of the shard, in order.
     """
-    name, weights = f"{stem(number)}.tar", []
-    with folder.created(name) as output, folder.created(f"{stem(number)}.parquet") as beside:
-        rows = parquet.Rows(beside, parquet.COLUMNS)
-        with tarfile.open(fileobj=output, mode="w:", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
-            for sample in samples:
-                for ending, data in members(sample):
-                    _add(tar, f"{sample['export_key']}.{ending}", data)
-                tar.members.clear()  # tarfile keeps every header
-                weights.append(sample["weight"])
-                rows.add(parquet.record(sample))
-        rows.close()
-    return Shard(number, name, len(weights), output.size, output.sha256, fsum(weights))
+
+    def __init__(self, folder: Folder, number: int) -> None:
+        self._number, self._name = number, f"{stem(number)}.tar"
+        self._weights: list[float] = []
+        self._files = ExitStack()
+        self._output = self._files.enter_context(folder.created(self._name))
+        self._rows = parquet.Rows(self._files.enter_context(folder.created(f"{stem(number)}.parquet")), parquet.COLUMNS)
+        self._tar: Any = self._files.enter_context(
+            tarfile.TarFile(fileobj=self._output, mode="w", format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
+        )
+
+    def add(self, sample: ShardSample) -> None:
+        """Adds the files of a sample."""
+        for ending, data in members(sample):
+            _add(self._tar, f"{sample['export_key']}.{ending}", data)
+        self._tar.members.clear()  # tarfile keeps every header
+        self._weights.append(sample["weight"])
+        self._rows.add(parquet.record(sample))
+
+    def close(self) -> Shard:
+        """Completes the files and gives them their names."""
+        self._rows.close()
+        self._files.close()
+        found = self._output
+        return Shard(self._number, self._name, len(self._weights), found.size, found.sha256, fsum(self._weights))
+
+    def abandon(self) -> None:
+        """Closes the files without giving them their names."""
+        self._rows.close()
+        self._files.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -20,14 +18,12 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
-from jobs.runtime.session import DELTA_JAR
 from tests.builders.images import bright_or_dark, brightness_model, brightness_settings
 from tests.builders.spark_settings import SMALL
+from tests.builders.standalone_cluster import ROOT, standalone_cluster, submitted
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
-SPARK_HOME = Path(pyspark.__file__).parent
 COMPARED = {
     tables.IMAGES: ["image_id", "key", "caption", "width", "height", "format", "meta"],
     tables.SIGNALS: ["image_id", "pdq", "pdq_quality", "embedding", "embedding_hash"],
@@ -41,36 +37,10 @@ COMPARED = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
-    """A master and two workers of one core each, on the loopback address."""
-    port = free_port()
-    environment = {
-        **os.environ, "SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
-        "SPARK_WORKER_DIR": str(tmp_path / "work"), "SPARK_NO_DAEMONIZE": "1",
-    }  # fmt: skip
-    spark_class, package = str(SPARK_HOME / "bin" / "spark-class"), "org.apache.spark.deploy"
-    url = f"spark://127.0.0.1:{port}"
-    master = [f"{package}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
-    worker = [f"{package}.worker.Worker", "-c", "1", "-m", "1500m", "--host", "127.0.0.1", "--webui-port", "0", url]
-    processes = []
-    try:
-        for number, command in enumerate((master, worker, worker)):
-            log = (tmp_path / f"daemon-{number}.log").open("wb")
-            processes.append(subprocess.Popen([spark_class, *command], env=environment, stdout=log, stderr=log))
-            time.sleep(3 if number == 0 else 0)
+    with standalone_cluster(tmp_path) as url:
         yield url
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=30)
 
 
 @dataclass(frozen=True)
@@ -109,18 +79,9 @@ def assert_same(reference: Run, other: Lake) -> None:
 def test_a_cluster_gives_the_rows_of_one_process(
     spark: SparkSession, reference: Run, cluster: str, tmp_path: Path
 ) -> None:
-    archive = tmp_path / "winnow.zip"
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_zip.py"), str(archive)], check=True)
-    command = [
-        str(SPARK_HOME / "bin" / "spark-submit"), "--master", cluster, "--packages", DELTA_JAR,
-        "--py-files", str(archive), "--conf", "spark.executor.memory=1g", "--conf", "spark.sql.shuffle.partitions=3",
-        str(ROOT / "jobs" / "__main__.py"), *reference.arguments(tmp_path / "lake"),
-    ]  # fmt: skip
-    # Another working directory and no PYTHONPATH: the code must come from the zip alone.
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYSPARK_GATEWAY_PORT")}
-    environment |= {"SPARK_HOME": str(SPARK_HOME), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    answer = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=2400)
-    assert answer.returncode == 0, answer.stderr[-4000:]
+    process = submitted(cluster, tmp_path, reference.arguments(tmp_path / "lake"))
+    _, printed = process.communicate(timeout=2400)
+    assert process.returncode == 0, printed[-4000:]
     assert_same(reference, Lake(spark, str(tmp_path / "lake")))
 
 

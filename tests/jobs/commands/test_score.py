@@ -148,7 +148,8 @@ def test_with_classifiers_an_undecodable_image_gives_one_quarantine_row(job, tmp
 
 def test_arrow_batch_sizes_change_no_row(spark):
     pictures = [*(encoded(colour, size=(24, 16)) for colour in COLOURS), BROKEN, *(p.image for p in PICTURES)]
-    whole = pa.record_batch({"image_id": [f"{n:032x}" for n in range(len(pictures))], "image": pictures})
+    ids = [f"{n:032x}" for n in range(len(pictures))]
+    whole = pa.record_batch({"image_id": ids, "part": pa.array([7] * len(ids), pa.int32()), "image": pictures})
     scoring = Scoring(distribute_model(spark, encoder.shipped()), None, (), 2, 1, onnx_session.CPU)
 
     def scored(*sizes: int) -> list[dict[str, object]]:
@@ -157,6 +158,7 @@ def test_arrow_batch_sizes_change_no_row(spark):
         return sorted(found, key=lambda row: row["image_id"])
 
     expected = scored(len(pictures))
+    assert {row["part"] for row in expected if not row["reason"]} == {7}
     assert [row["reason"] for row in expected] == [None] * 5 + ["truncated"] + [None] * 5
     assert scored(*[1] * len(pictures)) == scored(3, 0, 7, 1) == scored(0, 11) == expected
     assert scored() == []
@@ -178,6 +180,65 @@ def test_only_a_lost_part_is_scored_again(job, tmp_path, classified):
     assert score.run(job)["images scored"] == 2
     assert (rows(job, tables.SIGNALS), rows(job, tables.SCORES)) == (signals, scores)
     assert len(signals) == 5 and len(scores) == 5 * classified
+
+
+@pytest.mark.slow
+def test_parts_share_a_commit_by_the_size_of_the_cluster(job, monkeypatch):
+    for number, few in enumerate((PICTURES[:2], PICTURES[2:4], PICTURES[4:])):
+        fill(job, few, number)
+    assert score.run(job)["images scored"] == 5
+    assert job.lake.snapshot().version(tables.SIGNALS) == 0
+    signals = rows(job, tables.SIGNALS)
+    assert [row.part for row in signals] == [0, 0, 1, 1, 2]
+
+    job.lake.drop(tables.SIGNALS)
+    monkeypatch.setattr(image_pass, "_IMAGES_PER_CORE", 2)
+    assert score.run(job)["images scored"] == 5
+    assert job.lake.snapshot().version(tables.SIGNALS) == 2
+    assert rows(job, tables.SIGNALS) == signals
+
+
+@pytest.mark.slow
+def test_images_of_a_part_that_lack_different_results_get_these_only(job, tmp_path):
+    """As a run that was killed between two tables, and another settings file, leave them."""
+    fill(job, PICTURES)
+    fill(job, [Picture("q", encoded("navy", size=(24, 16)), "all navy")], 1)
+    channels = channel_model(tmp_path / "channels.onnx")
+    job = with_categories(job, *category("reddish", channels, 0), *category("bluish", channels, 2))
+    score.run(job)
+    signals, scores = rows(job, tables.SIGNALS), sorted(rows(job, tables.SCORES))
+    without = {
+        tables.SIGNALS: "image_id not like '%p1' and image_id not like '%p2'",
+        tables.SCORES: "image_id not like '%p2' and not (image_id like '%p3' and category = 'bluish')",
+    }
+    for table, condition in without.items():
+        job.lake.replace(table, job.lake.read(table).where(condition).localCheckpoint(), Recipe("test"))
+
+    assert score.run(job)["images scored"] == 3
+
+    assert (rows(job, tables.SIGNALS), sorted(rows(job, tables.SCORES))) == (signals, scores)
+    assert len(signals) == 6 and len(scores) == 12
+    assert score.run(job)["images scored"] == 0
+
+
+@pytest.mark.slow
+def test_a_lake_without_parts_is_scored(job, tmp_path):
+    """As Winnow 0.1.0 made them."""
+    fill(job, PICTURES[:2])
+    images = job.lake.read(tables.IMAGES).drop("part").localCheckpoint()
+    job.lake.drop(tables.IMAGES)
+    job.lake.mark()
+    images.write.format("delta").save(job.lake.path("images"))
+
+    assert score.run(job)["images scored"] == 2
+
+    signals = job.lake.read(tables.SIGNALS).drop("part").localCheckpoint()
+    job.lake.drop(tables.SIGNALS)
+    job.lake.mark()
+    signals.write.format("delta").save(job.lake.path("signals"))
+    assert score.run(with_categories(job, *brightness_settings(brightness_model(tmp_path))))["images scored"] == 2
+    assert [row.part for row in rows(job, tables.SIGNALS)] == [None, None]
+    assert [row.part for row in rows(job, tables.SCORES)] == [decode_pass.NO_PART] * 2
 
 
 @pytest.mark.slow

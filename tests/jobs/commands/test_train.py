@@ -44,7 +44,7 @@ def features(spark, ids, encoder="enc"):
     rows = []
     for i in ids:
         values = [1.0 if i % 2 else -1.0, *rng.normal(size=DIMS - 1).tolist()]
-        rows.append((f"id{i}", encoder, values))
+        rows.append((f"id{i}", encoder, values, 0))
     return spark.createDataFrame(rows, tables.FEATURES.schema)
 
 

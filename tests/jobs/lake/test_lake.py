@@ -1,3 +1,4 @@
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from jobs.lake import tables
+from jobs.lake.image_files import large_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
 from models.errors import WinnowError
@@ -192,3 +194,35 @@ def test_a_file_is_replaced_atomically_and_the_error_names_a_missing_file(lake: 
     Path(lake.uri, "models/a.bin").unlink()
     with pytest.raises(WinnowError, match=r"models/a\.bin cannot be read"):
         lake.read_file("models/a.bin")
+
+
+def adds(lake: Lake, table: tables.Table) -> list[dict[str, Any]]:
+    """Returns the files of the table's newest commit, as Delta's log describes them."""
+    commit = max(Path(lake.path(table.name)).glob("_delta_log/*.json"))
+    actions = map(json.loads, commit.read_text().splitlines())
+    return [action["add"] for action in actions if "add" in action]
+
+
+def test_delta_notes_the_ranges_of_columns_that_queries_ask_for_only(lake: Lake) -> None:
+    scores = [("b" * 32, "cats", "m1", 0.5, 3), ("a" * 32, "dogs", "m1", 0.75, 4)]
+    lake.append(tables.SCORES, lake.spark.createDataFrame(scores, tables.SCORES.schema).coalesce(1), Recipe("score"))
+
+    (file,) = adds(lake, tables.SCORES)
+
+    stats = json.loads(file["stats"])
+    assert stats["minValues"] == {"category": "cats", "model": "m1", "part": 3}
+    assert stats["maxValues"] == {"category": "dogs", "model": "m1", "part": 4}
+    assert stats["numRecords"] == lake.rows_written(tables.SCORES) == 2
+
+
+def test_the_rows_of_many_tasks_share_a_large_file(lake: Lake) -> None:
+    scores = [(f"{n:032x}", "cats", "m1", 0.5, 0) for n in range(40)]
+    rows = lake.spark.createDataFrame(scores, tables.SCORES.schema).repartition(8)
+    lake.append(tables.SCORES, rows, Recipe("score"))
+    assert len(adds(lake, tables.SCORES)) == 8
+
+    with large_files(lake.spark):
+        lake.append(tables.SCORES, rows, Recipe("score"))
+
+    assert len(adds(lake, tables.SCORES)) == 1 and lake.rows_written(tables.SCORES) == 40
+    assert lake.read(tables.SCORES).count() == 80

@@ -42,7 +42,7 @@ def unsure(spark, *rows):
 
 
 def scores(spark, *rows):
-    return spark.createDataFrame(list(rows), tables.SCORES.schema)
+    return spark.createDataFrame([(*row, 0) for row in rows], tables.SCORES.schema)
 
 
 def know_images(job):

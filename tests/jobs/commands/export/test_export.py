@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import webdataset as wds
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
@@ -25,6 +26,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
+from jobs.runtime.session import overridden
 from models.errors import LostRowsError, WinnowError
 from tests.builders.lake_rows import write_rows
 from tests.builders.sources import CAPTIONS, Picture, encoded, members_of, write_tar
@@ -154,12 +156,10 @@ def test_webdataset_and_pandas_read_the_shards(source, shards):
 @pytest.mark.slow
 def test_partitions_and_a_killed_run_change_no_byte(source, shards, spark, tmp_path):
     lake = source[0]
-    again = Lake(spark, str(tmp_path / "lake"))
-    again.replace(tables.IMAGES, lake.read(tables.IMAGES).repartition(5, "caption"), Recipe("ingest"))
-    curated = lake.read(tables.CURATED).repartition(7, "caption").orderBy(F.desc("image_id"))
-    again.replace(tables.CURATED, curated, Recipe("weigh"))
-    folder = tmp_path / "set"
-    export.run(job_on(again), str(folder), "webdataset")
+    settings = ("spark.shuffle_partitions=5", "export.shard_samples=3")
+    with overridden(spark, {"spark.sql.shuffle.partitions": "5", "spark.sql.files.maxPartitionBytes": "2000"}):
+        folder = tmp_path / "set"
+        export.run(job_on(lake, *settings), str(folder), "webdataset")
     whole = data_of(folder)
     assert whole == data_of(shards)
 
@@ -173,7 +173,7 @@ def test_partitions_and_a_killed_run_change_no_byte(source, shards, spark, tmp_p
     (folder / "00001.tar.deadbeef.part").write_bytes(b"half")
     untouched = (folder / "00000.tar").stat().st_mtime_ns
 
-    summary = export.run(job_on(again), str(folder), "webdataset")
+    summary = export.run(job_on(lake), str(folder), "webdataset")
 
     assert data_of(folder) == whole
     assert (folder / "00000.tar").stat().st_mtime_ns == untouched
@@ -190,6 +190,62 @@ def test_complete_shards_are_kept_and_missing_files_are_written_again(source, sh
 
     assert export.run(job_on(source[0]), str(shards), "webdataset") == first
     assert data_of(shards) == before
+
+
+def shards_of(folder: Path) -> dict[str, set[str]]:
+    """Returns the image_ids of each shard."""
+    return {path.name: set(pd.read_parquet(path)["image_id"]) for path in folder.glob("*.parquet")}
+
+
+@pytest.mark.slow
+def test_other_files_of_the_same_parts_give_shards_with_the_same_images(source, shards, spark, tmp_path):
+    again = Lake(spark, str(tmp_path / "lake"))
+    again.replace(tables.IMAGES, source[0].read(tables.IMAGES).repartition(5, "caption"), Recipe("ingest"))
+    curated = source[0].read(tables.CURATED).repartition(7, "caption").orderBy(F.desc("image_id"))
+    again.replace(tables.CURATED, curated, Recipe("weigh"))
+
+    export.run(job_on(again), str(tmp_path / "set"), "webdataset")
+
+    assert shards_of(tmp_path / "set") == shards_of(shards)
+
+
+@pytest.mark.slow
+def test_a_lake_without_parts_is_exported(source, spark, tmp_path):
+    """As Winnow 0.1.0 made them: no table has the column part."""
+    old = Lake(spark, str(tmp_path / "lake"))
+    old.mark()
+    images, curated = (source[0].read(table).drop("part") for table in (tables.IMAGES, tables.CURATED))
+    images.write.format("delta").save(old.path("images"))
+    curated.join(images.select("image_id", "image"), "image_id").write.format("delta").save(old.path("curated"))
+
+    export.run(job_on(old), str(tmp_path / "set"), "parquet")
+
+    found = set().union(*shards_of(tmp_path / "set").values())
+    assert found == {row.image_id for row in images.select("image_id").collect()}
+
+
+@pytest.mark.slow
+def test_images_that_are_not_in_their_part_are_not_lost_silently(source, spark, tmp_path):
+    lake = Lake(spark, str(tmp_path / "lake"))
+    lake.replace(tables.IMAGES, source[0].read(tables.IMAGES).where("key != '000001'"), Recipe("ingest"))
+    lake.replace(tables.CURATED, source[0].read(tables.CURATED).where("key != '000002'"), Recipe("weigh"))
+
+    with pytest.raises(PythonException, match=r"1 images of curated, such as [0-9a-f]{32}, are not in the files"):
+        export.run(job_on(lake), str(tmp_path / "set"), "parquet")
+
+    assert not list((tmp_path / "set").glob("*_stats.json")) and not (tmp_path / "set" / export.MANIFEST).exists()
+
+
+@pytest.mark.slow
+def test_an_export_of_another_layout_is_not_continued(source, tmp_path):
+    folder = tmp_path / "set"
+    export.run(job_on(source[0]), str(folder), "parquet")
+    manifest = json.loads((folder / export.MANIFEST).read_text())
+    del manifest["made_from"]["layout"]
+    (folder / export.MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(WinnowError, match=r"3 images per shard, by another version of Winnow.*, not an export"):
+        export.run(job_on(source[0]), str(folder), "parquet")
 
 
 @pytest.mark.slow
@@ -358,9 +414,9 @@ def test_keys_that_are_invalid_for_a_tar_member_are_changed(spark, key, plain):
 def export_keys(spark: SparkSession, keys: dict[str, str]) -> dict[str, str]:
     """Returns export keys by image_id for images with these keys, all of one source."""
     curated = spark.createDataFrame(
-        [(i, key, "s") for i, key in keys.items()], "image_id string, key string, source string"
+        [(i, 0, key, "s") for i, key in keys.items()], "image_id string, part int, key string, source string"
     )
-    plan = layout.lay_out(curated, len(keys), 10, seed=0)
+    plan = layout.lay_out(curated, 10)
     return {row.image_id: row.export_key for row in layout.keyed(curated, curated, plan).collect()}
 
 
@@ -402,18 +458,6 @@ def test_long_keys_of_several_images_are_cut_and_stay_distinct(spark):
 
     suffixed = {i: "猫" * 72 + f"_{i}" for i in (FIRST, SECOND, FOURTH)}
     assert made == {**suffixed, THIRD: "猫" * 83}
-
-
-def test_every_image_is_in_one_shard_and_shards_have_the_right_size(spark):
-    ids = spark.range(0, 1000).select(F.md5(F.col("id").cast("string")).alias("image_id"))
-    curated = ids.select("image_id", F.lit("k").alias("key"), F.lit("s").alias("source"))
-
-    plan = layout.lay_out(curated, 1000, 13, seed=5)
-    rows = layout.assigned(curated, plan, 5, finished={3, 76}).groupBy("shard", "task").count().collect()
-
-    assert (plan.shards, plan.repeated_keys) == (77, 999)
-    assert {row.shard: row["count"] for row in rows} == {n: 13 for n in range(76) if n != 3}
-    assert sorted(row.task for row in rows) == list(range(75))
 
 
 def test_an_export_that_cannot_be_made_is_refused_with_a_message(source, shards, lake, tmp_path):
@@ -496,17 +540,6 @@ def test_counts_are_checked_before_a_file_is_written(source, lake, tmp_path):
         export.run(job_on(lake), str(tmp_path / "set"), "webdataset")
 
     assert not (tmp_path / "set").exists()
-
-
-@pytest.mark.parametrize("images", [1000, 100_001])
-def test_the_size_of_the_buckets_does_not_change_the_order(spark, images, monkeypatch):
-    monkeypatch.setattr(layout, "_ROWS_OF_A_BUCKET", 100)
-    ids = spark.range(0, 1000).select(F.col("id").cast("string").alias("image_id"))
-    places = sorted(row[0] for row in ids.select(layout.place(5)).collect())
-    curated = ids.select("image_id", F.col("image_id").alias("key"), F.lit("s").alias("source"))
-
-    assert layout.lay_out(curated, images, 13, seed=5).firsts == tuple(places[::13])
-    assert ids.select(layout.place(6)).first()[0] not in places  # another seed, another order
 
 
 def test_tar_headers_have_no_time_and_no_owner(shards):

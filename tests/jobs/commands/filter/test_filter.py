@@ -38,7 +38,7 @@ def images(spark, keys="abc"):
 
 
 def scores(spark, *rows):
-    return spark.createDataFrame(list(rows), tables.SCORES.schema)
+    return spark.createDataFrame([(*row, 0) for row in rows], tables.SCORES.schema)
 
 
 def limits(spark, rows):

@@ -188,7 +188,7 @@ def test_images_are_counted_once_and_not_if_they_are_labelled_positive(spark):
     rows = [("a", "dogs", "m", 0.9), ("a", "dogs", "m", 0.9), ("a", "cats", "m", 0.1), ("b", "dogs", "m", 0.1),
             ("b", "cats", "m", 0.9), ("c", "dogs", "m", 0.9), ("c", "cats", "m", 0.9), ("d", "dogs", "old", 0.9),
             ("d", "dogs", "m", 0.5)]  # fmt: skip
-    scores = spark.createDataFrame(rows, tables.SCORES.schema)
+    scores = spark.createDataFrame([(*row, 0) for row in rows], tables.SCORES.schema)
     limits = spark.createDataFrame(
         [("dogs", "m", 0.5), ("cats", "m", 0.5)], "category string, model string, threshold double"
     )

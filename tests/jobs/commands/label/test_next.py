@@ -27,7 +27,7 @@ from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from models.inference.encoder import projection
 from models.inference.onnx_image_spec import ImageInput
-from tests.builders.lake_rows import write_rows
+from tests.builders.lake_rows import completed, write_rows
 from udfs.hashes.hamming import distances, words
 
 SET = [
@@ -74,9 +74,8 @@ def filled(spark, tmp_path_factory):
     rows = pd.DataFrame({"image_id": ids, "encoder": "enc"})
     rows["embedding"], rows["embedding_hash"] = [v.tolist() for v in vectors], [b.tobytes() for b in bits]
     frame = spark.createDataFrame(rows)
-    blank = [name for name in tables.SIGNALS.schema.names if name not in frame.columns]
-    lake.append(tables.SIGNALS, frame.selectExpr("*", *[f"null as {name}" for name in blank]), Recipe("test"))
-    lake.append(tables.FEATURES, frame, Recipe("test"))
+    lake.append(tables.SIGNALS, completed(frame, tables.SIGNALS), Recipe("test"))
+    lake.append(tables.FEATURES, completed(frame, tables.FEATURES), Recipe("test"))
     return lake
 
 
