@@ -33,11 +33,13 @@ class PassModels:
         encoder: The perceptual encoder, for the table signals; None if signals are not needed.
         semantic: The semantic encoder, for the table features; None if features are not needed.
         classifiers: The image classifiers, for the table scores.
+        mirror: The perceptual encoder, for the table mirrored; None if mirror images are not needed.
     """
 
     encoder: Encoder | None = None
     semantic: Encoder | None = None
     classifiers: tuple[ImageClassifier, ...] = ()
+    mirror: Encoder | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def _outputs(job: Job, models: PassModels) -> dict[str, _Output]:
         outputs["signals"] = _signals_output(lake, models.encoder.digest)
     if models.semantic:
         outputs["features"] = _features_output(lake, models.semantic.digest)
+    if models.mirror:
+        outputs["mirrored"] = _mirrored_output(lake, models.mirror.digest)
     if models.classifiers:
         digests = {one.category: one.digest for one in models.classifiers}
         outputs["scores"] = _Output(
@@ -166,6 +170,22 @@ def _features_output(lake: Lake, digest: str) -> _Output:
         return has.unionByName(unembedded(lake.read(tables.QUARANTINE), digest))
 
     return _Output(tables.FEATURES, present, _feature_rows, ("image_id", "encoder"))
+
+
+def _mirrored_output(lake: Lake, digest: str) -> _Output:
+    return _Output(
+        tables.MIRRORED,
+        lambda: lake.read(tables.MIRRORED).where(F.col("encoder") == digest).select("image_id"),
+        _mirrored_rows,
+        ("image_id", "encoder"),
+    )
+
+
+def _mirrored_rows(results: DataFrame) -> DataFrame:
+    hashed = results.where(F.col("mirror").isNotNull())
+    encoder, embedding = F.col("mirror").alias("encoder"), F.col("mirror_embedding").alias("embedding")
+    hashes = F.col("mirror_pdq").alias("pdq"), F.col("mirror_hash").alias("embedding_hash")
+    return hashed.select("image_id", encoder, hashes[0], embedding, hashes[1])
 
 
 def _feature_rows(results: DataFrame) -> DataFrame:
@@ -203,6 +223,7 @@ def _scoring(job: Job, models: PassModels) -> Scoring:
         settings.batch,
         settings.threads,
         tuple(settings.providers),
+        distribute_encoder(job) if models.mirror else None,
     )
 
 
@@ -212,6 +233,7 @@ def _only(scoring: Scoring, needed: Sequence[str]) -> Scoring:
         scoring,
         encoder=scoring.encoder if "signals" in needed else None,
         semantic=scoring.semantic if "features" in needed else None,
+        mirror=scoring.mirror if "mirrored" in needed else None,
         classifiers=scoring.classifiers if "scores" in needed else (),
     )
 
