@@ -120,6 +120,6 @@ def _by_driver(pairs: Pairs, cells: pd.DataFrame, udf: Any) -> Values:
 
 def _by_spark(pairs: Pairs, thumbnails: DataFrame, udf: Any) -> Values:
     joined = thumbnail_verification.with_both(thumbnails.sparkSession.createDataFrame(pairs.rows()), thumbnails)
-    found = joined.select("a", "b", udf("left", "right").alias("value")).toPandas()
-    by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b"]]))["value"]
-    return np.asarray(by_pair.reindex(pd.MultiIndex.from_arrays([pairs.a, pairs.b])))
+    found = joined.select("a", "b", "mirrored", udf("left", "right").alias("value")).toPandas()
+    by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b", "mirrored"]]))["value"]
+    return np.asarray(by_pair.reindex(pd.MultiIndex.from_arrays([pairs.a, pairs.b, pairs.mirrored])))
