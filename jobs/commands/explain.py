@@ -184,21 +184,35 @@ def _result(known: Known) -> str:
         return "not decided: `winnow filter` has not run since the image was ingested"
     if not verdicts[0].kept:
         copies = known.of(tables.FILTERED_DUPLICATES)
-        also = f"; near-copy of {copies[0].kept_id}, {plural(copies[0].distance, 'bit')} apart" if copies else ""
+        also = ""
+        if copies and copies[0].method == tables.SEMANTIC:
+            also = f"; shows the same as {copies[0].kept_id}, {_apart(copies[0])}"
+        elif copies:
+            also = f"; near-copy of {copies[0].kept_id}, {_apart(copies[0])} apart"
         return f"filtered: {'; '.join(verdicts[0].reasons)}{also}"
     because = f" ({verdicts[0].kept_because})" if verdicts[0].kept_because else ""
     if repeated:
         one = repeated[0]
-        how = "same hash or bytes" if one.method == "exact" else f"{plural(one.distance, 'bit')} apart, by {one.method}"
+        if one.method == tables.SEMANTIC:
+            return f"removed as a semantic duplicate of {one.kept_id}, which shows the same: {_apart(one)}"
+        mirrored = ", mirrored" if one.mirrored else ""
+        how = f"{_apart(one)} apart, by {one.method}{mirrored}" if one.method != "exact" else "same hash or bytes"
         return f"removed as a duplicate of {one.kept_id}: {how}"
     weights = known.of(tables.WEIGHTS)
     weight = f"weight {number(weights[0].weight)}" if weights else "no weight yet: run `winnow weigh`"
-    members = [f"{row.removed_id} ({plural(row.distance, 'bit')})" for row in known.rows.get("copies", ())[:_MEMBERS]]
+    members = [f"{row.removed_id} ({_apart(row)})" for row in known.rows.get("copies", ())[:_MEMBERS]]
     more = f" and {known.copies - len(members):,} more" if known.copies > len(members) else ""
     group = (
         f"; {plural(known.copies, 'duplicate')} removed because of it: {', '.join(members)}{more}" if members else ""
     )
     return f"kept{because}, {weight}{group}"
+
+
+def _apart(duplicate: Row) -> str:
+    """Returns how similar a removed image is to the kept one."""
+    if duplicate.method == tables.SEMANTIC:
+        return f"similarity {score(duplicate.similarity)}"
+    return plural(duplicate.distance, "bit")
 
 
 def _way_back(job: Job, known: Known) -> Iterator[str]:

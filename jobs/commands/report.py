@@ -195,6 +195,8 @@ def _image_ids(facts: Facts) -> Iterator[str]:
         wrong = facts.duplicates.labelled.wrong if facts.duplicates.labelled else ()
         yield from (i for row in wrong for i in (row.kept_id, row.removed_id))
         yield from (i for row in facts.duplicates.misses for i in (row.a_id, row.b_id))
+        if facts.duplicates.semantic:
+            yield from (i for row in facts.duplicates.semantic.farthest for i in (row.kept_id, row.removed_id))
     if facts.weights:
         yield from (s.image_id for s in (*facts.weights.highest, *facts.weights.lowest))
         yield from (i for lost in facts.weights.lost for i in (lost.image_id, lost.nearest_id))

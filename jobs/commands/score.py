@@ -39,7 +39,8 @@ def run(job: Job) -> Summary:
     require_images(job.lake)
     semantic = semantic_encoder(job) if score_needs_features(job.settings) else None
     perceptual = current_encoder(job)
-    models = PassModels(perceptual, semantic, image_classifiers(job))
+    mirror = perceptual if job.settings.dedup.mirrored else None
+    models = PassModels(perceptual, semantic, image_classifiers(job), mirror)
     heads = compatible_heads(job, semantic) if semantic else {}
     recipe = Recipe("score", settings={"encoder": perceptual.digest, "semantic": semantic.digest if semantic else None})
     images, faults = run_image_pass(job, models, recipe)

@@ -3,10 +3,12 @@
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
+from jobs.facts.duplicates import NEAR_REMOVED, SEMANTIC_REMOVED
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.snapshot import Snapshot
@@ -58,7 +60,9 @@ def run(job: Job) -> str:
     # Text and not a table of rich, which would break the next command into lines that cannot be pasted.
     drawn = io.StringIO()
     Console(file=drawn, width=_WIDTH).print(_grid(found))
-    return drawn.getvalue() + terminal.lines(list(lines(job, {one.table.name: one for one in found})))
+    made_by = now.recipe(tables.DUPLICATES)
+    removed = made_by.result if made_by else {}
+    return drawn.getvalue() + terminal.lines(list(lines(job, {one.table.name: one for one in found}, removed)))
 
 
 def _status(job: Job, now: Snapshot, table: Table, rows: int) -> TableStatus:
@@ -79,15 +83,20 @@ def _grid(found: list[TableStatus]) -> Grid:
     return grid
 
 
-def lines(job: Job, found: Mapping[str, TableStatus]) -> Iterator[str]:
+def lines(job: Job, found: Mapping[str, TableStatus], removed: Mapping[str, Any]) -> Iterator[str]:
     """Yields the sum of the sizes, what is out of date, and the next command.
 
     Args:
         job: The running command.
         found: The tables of the lake by name.
+        removed: The summary of the last `dedup`; empty if it has not run.
     """
     yield ""
     yield f"{plural(len(found), 'table')}, {in_bytes(sum(one.size for one in found.values()))} on disk"
+    if SEMANTIC_REMOVED in removed:
+        near, semantic = removed[NEAR_REMOVED], removed[SEMANTIC_REMOVED]
+        counts = plural(near, "near-duplicate"), plural(semantic, "semantic duplicate")
+        yield f"removed: {' and '.join(counts)} (`dedup.semantic`)"
     yield from (
         f"{one.table.name} is older than {', '.join(one.stale)}: run `winnow {one.table.maker}`"
         for one in found.values()

@@ -12,6 +12,11 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.runtime.config import Settings
 
+NEAR_REMOVED, SEMANTIC_REMOVED, SEMANTIC_SHARE = (
+    "duplicates removed", "semantic duplicates removed", "kept by dedup.semantic",
+)  # fmt: skip
+"""Names of figures in the summary of `dedup`."""
+
 _MEMBERS = 7
 _MISSES = 12
 
@@ -55,11 +60,28 @@ class ChosenDistances:
 
 
 @dataclass(frozen=True)
+class SemanticDuplicates:
+    """Different images removed because they show the same as a kept one.
+
+    Attributes:
+        removed: Their number.
+        kept: The share of the images without near-duplicates that is kept, in words.
+        least: `dedup.semantic`: the smallest cosine similarity of two of them.
+        farthest: Rows of duplicates with the smallest similarity.
+    """
+
+    removed: int
+    kept: str
+    least: float
+    farthest: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """The results of deduplication.
 
     Attributes:
-        removed: Number of removed images.
+        removed: Number of images removed as near-duplicates.
         groups: Number of kept images that have removed duplicates.
         largest: Groups with most duplicates.
         random: A reproducible random sample of groups.
@@ -72,6 +94,7 @@ class Duplicates:
         strangers: Rows of strangers: different images near an image, by distance; empty if they were not measured.
         chosen: The distances that follow from them; None without them.
         labelled: What people say of pairs; None if no pair is labelled.
+        semantic: The images removed because they show the same as others; None without `dedup.semantic`.
     """
 
     removed: int
@@ -87,11 +110,14 @@ class Duplicates:
     strangers: tuple[Row, ...] = ()
     chosen: ChosenDistances | None = None
     labelled: PairLabels | None = None
+    semantic: SemanticDuplicates | None = None
 
 
 def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     """Returns the counts and three samples of groups: the farthest, the largest and random ones."""
-    removed = lake.read(tables.DUPLICATES)
+    every = lake.read(tables.DUPLICATES)
+    is_semantic = F.col("method") == tables.SEMANTIC
+    removed = every.where(~is_semantic)
     sizes = removed.groupBy("kept_id").agg(F.count("*").alias("size"), F.max("distance").alias("farthest"))
     totals = sizes.agg(F.count("*"), F.coalesce(F.sum("size"), F.lit(0))).first()
     assert totals is not None  # an aggregate of no rows is one row
@@ -121,7 +147,17 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         strangers=tuple(lake.read(tables.STRANGERS).orderBy("distance").limit(257).collect()) if chosen else (),
         chosen=chosen,
         labelled=pair_labels(lake, settings, quality[-1].max_distance) if labelled else None,
+        semantic=_semantic(lake, every.where(is_semantic)),
     )
+
+
+def _semantic(lake: Lake, removed: DataFrame) -> SemanticDuplicates | None:
+    recipe = lake.snapshot().recipe(tables.DUPLICATES)
+    if recipe is None or SEMANTIC_REMOVED not in recipe.result:
+        return None
+    examples = removed.orderBy("similarity", "removed_id").limit(_MISSES).collect()
+    count, share = recipe.result[SEMANTIC_REMOVED], recipe.result[SEMANTIC_SHARE]
+    return SemanticDuplicates(count, share, recipe.settings["semantic"], tuple(examples))
 
 
 def _chosen(lake: Lake, quality: Sequence[Row]) -> ChosenDistances | None:

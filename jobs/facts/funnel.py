@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.facts.duplicates import SEMANTIC_REMOVED
 from jobs.facts.samples import top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -31,6 +32,13 @@ class Funnel:
     duplicates: int | None
     weighed: int | None
     filtered_by: Mapping[str, int] = field(default_factory=dict)
+    semantic: int = 0
+    """Semantic duplicates among the duplicates."""
+
+    @property
+    def near_duplicates(self) -> int:
+        """The number of images that are near-duplicates of kept ones."""
+        return (self.duplicates or 0) - self.semantic
 
     @property
     def after_filter(self) -> int:
@@ -81,6 +89,7 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
     )
     assert total is not None and each is not None  # an aggregate of no rows is one row
     judged = rows.get(tables.VERDICTS.name)
+    compared = lake.snapshot().recipe(tables.DUPLICATES)
     return Funnel(
         rows_read=total.rows_read - each.again - each.again_quarantined,
         repeats=each.repeats,
@@ -91,6 +100,7 @@ def funnel(lake: Lake, rows: Mapping[str, int]) -> Funnel | None:
         duplicates=rows.get(tables.DUPLICATES.name),
         weighed=rows.get(tables.WEIGHTS.name),
         filtered_by=filtered_by(lake.read(tables.VERDICTS)),
+        semantic=compared.result.get(SEMANTIC_REMOVED, 0) if compared else 0,
     )
 
 

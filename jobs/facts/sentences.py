@@ -41,7 +41,8 @@ def verdict(funnel: Funnel | None) -> str:
         f"{count:,} {what}"
         for count, what in (
             (funnel.filtered, "filtered"),
-            (funnel.duplicates, "duplicates" if funnel.duplicates != 1 else "duplicate"),
+            (funnel.near_duplicates, "duplicates" if funnel.near_duplicates != 1 else "duplicate"),
+            (funnel.semantic, "semantic duplicates" if funnel.semantic != 1 else "semantic duplicate"),
             (funnel.repeats, "repeats" if funnel.repeats != 1 else "repeat"),
             (funnel.quarantined, "quarantined"),
         )

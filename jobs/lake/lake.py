@@ -166,8 +166,7 @@ class Lake:
             return self._no_rows(table.schema)
         rows = self._rows(table)
         self._ownership.refuse_foreign(table, rows.columns)
-        added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in rows.columns}
-        return rows.withColumns(added) if added else rows
+        return _completed(table, rows)
 
     def counts(self, wanted: Iterable[Table]) -> dict[str, int]:
         """Returns the number of rows of tables, by name, without those that do not exist.
@@ -230,10 +229,14 @@ class Lake:
         return rows
 
     def read_made(self, table: Table, recipe: Recipe) -> DataFrame | None:
-        """Returns the newest version of the table that the recipe made; None if there is none or its files are gone."""
+        """Returns the newest version of the table that the recipe made; None if there is none or its files are gone.
+
+        If an earlier version of Winnow wrote the table without some columns, they are null.
+        """
         for entry in self._log.entries(table.name):
             if recipe.makes_the_same(recipe_in(entry.user_metadata)[0]):
-                return self.read_version(table, entry.version)
+                rows = self.read_version(table, entry.version)
+                return None if rows is None else _completed(table, rows)
         return None
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
@@ -512,3 +515,9 @@ class Lake:
     @cached_property
     def _ownership(self) -> Ownership:
         return Ownership(self.spark, self.uri, self._files, self._log)
+
+
+def _completed(table: Table, rows: DataFrame) -> DataFrame:
+    """Adds the columns of a table that its rows lack, as nulls."""
+    added = {f.name: F.lit(None).cast(f.dataType) for f in table.schema.fields if f.name not in rows.columns}
+    return rows.withColumns(added) if added else rows

@@ -118,10 +118,24 @@ SIGNALS = Table(
         ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
     ),
 )
+MIRRORED = Table(
+    name="mirrored",
+    maker="score",
+    also=("dedup",),
+    meaning="perceptual hashes and embedding of the mirror image of each image; filled if `dedup.mirrored` is set",
+    schema=columns(
+        ("image_id", "string", "id of the image"),
+        ("encoder", "string", "digest of the encoder: 16 hexadecimal digits"),
+        ("pdq", "binary", "PDQ hash of the mirror image: 256 bits in 32 bytes"),
+        ("embedding", "array<float>", "embedding of the mirror image, of unit length"),
+        ("embedding_hash", "binary", "perceptual hash of the mirror image by the encoder: 256 bits in 32 bytes"),
+        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
+    ),
+)
 FEATURES = Table(
     name="features",
     maker="score",
-    also=("label next", "train", "weigh"),
+    also=("label next", "train", "dedup", "weigh"),
     meaning="semantic embedding of each image, which says what it shows; filled when a command needs it",
     later=frozenset({"part"}),
     schema=columns(
@@ -268,37 +282,68 @@ VERDICTS = Table(
 
 # Near-duplicates ----------------------------------------------------------------------------------------------------
 
+SEMANTIC = "semantic"
+"""The method of a semantic duplicate in the table duplicates (`dedup.semantic`)."""
+
 PAIRS = Table(
     name="pairs",
     maker="dedup",
     meaning="pairs of near-duplicates that the search found, filtered images included",
+    later=frozenset({"mirrored"}),
     schema=columns(
         ("a_id", "string", "image of the pair with the smaller id"),
         ("b_id", "string", "image of the pair with the larger id"),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
         ("method", "string", "how the pair was found: exact (same hash or bytes), lsh, clusters or popular"),
+        (
+            "mirrored",
+            "boolean",
+            "whether the one is a copy of the mirror image of the other; false without `dedup.mirrored`",
+        ),
     ),
 )
 DUPLICATES = Table(
     name="duplicates",
     maker="dedup",
-    meaning="images removed as near-duplicates, each with the image that is kept",
+    meaning="images removed as near-duplicates or semantic duplicates, each with the image that is kept",
+    later=frozenset({"mirrored", "similarity"}),
     schema=columns(
-        ("removed_id", "string", "image that passed the filter and is removed as a near-duplicate"),
+        ("removed_id", "string", "image that passed the filter and is removed as a duplicate"),
         ("kept_id", "string", "image that is kept in its place"),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
-        ("method", "string", "how it was found: exact (same hash or bytes), lsh, clusters, popular or component"),
+        (
+            "method",
+            "string",
+            "how it was found: exact (same hash or bytes), lsh, clusters, popular, component or semantic",
+        ),
+        (
+            "mirrored",
+            "boolean",
+            "whether the one is a copy of the mirror image of the other; false without `dedup.mirrored`",
+        ),
+        ("similarity", "float", "cosine similarity of the two semantic embeddings; null unless method is semantic"),
     ),
 )
 FILTERED_DUPLICATES = Table(
     name="filtered_duplicates",
     maker="dedup",
     meaning="filtered images that are near-duplicates, each with the image of which it is a near-duplicate",
+    later=frozenset({"mirrored", "similarity"}),
     schema=columns(
         ("removed_id", "string", "filtered image that is a near-duplicate of another image"),
         ("kept_id", "string", "image of which it is a near-duplicate; may be filtered too"),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
-        ("method", "string", "how it was found: exact (same hash or bytes), lsh, clusters, popular or component"),
+        (
+            "method",
+            "string",
+            "how it was found: exact (same hash or bytes), lsh, clusters, popular, component or semantic",
+        ),
+        (
+            "mirrored",
+            "boolean",
+            "whether the one is a copy of the mirror image of the other; false without `dedup.mirrored`",
+        ),
+        ("similarity", "float", "cosine similarity of the two semantic embeddings; null unless method is semantic"),
     ),
 )
 DEDUP_QUALITY = Table(
@@ -557,7 +602,7 @@ REGURGITATION_FAULTS = Table(
 )
 
 ALL = (
-    IMAGES, QUARANTINE, SOURCES, ORIGINS, SUPERSEDED, SIGNALS, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE,
+    IMAGES, QUARANTINE, SOURCES, ORIGINS, SUPERSEDED, SIGNALS, MIRRORED, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE,
     LABEL_FAULTS, THRESHOLDS, DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY,
     STRANGERS, DEDUP_DISTANCES, NEAR_MISSES, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY, RELIABILITY,
     BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,

@@ -198,6 +198,8 @@ class DedupSettings(_Section):
     strangers: Annotated[float, Field(gt=0)]
     looks: Annotated[float, Field(ge=0)]
     strict: bool
+    mirrored: bool
+    semantic: Annotated[float, Field(gt=0, lt=1)] | None = None
     method: Literal["lsh", "clusters", "both"]
     recall: Fraction
     clusterings: Positive

@@ -17,11 +17,15 @@ _NAMED = 3
 def score_needs_features(settings: Settings) -> bool:
     """Returns whether `score` computes features in its decode pass, since a later command will need them.
 
-    Heads read them; `weigh` reads them if `weigh.features` says so, and to find filtered images beyond reach.
+    Heads and `dedup.semantic` read them; `weigh` reads them if `weigh.features` says so, and to find filtered images
+    beyond reach.
     """
     filters = bool(settings.categories or settings.filter.names)
     looks_beyond_reach = filters and settings.weigh.reach_sample > 0
-    return bool(head_categories(settings)) or "embedding" in settings.weigh.features or looks_beyond_reach
+    is_semantic = settings.dedup.semantic is not None
+    return (
+        bool(head_categories(settings)) or is_semantic or "embedding" in settings.weigh.features or looks_beyond_reach
+    )
 
 
 def ensure_features(job: Job, encoder: Encoder, command: str) -> DataFrame:

@@ -37,11 +37,13 @@ class PassModels:
         encoder: The perceptual encoder, for the table signals; None if signals are not needed.
         semantic: The semantic encoder, for the table features; None if features are not needed.
         classifiers: The image classifiers, for the table scores.
+        mirror: The perceptual encoder, for the table mirrored; None if mirror images are not needed.
     """
 
     encoder: Encoder | None = None
     semantic: Encoder | None = None
     classifiers: tuple[ImageClassifier, ...] = ()
+    mirror: Encoder | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,8 @@ def _outputs(job: Job, models: PassModels) -> list[_Output]:
         outputs.append(_signals_output(lake, models.encoder.digest))
     if models.semantic:
         outputs.append(_features_output(lake, models.semantic.digest))
+    if models.mirror:
+        outputs.append(_mirrored_output(lake, models.mirror.digest))
     if models.classifiers:
         outputs.append(_scores_output(lake, [(one.category, one.digest) for one in models.classifiers]))
     return outputs
@@ -266,6 +270,18 @@ def _features_output(lake: Lake, digest: str) -> _Output:
         {"features": has.unionByName(unembedded(lake.read(tables.QUARANTINE), digest))},
         _feature_rows,
     )
+
+
+def _mirrored_output(lake: Lake, digest: str) -> _Output:
+    has = lake.read(tables.MIRRORED).where(F.col("encoder") == digest).select("image_id")
+    return _Output(tables.MIRRORED, {"mirrored": has}, _mirrored_rows)
+
+
+def _mirrored_rows(results: DataFrame) -> DataFrame:
+    hashed = results.where(F.col("mirror").isNotNull() & F.col(lacks("mirrored")))
+    encoder, embedding = F.col("mirror").alias("encoder"), F.col("mirror_embedding").alias("embedding")
+    hashes = F.col("mirror_pdq").alias("pdq"), F.col("mirror_hash").alias("embedding_hash")
+    return hashed.select("image_id", encoder, hashes[0], embedding, hashes[1], "part")
 
 
 def _feature_rows(results: DataFrame) -> DataFrame:
@@ -314,6 +330,7 @@ def _scoring(job: Job, models: PassModels) -> Scoring:
         settings.batch,
         settings.threads,
         tuple(settings.providers),
+        distribute_encoder(job) if models.mirror else None,
     )
 
 
@@ -324,6 +341,7 @@ def _only(scoring: Scoring, needed: Sequence[_Output]) -> Scoring:
         scoring,
         encoder=scoring.encoder if tables.SIGNALS in made else None,
         semantic=scoring.semantic if tables.FEATURES in made else None,
+        mirror=scoring.mirror if tables.MIRRORED in made else None,
         classifiers=scoring.classifiers if tables.SCORES in made else (),
     )
 

@@ -146,14 +146,19 @@ def nearest(seen: Seen, pairs: NDArray[np.int64], pictures: list[Image.Image], s
         if own.any():
             print(f"| {low + 1} to {high} | {own.sum():,} | {(found[own] >= AGREE).sum():,} |")
     if sheet:
-        canvas = Image.new("RGB", (1800, 1000), "white")
-        draw = ImageDraw.Draw(canvas)
-        for place, pair in enumerate(np.argsort(-found)[:_SHOWN]):
-            x, y = place % 10 * 180, place // 10 * 100
-            for end in (0, 1):
-                canvas.paste(pictures[once[end, pair]].convert("RGB").resize((88, 88)), (x + 90 * end, y))
-            draw.text((x, y + 88), f"{once[2, pair]} bits, {found[pair]:.2f}", fill="red")
-        canvas.save(sheet)
+        draw_pairs(once, found, pictures, sheet)
+
+
+def draw_pairs(pairs: NDArray[np.int64], found: NDArray[np.float32], pictures: list[Image.Image], sheet: Path) -> None:
+    """Draws the pairs that agree best: a contact sheet."""
+    canvas = Image.new("RGB", (1800, 1000), "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, pair in enumerate(np.argsort(-found)[:_SHOWN]):
+        x, y = place % 10 * 180, place // 10 * 100
+        for end in (0, 1):
+            canvas.paste(pictures[pairs[end, pair]].convert("RGB").resize((88, 88)), (x + 90 * end, y))
+        draw.text((x, y + 88), f"{pairs[2, pair]} bits, {found[pair]:.2f}", fill="red")
+    canvas.save(sheet)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Lakes of random hashes for the tests of `dedup`, and a plain implementation to compare with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Picture:
     decided: bool = False
     measured: tuple[float | None, float | None, float | None, float | None, int | None] = (None,) * 5
     """unframed, sharpness, noise, colour, jpeg_quality."""
+    mirror: bytes | None = None
+    """Hash of the mirror image."""
 
     @property
     def image_id(self) -> str:
@@ -58,7 +60,9 @@ def rows_of(pictures: list[Picture], encoder: str) -> dict[Table, list[tuple[Any
         for p in pictures
     ]
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
-    return {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts_of(pictures)}
+    rows = {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts_of(pictures)}
+    mirrored = [(p.image_id, encoder, p.mirror, [1.0], p.mirror) for p in pictures if p.mirror]
+    return {**rows, tables.MIRRORED: mirrored} if mirrored else rows
 
 
 def verdicts_of(pictures: list[Picture]) -> list[tuple[Any, ...]]:
@@ -75,6 +79,24 @@ def run(lake: Lake, pictures: list[Picture], *overrides: str) -> dict[str, tuple
     fill(lake, pictures, current_encoder(job).digest)
     dedup.run(job)
     return removed(lake)
+
+
+def with_mirrors(pictures: list[Picture], seed: int) -> list[Picture]:
+    """Returns images with hashes of their mirror images, a third of them turned: both hashes are exchanged.
+
+    A mirror image of a near-copy is near too: flipping some bits of an image flips others of its mirror image.
+    """
+    mask = hashes(1, seed)[0]
+    rng = np.random.default_rng(seed)
+    found = []
+    for picture in pictures:
+        own = np.frombuffer(picture.hash, np.uint8)
+        mirror = np.packbits(np.unpackbits(own)[::-1]) ^ mask
+        mirror = near(mirror, int(rng.integers(0, 4)), picture.number).tobytes()
+        turned = rng.random() < 1 / 3
+        both = (mirror, picture.hash) if turned else (picture.hash, mirror)
+        found.append(replace(picture, hash=both[0], mirror=both[1]))
+    return found
 
 
 def plain_greedy(pictures: list[Picture]) -> set[str]:

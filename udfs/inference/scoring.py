@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from PIL import ImageOps
 from pyspark import SparkFiles
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -41,6 +42,10 @@ _ARROW = pa.schema(
         ("jpeg_quality", pa.int32()),
         ("semantic", pa.string()),
         ("features", pa.list_(pa.float32())),
+        ("mirror", pa.string()),
+        ("mirror_pdq", pa.binary()),
+        ("mirror_embedding", pa.list_(pa.float32())),
+        ("mirror_hash", pa.binary()),
         ("scores", pa.list_(pa.float32())),
         ("faults", pa.list_(_FAULT)),
         ("reason", pa.string()),
@@ -51,7 +56,8 @@ _ARROW = pa.schema(
 SCORED = from_arrow_schema(_ARROW)
 """The results for each image: signals, features and scores, or the reason of a failure with its detail.
 
-`semantic` is the digest of the semantic encoder, and `features` its embedding. What was not asked for is null.
+`semantic` is the digest of the semantic encoder, and `features` its embedding. `mirror` is the digest of the perceptual
+encoder that hashed the mirror image, and null if it failed. What was not asked for is null.
 
 `faults` says which models failed on the image (null if none did): `place` of the classifier, counted from 0, whose
 score is then NaN; or null for the semantic encoder, and `features` is then null. If the perceptual encoder failed, the
@@ -76,6 +82,8 @@ class Scoring:
         batch: Images in one inference.
         threads: ONNX Runtime threads.
         providers: ONNX Runtime execution providers.
+        mirror: File name or description of the perceptual encoder, to hash the mirror image of each image too; None:
+            no mirror images.
     """
 
     encoder: str | ImageInput | None
@@ -84,16 +92,17 @@ class Scoring:
     batch: int
     threads: int
     providers: tuple[str, ...]
+    mirror: str | ImageInput | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scores Arrow batches of (image_id, part, image): the function for `mapInArrow` with schema `SCORED`.
 
         The part is passed through; rows with a reason lack it.
         """
-        encoders = _Encoders(self._opened(self.encoder), self._opened(self.semantic))
+        encoders = _Encoders(*(self._opened(one) for one in (self.encoder, self.semantic, self.mirror)))
         views = sorted({*encoders.views, *(model.view for model in self.classifiers)})
         rows = (
-            (image_id.as_py(), part.as_py(), _read(data, views, encoders.perceptual is not None))
+            (image_id.as_py(), part.as_py(), _read(data, views, encoders))
             for batch in batches
             for image_id, part, data in zip(*map(batch.column, ("image_id", "part", "image")), strict=True)
         )
@@ -119,6 +128,8 @@ class Scoring:
             columns |= signals
         if encoders.semantic:
             columns |= _features(encoders.semantic, thumbnails, faults)
+        if encoders.mirror:
+            columns |= _mirrored(encoders.mirror, good, thumbnails)
         if self.classifiers:
             columns["scores"] = lists(self._classify(thumbnails, faults))
         columns["faults"] = faults.column()
@@ -181,11 +192,12 @@ class _Faults:
 class _Encoders:
     perceptual: Encoder | None
     semantic: Encoder | None
+    mirror: Encoder | None
 
     @property
     def views(self) -> set[View]:
-        """The views of the thumbnails that signals and features need."""
-        views = {encoder.input.view for encoder in (self.perceptual, self.semantic) if encoder}
+        """The views of the thumbnails that signals, features and hashes of mirror images need."""
+        views = {encoder.input.view for encoder in (self.perceptual, self.semantic, self.mirror) if encoder}
         return views | {_GREY} if self.perceptual else views
 
 
@@ -195,6 +207,7 @@ class _Decoded:
 
     thumbnails: Mapping[View, NDArray[np.uint8]]
     hashed: "_Hashed | None"
+    mirror_pdq: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +229,7 @@ class _Hashed:
         return cls(bits, plain, content, measured, jpeg_quality(tables) if tables else None)
 
 
-def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decoded | decoding.ImageFault:
+def _read(cell: pa.BinaryScalar, views: Iterable[View], encoders: _Encoders) -> _Decoded | decoding.ImageFault:
     """Returns the results of one decode, or the reason why it failed.
 
     The image is decoded again only for a view that needs more pixels than PDQ does. So the thumbnail of one view never
@@ -225,8 +238,9 @@ def _read(cell: pa.BinaryScalar, views: Iterable[View], hashed: bool) -> _Decode
     data = cell.as_py() or b""
     try:
         decoder = decoding.Decoder(data)
-        signals = _Hashed.of(data, decoder) if hashed else None
-        return _Decoded({view: thumbnail_of_file(decoder, view, PDQ_SIDE) for view in views}, signals)
+        signals = _Hashed.of(data, decoder) if encoders.perceptual else None
+        mirror = pdq_of(ImageOps.mirror(decoder.at_least(PDQ_SIDE)))[0] if encoders.mirror else None
+        return _Decoded({view: thumbnail_of_file(decoder, view, PDQ_SIDE) for view in views}, signals, mirror)
     except decoding.ImageFault as fault:
         return fault
 
@@ -269,6 +283,22 @@ def _features(encoder: Encoder, thumbnails: Mapping[View, NDArray[np.uint8]], fa
         "semantic": pa.array([encoder.digest] * count, pa.string()),
         "features": embeddings.take(places) if found.faults else embeddings,
     }
+
+
+def _mirrored(
+    encoder: Encoder, images: Sequence[_Decoded], thumbnails: Mapping[View, NDArray[np.uint8]]
+) -> dict[str, pa.Array]:
+    """Returns the hashes of the mirror images of images, null where the encoder failed."""
+    flipped = np.ascontiguousarray(thumbnails[encoder.input.view][:, :, ::-1])
+    embedded, hashes = encoder.encode_each(flipped)
+    failed = pa.array([row in embedded.faults for row in range(len(images))], pa.bool_())
+    columns = {
+        "mirror": pa.array([encoder.digest] * len(images), pa.string()),
+        "mirror_pdq": pa.array([image.mirror_pdq for image in images], pa.binary()),
+        "mirror_embedding": lists(embedded.embeddings),
+        "mirror_hash": cells(hashes),
+    }
+    return {name: pc.if_else(failed, pa.scalar(None, column.type), column) for name, column in columns.items()}
 
 
 def _unhashed(encoder: Encoder, ids: pa.Array, found: Mapping[int, RowFault]) -> pa.RecordBatch:

@@ -116,7 +116,7 @@ function add(images) {
 function facts(one) {
   if (one.apart !== undefined) return `${one.apart} bits apart`;
   if (one.score !== null && one.score !== undefined) return `score ${rounded(one.score, 3)}`;
-  if (one.state === "duplicate") return `${one.distance} bits away, removed`;
+  if (one.state === "duplicate") return one.reasons || `${one.distance} bits away, removed`;
   if (one.state === "filtered") return (one.reasons || "").split("\n")[0];
   if (one.copies) return `kept, ${count(one.copies)} ${one.copies === 1 ? "copy" : "copies"} removed`;
   return one.weight === null ? one.state : `weight ${rounded(one.weight)}`;

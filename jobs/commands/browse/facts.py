@@ -67,7 +67,12 @@ def image_facts(lake: Lake, encoder: str, share: float = 1.0) -> DataFrame:
         )
     )
     verdicts = lake.read(tables.VERDICTS).select("image_id", "kept", F.array_join("reasons", "\n").alias("reasons"))
-    repeats = lake.read(tables.DUPLICATES).select(F.col("removed_id").alias("image_id"), "kept_id", "distance")
+    is_semantic = F.col("method") == tables.SEMANTIC
+    similar = F.when(is_semantic, F.format_string("shows the same: similarity %.3f", "similarity"))
+    distance = F.when(~is_semantic, F.col("distance"))
+    repeats = lake.read(tables.DUPLICATES).select(
+        F.col("removed_id").alias("image_id"), "kept_id", distance.alias("distance"), similar.alias("similar")
+    )
     signals = lake.read(tables.SIGNALS).where(F.col("encoder") == encoder)
     measured = signals.select(
         "image_id", "sharpness", "noise", F.col("pdq_quality").alias("quality"), F.col("embedding_hash").alias("hash")
@@ -82,7 +87,7 @@ def image_facts(lake: Lake, encoder: str, share: float = 1.0) -> DataFrame:
         .when(F.col("kept_id").isNotNull(), DUPLICATE)
         .otherwise(KEPT)
     )
-    whole = joined.withColumn("state", state)
+    whole = joined.withColumns({"state": state, "reasons": F.coalesce("similar", "reasons")})
     followed = F.when(F.col("decision") == KEEP, F.col("state") == KEPT).otherwise(F.col("state") == FILTERED)
     decision = F.when(followed, F.col("decision")).otherwise(F.concat(F.lit(PENDING), F.col("decision")))
     return whole.select(

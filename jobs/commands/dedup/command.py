@@ -1,5 +1,7 @@
 """`dedup`: finds images that look the same by their hashes, and keeps the best of each group."""
 
+from dataclasses import dataclass, replace
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -9,19 +11,24 @@ from jobs.commands.dedup.in_memory import near_duplicates as in_memory
 from jobs.commands.dedup.in_memory import nodes as nodes_in_memory
 from jobs.commands.dedup.near_duplicates import Counts, NearDuplicateConfig, NearDuplicates, counted, search_nodes
 from jobs.commands.dedup.nodes.compared import Inputs, compared
+from jobs.commands.dedup.semantic import step
+from jobs.commands.dedup.semantic.step import SemanticCounts
 from jobs.commands.dedup.threshold import choice
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import SearchRecall
+from jobs.facts.duplicates import NEAR_REMOVED
 from jobs.facts.funnel import changes
 from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.matching.rule import Rule, rule_for
+from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.prerequisites import require_images, require_signals, require_verdicts
 from jobs.runtime.config import fingerprint
 from jobs.runtime.scratch import Scratch
 from jobs.runtime.wording import measured
+from jobs.scoring.mirrored import ensure_mirrored, require_mirrored
 from models.errors import LostRowsError
 
 # Raise it if a change finds other pairs or keeps other images. Tables of the earlier revision are then made again.
@@ -34,6 +41,23 @@ _WRITTEN = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What a run works with.
+
+    Attributes:
+        now: The current versions of the lake's tables.
+        rule: The rule for near-duplicates.
+        recipe: The recipe of the result.
+        features: image_id, embedding, to find semantic duplicates; None if they are not removed.
+    """
+
+    now: Snapshot
+    rule: Rule
+    recipe: Recipe
+    features: DataFrame | None
+
+
 def run(job: Job) -> Summary:
     """Finds pairs, chooses the images to keep, and writes pairs, dedup_quality and duplicates.
 
@@ -44,11 +68,14 @@ def run(job: Job) -> Summary:
     now, rule, recipe = _checked(job)
     if (before := job.up_to_date(now.made_by(recipe, *_WRITTEN))) is not None:
         return before
+    if job.settings.dedup.mirrored:
+        ensure_mirrored(job, current_encoder(job), "dedup")
+    features = step.stored_features(job, store=True) if job.settings.dedup.semantic is not None else None
     with job.lake.scratch("dedup") as scratch:
         rule, distances = choice.chosen(job, now, rule, job.lake.replace, scratch)
-        found, counts = _found(job, now, rule, recipe, scratch)
+        found, counts, semantic = _found(job, _Run(now, rule, recipe, features), scratch)
         with job.progress.step("dedup: check and write"):
-            summary = _checked_summary(job, found, counts) | distances
+            summary = _checked_summary(job, found, counts, semantic) | distances
             _write(job, found, counts, recipe.with_result(summary))
     return summary
 
@@ -61,18 +88,23 @@ def preview(job: Job) -> Summary:
         LostRowsError: The result is inconsistent.
     """
     now, rule, recipe = _checked(job)
+    if job.settings.dedup.mirrored:
+        require_mirrored(job, current_encoder(job))
+    features = step.stored_features(job, store=False) if job.settings.dedup.semantic is not None else None
     with job.lake.scratch("dedup") as scratch:
         rule, distances = choice.chosen(job, now, rule, lambda *measured: None, scratch)
-        found, counts = _found(job, now, rule, recipe, scratch)
+        found, counts, semantic = _found(job, _Run(now, rule, recipe, features), scratch)
         with job.progress.step("dedup: compare with the last run"):
-            summary = _checked_summary(job, found, counts) | distances
+            summary = _checked_summary(job, found, counts, semantic) | distances
             images, before = job.lake.read(tables.IMAGES), job.lake.read(tables.DUPLICATES)
             job.progress.note("dedup: this was a dry run, so no table was written")
             return summary | changes(images, _losers(before), _losers(found.removed.where("passed")))
 
 
 def _losers(duplicates: DataFrame) -> DataFrame:
-    why = F.format_string("%d bits from %s", "distance", "kept_id")
+    near = F.format_string("%d bits from %s", "distance", "kept_id")
+    similar = F.format_string("similarity %.3f with %s", "similarity", "kept_id")
+    why = F.when(F.col("method") == tables.SEMANTIC, similar).otherwise(near)
     return duplicates.select(F.col("removed_id").alias("image_id"), why.alias("why"))
 
 
@@ -91,21 +123,32 @@ def _checked(job: Job) -> tuple[Snapshot, Rule, Recipe]:
     parameters = {**fingerprint(settings.dedup), **vars(rule), "seed": settings.seed, "revision": _REVISION}
     # The rows do not depend on where they are found, and the verdicts hold what `against` removes.
     del parameters["in_memory"], parameters["against"]
+    # Without the rows of later settings, as in lakes of versions without them.
+    if not settings.dedup.mirrored:
+        del parameters["mirrored"]
+    if settings.dedup.semantic is None:
+        del parameters["semantic"]
+    else:
+        parameters["semantic_encoder"] = semantic_encoder(job).digest
     return now, rule, Recipe("dedup", versions, parameters)
 
 
-def _found(job: Job, now: Snapshot, rule: Rule, recipe: Recipe, scratch: Scratch) -> tuple[NearDuplicates, Counts]:
+def _found(job: Job, this: _Run, scratch: Scratch) -> tuple[NearDuplicates, Counts, SemanticCounts | None]:
     settings = job.settings.dedup
-    config = NearDuplicateConfig(rule, settings, job.settings.seed)
-    small = in_memory.fits(sum(job.lake.counts([tables.SIGNALS]).values()), rule, settings)
-    return (_in_memory if small else _by_spark)(job, now, config, recipe, scratch)
+    config = NearDuplicateConfig(this.rule, settings, job.settings.seed)
+    small = in_memory.fits(sum(job.lake.counts([tables.SIGNALS]).values()), this.rule, settings)
+    inputs = _inputs(job, this, config)
+    found, counts = (_in_memory if small else _by_spark)(job, inputs, config, scratch)
+    if this.features is None:
+        return replace(found, removed=found.removed.withColumn("similarity", F.lit(None).cast("float"))), counts, None
+    removed, semantic = step.all_removed(job, inputs, config, found, scratch, this.features)
+    return replace(found, removed=removed), counts, semantic
 
 
 def _in_memory(
-    job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
+    job: Job, inputs: Inputs, config: NearDuplicateConfig, scratch: Scratch
 ) -> tuple[NearDuplicates, Counts]:
     with job.progress.step("dedup: gather hashes"):
-        inputs = _inputs(job, now, config, recipe)
         nodes = nodes_in_memory.compared(inputs, config.rule, config.settings.rank)
     known = int(nodes.known[nodes.hashed].sum())
     _note_known(job, known, len(nodes.hashed) - known)
@@ -113,11 +156,8 @@ def _in_memory(
     return in_memory.search_nodes(inputs, nodes, config, job.progress)
 
 
-def _by_spark(
-    job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe, scratch: Scratch
-) -> tuple[NearDuplicates, Counts]:
+def _by_spark(job: Job, inputs: Inputs, config: NearDuplicateConfig, scratch: Scratch) -> tuple[NearDuplicates, Counts]:
     with job.progress.step("dedup: gather hashes"):
-        inputs = _inputs(job, now, config, recipe)
         nodes = compared(inputs, config.rule, config.settings.rank, scratch)
     _note_known(job, nodes.hashes - nodes.fresh, nodes.fresh)
     require_signals(job, config.rule.encoder, nodes.total)
@@ -126,16 +166,18 @@ def _by_spark(
         return found, counted(found, nodes, found.search.max_distance)
 
 
-def _inputs(job: Job, now: Snapshot, config: NearDuplicateConfig, recipe: Recipe) -> Inputs:
+def _inputs(job: Job, this: _Run, config: NearDuplicateConfig) -> Inputs:
     lake = job.lake
-    earlier = earlier_run.latest(lake, now, recipe, config.rule, config.settings.keep_kept)
-    if earlier is None and now.exists(tables.DUPLICATES):
+    earlier = earlier_run.latest(lake, this.now, this.recipe, config.rule, config.settings.keep_kept)
+    if earlier is None and this.now.exists(tables.DUPLICATES):
         job.progress.note(
             "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
             "compares all images again, and may keep other images"
         )
     signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
-    return Inputs(signals, images, verdicts, earlier)
+    own = F.col("encoder") == config.rule.encoder
+    mirrored = lake.read(tables.MIRRORED).where(own) if config.settings.mirrored else None
+    return Inputs(signals, images, verdicts, earlier, mirrored)
 
 
 def _note_known(job: Job, known: int, fresh: int) -> None:
@@ -156,7 +198,7 @@ def _write(job: Job, found: NearDuplicates, counts: Counts, recipe: Recipe) -> N
     lake.replace(tables.DUPLICATES, found.removed.where("passed"), recipe)
 
 
-def _checked_summary(job: Job, found: NearDuplicates, counts: Counts) -> Summary:
+def _checked_summary(job: Job, found: NearDuplicates, counts: Counts, semantic: SemanticCounts | None) -> Summary:
     """Checks that no image is removed twice and that each removed image names a kept one; returns the counts."""
     if counts.removed != counts.distinct_removed or counts.orphans:
         raise LostRowsError(
@@ -171,11 +213,13 @@ def _checked_summary(job: Job, found: NearDuplicates, counts: Counts) -> Summary
             "too many images have the same band key or cluster"
         )
     decided = {"pairs that people keep by decision": counts.decided_pairs} if counts.decided_pairs else {}
+    near = semantic.near if semantic else counts.removed_passed
     return {
         "images compared": counts.images,
         "passed the filter": counts.passed,
-        "duplicates removed": counts.removed_passed,
-        "kept": counts.passed - counts.removed_passed,
+        NEAR_REMOVED: near,
+        **(semantic.summary(counts.passed) if semantic else {}),
+        "kept": counts.passed - near - (semantic.semantic if semantic else 0),
         "recall of the search": _recall_text(found.quality.whole),
         **decided,
     }

@@ -19,9 +19,10 @@ from jobs.matching.rule import Rule
 # If these settings are the same, a new search would find the same pairs again.
 _SEARCH = (
     "hash", "encoder", "max_distance", "min_quality", "strict", "keep", "method", "recall", "max_bucket", "clusterings",
-    "nearest", "seed", "revision",
+    "nearest", "mirrored", "seed", "revision",
 )  # fmt: skip
-_RANK = ("rank",)
+# If these are the same too, the images that stay may stay.
+_RANK = ("rank", "semantic", "semantic_encoder")
 
 
 def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: bool) -> History | None:

@@ -12,7 +12,7 @@ from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost
 from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.keep import components, independent_set, overlays
 from jobs.commands.dedup.keep.images_of_hashes import decided_pairs, image_pairs, near_misses, removed_images
-from jobs.commands.dedup.nodes import hash_nodes, ranking
+from jobs.commands.dedup.nodes import mirrors, ranking
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall, RecallSampleConfig
@@ -92,9 +92,9 @@ class NearDuplicates:
     """The near-duplicates found. The frames read from the scratch folder: write them before its block ends.
 
     Attributes:
-        pairs: a_id, b_id (a_id < b_id), distance (bits of 256), method: pairs of near-duplicates.
-        removed: removed_id, kept_id, distance, method, passed (whether the removed image passed the filter): each
-            removed image with the kept one.
+        pairs: a_id, b_id (a_id < b_id), distance (bits of 256), method, mirrored: pairs of near-duplicates.
+        removed: removed_id, kept_id, distance, method, mirrored, passed (whether the removed image passed the filter):
+            each removed image with the kept one.
         near_misses: a_id, b_id, distance: the nearest pairs above the threshold of which both images are kept.
         quality: Recall of the search on a sample, with its interval; distances of the sampled pairs.
         search: Bands and clusters that were searched.
@@ -109,13 +109,14 @@ class NearDuplicates:
     cost: SearchCost
 
 
-def near_duplicates(
+def near_duplicates(  # noqa: PLR0913 - tables that a notebook may leave out
     signals: DataFrame,
     images: DataFrame,
     config: NearDuplicateConfig,
     scratch: Scratch,
     verdicts: DataFrame | None = None,
     progress: Progress | None = None,
+    mirrored: DataFrame | None = None,
 ) -> NearDuplicates:
     """Finds near-duplicates, and the kept image for each removed one.
 
@@ -131,6 +132,8 @@ def near_duplicates(
         verdicts: image_id, kept: images that did not pass lose to all that did. Without it, all images passed. Images
             with a text in kept_because, if there is this column, come before all others and are not removed.
         progress: Shows the steps; None shows nothing.
+        mirrored: image_id, encoder, pdq, embedding, embedding_hash: hashes of mirror images. With them, an image and
+            a mirror image of it are near-duplicates too.
 
     Returns:
         Pairs, removed images, and the recall of the search.
@@ -149,7 +152,7 @@ def near_duplicates(
     """
     if verdicts is None:
         verdicts = images.select("image_id", F.lit(True).alias("kept"))
-    inputs = Inputs(signals, images, verdicts)
+    inputs = Inputs(signals, images, verdicts, mirrored=mirrored)
     nodes = compared(inputs, config.rule, config.settings.rank, scratch)
     return search_nodes(inputs, nodes, config, scratch, progress or Progress.silent())
 
@@ -168,20 +171,21 @@ def search_nodes(
     """
     settings, rule = config.settings, config.rule
     # 1. Find candidate pairs and verify each by its distance.
-    comparable = nodes.nodes.where("comparable").select("rank", hash_nodes.hash_of("node").alias("hash"), "known")
-    search_inputs = SearchInputs(inputs.signals, rule, settings, nodes.decided)
-    search = Search.for_data(nodes.hashes, rule, settings, config.seed)
+    entries, count, search_inputs = _entries(inputs, nodes, config, scratch)
+    search = Search.for_data(count, rule, settings, config.seed)
     with progress.step(f"dedup: {search.words}"):
-        result = pair_search.find_all_pairs(comparable, nodes.hashes, search, search_inputs, scratch, progress)
+        result = pair_search.find_all_pairs(entries, count, search, search_inputs, scratch, progress)
         rows = scratch.keep(result.found)
-        near = scratch.keep(pair_search.distinct_pairs(rows))
+        near = scratch.keep(pair_search.distinct_pairs(rows, inputs.mirrored is not None))
         cost = pair_search.search_cost(rows, search)
     # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
     # pairs of an earlier run.
-    every = pair_search.add_earlier_pairs(near, nodes.old_pairs)
+    is_mirrored = inputs.mirrored is not None
+    every = pair_search.each_once(pair_search.add_earlier_pairs(near, nodes.old_pairs), is_mirrored)
     pairs, of_sample = every, None
     if rule.compares_thumbnails:
         pairs, looks = _verify(inputs, nodes, near, rule, scratch, progress)
+        pairs = pair_search.each_once(pairs, is_mirrored)
         cost = replace(cost, looks=looks)
         of_sample = search_recall.Looks(pairs, rule.looked_beyond, partial(_confirmed, inputs, nodes, rule))
     # 3. Choose the images to keep.
@@ -195,9 +199,23 @@ def search_nodes(
         sample_config = RecallSampleConfig(
             settings.sample, result.count, rule.max_distance, INTERVAL, nodes.passed, search.clusterings
         )  # fmt: skip
-        measured = search_recall.measure(result.hashes, every, losers, sample_config, scratch, of_sample)
+        # With mirror images too, of the other pairs only: the same bands and clusters find both.
+        searched = result.hashes if inputs.mirrored is None else mirrors.own_hashes(result.hashes)
+        measured = search_recall.measure(searched, every, losers, sample_config, scratch, of_sample)
     misses = near_misses(nodes.nodes, measured)
     return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, search, cost)
+
+
+def _entries(
+    inputs: Inputs, nodes: Compared, config: NearDuplicateConfig, scratch: Scratch
+) -> tuple[DataFrame, int, SearchInputs]:
+    """Returns what the search compares: rank, hash, known; the number of these rows; and the other inputs."""
+    entries = mirrors.entries(nodes.nodes.where("comparable"))
+    if inputs.mirrored is None:
+        return entries, nodes.hashes, SearchInputs(inputs.signals, config.rule, config.settings, nodes.decided)
+    entries = scratch.keep(entries)
+    vectors = mirrors.with_vectors(inputs.signals, inputs.mirrored)
+    return entries, entries.count(), SearchInputs(vectors, config.rule, config.settings, 2 * nodes.decided)
 
 
 def counted(found: NearDuplicates, nodes: Compared, max_distance: int) -> Counts:
@@ -261,10 +279,10 @@ def _against_others(unsure: DataFrame, near: DataFrame) -> DataFrame:
 
 
 def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | None) -> DataFrame:
-    """Returns the removed nodes: removed, kept (ranks), distance, method.
+    """Returns the removed nodes: removed, kept (ranks), distance, method, mirrored.
 
     Args:
-        pairs: a, b (ranks), distance, method.
+        pairs: a, b (ranks), distance, method, mirrored.
         nodes: The nodes.
         keep: `dedup.keep`.
         again: rank, again: other ranks for the nodes of pairs; None to use those that they have.
@@ -278,12 +296,12 @@ def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | Non
     better, worse = F.least("again_a", "again_b").alias("a"), F.greatest("again_a", "again_b").alias("b")
     # Decided nodes come first by the new ranks too.
     decided = again.where(F.col("rank") < nodes.decided).count()
-    named = nodes.nodes.join(again, "rank").select(F.col("again").alias("rank"), "node")
-    lost = _removed(binding.select(better, worse, "distance", "method"), named, decided, keep)
+    named = nodes.nodes.join(again, "rank").drop("rank").withColumnRenamed("again", "rank")
+    lost = _removed(binding.select(better, worse, "distance", "method", "mirrored"), named, decided, keep)
     for end in ("removed", "kept"):
         own = again.select(F.col("again").alias(end), F.col("rank").alias(f"rank_{end}"))
         lost = lost.join(own, end).drop(end).withColumnRenamed(f"rank_{end}", end)
-    return lost.select("removed", "kept", "distance", "method")
+    return lost.select("removed", "kept", "distance", "method", "mirrored")
 
 
 def _removed(pairs: DataFrame, nodes: DataFrame, decided: int, keep: str) -> DataFrame:
@@ -291,5 +309,5 @@ def _removed(pairs: DataFrame, nodes: DataFrame, decided: int, keep: str) -> Dat
         # A third image may still connect two of them.
         return components.removed(pairs, nodes).where(F.col("removed") >= decided)
     return independent_set.removed(
-        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method")
+        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method", "mirrored")
     )

@@ -7,6 +7,8 @@ sample of the removed images whose files differ from the kept ones'. Pairs near 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.lake.tables import SEMANTIC
+
 SAME, DIFFERENT, UNSURE = "same", "different", "unsure"
 """Values of `pair_labels.answer`."""
 
@@ -17,7 +19,7 @@ ENDS = ["a_id", "b_id"]
 
 
 def removals(duplicates: DataFrame) -> DataFrame:
-    """Returns each removed image with the kept one, as a pair.
+    """Returns each image removed as a copy with the kept one, as a pair. Semantic duplicates are no copies.
 
     Args:
         duplicates: Table duplicates.
@@ -26,7 +28,8 @@ def removals(duplicates: DataFrame) -> DataFrame:
         a_id, b_id (a_id < b_id), distance, removed_id, kept_id.
     """
     ends = F.least("removed_id", "kept_id").alias("a_id"), F.greatest("removed_id", "kept_id").alias("b_id")
-    return duplicates.select(*ends, "distance", "removed_id", "kept_id")
+    copies = duplicates.where(F.col("method") != SEMANTIC)
+    return copies.select(*ends, "distance", "removed_id", "kept_id")
 
 
 def place(seed: int) -> Column:

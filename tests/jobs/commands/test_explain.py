@@ -66,6 +66,20 @@ def test_explain_says_why_each_image_is_kept_or_not_and_what_brings_it_back(judg
     assert "score: truncated: cut off" in broken and "nothing brings it back but a readable file" in broken
 
 
+def test_semantic_and_mirrored_duplicates_have_words_of_their_own(judged: Job) -> None:
+    result = {"duplicates removed": 0, "semantic duplicates removed": 1}
+    semantic = [(THIRD, SECOND, 130, "semantic", False, 0.973)]
+    write_rows(judged.lake, tables.DUPLICATES, semantic, Recipe("dedup", result=result), mode="overwrite")
+    second, third = explain.run(judged, [SECOND, THIRD]).split("\n\n")
+    assert f"removed because of it: {THIRD} (similarity 0.9730)" in second
+    assert f"removed as a semantic duplicate of {SECOND}, which shows the same: similarity 0.9730" in third
+    assert "removed: 0 near-duplicates and 1 semantic duplicate (`dedup.semantic`)" in status.run(judged)
+    mirrored = [(THIRD, SECOND, 7, "lsh", True, None)]
+    write_rows(judged.lake, tables.DUPLICATES, mirrored, Recipe("dedup"), mode="overwrite")
+    assert f"removed as a duplicate of {SECOND}: 7 bits apart, by lsh, mirrored" in explain.run(judged, [THIRD])
+    assert "semantic" not in status.run(judged)
+
+
 def test_explain_names_the_threshold_and_models_that_are_no_longer_in_use(judged: Job) -> None:
     row = ("boats", "m1", 0.2, 0.9, 0.95, 30, 30)
     names = tables.THRESHOLDS.schema.names

@@ -2,15 +2,17 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from rich.console import Console
 
 from jobs.commands import score
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.models_in_use import semantic_encoder
+from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from jobs.scoring.features import ensure_features, score_needs_features
+from jobs.scoring.mirrored import ensure_mirrored
 from models.images.decoding import Decoder
 from models.images.resizing import thumbnail
 from tests.builders.images import brightness_model, brightness_settings
@@ -43,6 +45,7 @@ def test_score_makes_features_if_a_later_command_reads_them(tmp_path):
     assert needs(*own) and needs('filter.rules.small="width < 9"')
     assert not needs(*own, "weigh.reach_sample=0")
     assert needs(BOATS, "weigh.reach_sample=0")
+    assert needs("dedup.semantic=0.9")
 
 
 @pytest.mark.slow
@@ -87,3 +90,45 @@ def test_a_pass_for_features_alone_names_and_passes_by_what_cannot_be_decoded(jo
     assert job.lake.snapshot().version(tables.FEATURES) == made, "an empty commit would make later results stale"
     # `score` decides what is quarantined: such images may have signals that others wrote.
     assert not job.lake.exists(tables.QUARANTINE)
+
+
+@pytest.mark.slow
+def test_hashes_of_mirror_images_are_those_of_mirrored_files(job):
+    files = [patterned(3), patterned(4)]
+    turned = [mirrored(file) for file in files]
+    fill(job, *files, *turned, b"no image")
+    plain, with_mirrors = with_settings(job), with_settings(job, "dedup.mirrored=true")
+    assert score.run(plain)["images scored"] == 4 and not job.lake.exists(tables.MIRRORED)
+    encoder = current_encoder(plain)
+
+    rows = {row.image_id: row for row in ensure_mirrored(with_mirrors, encoder, "dedup").collect()}
+
+    signals = {row.image_id: row for row in job.lake.read(tables.SIGNALS).collect()}
+    pairs = {0: 2, 1: 3, 2: 0, 3: 1}
+    assert set(rows) == set(signals) == {f"{n:032x}" for n in pairs}
+    for one, other in pairs.items():
+        own, mirror = signals[f"{other:032x}"], rows[f"{one:032x}"]
+        assert mirror.encoder == encoder.digest
+        assert mirror.pdq == own.pdq and mirror.embedding_hash == own.embedding_hash
+        assert mirror.embedding == pytest.approx(own.embedding, abs=1e-4)
+        assert mirror.embedding_hash != signals[f"{one:032x}"].embedding_hash
+    made = job.lake.snapshot().version(tables.MIRRORED)
+    ensure_mirrored(with_mirrors, encoder, "dedup")
+    assert job.lake.snapshot().version(tables.MIRRORED) == made
+    # New images get both hashes in one decode.
+    write_rows(job.lake, tables.IMAGES, [("f" * 32, "new", "file:/s", "", patterned(5), 24, 16, "PNG", "{}", 1)])
+    assert score.run(with_mirrors)["images scored"] == 1
+    assert job.lake.read(tables.MIRRORED).where(f"image_id = '{'f' * 32}'").count() == 1
+
+
+def patterned(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((256, 256), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def mirrored(file: bytes) -> bytes:
+    buffer = io.BytesIO()
+    ImageOps.mirror(Image.open(io.BytesIO(file))).save(buffer, "PNG")
+    return buffer.getvalue()

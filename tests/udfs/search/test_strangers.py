@@ -61,3 +61,23 @@ def test_no_rows_give_no_pairs() -> None:
         not list(NearPairs(sample, 10, 3)(iter([])))
         or not pa.Table.from_batches(NearPairs(sample, 10, 3)(iter([]))).num_rows
     )
+
+
+def test_mirror_images_are_compared_but_not_with_their_own_image() -> None:
+    rng = np.random.default_rng(2)
+    hashes, ranks = rng.integers(0, 256, (6, 32), dtype=np.uint8), np.arange(10, 16)
+    sample = packed_entries(*rows_of(hashes, ranks).columns)
+    # The mirror image of each image is near the next image, and that of the last one near itself.
+    mirrors = np.concatenate([hashes[1:], hashes[-1:]]) ^ np.uint8(1)
+    turned = rows_of(mirrors, ranks).set_column(2, "known", pa.array([True] * 6))
+    rows = pa.Table.from_batches(NearPairs(sample, 40, 9)(iter([rows_of(hashes, ranks), turned]))).to_pylist()
+    assert sorted((r["sampled"], r["distance"], r["pairs"]) for r in rows if r["other"] is None) == [
+        (rank + 1, 32, 1) for rank in range(10, 15)
+    ]
+    looked = [(r["sampled"], r["other"], r["mirrored"]) for r in rows if r["other"] is not None]
+    assert sorted(looked) == [(rank + 1, rank, True) for rank in range(10, 15)]
+    # With the mirror images of the sample, each pair is seen from both sides, but no pair of two mirror images.
+    both = np.concatenate([sample, packed_entries(*turned.columns)])
+    rows = pa.Table.from_batches(NearPairs(both, 40, 9)(iter([turned, rows_of(hashes, ranks)]))).to_pylist()
+    counts = {r["sampled"]: r["pairs"] for r in rows if r["other"] is None}
+    assert counts == {10: 1, 11: 2, 12: 2, 13: 2, 14: 2, 15: 1}

@@ -98,7 +98,8 @@ def find_pairs(
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
-    centroids = np.stack([_centroids(hashes, parameters, number) for number in range(parameters.clusterings)])
+    numbers, k, seed = range(parameters.clusterings), parameters.clusters, parameters.seed
+    centroids = np.stack([fitted_centroids(hashes, k, seed, number) for number in numbers])
     assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
     limits = parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs
@@ -107,15 +108,23 @@ def find_pairs(
     return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
 
 
-def _centroids(hashes: DataFrame, parameters: ClusterParameters, number: int) -> NDArray[np.float32]:
-    """Fits one clustering on a random subset of bounded size; returns centroids, float32 of shape (clusters, d)."""
-    order = F.xxhash64("hash", F.lit(parameters.seed), F.lit(number))
-    subset = hashes.orderBy(order, "hash").limit(_MEMBERS_FITTED * parameters.clusters)
+def fitted_centroids(rows: DataFrame, clusters: int, seed: int, number: int) -> NDArray[np.float32]:
+    """Fits k-means on a random subset of bounded size.
+
+    Args:
+        rows: hash (any type; each once, it decides about the subset), vector (array<float>).
+        clusters: k.
+        seed: Seed of the subset and of k-means.
+        number: Number of the clustering: another number gives another subset.
+
+    Returns:
+        Centroids, float32 of shape (clusters, d).
+    """
+    order = F.xxhash64("hash", F.lit(seed), F.lit(number))
+    subset = rows.orderBy(order, "hash").limit(_MEMBERS_FITTED * clusters)
     points = subset.select(array_to_vector("vector").alias("features")).coalesce(2)
-    fitted = KMeans(k=parameters.clusters, maxIter=_ITERATIONS, seed=parameters.seed + number, initMode="random").fit(
-        points
-    )
+    fitted = KMeans(k=clusters, maxIter=_ITERATIONS, seed=seed + number, initMode="random").fit(points)
     centres = np.array(fitted.clusterCenters(), dtype=np.float32)
     # k-means may return fewer clusters. Copies of the first one fill the gap: no hash is nearer to a copy.
-    missing = parameters.clusters - len(centres)
+    missing = clusters - len(centres)
     return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates import bands, clusters, popular
 from jobs.commands.dedup.candidates.bands import LshParameters
 from jobs.commands.dedup.candidates.clusters import ClusterParameters
+from jobs.commands.dedup.candidates.popular import POPULAR
+from jobs.commands.dedup.nodes import mirrors
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall, SearchRecall
 from jobs.lake import tables
 from jobs.matching.rule import Rule
@@ -138,7 +140,8 @@ class PairSearchResult:
 
     Attributes:
         found: `udfs.search.matching.FOUND`, with method.
-        hashes: rank, hash, known: the searched hashes, which are all but those resolved against popular images.
+        hashes: rank, hash, known: the searched hashes (those of mirror images too), which are all but those resolved
+            against popular images.
         count: Number of the searched hashes.
     """
 
@@ -198,17 +201,47 @@ def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInp
     return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
 
-def distinct_pairs(found: DataFrame) -> DataFrame:
-    """Returns each pair of ranks (a < b) once: a, b, distance, method, clustering (the first that found it).
+def distinct_pairs(found: DataFrame, mirrored: bool) -> DataFrame:
+    """Returns each pair of ranks (a < b) once; with mirror images, at most once for each way: mirrored or not.
 
     Args:
         found: `udfs.search.matching.FOUND`, with method.
+        mirrored: Whether its ranks are those of entries, as in `nodes.mirrors`, and not those of nodes.
+
+    Returns:
+        a, b, distance (the smallest), method, mirrored, clustering (the first that found it).
     """
-    fresh = found.where(F.col("a").isNotNull()).select("a", "b", "distance", "method", "clustering")
-    pairs = fresh.groupBy("a", "b", "distance").agg(
-        F.min("method").alias("method"), F.min("clustering").alias("clustering")
-    )
-    return pairs.select("a", "b", "distance", "method", "clustering")
+    fresh = found.where(F.col("a").isNotNull())
+    ends = F.col("a"), F.col("b"), F.lit(False).alias("mirrored")
+    if mirrored:
+        fresh = fresh.where(mirrors.is_pair("a", "b"))
+        nodes = (mirrors.node_of(end).alias(end) for end in ("a", "b"))
+        ends = (*nodes, mirrors.is_mirrored("a", "b").alias("mirrored"))
+    each = fresh.select(*ends, "distance", "method", "clustering").groupBy("a", "b", "mirrored")
+    pairs = each.agg(F.min("distance").alias("distance"), _method(), F.min("clustering").alias("clustering"))
+    return pairs.select("a", "b", "distance", "method", "mirrored", "clustering")
+
+
+def each_once(pairs: DataFrame, mirrored: bool) -> DataFrame:
+    """Returns each pair of ranks once. One that matches both ways is not mirrored.
+
+    A pair is looked at both ways before: the thumbnails may agree only one way.
+
+    Args:
+        pairs: a, b, distance, method, mirrored, clustering.
+        mirrored: Whether mirror images are compared. If not, each pair appears once already.
+    """
+    if not mirrored:
+        return pairs
+    nearest = F.min(F.struct("mirrored", "distance")).alias("nearest")
+    once = pairs.groupBy("a", "b").agg(nearest, _method(), F.min("clustering").alias("clustering"))
+    return once.select("a", "b", "nearest.distance", "method", "nearest.mirrored", "clustering")
+
+
+def _method() -> Column:
+    """Returns the first method of a pair by name; one with a leader is always named so."""
+    by_leader = F.max(F.col("method") == POPULAR)
+    return F.when(by_leader, F.lit(POPULAR)).otherwise(F.min("method")).alias("method")
 
 
 def add_earlier_pairs(pairs: DataFrame, earlier: DataFrame | None) -> DataFrame:
@@ -216,7 +249,7 @@ def add_earlier_pairs(pairs: DataFrame, earlier: DataFrame | None) -> DataFrame:
 
     Args:
         pairs: As `distinct_pairs` returns them.
-        earlier: a, b, distance, method of an earlier run; None without one.
+        earlier: a, b, distance, method, mirrored of an earlier run; None without one.
     """
     if earlier is None:
         return pairs

@@ -1,6 +1,6 @@
 """Chooses the images to keep in a small lake, and names the images of pairs: see `jobs.commands.dedup.keep`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +25,18 @@ class Losers:
         kept: The rank of the node that is kept in its place.
         distance: int32, in bits.
         method: How the pair was found.
+        mirrored: Whether the one is near the mirror image of the other.
     """
 
     removed: Ranks
     kept: Ranks
     distance: NDArray[np.int32]
     method: NDArray[np.str_]
+    mirrored: Flags
+
+    def take(self, selected: NDArray[np.bool_] | NDArray[np.intp]) -> "Losers":
+        """Returns some of the removed nodes."""
+        return Losers(*(getattr(self, one.name)[selected] for one in fields(self)))
 
     def stay(self, ranks: Ranks, passed: int) -> Flags:
         """Returns which nodes are kept and passed the filter.
@@ -65,7 +71,7 @@ def losers(pairs: Pairs, nodes: Nodes, keep: str, again: Ranks | None) -> Losers
     else:
         found = _independent(better, worse, binding)
     order = np.argsort(named[found.removed])
-    return Losers(named[found.removed][order], named[found.kept][order], found.distance[order], found.method[order])
+    return replace(found, removed=named[found.removed], kept=named[found.kept]).take(order)
 
 
 def _independent(better: Ranks, worse: Ranks, pairs: Pairs) -> Losers:
@@ -75,7 +81,8 @@ def _independent(better: Ranks, worse: Ranks, pairs: Pairs) -> Losers:
     order = to_kept[np.lexsort((better[to_kept], pairs.distance[to_kept], worse[to_kept]))]
     _, first = np.unique(worse[order], return_index=True)
     nearest = order[first]
-    return Losers(worse[nearest], better[nearest], pairs.distance[nearest], pairs.method[nearest])
+    one = pairs.take(nearest)
+    return Losers(worse[nearest], better[nearest], one.distance, one.method, one.mirrored)
 
 
 def _of_components(better: Ranks, worse: Ranks, named: Ranks, nodes: Nodes, decided: int) -> Losers:
@@ -85,15 +92,21 @@ def _of_components(better: Ranks, worse: Ranks, named: Ranks, nodes: Nodes, deci
     lost = (members != roots) & (members >= decided)
     members, roots = members[lost], roots[lost]
     hashes = words(nodes.hashes)
-    apart = distances(hashes[named[members]], hashes[named[roots]]).astype(np.int32)
-    return Losers(members, roots, apart, np.full(len(members), "component"))
+    removed, kept = named[members], named[roots]
+    own = distances(hashes[removed], hashes[kept]).astype(np.int32)
+    turned = own
+    if nodes.mirrors is not None:
+        mirrors = words(np.where(nodes.mirrors.present[:, None], nodes.mirrors.hashes, nodes.hashes))
+        both = distances(hashes[removed], mirrors[kept]), distances(mirrors[removed], hashes[kept])
+        turned = np.minimum(*both).astype(np.int32)
+    return Losers(members, roots, np.minimum(own, turned), np.full(len(members), "component"), turned < own)
 
 
 def removed_images(nodes: Nodes, lost: Losers) -> pa.Table:
     """Returns every removed image with the kept one: see `images_of_hashes.removed_images`.
 
     Returns:
-        removed_id, kept_id, distance, method, passed.
+        removed_id, kept_id, distance, method, mirrored, passed.
     """
     images = nodes.images
     place = np.full(len(nodes.best), -1)
@@ -105,6 +118,8 @@ def removed_images(nodes: Nodes, lost: Losers) -> pa.Table:
     keeper = images.ranks[gone].copy()
     keeper[has_loser] = lost.kept[of_gone[has_loser]]
     distance, method = np.zeros(len(gone), np.int32), np.full(len(gone), "exact", dtype=object)
+    mirrored = np.zeros(len(gone), np.bool_)
+    mirrored[has_loser] = lost.mirrored[of_gone[has_loser]]
     distance[has_loser] = lost.distance[of_gone[has_loser]]
     method[has_loser] = lost.method[of_gone[has_loser]]
     return pa.table(
@@ -113,6 +128,7 @@ def removed_images(nodes: Nodes, lost: Losers) -> pa.Table:
             "kept_id": text(images.ids[nodes.best[keeper]]),
             "distance": distance,
             "method": pa.array(method.tolist(), pa.string()),
+            "mirrored": mirrored,
             "passed": images.passed[gone],
         }
     )
@@ -122,7 +138,7 @@ def image_pairs(nodes: Nodes, pairs: Pairs, limit: int = MAX_PAIRS) -> pa.Table:
     """Returns the pairs of images: see `images_of_hashes.image_pairs`.
 
     Returns:
-        a_id, b_id (a_id < b_id), distance, method.
+        a_id, b_id (a_id < b_id), distance, method, mirrored.
     """
     groups = _Groups.of(nodes)
     count = nodes.members[pairs.a] * nodes.members[pairs.b]
@@ -135,7 +151,9 @@ def image_pairs(nodes: Nodes, pairs: Pairs, limit: int = MAX_PAIRS) -> pa.Table:
     b = np.concatenate([y, nodes.best[one.b], right])
     distance = np.concatenate([np.zeros(len(x), np.int32), one.distance, every.distance[of_pair]])
     method = [*["exact"] * len(x), *one.method.tolist(), *every.method[of_pair].tolist()]
-    return _table(nodes.images, a, b, distance).append_column("method", pa.array(method, pa.string()))
+    mirrored = np.concatenate([np.zeros(len(x), np.bool_), one.mirrored, every.mirrored[of_pair]])
+    named = _table(nodes.images, a, b, distance).append_column("method", pa.array(method, pa.string()))
+    return named.append_column("mirrored", pa.array(mirrored))
 
 
 def near_misses(nodes: Nodes, misses: tuple[tuple[int, int, int], ...]) -> pa.Table:

@@ -13,8 +13,10 @@ from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.in_memory.nodes import Nodes, best_first
 from jobs.commands.dedup.in_memory.pairs import Pairs
 from jobs.commands.dedup.nodes import ranking
+from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.matching.rule import Rule
 from udfs.images.agreement import AGREE, agreement_of
+from udfs.images.mirroring import facing
 from udfs.images.overlays import overlay_of
 from udfs.images.registration import looks_alike
 
@@ -110,15 +112,14 @@ class Looks:
 def _by_driver(pairs: Pairs, cells: pd.DataFrame, udf: Any) -> Values:
     of_rank = cells.set_index("rank")["thumbnail"]
     left, right = (of_rank.loc[ends.tolist()].reset_index(drop=True) for ends in (pairs.a, pairs.b))
+    right = facing.func(right, pd.Series(pairs.mirrored))
     parts = [slice(begin, begin + _AT_ONCE) for begin in range(0, len(pairs), _AT_ONCE)]
     with ThreadPoolExecutor(_THREADS) as pool:  # numpy and scipy release Python's lock
         return np.concatenate(list(pool.map(lambda part: np.asarray(udf.func(left[part], right[part])), parts)))
 
 
 def _by_spark(pairs: Pairs, thumbnails: DataFrame, udf: Any) -> Values:
-    joined = thumbnails.sparkSession.createDataFrame(pairs.rows())
-    for end, name in (("a", "left"), ("b", "right")):
-        joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
-    found = joined.select("a", "b", udf("left", "right").alias("value")).toPandas()
-    by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b"]]))["value"]
-    return np.asarray(by_pair.reindex(pd.MultiIndex.from_arrays([pairs.a, pairs.b])))
+    joined = thumbnail_verification.with_both(thumbnails.sparkSession.createDataFrame(pairs.rows()), thumbnails)
+    found = joined.select("a", "b", "mirrored", udf("left", "right").alias("value")).toPandas()
+    by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b", "mirrored"]]))["value"]
+    return np.asarray(by_pair.reindex(pd.MultiIndex.from_arrays([pairs.a, pairs.b, pairs.mirrored])))

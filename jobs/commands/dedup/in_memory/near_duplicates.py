@@ -17,7 +17,7 @@ from jobs.commands.dedup.in_memory.looks import Looks
 from jobs.commands.dedup.in_memory.nodes import Nodes
 from jobs.commands.dedup.in_memory.pairs import Pairs
 from jobs.commands.dedup.near_duplicates import INTERVAL, Counts, NearDuplicateConfig, NearDuplicates, looked_note
-from jobs.commands.dedup.nodes import ranking
+from jobs.commands.dedup.nodes import mirrors, ranking
 from jobs.commands.dedup.nodes.compared import Inputs
 from jobs.commands.dedup.verify.search_recall import RecallSampleConfig
 from jobs.matching.rule import Rule
@@ -37,8 +37,9 @@ def fits(images: int, rule: Rule, settings: DedupSettings) -> bool:
     """
     if images > settings.in_memory:
         return False
-    search_of = Search.for_data(images, rule, settings, seed=0)
-    return search_of.lsh is None or images * search_of.lsh.bands.bands <= _MOST_ENTRIES
+    hashes = 2 * images if settings.mirrored else images
+    search_of = Search.for_data(hashes, rule, settings, seed=0)
+    return search_of.lsh is None or hashes * search_of.lsh.bands.bands <= _MOST_ENTRIES
 
 
 def search_nodes(
@@ -55,18 +56,23 @@ def search_nodes(
     settings, rule = config.settings, config.rule
     spark = inputs.signals.sparkSession
     # 1. Find candidate pairs and verify each by its distance.
+    entries, turned = nodes.entries(), nodes.mirrors is not None
     search_inputs = SearchInputs(inputs.signals, rule, settings, nodes.decided)
-    chosen = Search.for_data(len(nodes.hashed), rule, settings, config.seed)
+    if inputs.mirrored is not None:
+        vectors = mirrors.with_vectors(inputs.signals, inputs.mirrored)
+        search_inputs = SearchInputs(vectors, rule, settings, 2 * nodes.decided)
+    chosen = Search.for_data(len(entries.keys), rule, settings, config.seed)
     with progress.step(f"dedup: {chosen.words}"):
-        found = search.find_all_pairs(nodes, chosen, search_inputs, spark, progress)
+        found = search.find_all_pairs(entries, turned, chosen, search_inputs, spark, progress)
         near, cost = found.pairs, found.cost
     # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
     # pairs of an earlier run.
     looks = Looks(inputs.signals, nodes, rule)
-    every = near.united(nodes.old_pairs)
+    every = near.united(nodes.old_pairs).each_once()
     pairs, of_sample = every, None
     if rule.compares_thumbnails:
         pairs, looked = _verified(inputs, nodes, near, rule, looks, progress)
+        pairs = pairs.each_once()
         cost = replace(cost, looks=looked)
         of_sample = recall.Looks(pairs, rule.looked_beyond, looks.confirmed)
     # 3. Choose the images to keep.
@@ -77,7 +83,7 @@ def search_nodes(
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
-            settings.sample, len(found.searched), rule.max_distance, INTERVAL, nodes.passed, chosen.clusterings
+            settings.sample, found.count, rule.max_distance, INTERVAL, nodes.passed, chosen.clusterings
         )  # fmt: skip
         measured = recall.measure(nodes, found.searched, every, lost, sample_config, of_sample)
     removed, image_pairs = keep.removed_images(nodes, lost), keep.image_pairs(nodes, pairs)
@@ -103,7 +109,7 @@ def _verified(
         same = looks.confirmed(unsure)
     looked = pair_search.Looks(len(unsure), len(unsure) - len(same))
     progress.note(looked_note(looked))
-    return near.take(~beyond).united(same).united(old), looked
+    return Pairs.joined([near.take(~beyond), same]).united(old), looked
 
 
 def _counts(nodes: Nodes, removed: pa.Table, pairs: pa.Table, config: NearDuplicateConfig) -> Counts:

@@ -1,11 +1,12 @@
 """Ranks the images and distinct hashes of a small lake, as arrays: see `jobs.commands.dedup.nodes`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates.popular import POPULAR
@@ -16,7 +17,7 @@ from jobs.commands.dedup.nodes.history import History
 from jobs.commands.dedup.verify.search_recall import few_of
 from jobs.matching.rule import Rule
 from udfs.arrays.arrow import cells, joined_bytes
-from udfs.hashes.hamming import HASH_BYTES
+from udfs.hashes.hamming import HASH_BYTES, hashes_of
 
 Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
@@ -64,6 +65,7 @@ class Nodes:
         keys: int64: `sample_key`, by which samples are drawn.
         few: Whether `few_of` selects it.
         old_pairs: Pairs of an earlier run; None without one.
+        mirrors: The hashes of the mirror images of the best images, if they are compared; None if they are not.
     """
 
     images: Images
@@ -75,6 +77,7 @@ class Nodes:
     keys: NDArray[np.int64]
     few: Flags
     old_pairs: Pairs | None
+    mirrors: "Mirrors | None" = None
 
     @property
     def passed(self) -> int:
@@ -93,13 +96,59 @@ class Nodes:
 
     def rows(self, ranks: NDArray[np.int64]) -> pa.Table:
         """Returns nodes as the search takes them: hash, rank, known."""
-        return pa.table(
-            {"hash": cells(self.hashes[ranks]), "rank": pa.array(ranks), "known": pa.array(self.known[ranks])}
-        )
+        return _rows(self.hashes[ranks], ranks, self.known[ranks])
+
+    def entries(self) -> "Entries":
+        """Returns what the search compares: the hashes of nodes, and those of mirror images: see `nodes.mirrors`."""
+        ranks = self.hashed
+        own = Entries(self.rows(ranks), self.keys[ranks])
+        if self.mirrors is None:
+            return own
+        turned = ranks[self.mirrors.present[ranks]]
+        hashes = np.concatenate([self.hashes[ranks], self.mirrors.hashes[turned]])
+        numbers, known = np.concatenate([2 * ranks, 2 * turned + 1]), self.known[np.concatenate([ranks, turned])]
+        return Entries(_rows(hashes, numbers, known), np.concatenate([own.keys, self.mirrors.keys[turned]]))
 
     def named(self, ranks: NDArray[np.int64]) -> pa.Table:
         """Returns the best images of nodes: rank, image_id."""
         return pa.table({"rank": ranks, "image_id": text(self.images.ids[self.best[ranks]])})
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """The mirror images of the best images of nodes: arrays of m values.
+
+    Attributes:
+        present: Whether the hash is known.
+        hashes: uint8 of shape (m, 32); zeros if it is not.
+        keys: int64: `sample_key`.
+    """
+
+    present: Flags
+    hashes: NDArray[np.uint8]
+    keys: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a search compares.
+
+    Attributes:
+        rows: hash, rank, known.
+        keys: int64 of shape (n,): `sample_key` of each hash.
+    """
+
+    rows: pa.Table
+    keys: NDArray[np.int64]
+
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """The ranks of the entries."""
+        return np.asarray(self.rows["rank"].to_numpy())
+
+    def take(self, selected: Flags) -> "Entries":
+        """Returns some of the entries."""
+        return Entries(self.rows.filter(pa.array(selected)), self.keys[selected])
 
 
 def compared(inputs: Inputs, rule: Rule, rank: Sequence[str]) -> Nodes:
@@ -118,7 +167,30 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str]) -> Nodes:
     orders = joined_bytes(rows["order"])
     orders = orders.reshape(rows.num_rows, -1) if rows.num_rows else np.zeros((0, 1), np.uint8)
     order = best_first(orders)
-    return _nodes(rows.take(pa.array(order)), orders[order], earlier, rule)
+    nodes = _nodes(rows.take(pa.array(order)), orders[order], earlier, rule)
+    return nodes if inputs.mirrored is None else replace(nodes, mirrors=_mirrors(nodes, inputs.mirrored, rule))
+
+
+def _mirrors(nodes: Nodes, mirrored: DataFrame, rule: Rule) -> Mirrors:
+    hash_ = F.col(hash_nodes.hash_column(rule))
+    own = mirrored.where(F.col("encoder") == rule.encoder)
+    rows = own.select("image_id", hash_.alias("hash"), hash_nodes.sample_key(hash_).alias("key")).toArrow()
+    best, ids = nodes.images.ids[nodes.best], _bytes_of(rows["image_id"])
+    count = len(nodes.best)
+    present, hashes, keys = (
+        np.zeros(count, np.bool_),
+        np.zeros((count, HASH_BYTES), np.uint8),
+        np.zeros(count, np.int64),
+    )
+    _, place, row = np.intersect1d(best, ids, return_indices=True)
+    if len(place):
+        present[place], hashes[place] = True, hashes_of(rows["hash"])[row]
+        keys[place] = rows["key"].to_numpy()[row]
+    return Mirrors(present, hashes, keys)
+
+
+def _rows(hashes: NDArray[np.uint8], ranks: NDArray[np.int64], known: Flags) -> pa.Table:
+    return pa.table({"hash": cells(hashes), "rank": pa.array(ranks), "known": pa.array(known)})
 
 
 def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, rule: Rule) -> Nodes:
@@ -142,8 +214,8 @@ def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, r
 
 def _earlier(images: Images, nodes: int, history: History, max_distance: int) -> tuple[Flags, Pairs]:
     """Returns which nodes an earlier run compared, and the pairs that it found: see `jobs.commands.dedup.nodes`."""
-    found = history.pairs.where(F.col("distance") <= max_distance).select("a_id", "b_id", "distance", "method")
-    near = found.toArrow()
+    columns = "a_id", "b_id", "distance", "method", F.coalesce("mirrored", F.lit(False)).alias("mirrored")
+    near = history.pairs.where(F.col("distance") <= max_distance).select(*columns).toArrow()
     x, y = images.ranks_of(near["a_id"]), images.ranks_of(near["b_id"])
     method = np.array(near["method"].to_pylist(), dtype=np.str_)
     by_leader = method == POPULAR
@@ -154,8 +226,9 @@ def _earlier(images: Images, nodes: int, history: History, max_distance: int) ->
         resolved = ends[by_leader]
         known[resolved[resolved >= 0]] = False
     present = (x >= 0) & (y >= 0) & (x != y)
-    pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), near["distance"].to_numpy(), method)
-    return known, pairs.take(present).distinct()
+    mirrored = _flags(near["mirrored"])
+    pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), near["distance"].to_numpy(), method, mirrored=mirrored)
+    return known, pairs.take(present).each_once()
 
 
 def best_first(orders: NDArray[np.uint8]) -> Places:

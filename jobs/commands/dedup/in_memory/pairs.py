@@ -1,11 +1,13 @@
 """Pairs of ranks as arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from jobs.commands.dedup.candidates.popular import POPULAR
 
 NO_CLUSTERING = np.iinfo(np.int32).max
 """Stands for the clustering of a pair that none found."""
@@ -21,6 +23,7 @@ class Pairs:
         distance: int32, in bits.
         method: How it was found.
         clustering: int32: the first clustering that found it, or `NO_CLUSTERING`.
+        mirrored: Whether the one is near the mirror image of the other.
     """
 
     a: NDArray[np.int64]
@@ -28,6 +31,7 @@ class Pairs:
     distance: NDArray[np.int32]
     method: NDArray[np.str_]
     clustering: NDArray[np.int32]
+    mirrored: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -37,10 +41,12 @@ class Pairs:
         distance: NDArray[np.int32],
         method: NDArray[np.str_],
         clustering: NDArray[np.int32] | None = None,
+        mirrored: NDArray[np.bool_] | None = None,
     ) -> "Pairs":
-        """Returns pairs; without clusterings, none found them."""
-        none = np.full(len(a), NO_CLUSTERING, np.int32)
-        return cls(a, b, distance.astype(np.int32), method, none if clustering is None else clustering)
+        """Returns pairs; without clusterings, none found them, and without `mirrored`, none is mirrored."""
+        clustering = np.full(len(a), NO_CLUSTERING, np.int32) if clustering is None else clustering
+        mirrored = np.zeros(len(a), np.bool_) if mirrored is None else mirrored
+        return cls(a, b, distance.astype(np.int32), method, clustering, mirrored)
 
     def __len__(self) -> int:
         return len(self.a)
@@ -52,31 +58,34 @@ class Pairs:
 
     def take(self, selected: NDArray[np.bool_] | NDArray[np.intp]) -> "Pairs":
         """Returns some of the pairs."""
-        method, clustering = self.method[selected], self.clustering[selected]
-        return Pairs(self.a[selected], self.b[selected], self.distance[selected], method, clustering)
+        return Pairs(*(getattr(self, one.name)[selected] for one in fields(self)))
 
     @staticmethod
     def joined(parts: "Sequence[Pairs]") -> "Pairs":
         """Returns the pairs of all parts; none for no parts."""
         none = np.zeros(0, np.int64)
         parts = [Pairs.of(none, none, none.astype(np.int32), none.astype(np.str_)), *parts]
-        return Pairs(
-            np.concatenate([part.a for part in parts]),
-            np.concatenate([part.b for part in parts]),
-            np.concatenate([part.distance for part in parts]),
-            np.concatenate([part.method for part in parts]),
-            np.concatenate([part.clustering for part in parts]),
-        )
+        return Pairs(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Pairs)))
 
     def distinct(self) -> "Pairs":
-        """Returns each pair once, with the first of its methods by name and the first of its clusterings."""
+        """Returns each pair at most once for each way: see `pair_search.distinct_pairs`."""
+        return self._merged(self.mirrored)
+
+    def each_once(self) -> "Pairs":
+        """Returns each pair once: see `pair_search.each_once`."""
+        return self._merged(np.zeros(len(self), np.bool_))
+
+    def _merged(self, way: NDArray[np.bool_]) -> "Pairs":
+        """Returns each pair once for each value of `way`, with the smallest distance and the first clustering."""
         if not len(self):
             return self
-        order = np.lexsort((self.method, self.keys))
-        keys = self.keys[order]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        order = np.lexsort((self.distance, self.mirrored, way, self.keys))
+        keys, ways = self.keys[order], way[order]
+        starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (ways[1:] != ways[:-1])]))
         first = self.take(order[starts])
-        return Pairs.of(first.a, first.b, first.distance, first.method, _least(self.clustering[order], starts))
+        by_method = np.lexsort((self.method, self.method != POPULAR, way, self.keys))
+        method, clustering = self.method[by_method[starts]], _least(self.clustering[order], starts)
+        return replace(first, method=method, clustering=clustering)
 
     def united(self, other: "Pairs | None") -> "Pairs":
         """Adds the pairs of another list that are not in this one."""
@@ -89,8 +98,8 @@ class Pairs:
         return np.unique(np.concatenate([self.a, self.b]))
 
     def rows(self) -> pa.Table:
-        """Returns the pairs as rows: a, b."""
-        return pa.table({"a": self.a, "b": self.b})
+        """Returns the pairs as rows: a, b, mirrored."""
+        return pa.table({"a": self.a, "b": self.b, "mirrored": self.mirrored})
 
 
 def keys_of(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

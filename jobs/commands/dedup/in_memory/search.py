@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,11 @@ from pyspark.sql import SparkSession
 from jobs.commands.dedup.candidates import clusters, pair_search, popular
 from jobs.commands.dedup.candidates.pair_search import CLUSTERS, LSH, Search, SearchCost, SearchCounts, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
-from jobs.commands.dedup.in_memory.nodes import Nodes
+from jobs.commands.dedup.in_memory.nodes import Entries
 from jobs.commands.dedup.in_memory.pairs import NO_CLUSTERING, Pairs
 from jobs.runtime.progress import Progress
-from udfs.search.matching import Entries, entries_of_rows, near_between
+from udfs.search import matching
+from udfs.search.matching import entries_of_rows, near_between
 from udfs.search.popular import Resolving
 
 _THREADS = 4
@@ -29,39 +30,43 @@ class FoundInMemory:
     Attributes:
         pairs: Each pair once.
         cost: Number of compared and skipped pairs.
-        searched: int64: the ranks of the searched hashes, which are all but those resolved against popular images.
+        searched: int64: the ranks of the nodes whose own hashes were searched: all but those resolved against popular
+            images.
+        count: Number of searched hashes, those of mirror images included.
     """
 
     pairs: Pairs
     cost: SearchCost
     searched: NDArray[np.int64]
+    count: int
 
 
 def find_all_pairs(
-    nodes: Nodes, search: Search, inputs: SearchInputs, spark: SparkSession, progress: Progress
+    entries: Entries, mirrored: bool, search: Search, inputs: SearchInputs, spark: SparkSession, progress: Progress
 ) -> FoundInMemory:
     """Runs the search: see `pair_search.find_all_pairs`.
 
     Args:
-        nodes: The distinct hashes.
+        entries: The distinct hashes.
+        mirrored: Whether some are those of mirror images, with ranks as in `nodes.mirrors`.
         search: The methods and their parameters.
         inputs: The other inputs.
         spark: Fits the clusters.
         progress: Receives a note about popular images.
     """
-    ranks = nodes.hashed
     found: list[tuple[str, pa.Table]] = []
     if (config := pair_search.popular_config(search, inputs)) is not None:
-        ranks, found = _resolved(nodes, config, progress)
+        entries, found = _resolved(entries, config, progress)
+    ranks, rows = entries.ranks, entries.rows
     if len(ranks) >= pair_search.A_PAIR:
-        rows = nodes.rows(ranks)
         if search.lsh:
             found.append((LSH, _by_bands(rows, search, inputs)))
         if search.clusters:
             vectors = clusters.vectors(inputs.signals, spark.createDataFrame(rows), inputs.rule)
             limits = inputs.decided, pair_search.unseen(inputs)
             found.append((CLUSTERS, clusters.find_pairs(vectors, search.clusters, *limits).toArrow()))
-    return FoundInMemory(_distinct(found), _cost(found, search), ranks)
+    own = ranks[ranks % 2 == 0] // 2 if mirrored else ranks
+    return FoundInMemory(_distinct(found, mirrored), _cost(found, search), own, len(ranks))
 
 
 def _by_bands(rows: pa.Table, search: Search, inputs: SearchInputs) -> pa.Table:
@@ -74,18 +79,17 @@ def _by_bands(rows: pa.Table, search: Search, inputs: SearchInputs) -> pa.Table:
 
 
 def _resolved(
-    nodes: Nodes, config: popular.PopularConfig, progress: Progress
-) -> tuple[NDArray[np.int64], list[tuple[str, pa.Table]]]:
+    entries: Entries, config: popular.PopularConfig, progress: Progress
+) -> tuple[Entries, list[tuple[str, pa.Table]]]:
     """Resolves hashes against popular images: see `popular.split_popular`.
 
     Returns:
-        The ranks of the others, and the pairs with the popular images, as `udfs.search.matching.FOUND`.
+        The others, and the pairs with the popular images, as `udfs.search.matching.FOUND`.
     """
-    ranks = nodes.hashed
-    rows = nodes.rows(ranks)
-    leaders = popular.leaders(_Pool(entries_of_rows(rows), nodes.keys[ranks]), len(ranks), config)
+    ranks, rows = entries.ranks, entries.rows
+    leaders = popular.leaders(_Pool(entries_of_rows(rows), entries.keys), len(ranks), config)
     if not len(leaders):
-        return ranks, []
+        return entries, []
     batches = Resolving(leaders, config.max_distance, config.decided)(iter(rows.to_batches()))
     resolved = pa.Table.from_batches(batches)
     lost = resolved.filter(pc.is_valid(resolved["leader"]))
@@ -93,8 +97,8 @@ def _resolved(
     note = popular.note(len(leaders), lost.num_rows)
     progress.note(note)
     found = popular.found_rows(lost, len(ranks) * len(leaders), followers, config.clustered)
-    left = resolved.filter(pc.is_null(resolved["leader"]))["rank"].to_numpy()
-    return left, [(POPULAR, found)]
+    left = pc.is_null(resolved["leader"]).to_numpy()  # in the order of the entries
+    return entries.take(left), [(POPULAR, found)]
 
 
 @dataclass(frozen=True)
@@ -110,26 +114,33 @@ class _Pool:
     keys: NDArray[np.int64]
 
     def sample(self, count: int) -> popular.Packed:
-        order = np.lexsort((Entries.unpacked(self.packed).ranks, self.keys))
+        order = np.lexsort((matching.Entries.unpacked(self.packed).ranks, self.keys))
         return self.packed[order[:count]]
 
     def best_near(self, centres: popular.Packed, max_distance: int) -> popular.Packed:
-        hashes = Entries.unpacked(self.packed)
-        near, own = near_between(Entries.unpacked(centres).words, hashes.words, max_distance)
+        hashes = matching.Entries.unpacked(self.packed)
+        near, own = near_between(matching.Entries.unpacked(centres).words, hashes.words, max_distance)
         order = np.lexsort((hashes.ranks[own], near))
         _, first = np.unique(near[order], return_index=True)
         return self.packed[own[order[first]]]
 
 
-def _distinct(found: Sequence[tuple[str, pa.Table]]) -> Pairs:
+def _distinct(found: Sequence[tuple[str, pa.Table]], mirrored: bool) -> Pairs:
     """Returns each pair once: see `pair_search.distinct_pairs`."""
     parts = []
     for method, table in found:
         rows = table.filter(pc.is_valid(table["a"]))
         clustering = pc.fill_null(rows["clustering"], int(NO_CLUSTERING)).to_numpy()
         a, b, distance = (rows[name].to_numpy() for name in ("a", "b", "distance"))
-        parts.append(Pairs.of(a, b, distance, np.full(len(a), method), clustering))
+        pairs = Pairs.of(a, b, distance, np.full(len(a), method), clustering)
+        parts.append(_of_nodes(pairs) if mirrored else pairs)
     return Pairs.joined(parts).distinct()
+
+
+def _of_nodes(pairs: Pairs) -> Pairs:
+    """Returns pairs of entries as pairs of nodes: see `nodes.mirrors`."""
+    pairs = pairs.take(((pairs.a >> 1) != (pairs.b >> 1)) & ((pairs.a % 2 == 0) | (pairs.b % 2 == 0)))
+    return replace(pairs, a=pairs.a >> 1, b=pairs.b >> 1, mirrored=(pairs.a + pairs.b) % 2 == 1)
 
 
 def _cost(found: Sequence[tuple[str, pa.Table]], search: Search) -> SearchCost:

@@ -28,19 +28,25 @@ def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFra
 
     Args:
         pairs: a, b (ranks, smaller is better).
-        nodes: rank, node: the hash of each rank.
+        nodes: rank, node: the hash of each rank; and mirror, that of its mirror image, if these are compared.
         few: Edges that one task may process alone.
 
     Returns:
-        removed, kept, distance (in bits; it may exceed the distance of every pair), method.
+        removed, kept, distance (in bits; it may exceed the distance of every pair), method, mirrored (whether the one
+        is nearer to the mirror image of the other).
     """
     lost = roots(pairs, few).where("node != root")
+    mirror = F.coalesce("mirror", hash_of("node")) if "mirror" in nodes.columns else hash_of("node")
     for end, name in (("node", "x"), ("root", "y")):
-        lost = lost.join(nodes.select(F.col("rank").alias(end), hash_of("node").alias(name)), end)
-    distance = hamming(F.col("x"), F.col("y")).alias("distance")
-    return lost.select(
-        F.col("node").alias("removed"), F.col("root").alias("kept"), distance, F.lit("component").alias("method")
+        hashes = hash_of("node").alias(name), mirror.alias(f"{name}_mirror")
+        lost = lost.join(nodes.select(F.col("rank").alias(f"{end}_rank"), *hashes), F.col(end) == F.col(f"{end}_rank"))
+    own = hamming(F.col("x"), F.col("y"))
+    turned = F.least(hamming(F.col("x"), F.col("y_mirror")), hamming(F.col("x_mirror"), F.col("y")))
+    apart = lost.select(
+        F.col("node").alias("removed"), F.col("root").alias("kept"), own.alias("own"), turned.alias("turned")
     )
+    distance, mirrored = F.least("own", "turned").alias("distance"), (F.col("turned") < F.col("own")).alias("mirrored")
+    return apart.select("removed", "kept", distance, F.lit("component").alias("method"), mirrored)
 
 
 def roots(pairs: DataFrame, few: int = FEW_EDGES) -> DataFrame:

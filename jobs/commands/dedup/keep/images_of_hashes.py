@@ -15,15 +15,16 @@ def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
 
     Args:
         compared: Nodes and images.
-        losers: Removed hashes: removed, kept (ranks), distance, method.
+        losers: Removed hashes: removed, kept (ranks), distance, method, mirrored.
 
     Returns:
-        removed_id, kept_id, distance, method, passed (whether the removed image passed the filter).
+        removed_id, kept_id, distance, method, mirrored, passed (whether the removed image passed the filter).
     """
     keepers = compared.nodes.select(F.col("rank").alias("kept"), F.col("image_id").alias("keeper"))
     by_hash = losers.join(keepers, "kept").select(
-        F.col("removed").alias("rank"), "keeper", F.col("distance").alias("apart"), F.col("method").alias("by")
-    )
+        F.col("removed").alias("rank"), "keeper", F.col("distance").alias("apart"), F.col("method").alias("by"),
+        F.col("mirrored").alias("turned"),
+    )  # fmt: skip
     images = compared.images.join(by_hash, "rank", "left")
     repeats = (F.col("image_id") != F.col("best_id")) & ~F.col("decided")
     lost = images.where(F.col("keeper").isNotNull() | repeats)
@@ -32,6 +33,7 @@ def removed_images(compared: Compared, losers: DataFrame) -> DataFrame:
         F.coalesce("keeper", "best_id").alias("kept_id"),
         F.coalesce("apart", F.lit(0)).alias("distance"),
         F.coalesce("by", F.lit("exact")).alias("method"),
+        F.coalesce("turned", F.lit(False)).alias("mirrored"),
         "passed",
     )
 
@@ -44,11 +46,11 @@ def image_pairs(compared: Compared, pairs: DataFrame, limit: int = MAX_PAIRS) ->
 
     Args:
         compared: Nodes and images.
-        pairs: a, b, distance, method between ranks.
+        pairs: a, b, distance, method, mirrored between ranks.
         limit: Pairs that the images of one hash, or of two matching hashes, may make.
 
     Returns:
-        a_id, b_id (a_id < b_id), distance, method.
+        a_id, b_id (a_id < b_id), distance, method, mirrored.
     """
     return _same_hash(compared.images.where("members > 1"), limit).unionByName(_two_hashes(compared, pairs, limit))
 
@@ -61,7 +63,8 @@ def _same_hash(images: DataFrame, limit: int) -> DataFrame:
         images.select("rank", F.col("image_id").alias("y"), best.alias("y_best"), full.alias("full")), "rank"
     )
     once = F.when(F.col("full"), F.col("x") < F.col("y")).otherwise(~F.col("y_best"))
-    return _ordered_pairs(both.where(once).withColumns({"distance": F.lit(0), "method": F.lit("exact")}))
+    exact = {"distance": F.lit(0), "method": F.lit("exact"), "mirrored": F.lit(False)}
+    return _ordered_pairs(both.where(once).withColumns(exact))
 
 
 def _two_hashes(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
@@ -70,7 +73,7 @@ def _two_hashes(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
         columns = F.col("rank").alias(end), F.col("image_id").alias(name), F.col("members").alias(f"{name}_members")
         best = best.join(compared.nodes.select(*columns), end)
     count = F.col("x_members") * F.col("y_members")
-    every = best.where((count > 1) & (count <= limit)).select("a", "b", "distance", "method")
+    every = best.where((count > 1) & (count <= limit)).select("a", "b", "distance", "method", "mirrored")
     for end, name in (("a", "x"), ("b", "y")):
         every = every.join(compared.images.select(F.col("rank").alias(end), F.col("image_id").alias(name)), end)
     return _ordered_pairs(best.where((count == 1) | (count > limit))).unionByName(_ordered_pairs(every))
@@ -78,7 +81,7 @@ def _two_hashes(compared: Compared, pairs: DataFrame, limit: int) -> DataFrame:
 
 def _ordered_pairs(pairs: DataFrame) -> DataFrame:
     a, b = F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id")
-    return pairs.select(a, b, "distance", "method")
+    return pairs.select(a, b, "distance", "method", "mirrored")
 
 
 def decided_pairs(pairs: DataFrame, images: DataFrame) -> DataFrame:

@@ -24,7 +24,7 @@ def ranked_again(
     Leaders keep their place: what matches a popular image was resolved against it before the search.
 
     Args:
-        pairs: a, b (ranks), distance, method.
+        pairs: a, b (ranks), distance, method, mirrored.
         compared: The nodes, and the orders of their images.
         signals: Table signals.
         rule: The rule, which names the encoder.
@@ -53,19 +53,17 @@ def ranked_again(
 
 
 def _undecided(pairs: DataFrame, ordered: DataFrame, place: int) -> DataFrame:
-    """Returns the pairs whose images are equally good by all criteria before `overlay`: a, b."""
+    """Returns the pairs whose images are equally good by all criteria before `overlay`: a, b, mirrored."""
     for end in ("a", "b"):
         before = F.substring("order", 1, place - 1).alias(f"before_{end}")
         pairs = pairs.join(ordered.select(F.col("rank").alias(end), before), end)
-    return pairs.where("before_a = before_b").select("a", "b")
+    return pairs.where("before_a = before_b").select("a", "b", "mirrored")
 
 
 def _overlaid(pairs: DataFrame, nodes: DataFrame, signals: DataFrame, rule: Rule) -> DataFrame:
     """Returns the nodes with an overlay, and in how many of their pairs they have one: rank, overlaid."""
     thumbnails = thumbnail_verification.thumbnails(signals, nodes, pairs, rule)
-    joined = pairs
-    for end, name in (("a", "left"), ("b", "right")):
-        joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
+    joined = thumbnail_verification.with_both(pairs, thumbnails)
     found = joined.select("a", "b", overlay_of("left", "right").alias("has"))
     votes = F.array(
         F.struct(F.col("a").alias("rank"), (F.col("has") > 0).alias("overlaid")),

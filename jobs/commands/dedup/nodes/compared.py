@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.commands.dedup.nodes import hash_nodes, history
+from jobs.commands.dedup.nodes import hash_nodes, history, mirrors
 from jobs.commands.dedup.nodes.history import History
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
@@ -21,12 +21,14 @@ class Inputs:
         images: image_id, width, height, caption.
         verdicts: image_id, kept, kept_because; an image without a verdict has passed.
         earlier: The results of an earlier run; None if there is none that can be reused.
+        mirrored: Table mirrored, if mirror images are compared too; None if they are not.
     """
 
     signals: DataFrame
     images: DataFrame
     verdicts: DataFrame
     earlier: History | None = None
+    mirrored: DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class Compared:
 
     Attributes:
         nodes: Distinct hashes, as `hash_nodes.numbered` returns them, with known: whether an earlier run compared them
-            with all other known ones.
+            with all other known ones; and mirror, as `mirrors.with_mirrors` adds it, if mirror images are compared.
         images: As `image_ranks` returns them.
         orders: image_id, order (binary): the order of each image, see `ranking.order`.
-        old_pairs: a, b, distance, method: pairs of ranks that an earlier run found; None without one.
+        old_pairs: a, b, distance, method, mirrored: pairs of ranks that an earlier run found; None without one.
         hashes: Number of distinct hashes that can be compared.
         fresh: Number of those that are not known.
         passed: Number of nodes whose best image passed the filter. Their ranks come first.
@@ -72,6 +74,8 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     nodes = hash_nodes.numbered(hash_nodes.distinct_nodes(ordered), scratch)
     image_rows = scratch.keep(image_ranks(ordered, nodes))
     known = history.known_nodes(nodes, image_rows, earlier)
+    if inputs.mirrored is not None:
+        known = scratch.keep(mirrors.with_mirrors(known, inputs.mirrored, rule))
     old_pairs = None
     if earlier:
         old_pairs = scratch.keep(history.known_pairs(image_rows, earlier, rule.max_distance))

@@ -28,7 +28,7 @@ def members(signals: DataFrame, images: DataFrame, verdicts: DataFrame, rule: Ru
         only that digest), comparable (whether it has a usable hash), passed, decided (whether a person keeps it),
         resolution (pixels), caption (characters), and what `score` measured: `ranking.MEASURED`.
     """
-    chosen = "pdq" if rule.hash == "pdq" else "embedding_hash"
+    chosen = hash_column(rule)
     comparable = F.col("pdq_quality") >= rule.min_quality
     content = F.col("content").cast("binary")
     node = F.concat(chosen, content) if rule.strict else F.col(chosen)
@@ -99,6 +99,11 @@ def numbered(rows: DataFrame, scratch: Scratch, name: str = "nodes", number: str
     offsets = {part: sum(counts[p] for p in counts if p < part) for part in counts}
     fields = [StructField(number, LongType()), *sorted_rows.schema.fields[1:]]
     return scratch.stage(name, sorted_rows.mapInArrow(RowIndexer(offsets, number), StructType(fields)))
+
+
+def hash_column(rule: Rule) -> str:
+    """Returns the name of the column, in the tables signals and mirrored, of the hash that is compared."""
+    return "pdq" if rule.hash == "pdq" else "embedding_hash"
 
 
 def sample_key(hash_: Column) -> Column:

@@ -49,10 +49,15 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
 
 
 def known_pairs(images: DataFrame, history: History, max_distance: int) -> DataFrame:
-    """Returns the pairs of ranks (a < b) within a distance that the earlier run found: a, b, distance, method."""
+    """Returns the pairs of ranks (a < b) within a distance that the earlier run found.
+
+    Returns:
+        a, b, distance, method, mirrored.
+    """
     a = images.select(F.col("image_id").alias("a_id"), F.col("rank").alias("x"))
     b = images.select(F.col("image_id").alias("b_id"), F.col("rank").alias("y"))
     near = history.pairs.where(F.col("distance") <= max_distance)
     ranked = near.join(a, "a_id").join(b, "b_id").where("x != y")
-    pairs = ranked.select(F.least("x", "y").alias("a"), F.greatest("x", "y").alias("b"), "distance", "method")
+    ends = F.least("x", "y").alias("a"), F.greatest("x", "y").alias("b")
+    pairs = ranked.select(*ends, "distance", "method", F.coalesce("mirrored", F.lit(False)).alias("mirrored"))
     return pairs.dropDuplicates(["a", "b"])

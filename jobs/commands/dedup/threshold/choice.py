@@ -77,7 +77,8 @@ def chosen(job: Job, now: Snapshot, rule: Rule, store: Store, scratch: Scratch) 
         card = current_encoder(job).stranger_shares
         if card is None:
             return rule, {}
-        found = _limits(card, images.size, settings)
+        # Three chances: two own hashes, and each of them with the mirror image of the other.
+        found = _limits(3 * card if settings.mirrored else card, images.size, settings)
     if images.without_thumbnail:
         job.progress.note(
             f"dedup: {images.without_thumbnail:,} images have no thumbnail to look at, so their pairs count only "
@@ -106,7 +107,8 @@ def _limits(share: NDArray[np.float64], size: int, settings: DedupSettings) -> L
     found = limits(share, size, settings.strangers, settings.looks, FALSE_ACCEPTS)
     if settings.method == "clusters":  # their cost does not depend on the distance
         return found
-    return Limits(found.safe, max(found.safe, min(found.outer, affordable_distance(size, settings.recall))))
+    hashes = 2 * size if settings.mirrored else size
+    return Limits(found.safe, max(found.safe, min(found.outer, affordable_distance(hashes, settings.recall))))
 
 
 def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, store: Store, scratch: Scratch) -> Limits | None:
@@ -118,6 +120,8 @@ def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, store: Store,
         "looks": settings.looks, "recall": settings.recall, "method": settings.method, "seed": job.settings.seed,
         "signals": version["id"] if version else None, "revision": _REVISION,
     }  # fmt: skip
+    if settings.mirrored:
+        parameters["mirrored"] = True
     recipe = Recipe("dedup", {}, parameters)
     before = now.made_by(recipe, tables.STRANGERS)
     if before is None:
@@ -128,7 +132,8 @@ def _of_lake(job: Job, now: Snapshot, rule: Rule, images: _Images, store: Store,
 
 
 def _measured(job: Job, rule: Rule, size: int, recipe: Recipe, store: Store, scratch: Scratch) -> Recipe:
-    sampled = sampled_pairs(job.lake.read(tables.SIGNALS), rule, scratch)
+    mirrored = job.lake.read(tables.MIRRORED) if job.settings.dedup.mirrored else None
+    sampled = sampled_pairs(job.lake.read(tables.SIGNALS), rule, scratch, mirrored)
     estimate, upper = shares(sampled.strangers(), sampled.pairs), upper_shares(sampled, job.settings.seed, _CONFIDENCE)
     if estimate is None or upper is None:  # no two images are near each other, as if all were random
         recipe = recipe.with_result({"safe": None})

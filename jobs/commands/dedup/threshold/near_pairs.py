@@ -8,6 +8,7 @@ from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
 from models.stats.strangers import FARTHEST, SampledPairs
 from udfs.images.agreement import AGREE, agreement_of
+from udfs.images.mirroring import facing
 from udfs.search.matching import ENTRY_COLUMNS, entries_of_rows
 from udfs.search.strangers import NEAR, NearPairs
 
@@ -19,7 +20,7 @@ _RANK_BITS = 62
 _ROWS_OF_A_SHUFFLE = 20_000_000
 
 
-def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPairs:
+def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch, mirrored: DataFrame | None = None) -> SampledPairs:
     """Returns the near pairs of a sample of images with all others; images with the same hash count as one.
 
     The sample is chosen by a hash of the image's hash, so it is the same in each run. Each task returns a bounded
@@ -29,6 +30,8 @@ def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPa
         signals: image_id, encoder, embedding_hash, pdq_quality, thumbnail.
         rule: Names the encoder and the images that can be compared.
         scratch: Keeps the comparison.
+        mirrored: Table mirrored, if an image and a mirror image of another one may be copies. Then such pairs are
+            counted too, in both directions, and looked at like all others.
     """
     own = comparable(signals, rule)
     distinct = own.groupBy(F.col("embedding_hash").alias("hash")).agg(F.min("image_id").alias("image_id"))
@@ -36,10 +39,24 @@ def sampled_pairs(signals: DataFrame, rule: Rule, scratch: Scratch) -> SampledPa
     rank = F.shiftrightunsigned(F.xxhash64("hash"), 64 - _RANK_BITS)
     hashes = scratch.keep(distinct.select("hash", "image_id", rank.alias("rank"), F.lit(False).alias("known")))
     total = hashes.count()
-    sample = entries_of_rows(hashes.orderBy("rank", "hash").limit(SAMPLE).select(*ENTRY_COLUMNS).toArrow())
-    pool = hashes.select(*ENTRY_COLUMNS).coalesce(_partitions(signals.sparkSession.sparkContext.defaultParallelism))
+    first = hashes.orderBy("rank", "hash").limit(SAMPLE)
+    sample = entries_of_rows(first.select(*ENTRY_COLUMNS).toArrow())
+    ranks = (sample[:, -1] >> np.uint64(1)).astype(np.int64)
+    pool = hashes.select(*ENTRY_COLUMNS)
+    if mirrored is not None:
+        # A mirror image has the rank of its image, so no image is compared with its own; `known` marks it.
+        turned = mirrored.where(F.col("encoder") == rule.encoder).select(
+            "image_id", F.col("embedding_hash").alias("turned")
+        )
+        with_turned = hashes.join(turned, "image_id").select(
+            F.col("turned").alias("hash"), "rank", F.lit(True).alias("known")
+        )
+        pool = pool.unionByName(with_turned)
+        own_turned = with_turned.join(F.broadcast(first.select("rank")), "rank", "left_semi")
+        sample = np.concatenate([sample, entries_of_rows(own_turned.select(*ENTRY_COLUMNS).toArrow())])
+    pool = pool.coalesce(_partitions(signals.sparkSession.sparkContext.defaultParallelism))
     near = scratch.keep(pool.mapInArrow(NearPairs(sample, FARTHEST, _LOOKS), NEAR))
-    return _with_looks(near, hashes, own, (sample[:, -1] >> np.uint64(1)).astype(np.int64), total)
+    return _with_looks(near, hashes, own, ranks, total)
 
 
 def comparable(signals: DataFrame, rule: Rule) -> DataFrame:
@@ -61,7 +78,7 @@ def _with_looks(
     counts[rows, counted.column("distance").to_numpy()] = counted.column("pairs").to_numpy()
     first = Window.partitionBy("distance").orderBy("order", "sampled", "other")
     chosen = near.where("other is not null").withColumn("place", F.row_number().over(first)).where(f"place <= {_LOOKS}")
-    looked = _looked(chosen.select("sampled", "distance", "other"), hashes, own).toArrow()
+    looked = _looked(chosen.select("sampled", "distance", "other", "mirrored"), hashes, own).toArrow()
     return SampledPairs(
         counts,
         max(total - 1, 1),
@@ -81,7 +98,7 @@ def _looked(chosen: DataFrame, hashes: DataFrame, own: DataFrame) -> DataFrame:
     for end, name in (("sampled", "left"), ("other", "right")):
         pairs = pairs.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
     # Images without a thumbnail count as different: this lowers the distances.
-    agrees = F.coalesce(agreement_of("left", "right") >= AGREE, F.lit(False))
+    agrees = F.coalesce(agreement_of("left", facing("right", "mirrored")) >= AGREE, F.lit(False))
     return pairs.repartition(hashes.sparkSession.sparkContext.defaultParallelism).select(
         "sampled", "distance", (~agrees).alias("different")
     )

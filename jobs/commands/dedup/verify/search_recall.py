@@ -131,7 +131,7 @@ class Looks:
     Attributes:
         verified: a, b: the pairs of the search that count as near-duplicates.
         unseen: Largest distance at which a pair counts without a look; -1 if every pair needs one.
-        confirmed: Returns the pairs of a table of a, b (ranks) whose images look the same.
+        confirmed: Returns the pairs of a table of a, b (ranks), mirrored whose images look the same.
     """
 
     verified: DataFrame
@@ -298,7 +298,8 @@ def _near_duplicates(within: DataFrame, looks: Looks) -> DataFrame:
     found = within.where("hit is not null").join(looks.verified.select(*ends), ends, "left_semi")
     missed = within.where("hit is null")
     unseen, farther = (missed.where(f"distance {sign} {looks.unseen}") for sign in ("<=", ">"))
-    same = farther.join(looks.confirmed(farther.select(*ends)).select(*ends), ends, "left_semi")
+    own = farther.select(*ends, F.lit(False).alias("mirrored"))
+    same = farther.join(looks.confirmed(own).select(*ends), ends, "left_semi")
     return found.unionByName(unseen).unionByName(same)
 
 

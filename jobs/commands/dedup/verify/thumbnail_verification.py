@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from jobs.matching.rule import Rule
 from models.errors import WinnowError
 from udfs.images.agreement import AGREE, agreement_of
+from udfs.images.mirroring import facing
 from udfs.images.registration import looks_alike
 
 
@@ -35,15 +36,25 @@ def confirmed(pairs: DataFrame, thumbnails: DataFrame, rule: Rule) -> DataFrame:
     """Returns the pairs whose images look the same, with all their columns.
 
     Args:
-        pairs: a, b (ranks) and further columns.
+        pairs: a, b (ranks), mirrored and further columns.
         thumbnails: rank, thumbnail.
         rule: In strict mode, no detail may differ. Else the fine structure must agree.
     """
-    joined = pairs
-    for end, name in (("a", "left"), ("b", "right")):
-        joined = joined.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
+    joined = with_both(pairs, thumbnails)
     same = looks_alike("left", "right") if rule.strict else agreement_of("left", "right") >= AGREE
     return joined.where(same).select(*pairs.columns)
+
+
+def with_both(pairs: DataFrame, thumbnails: DataFrame) -> DataFrame:
+    """Adds left and right to the pairs: the thumbnails of both images, or of the mirror image of the second one.
+
+    Args:
+        pairs: a, b (ranks), mirrored.
+        thumbnails: rank, thumbnail. Pairs without both are left out.
+    """
+    for end, name in (("a", "left"), ("b", "right")):
+        pairs = pairs.join(thumbnails.select(F.col("rank").alias(end), F.col("thumbnail").alias(name)), end)
+    return pairs.withColumn("right", facing("right", "mirrored"))
 
 
 def check(signals: DataFrame, rule: Rule) -> None:

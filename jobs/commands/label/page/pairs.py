@@ -21,6 +21,7 @@ from jobs.runtime.config import PAIRS, Settings
 
 _BETWEEN = "-"
 _ANSWERS: dict[str, Answer] = {SAME: "yes", DIFFERENT: "no", UNSURE: "unsure"}
+_MIRRORED = "Mirror images."
 _VARIANT = "Variants of one drawing that differ in a small detail."
 
 
@@ -36,10 +37,10 @@ def pair_spec(lake: str, refill: str, settings: Settings) -> Spec:
     same = ["Cropped, resized, compressed again, brighter, darker or grey.", "With text, a logo or a border added."]
     different = [
         "Two photographs of the same subject, place or event.",
-        "Mirror images.",
         "Only the layout is the same.",
     ]
     (different if settings.dedup.strict else same).append(_VARIANT)
+    (same if settings.dedup.mirrored else different).append(_MIRRORED)
     return Spec(
         lake,
         PAIRS,

@@ -9,7 +9,7 @@ import pytest
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from tests.builders.hash_lakes import Picture, grown, hashes, mixture, near, quality_rows, run
+from tests.builders.hash_lakes import Picture, grown, hashes, mixture, near, quality_rows, run, with_mirrors
 from tests.builders.scenes import captioned, scene, thumbnail
 
 WRITTEN = (
@@ -81,6 +81,11 @@ def test_few_hashes_of_all_kinds(lake: Lake) -> None:
         (shown, ("dedup.hash=embedding", DEFAULT_RANK)),
         (shown, ("dedup.max_distance=82", DEFAULT_RANK)),
         (shown, ("dedup.max_distance=82", DEFAULT_RANK, "dedup.keep=component")),
+        (lambda: with_mirrors(decided(), 4), ("dedup.mirrored=true",)),
+        (lambda: with_mirrors(decided(), 5), ("dedup.mirrored=true", "dedup.keep=component")),
+        (lambda: with_mirrors(crowd(), 6), ("dedup.mirrored=true", "dedup.max_bucket=60")),
+        (lambda: with_mirrors(shown(), 7), ("dedup.mirrored=true", "dedup.hash=embedding", DEFAULT_RANK)),
+        (lambda: with_mirrors(decided(), 8), ("dedup.mirrored=true", "dedup.method=both", "dedup.clusterings=2")),
         (lambda: [Picture(1, bytes(32))], ()),
         (lambda: [Picture(i, bytes(32), quality=0, content="same") for i in range(3)], ()),
     ],

@@ -44,7 +44,7 @@ def test_the_larger_of_two_near_images_is_kept_and_others_stay(spark: SparkSessi
         removed = [tuple(row) for row in found.removed.collect()]
         pairs = [tuple(row)[:3] for row in found.pairs.collect()]
         assert len(list(tmp_path.iterdir())) == 2, "intermediate results are in one new folder"
-    assert removed == [("b", "a", 20, "lsh", True)] and pairs == [("a", "b", 20)]
+    assert removed == [("b", "a", 20, "lsh", False, True)] and pairs == [("a", "b", 20)]
     assert found.quality.whole.exhaustive == 1 and found.quality.whole.recall == 1.0
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -1,0 +1,1 @@
+"""Removes images that show the same as another one: semantic duplicates (`dedup.semantic`)."""
