@@ -262,7 +262,7 @@ AGAINST = Table(
         (
             "key",
             "string",
-            "name of the other image in its source; in a list of hashes, the text after the hash, or else the line",
+            "name of the other image in its source; in a list of hashes, the text after the hash or the line number",
         ),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if both files have the same bytes"),
     ),
@@ -379,7 +379,7 @@ DEDUP_QUALITY = Table(
         (
             "safe_distance",
             "int",
-            "largest distance at which a pair counts without a look; null: all, or whole is false",
+            "largest distance at which a pair counts without a look; null if all pairs count so, or if whole is false",
         ),
         ("looked", "long", "pairs whose thumbnails were compared; null if none had to be, or whole is false"),
     ),
@@ -390,8 +390,16 @@ STRANGERS = Table(
     meaning="how many different images are near an image, at each distance; safe and outer distance follow from it",
     schema=columns(
         ("distance", "int", "Hamming distance of two hashes, 0 to 96 bits of 256"),
-        ("pairs", "long", "pairs at this distance of the sampled images with all others, copies included"),
-        ("expected", "double", "estimated number of different images within this distance of an image"),
+        (
+            "pairs",
+            "long",
+            "pairs of the sampled hashes with all others, copies included; twice if both are sampled",
+        ),
+        (
+            "expected",
+            "double",
+            "number of different images within this distance of an image, estimated from a fitted curve",
+        ),
         ("expected_high", "double", "upper end of its one-sided 95 % interval, from which the distances follow"),
     ),
 )
