@@ -117,11 +117,16 @@ SCORES = Table(
 LABEL_QUEUE = Table(
     name="label_queue",
     maker="label next",
+    also=("browse",),
     meaning="images to label, each with the reason why it was picked",
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("category", "string", "name of the category in the settings"),
-        ("strategy", "string", "strategy that picked the image: seed, random, precision or recall"),
+        (
+            "strategy",
+            "string",
+            "strategy that picked the image: seed (also: a person in browse), random, precision or recall",
+        ),
         ("reason", "string", "why the strategy picked the image"),
         ("place", "int", "place in the batch, from 0: the order in which to label"),
         ("batch", "string", "name of the batch: category, strategy and time in UTC"),

@@ -102,10 +102,13 @@ def test_the_page_shows_images_and_writes_decisions(job: Job, tmp_path: Path) ->
         status, data = page.get(f"/thumb/{IDS[KEPT]}")
         assert status == 200 and max(Image.open(io.BytesIO(data)).size) == 256
         assert page.get(f"/thumb/{IDS[BROKEN]}")[0] == 404
-        assert page.get(f"/similar/{IDS[5]}")[1]["images"][0]["apart"] == 0
+        assert page.get(f"/images?like={IDS[5]}&by=copies")[1]["images"][0]["apart"] == 0
         assert "explain" in page.get(f"/image/{IDS[KEPT]}")[1]["explain"]
         status, found = page.post("/find", encoded("hsl(37, 60%, 50%)", "PNG", (90, 60)))
-        assert status == 200 and len(found["images"]) == COUNT - 1
+        assert status == 200 and found["by"] == "copies", "the lake has no features"
+        assert page.get(f"/images?like={found['like']}&by=copies")[1]["total"] == COUNT - 1
+        status, said = page.get(f"/images?like={found['like']}")
+        assert status == 422 and "winnow score" in said
         assert page.post("/find", b"no image")[0] == 422
         assert page.decide([IDS[KEPT], IDS[5]], "drop", " dull ")[0] == 200
         assert page.decide([IDS[FILTERED]], "keep")[0] == 200 and page.decide([IDS[5]], "withdraw")[0] == 200
