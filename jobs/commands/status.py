@@ -12,7 +12,7 @@ from jobs.lake import tables
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.table import Table
 from jobs.runtime import terminal
-from jobs.runtime.wording import number, plural
+from jobs.runtime.wording import in_bytes, number, plural
 
 # The commands of the pipeline in order, with the last table that each writes. The others need a person or a model.
 _STEPS = (
@@ -21,7 +21,6 @@ _STEPS = (
     ("audit", tables.KEYWORD_SHIFT),
 )  # fmt: skip
 _WIDTH = 140
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
@@ -108,16 +107,3 @@ def _next(job: Job, found: Mapping[str, TableStatus]) -> str:
         if state is None or state.stale:
             return job.command(name)
     return f"{job.command('report')} && {job.command('export', 'DIR', '--format', 'webdataset')}"
-
-
-def in_bytes(count: int) -> str:
-    """Returns a number of bytes with a unit.
-
-    Examples:
-        >>> in_bytes(0), in_bytes(999), in_bytes(12_345), in_bytes(5_000_000_000)
-        ('0 bytes', '999 bytes', '12.3 kB', '5 GB')
-    """
-    size, unit = float(count), 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{number(size)} {_UNITS[unit]}"

@@ -50,7 +50,7 @@ def facts(count: int) -> Iterator[tuple[Any, ...]]:
             "caption": "a photo of " + " ".join(rng.choice(_WORDS, 3)), "sharpness": float(rng.random()),
             "reasons": "boats: by score" if state == "filtered" else None, "hash": rng.bytes(32),
             "kept_id": f"{number // 10 * 10:032x}" if state == "duplicate" else None, "distance": 12,
-            "meta": json.dumps({"url": f"https://example.org/{number}", "punsafe": round(rng.random(), 4), "year": 2020}),
+            "meta": json.dumps({"url": f"https://a.org/{number}", "punsafe": round(rng.random(), 4), "year": 2020}),
         }  # fmt: skip
         yield tuple(row.get(name) for name in IMAGE_COLUMNS)
 
