@@ -9,9 +9,9 @@ from jobs.facts.decisions import Decisions, decisions
 from jobs.facts.duplicates import Duplicates, duplicates
 from jobs.facts.funnel import Fault, Funnel, faults, funnel
 from jobs.facts.keywords import KeywordShifts, keywords
-from jobs.facts.opening import Opening, opening
 from jobs.facts.provenance import Provenance, models_used, provenance
 from jobs.facts.regurgitated import Regurgitation, regurgitation
+from jobs.facts.samples import Opening, opening
 from jobs.facts.weights import Weights, weights
 from jobs.lake import tables
 from jobs.lake.lake import Lake

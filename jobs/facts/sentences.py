@@ -101,15 +101,16 @@ def recall_bound(category: Category) -> str:
     limit = category.threshold
     if limit is None:
         return "This category has no threshold yet, so it cannot be filtered. Run `winnow calibrate`."
-    missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'random positive')}"
-    removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'random negative')}"
+    missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'positive')}"
     by_hand = "The threshold is set in the settings. " if limit.chosen_by == tables.SET else ""
     if not (limit.positives or limit.negatives):
-        return f"{by_hand}Its recall is unknown, because no image has a random label."
+        return f"{by_hand}Its recall is unknown, because no image has a label of a random sample."
+    removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'negative')}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
-        return f"{by_hand}Its recall is unknown, because no random label is positive; the threshold {removed}."
+        none = "because no label of the random sample is positive"
+        return f"{by_hand}Its recall is unknown, {none}; the threshold {removed}."
     bound = f"Recall is at least {recall_at_least(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
-    return f"{by_hand}{bound}: {missed} and {removed}."
+    return f"{by_hand}{bound}: of the labels of the random sample, {missed} and {removed}."
 
 
 def prevalence(category: Category) -> str:
