@@ -5,6 +5,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,29 @@ class NotComparableError(Exception):
     """An image that cannot be compared with others; the text says why and what to do."""
 
 
+@dataclass(frozen=True)
+class _Images:
+    """Images that can be compared: their ids, and their rows in the table image."""
+
+    ids: Sequence[str]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Images by similarity.
+
+    Attributes:
+        images: The images that can be compared.
+        order: Their places, the most similar first.
+        values: Distance or likeness of each place.
+    """
+
+    images: _Images
+    order: NDArray[np.intp]
+    values: NDArray[Any]
+
+
 class Index:
     """The index of one lake. Several threads may use it.
 
@@ -95,11 +119,12 @@ class Index:
         self._open = sqlite3.connect(file, check_same_thread=False, timeout=_WAIT)
         self._open.execute("pragma synchronous = normal")
         self._open.execute("create table if not exists meta (name text primary key, value text) without rowid")
-        self._hashes: tuple[list[str], NDArray[np.uint64]] | None = None
+        self._hashed: _Images | None = None
+        self._hashes = np.zeros((0, 4), np.uint64)
+        self._embedded: _Images | None = None
         # Files that were dropped in, and the last results, so that the next part of a view is not searched again.
         self._dropped: dict[str, tuple[bytes, NDArray[np.float16] | None]] = {}
-        self._sorted: dict[tuple[str, str], list[tuple[str, float]]] = {}
-        self._places: list[str] | None = None
+        self._sorted: dict[tuple[str, str], _Sorted] = {}
         # A reader of its own for each thread, so that a slow view holds up no other reply.
         self._readers, self._local = list[sqlite3.Connection](), threading.local()
 
@@ -267,13 +292,17 @@ class Index:
 
     def _alike(self, view: View, offset: int, limit: int) -> dict[str, Any]:
         """Returns a part of a view in the order of similarity to an image."""
+        found = self._similarities(view.like or "", view.by)
         source, values = view.source(self.categories())
-        inside = {row[0] for row in self._rows(f"select image.image_id {source}", values)}
-        ordered = [(one, value) for one, value in self._similarities(view.like or "", view.by) if one in inside]
-        part = dict(ordered[offset : offset + limit])
-        rows = self._some(view, list(part))
+        places = np.arange(len(found.values))
+        if view != View(like=view.like, by=view.by):
+            rows = np.array(self._rows(f"select image.rowid {source}", values), np.int64).reshape(-1)
+            places = np.flatnonzero(np.isin(found.images.rows[found.order], rows))
+        part = found.order[places[offset : offset + limit]]
+        images = self._some(view, [found.images.ids[place] for place in part])
         name = "apart" if view.by == "copies" else "likeness"
-        return {"total": len(ordered), "images": [{**row, name: part[row["image_id"]]} for row in rows]}
+        each = {found.images.ids[place]: found.values[place].item() for place in part}
+        return {"total": len(places), "images": [{**one, name: each[one["image_id"]]} for one in images]}
 
     def some(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Returns the facts of some images, in the order of their ids."""
@@ -370,8 +399,8 @@ class Index:
                 del self._dropped[oldest]
         return name
 
-    def _similarities(self, name: str, by: str) -> list[tuple[str, float]]:
-        """Returns all images that can be compared with one, the most similar first, with distance or likeness."""
+    def _similarities(self, name: str, by: str) -> "_Sorted":
+        """Returns all images that can be compared with one, the most similar first."""
         with self._lock:
             found = self._sorted.get((name, by))
         if found is None:
@@ -382,20 +411,23 @@ class Index:
                     del self._sorted[oldest]
         return found
 
-    def _near(self, hash_: bytes) -> list[tuple[str, float]]:
-        ids, hashes = self._all_hashes()
-        if not ids:
-            return []
-        apart = distances(words(np.frombuffer(hash_, np.uint8)[None])[0], hashes)
-        return [(ids[place], int(apart[place])) for place in np.argsort(apart, kind="stable")]
+    def _near(self, hash_: bytes) -> "_Sorted":
+        if self._hashed is None:
+            query = "select image_id, rowid, hash from image where hash is not null order by image_id"
+            ids, rows, hashes = list(zip(*self._rows(query), strict=True)) or ((), (), ())
+            self._hashed = _Images(ids, np.array(rows, np.int64))
+            self._hashes = words(np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
+        apart = distances(words(np.frombuffer(hash_, np.uint8)[None])[0], self._hashes)
+        return _Sorted(self._hashed, np.argsort(apart, kind="stable"), apart)
 
-    def _like(self, vector: NDArray[np.float16]) -> list[tuple[str, float]]:
-        if self._places is None:
-            self._places = [row[0] for row in self._rows("select image_id from embedded order by place")]
-        ids = self._places
+    def _like(self, vector: NDArray[np.float16]) -> "_Sorted":
+        if self._embedded is None:
+            query = "select image_id, image.rowid from embedded join image using (image_id) order by place"
+            ids, rows = list(zip(*self._rows(query), strict=True)) or ((), ())
+            self._embedded = _Images(ids, np.array(rows, np.int64))
         chunks = (row[0] for row in self._cursor("select data from vectors order by chunk", ()))
         found = likeness(chunks, vector)
-        return [(ids[place], round(float(found[place]), 4)) for place in np.argsort(-found, kind="stable")]
+        return _Sorted(self._embedded, np.argsort(-found, kind="stable"), found.round(4))
 
     def _hash_of(self, name: str) -> bytes:
         if name in self._dropped:
@@ -477,13 +509,6 @@ class Index:
     def known(self, ids: Sequence[str]) -> list[str]:
         """Returns the ids that are images of the lake."""
         return [one for one in ids if self._rows("select 1 from image where image_id = ?", (one,))]
-
-    def _all_hashes(self) -> tuple[list[str], NDArray[np.uint64]]:
-        if self._hashes is None:
-            rows = self._rows("select image_id, hash from image where hash is not null order by image_id")
-            hashes = np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, 32)
-            self._hashes = [row[0] for row in rows], words(hashes)
-        return self._hashes
 
     def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return self._cursor(query, values).fetchall()
