@@ -111,7 +111,7 @@ class Distances:
             return []
         pairs, _ = self._sampled(self.safe, bits)
         whole = self.sampled >= self.hashes
-        number = f"{pairs:,}" if whole else f"about {self.estimate(self.safe, bits):,.0f}"
+        number = f"{pairs:,}" if whole else f"About {self.estimate(self.safe, bits):,.0f}"
         basis = "counted by comparing all hashes" if whole else (
             f"estimate: {pairs:,} in the comparison of {self.sampled:,} sampled hashes with all {self.hashes:,}"
         )  # fmt: skip

@@ -433,7 +433,7 @@ class Index:
         if name in self._dropped:
             return self._dropped[name][0]
         rows = self._rows("select hash from image where image_id = ?", (name,))
-        return self._known_or_fault(rows, "has no perceptual hash: run `winnow score`")
+        return self._comparable(name, rows, "this image has no perceptual hash: run `winnow score`")
 
     def _vector_of(self, name: str) -> NDArray[np.float16]:
         if name in self._dropped:
@@ -446,14 +446,17 @@ class Index:
             "join vectors on chunk = place - place % :chunk where image_id = :name"
         )
         rows = self._rows(query, {"size": self.noted("vector_bytes") or 0, "chunk": CHUNK, "name": name})
-        return np.frombuffer(self._known_or_fault(rows, f"has no features: {HOW_TO_GET_FEATURES}"), np.float16)
+        fault = f"this image has no features: {HOW_TO_GET_FEATURES}"
+        return np.frombuffer(self._comparable(name, rows, fault), np.float16)
 
-    @staticmethod
-    def _known_or_fault(rows: Sequence[Sequence[Any]], fault: str) -> bytes:
-        if not rows or rows[0][0] is None:
-            raise NotComparableError(f"this image {fault}, or drop its file in again")
-        found: bytes = rows[0][0]
-        return found
+    def _comparable(self, name: str, rows: Sequence[Sequence[Any]], fault: str) -> bytes:
+        """Returns the value of one row; raises a fault if there is none."""
+        if rows and rows[0][0] is not None:
+            found: bytes = rows[0][0]
+            return found
+        raise NotComparableError(
+            fault if self.known([name]) else "this image is not in the index: drop its file in again"
+        )
 
     # Pairs ----------------------------------------------------------------------------------------------------------
 

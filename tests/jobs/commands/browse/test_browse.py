@@ -173,7 +173,7 @@ def test_images_are_found_by_condition_and_likeness_and_queued(searched: Job, tm
         shorter = page.get("/distance?at=20")[1]
         assert [one["distance"] for one in shorter["pairs"]] == [40] and shorter["effect"][0].startswith("1 of 2 found")
         farther = page.get("/distance?at=50")[1]
-        assert [one["distance"] for one in farther["pairs"]] == [44] and "about" in " ".join(farther["effect"])
+        assert [one["distance"] for one in farther["pairs"]] == [44] and "About" in " ".join(farther["effect"])
         assert page.get("/distance?at=51")[0] == 422 and page.get("/distance?at=-1")[0] == 422
 
         def queue(images: list[str], category: str = "boats") -> tuple[int, Any]:

@@ -32,11 +32,11 @@ def test_the_distance_in_use_changes_nothing() -> None:
 def test_a_farther_distance_is_estimated_and_says_so() -> None:
     _, more, recall = distances().effect(14)
     assert more == (
-        "about 400 pairs of different hashes are 11 to 14 bits apart (estimate: 76 in the comparison of 100 sampled "
+        "About 400 pairs of different hashes are 11 to 14 bits apart (estimate: 76 in the comparison of 100 sampled "
         "hashes with all 1,000)."
     )
     assert "Within 10 bits" in recall
-    assert "about 100 pairs" in distances().effect(13)[1]
+    assert "About 100 pairs" in distances().effect(13)[1]
 
 
 def test_if_all_hashes_were_compared_the_number_is_exact() -> None:
@@ -46,7 +46,7 @@ def test_if_all_hashes_were_compared_the_number_is_exact() -> None:
 
 def test_pairs_that_count_only_by_a_look_are_told_apart_from_all_pairs() -> None:
     _, more, looked, _ = distances(safe=6, threshold=10).effect(10)
-    assert more.startswith("about 200 pairs of different hashes are 7 to 10 bits apart")
+    assert more.startswith("About 200 pairs of different hashes are 7 to 10 bits apart")
     assert looked.startswith("Now 207 pairs of them count, because the thumbnails agree")
 
 
