@@ -115,10 +115,10 @@ const load = guarded(async (restart) => {
   loading = true;
   try {
     const found = await request(`/images?${parameters(restart ? 0 : shown.length)}`).catch((error) => {
-      if (own === asked && restart) { clear(); say(error.message, true); }
-      throw error;
+      if (!restart) throw error;
+      if (own === asked) { clear(); say(error.message, true); }
     });
-    if (own !== asked) return;
+    if (own !== asked || !found) return;
     if (restart) clear();
     total = found.total;
     add(found.images);
@@ -181,10 +181,10 @@ function drawLike() {
   $("like").hidden = !view.like;
   if (!view.like) return;
   const by = view.by || "likeness";
-  $("like-image").hidden = true;
-  $("like-image").onload = () => { $("like-image").hidden = false; }; // a file that was dropped in has no small image
-  $("like-image").src = picture(view.like);
-  $("like-text").textContent = by === "copies" ? "The nearest images by their perceptual hashes" : "The images that show the most similar things";
+  $("like-image").hidden = Boolean(view.file); // a file that was dropped in has no small image
+  if (!view.file) $("like-image").src = picture(view.like);
+  const what = by === "copies" ? "Images with the nearest perceptual hashes" : "Images that show similar things";
+  $("like-text").textContent = view.file ? `${what}, to ${view.file}` : what;
   $("by-likeness").setAttribute("aria-pressed", by === "likeness");
   $("by-copies").setAttribute("aria-pressed", by === "copies");
 }
@@ -213,8 +213,9 @@ const pairsAt = guarded(async (bits, threshold) => {
   const lines = [...found.effect, bits === threshold ? "" : `To use it: --set dedup.max_distance=${bits}`].filter(Boolean);
   $("distance-effect").replaceChildren(...lines.map((line) => element("p", {}, line)));
   clear();
-  const said = bits < threshold ? "would no longer count" : bits > threshold ? "would also count" : "";
-  say(said ? `${count(found.pairs.length)} of the pairs that ${said}, the nearest to ${bits} bits first`
+  const shownPairs = count(found.pairs.length);
+  say(bits < threshold ? `${shownPairs} of the pairs that would no longer count, the nearest to ${bits} bits first`
+    : bits > threshold ? `${shownPairs} of the pairs that would also count: the nearest ones beyond the distance in use`
     : "Pairs near the distance in use; move the slider to see which pairs would change sides");
   for (const pair of found.pairs) {
     const at = shown.length;
@@ -388,7 +389,7 @@ const find = guarded(async (file) => {
   note("searching…");
   const found = await request("/find", { method: "POST", body: file });
   $("note").hidden = true;
-  go(found);
+  go({ ...found, file: file.name });
 });
 
 document.addEventListener("dragover", (event) => event.preventDefault());
@@ -398,6 +399,7 @@ document.addEventListener("drop", (event) => { event.preventDefault(); find(even
 
 const draw = guarded(async () => {
   readAddress();
+  $("note").hidden = true;
   chosen.clear();
   drawChosen();
   drawViews();
@@ -415,8 +417,8 @@ const draw = guarded(async () => {
 
 // A search covers the whole lake, within the scores of a category or the images like one. A click on a view narrows it.
 function search() {
-  const { category, at, like, by, sort } = view;
-  go({ all: category || like ? "" : "true", category, at, like, by, sort, words: $("words").value.trim(), where: $("where").value.trim() });
+  const { category, at, like, by, file, sort } = view;
+  go({ all: category || like ? "" : "true", category, at, like, by, file, sort, words: $("words").value.trim(), where: $("where").value.trim() });
 }
 
 window.addEventListener("hashchange", draw);
@@ -428,7 +430,7 @@ $("bits").addEventListener("input", () => { view.bits = $("bits").value; drawDis
 $("bits").addEventListener("change", () => go({ ...view, bits: $("bits").value }));
 $("by-likeness").addEventListener("click", () => go({ ...view, by: "likeness" }));
 $("by-copies").addEventListener("click", () => go({ ...view, by: "copies" }));
-$("like-end").addEventListener("click", () => { const { like, by, ...kept } = view; go(kept); });
+$("like-end").addEventListener("click", () => { const { like, by, file, ...kept } = view; go(Object.keys(kept).length ? kept : { all: "true" }); });
 $("where").addEventListener("change", search);
 $("veil").addEventListener("change", () => document.body.classList.toggle("veiled", $("veil").checked));
 $("file").addEventListener("change", () => find($("file").files[0]));

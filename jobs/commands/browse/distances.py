@@ -125,11 +125,13 @@ class Distances:
         return said
 
     def _recall(self, bits: int) -> list[str]:
-        pairs, found = self._sampled(-1, min(bits, self.threshold))
+        # Beyond the safe distance, the sample does not tell copies from other pairs.
+        within = min(bits, self.safe)
+        pairs, found = self._sampled(-1, within)
         if not pairs:
             return []
         return [
-            f"Within {min(bits, self.threshold)} bits, the search found {found:,} of {plural(pairs, 'pair')} of the "
+            f"Within {within} bits, the search found {found:,} of {plural(pairs, 'pair')} of the "
             "sampled hashes."
         ]
 
