@@ -244,12 +244,19 @@ const detail = guarded(async (id) => {
     element("div", { class: "acts" },
       act("Keep", () => decide("keep", [id])), act("Drop", () => decide("drop", [id])),
       one.decision ? act("Withdraw", () => decide("withdraw", [id])) : null,
-      act("More like this", () => go({ like: id, by: overview.alike ? "likeness" : "copies" })), act("Its group", () => go({ keeper: group, sort: "group" })), act("Close", close)),
+      act("More like this", () => leave({ like: id, by: overview.alike ? "likeness" : "copies" })),
+      act("Its group", () => leave({ keeper: group, sort: "group" })), act("Close", close)),
     element("h2", {}, "On the command line"), element("code", {}, one.explain),
   );
   $("detail").hidden = false;
   document.querySelector("main").classList.add("open");
 });
+
+// On a narrow screen, the facts of one image cover the view.
+function leave(next) {
+  if (matchMedia("(max-width: 800px)").matches) close();
+  go(next);
+}
 
 function close() {
   $("detail").hidden = true;
