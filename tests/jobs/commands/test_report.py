@@ -573,7 +573,7 @@ def test_the_page_fits_and_requests_nothing(browser: Any, full: Job, page: str, 
     assert [url for url in requests if not url.startswith("data:")] == [Path(full.lake.path("report.html")).as_uri()]
     assert errors == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.title() == "lake – Winnow report"
+    assert tab.title() == "pictures – Winnow report"
     # Text outside a drawing is not part of the scroll width if something clips it.
     edges = tab.evaluate(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(r => [r.left, r.right])"
@@ -589,10 +589,11 @@ def test_images_are_blurred_until_the_reader_shows_them(browser: Any, full: Job,
     tab.goto(Path(full.lake.path("report.html")).as_uri())
 
     def blur(number: int) -> str:
-        return str(tab.evaluate(f"getComputedStyle(document.querySelectorAll('.frame img')[{number}]).filter"))
+        return str(tab.evaluate(f"getComputedStyle(document.querySelectorAll('.pic:not(.open) img')[{number}]).filter"))
 
     assert "blur" in blur(0)
-    tab.focus(".pic >> nth=0")
+    assert tab.evaluate("getComputedStyle(document.querySelector('.pic.open img')).filter") == "none"
+    tab.focus(".pic:not(.open) >> nth=0")
     tab.wait_for_timeout(500)  # the blur fades
     assert blur(0) == "none" and "blur" in blur(1)
     tab.click("label.toggle")
