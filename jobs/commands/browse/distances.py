@@ -30,7 +30,10 @@ class Distances:
         hashes: Distinct hashes.
         pairs: Number of pairs that the search found.
         removed: Number of removed images, by the distance to the image that is kept.
-        sample: Number of pairs of the sampled hashes with all others, and how many of them the search found.
+        sample: Number of pairs of the sampled hashes with all others, and how many of them the search found. Within
+            the threshold these are near-duplicates, beyond it all pairs.
+        looked: Number of pairs whose thumbnails were compared.
+        told_apart: Number of those that show different images.
     """
 
     threshold: int
@@ -40,6 +43,8 @@ class Distances:
     pairs: Mapping[int, int]
     removed: Mapping[int, int]
     sample: Mapping[int, tuple[int, int]]
+    looked: int = 0
+    told_apart: int = 0
 
     @property
     def farthest(self) -> int:
@@ -107,33 +112,29 @@ class Distances:
         return said
 
     def _estimated(self, bits: int) -> list[str]:
-        if bits <= self.safe:
-            return []
-        pairs, _ = self._sampled(self.safe, bits)
-        whole = self.sampled >= self.hashes
-        number = f"{pairs:,}" if whole else f"About {self.estimate(self.safe, bits):,.0f}"
-        basis = "counted by comparing all hashes" if whole else (
-            f"estimate: {pairs:,} in the comparison of {self.sampled:,} sampled hashes with all {self.hashes:,}"
-        )  # fmt: skip
-        said = [f"{number} pairs of different hashes are {self.safe + 1} to {bits} bits apart ({basis})."]
-        looked = sum(n for at, n in self.pairs.items() if self.safe < at <= bits)
-        if self.safe < self.threshold:
+        said = []
+        if bits > self.threshold:
+            pairs, _ = self._sampled(self.threshold, bits)
+            whole = self.sampled >= self.hashes
+            number = f"{pairs:,}" if whole else f"About {self.estimate(self.threshold, bits):,.0f}"
+            sample = f"{pairs:,} in the comparison of {self.sampled:,} sampled hashes with all {self.hashes:,}"
+            basis = "counted by comparing all hashes" if whole else f"estimate: {sample}"
+            said.append(f"{number} pairs of different hashes are {self.threshold + 1} to {bits} bits apart ({basis}).")
+        if bits > self.safe and self.safe < self.threshold:
             said.append(
-                f"Now {plural(looked, 'pair')} of them {'counts' if looked == 1 else 'count'}, because the thumbnails "
-                "agree; with dedup.max_distance, all would count."
+                f"Beyond {self.safe} bits, pairs count now only if their thumbnails agree; with dedup.max_distance, "
+                f"all pairs count. Of {self.looked:,} pairs whose thumbnails were compared, {self.told_apart:,} show "
+                "different images; their distances are not stored."
             )
         return said
 
     def _recall(self, bits: int) -> list[str]:
-        # Beyond the safe distance, the sample does not tell copies from other pairs.
+        # Beyond the safe distance, tables of an earlier Winnow do not tell copies from other pairs.
         within = min(bits, self.safe)
         pairs, found = self._sampled(-1, within)
         if not pairs:
             return []
-        return [
-            f"Within {within} bits, the search found {found:,} of {plural(pairs, 'pair')} of the "
-            "sampled hashes."
-        ]
+        return [f"Within {within} bits, the search found {found:,} of {plural(pairs, 'pair')} of the sampled hashes."]
 
 
 _BY_DISTANCE = ("pairs", "removed", "sample")
@@ -157,6 +158,8 @@ def measured(lake: Lake) -> Distances | None:
         pairs=_by_distance(lake.read(tables.PAIRS)),
         removed=_by_distance(lake.read(tables.DUPLICATES)),
         sample={one.distance: (one.exhaustive_pairs, one.found_pairs) for one in sample},
+        looked=row.looked or 0,
+        told_apart=row.told_apart or 0,
     )
 
 

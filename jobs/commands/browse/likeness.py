@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from udfs.arrays.arrow import matrix
 
 DIMENSIONS = 256
-"""Numbers that are kept of each embedding: half a kilobyte for each image. With the shipped semantic encoder, 94 % of the
-20 nearest images stay among the 20 nearest, and all among the first 60 (docs/benchmarks.md)."""
+"""Numbers that are kept of each embedding: half a kilobyte for each image. With the shipped semantic encoder, 94 % of
+the 20 nearest images stay among the 20 nearest, and all among the first 60 (docs/benchmarks.md)."""
 
 CHUNK = 4_096
 """Vectors in one row of the index."""

@@ -44,10 +44,13 @@ def test_if_all_hashes_were_compared_the_number_is_exact() -> None:
     assert more == "76 pairs of different hashes are 11 to 14 bits apart (counted by comparing all hashes)."
 
 
-def test_pairs_that_count_only_by_a_look_are_told_apart_from_all_pairs() -> None:
-    _, more, looked, _ = distances(safe=6, threshold=10).effect(10)
-    assert more.startswith("About 200 pairs of different hashes are 7 to 10 bits apart")
-    assert looked.startswith("Now 207 pairs of them count, because the thumbnails agree")
+def test_pairs_that_count_only_by_a_look_are_named() -> None:
+    looked = distances(safe=6, looked=70, told_apart=9)
+    assert len(looked.effect(6)) == 3 and not [text for text in looked.effect(6) if "thumbnails" in text]
+    assert "Beyond 6 bits, pairs count now only if their thumbnails agree" in looked.effect(7)[2]
+    assert "Of 70 pairs whose thumbnails were compared, 9 show different images" in looked.effect(14)[2]
+    assert looked.effect(14)[1].startswith("About 400 pairs of different hashes are 11 to 14 bits apart")
+    assert looked.effect(14)[3].startswith("Within 6 bits, the search found 19 of 19 pairs")
 
 
 def test_without_a_sample_nothing_is_estimated() -> None:
