@@ -670,7 +670,8 @@ def status(job: "Job") -> CommandOutput:
     """
     from jobs.commands import status as command
 
-    return command.run(job)
+    found = command.run(job)
+    return Shown(found.summary, found.text)
 
 
 @command_without_job(app, "demo", lake=None)

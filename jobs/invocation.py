@@ -43,7 +43,7 @@ class Shown:
         renderable: What it prints without `--json`.
     """
 
-    summary: "Summary"
+    summary: dict[str, Any]
     renderable: RenderableType
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -42,8 +43,21 @@ class TableStatus:
     stale: tuple[str, ...]
 
 
-def run(job: Job) -> str:
-    """Returns the state of the lake for the terminal. It reads the logs of the tables, and counts rows.
+@dataclass(frozen=True)
+class Status:
+    """The state of a lake.
+
+    Attributes:
+        text: For the terminal.
+        summary: For scripts: `tables` (rows, bytes, written, older_than, by name) and `next` (the next command).
+    """
+
+    text: str
+    summary: dict[str, Any]
+
+
+def run(job: Job) -> Status:
+    """Returns the state of the lake. It reads the logs of the tables, and counts rows.
 
     Args:
         job: The running command.
@@ -56,7 +70,13 @@ def run(job: Job) -> str:
     # Text and not a table of rich, which would break the next command into lines that cannot be pasted.
     drawn = io.StringIO()
     Console(file=drawn, width=_WIDTH).print(_grid(found))
-    return drawn.getvalue() + terminal.lines(list(lines(job, {one.table.name: one for one in found})))
+    by_name = {one.table.name: one for one in found}
+    each = {
+        name: {"rows": one.rows, "bytes": one.size, "written": one.written, "older_than": list(one.stale)}
+        for name, one in by_name.items()
+    }
+    text = drawn.getvalue() + terminal.lines(list(lines(job, by_name)))
+    return Status(text, {"tables": each, "next": _next(job, by_name)})
 
 
 def _status(job: Job, now: Snapshot, table: Table, rows: int) -> TableStatus:

@@ -131,6 +131,7 @@ def test_json_is_one_object_with_the_values_of_the_summary(opened: list[Invocati
     assert printed(Group("one", "two")) == {"text": "one\ntwo\n"}
     assert printed(Shown({"picked": 3}, Group("one"))) == {"picked": 3}
     assert shown(Shown({"picked": 3}, Group("one")), ["cars", *OPTIONS])[0].stdout == "one\n"
+    assert shown(Shown({"rows": 3}, "[b] text\n"), ["cars", *OPTIONS])[0].stdout == "[b] text\n"
     failed = shown(WinnowError("no"), ["cars", *OPTIONS, "--json"])[0]
     assert (failed.exit_code, failed.stdout, failed.stderr) == (1, "", "error: no\n")
 
