@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from jobs.commands.browse import command as browse
+from jobs.commands.browse import facts
 from jobs.commands.browse.command import BrowseOptions
 from jobs.job import Job
 from jobs.lake import tables
@@ -198,6 +199,25 @@ def test_images_are_found_by_condition_and_likeness_and_queued(searched: Job, tm
     waiting: list[int] = []
     served(searched, tmp_path, lambda page: waiting.append(page.get("/overview")[1]["queued"]))
     assert waiting == [3], "an image with an answer waits no longer"
+
+
+def test_a_withdrawal_is_pending_where_the_last_filter_followed_the_decision(lake: Lake) -> None:
+    write_rows(lake, tables.IMAGES, [(i, i, "s", None, b"", 1, 1, "JPEG", "{}", 0) for i in IDS[:6]])
+    verdicts = [(i, True, [], None) for i in IDS[:6]]
+    verdicts[0] = (IDS[0], False, ["decision: dropped by anna: dull", "cats: score 0.9"], None)
+    verdicts[1] = (IDS[1], True, [], "kept by anna: a toy")
+    verdicts[4] = (IDS[4], False, ["decision: dropped by anna: dull"], None)
+    write_rows(lake, tables.VERDICTS, verdicts)
+    days = [datetime(2026, 1, day) for day in (1, 2)]
+    kinds = ("drop", "keep", "drop", "keep", "drop")
+    rows = [(i, kind, "why", "anna", days[0]) for i, kind in zip(IDS[:5], kinds, strict=True)]
+    rows += [(i, "withdrawn", "why", "anna", days[1]) for i in IDS[:3]]
+    write_rows(lake, tables.DECISIONS, rows)
+    found = {row.image_id: (row.decision, row.followed) for row in facts.image_facts(lake, "an encoder").collect()}
+    assert found == {
+        IDS[0]: ("pending withdraw", "drop"), IDS[1]: ("pending withdraw", "keep"), IDS[2]: (None, None),
+        IDS[3]: ("keep", "keep"), IDS[4]: ("drop", "drop"), IDS[5]: (None, None),
+    }  # fmt: skip
 
 
 def test_of_a_large_lake_a_sample_is_shown(job: Job, tmp_path: Path) -> None:
