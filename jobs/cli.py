@@ -13,9 +13,8 @@ import typer
 from rich.console import Group
 from typer.core import TyperGroup
 
-from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job, summary_table
+from jobs.invocation import CommandOutput, Invocation, Shown, command_with_job, command_without_job, summary_table
 from jobs.runtime import config, terminal
-from jobs.runtime.progress import Progress
 from jobs.runtime.version import VERSION
 from models.errors import WinnowError
 
@@ -81,7 +80,7 @@ app.add_typer(label_app, name="label")
 class _SearchOrPrompts(TyperGroup):
     """A command group that runs `search` unless the first word after the options names another command."""
 
-    _FLAGS = ("--debug", "--help", "--trust-conf")
+    _FLAGS = ("--debug", "--help", "--json", "--quiet", "-q", "--trust-conf")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Moves the name of the command to the front, where the group expects it."""
@@ -100,13 +99,21 @@ regurgitation_app = typer.Typer(
 )
 app.add_typer(regurgitation_app, name="regurgitation")
 
+# What the shell completes. The commands check these values; a test compares both.
+_STRATEGIES = ("seed", "random", "precision", "recall")
+_SOURCE_FORMATS = ("folder", "webdataset", "parquet", "delta")
+_EXPORT_FORMATS = ("webdataset", "parquet", "datacomp")
+
 SourcesArgument = Annotated[
     list[str], typer.Argument(metavar="SOURCE...", help="Image folders, tar shards, Parquet or Delta tables.")
 ]
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="FORMAT", help="folder, webdataset, parquet or delta. Default: guessed from the files."
+        "--format",
+        metavar="FORMAT",
+        help="folder, webdataset, parquet or delta. Default: guessed from the files.",
+        autocompletion=lambda: list(_SOURCE_FORMATS),
     ),
 ]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSONL, Parquet or Label Studio JSON.")]
@@ -175,7 +182,7 @@ def generate(
     from jobs.commands.generate import command
 
     settings = invocation.settings()
-    return command.run(directory, count, settings.seed if seed is None else seed, Progress())
+    return command.run(directory, count, settings.seed if seed is None else seed, invocation.progress())
 
 
 @command_with_job(app, "ingest")
@@ -228,7 +235,10 @@ def label_next(
     category: CategoryOrPairsArgument,
     strategy: Annotated[
         str | None,
-        typer.Option(help="seed, random, precision or recall; for pairs random or threshold. Default for pairs: both."),
+        typer.Option(
+            help="seed, random, precision or recall; for pairs random or threshold. Default for pairs: both.",
+            autocompletion=lambda: list(_STRATEGIES),
+        ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images, or of pairs.")] = 100,
     like: Annotated[
@@ -273,7 +283,7 @@ def _picked(title: str, what: str, reasons: list[tuple[str, str]], queue: str, s
         terminal.add_row(table, place, name, reason)
     if len(reasons) > _SHOWN:
         terminal.add_row(table, "…", f"{len(reasons) - _SHOWN:,} more", f"see the table {queue}")
-    return Group(table, summary_table("label next", summary))
+    return Shown(summary, Group(table, summary_table("label next", summary)))
 
 
 @command_with_job(label_app, "label serve", title="label serve {category}")
@@ -390,7 +400,7 @@ def train(job: "Job", category: CategoryArgument) -> CommandOutput:
 
 @command_with_job(app, "calibrate")
 def calibrate(job: "Job") -> CommandOutput:
-    """Set each category's threshold from random labels.
+    """Set each category's threshold from labels of the random sample.
 
     Gives a lower bound on the recall of each threshold.
 
@@ -622,7 +632,13 @@ def export(
         ),
     ],
     format_: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="webdataset, parquet or datacomp.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="webdataset, parquet or datacomp.",
+            autocompletion=lambda: list(_EXPORT_FORMATS),
+        ),
     ] = "webdataset",
 ) -> CommandOutput:
     """Write the curated set with its weights, as training data.
@@ -690,7 +706,8 @@ def status(job: "Job") -> CommandOutput:
     """
     from jobs.commands import status as command
 
-    return command.run(job)
+    found = command.run(job)
+    return Shown(found.summary, found.text)
 
 
 @command_with_job(app, "verify")

@@ -1,6 +1,8 @@
 """What all commands share: common options, opening the job, one-line errors, and showing the result."""
 
 import inspect
+import io
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,8 +31,23 @@ _LAKE_MAKERS = ("ingest", "run", "demo")
 # Parameters that are no addresses. Keys of images are often web addresses, with any parameters.
 _NO_ADDRESSES, _KEYS = ("why", "by"), "images"
 _WEB = ("http:", "https:")
+_JSON_WIDTH = 200  # characters of a table that is put into JSON as text
 
-CommandOutput: TypeAlias = "Summary | RenderableType"
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command shows when it ends, beside its summary.
+
+    Attributes:
+        summary: Its summary, which `--json` prints.
+        renderable: What it prints without `--json`.
+    """
+
+    summary: dict[str, Any]
+    renderable: RenderableType
+
+
+CommandOutput: TypeAlias = "Summary | Shown | RenderableType"
 """What a command shows when it ends: a summary (printed under the command's title), text or a table."""
 
 
@@ -45,6 +62,11 @@ class Invocation:
     rules: list[str] | None = None
     categories: list[str] | None = None
     trust_conf: bool = False
+    quiet: bool = False
+
+    def progress(self) -> Progress:
+        """Returns the progress display."""
+        return Progress(quiet=self.quiet)
 
     def settings(self) -> Settings:
         """Returns the settings of the ready-made rules and categories, the files and the overrides."""
@@ -71,7 +93,7 @@ class Invocation:
     @contextmanager
     def open(self) -> Iterator["Job"]:
         """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
-        settings, progress = self.settings(), Progress()
+        settings, progress = self.settings(), self.progress()
         with progress.step("start Spark"):
             from jobs.job import Job
             from jobs.lake.lake import Lake
@@ -127,12 +149,16 @@ _READY_MADE = typer.Option(
 _TRUST_CONF = typer.Option(
     "--trust-conf", help="Let the files of --conf set every Spark setting, also those that load code."
 )
+_JSON = typer.Option("--json", help="Print the result as one JSON object.")
+_QUIET = typer.Option("--quiet", "-q", help="Show no progress and no notes: only warnings, errors and the result.")
 _DEBUG = typer.Option("--debug", help="Show the traceback if an error occurs.")
 _SETTINGS = (
     _parameter("conf", Annotated[list[Path] | None, _CONF], None),
     _parameter("set_", Annotated[list[str] | None, _SET], None),
     _parameter("rule", Annotated[list[str] | None, _RULE], None),
     _parameter("trust_conf", Annotated[bool, _TRUST_CONF], False),
+    _parameter("json_", Annotated[bool, _JSON], False),
+    _parameter("quiet", Annotated[bool, _QUIET], False),
     _parameter("debug", Annotated[bool, _DEBUG], False),
 )
 _CATEGORIES = _parameter("ready_made", Annotated[list[str] | None, _READY_MADE], None)
@@ -142,9 +168,9 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
     """Returns a decorator that makes a function a command: it opens the job, calls the function and shows its result.
 
     The function's first parameter is the job. The other parameters are the command's own arguments and options; the
-    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category`, `--trust-conf` and `--debug`. The function's
-    docstring is the help, and the examples in it end the help. The function itself imports what it needs of
-    `jobs.commands`, so that `--help` is quick.
+    decorator adds `--lake`, `--conf`, `--set`, `--rule`, `--category`, `--trust-conf`, `--json`, `--quiet` and
+    `--debug`. The function's docstring is the help, and the examples in it end the help. The function itself imports
+    what it needs of `jobs.commands`, so that `--help` is quick.
 
     Args:
         group: The Typer group that gets the command, under the last word of its name.
@@ -181,13 +207,14 @@ def command_without_job(
         names_category = any(parameter.name == "category" and not _is_argument(parameter) for parameter in own)
 
         def callback(*, debug: bool, lake: str = "", ready_made: Any = None, **own: Any) -> None:
-            conf, set_, rule, trust_conf = (own.pop(option) for option in ("conf", "set_", "rule", "trust_conf"))
+            common = ("conf", "set_", "rule", "trust_conf", "json_", "quiet")
+            conf, set_, rule, trust_conf, json_, quiet = (own.pop(option) for option in common)
             with _one_line_errors(debug):
                 _require_no_secrets({"lake": lake, "conf": conf, **own})
                 if names_category:
                     ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
-                output = function(Invocation(name, lake, conf, set_, rule, ready_made, trust_conf), **own)
-            _show((title or name).format(**own), output)
+                output = function(Invocation(name, lake, conf, set_, rule, ready_made, trust_conf, quiet), **own)
+            _show((title or name).format(**own), output, json_)
 
         # A command with an option --category of its own uses it for a ready-made category too.
         settings = _SETTINGS if names_category else (*_SETTINGS, _CATEGORIES)
@@ -264,13 +291,32 @@ def _line(error: BaseException) -> str:
     return f"{text} (`--debug` shows where)"
 
 
-def _show(title: str, output: CommandOutput) -> None:
+def _show(title: str, output: CommandOutput, as_json: bool = False) -> None:
+    if as_json:
+        sys.stdout.write(f"{json.dumps(_json_of(output), ensure_ascii=False)}\n")
+        sys.stdout.flush()
+        return
+    if isinstance(output, Shown):
+        output = output.renderable
     if isinstance(output, str):
         # The text may be the content of a file: a file or another program gets it to the letter.
         sys.stdout.write(terminal.visible_lines(output) if sys.stdout.isatty() else output)
         sys.stdout.flush()  # at exit, Python would complain about a pipe that its reader has closed
     else:
         Console().print(summary_table(title, output) if isinstance(output, dict) else output)
+
+
+def _json_of(output: CommandOutput) -> dict[str, Any]:
+    """Returns the summary of a command; of one that has none, its text under `text`."""
+    if isinstance(output, Shown):
+        return output.summary
+    if isinstance(output, dict):
+        return output
+    if isinstance(output, str):
+        return {"text": output}
+    drawn = io.StringIO()
+    Console(file=drawn, width=_JSON_WIDTH).print(output)
+    return {"text": drawn.getvalue()}
 
 
 def summary_table(title: str, summary: "Summary") -> Table:

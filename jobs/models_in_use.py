@@ -161,13 +161,19 @@ def current_models(job: Job) -> dict[str, str]:
     Raises:
         WinnowError: A category has neither an image model nor a trained head.
     """
-    digests = {one.category: one.digest for one in image_classifiers(job)}
-    if _trained_categories(job):
-        digests |= {category: head.digest for category, head in category_heads(job, semantic_encoder(job)).items()}
+    digests = known_models(job)
     untrained = sorted(set(job.settings.categories) - set(digests))
     if untrained:
         names, name = ", ".join(untrained), untrained[0]
         raise WinnowError(
             f"no classifier for {names}: import labels and run `winnow train {name}`, or set categories.{name}.model"
         )
+    return digests
+
+
+def known_models(job: Job) -> dict[str, str]:
+    """Returns the digest of the current classifier of each category that has one."""
+    digests = {one.category: one.digest for one in image_classifiers(job)}
+    if _trained_categories(job):
+        digests |= {category: head.digest for category, head in category_heads(job, semantic_encoder(job)).items()}
     return digests

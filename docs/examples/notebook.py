@@ -40,7 +40,7 @@ print(reasons)
 # ## Thresholds
 # Each category with a classifier has a threshold. The filter removes at least the share `recall_lower` of the images of
 # the category, with the given confidence. The bound is unknown (null) for a threshold that is set in the settings,
-# until a random label is positive.
+# until a label of the random sample is positive.
 
 # %%
 if "thresholds" in lake.tables:

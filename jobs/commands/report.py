@@ -3,7 +3,7 @@
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from jobs.runtime.version import version_of
 
 FILE = "report.html"
 MAX_PICTURES = 800
+_ID_DIGITS = 12  # of an image_id: `explain` takes the first digits
 _PIXELS_PER_POINT = 2  # sharp on high-density screens
 _SOFTWARE = ("pyspark", "delta-spark", "onnxruntime", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
 _SPARK_CONF = "spark.conf."
@@ -48,7 +49,7 @@ class ReportPage:
     """The input of the template.
 
     Attributes:
-        name: Name of the lake: the last part of its address.
+        name: Name of the set, from the settings or the sources.
         uri: Address of the lake.
         written_at: Time of the report, in UTC.
         facts: Facts from the tables.
@@ -57,6 +58,7 @@ class ReportPage:
         not_undone: A sentence about the keywords that weighing does not correct; empty if there are none.
         settings: All settings; most settings of `spark.conf` have no value.
         software: Names and versions of the software.
+        explain: Returns the command that explains an image, as it can be pasted.
     """
 
     name: str
@@ -68,6 +70,7 @@ class ReportPage:
     not_undone: str
     settings: tuple[Setting, ...]
     software: tuple[tuple[str, str], ...]
+    explain: Callable[[str], str] = str
 
 
 def run(job: Job) -> Summary:
@@ -109,15 +112,19 @@ def render(page: ReportPage) -> str:
 def flat_settings(settings: Settings) -> tuple[Setting, ...]:
     """Returns every setting as text, and whether it differs from the default.
 
-    Values of `spark.conf` are shown only if they are numbers, sizes, times or booleans. Others may hold secrets.
+    The defaults of a ready-made category are those of its own file. Values of `spark.conf` are shown only if they are
+    numbers, sizes, times or booleans. Others may hold secrets.
 
     Args:
         settings: The settings of this run.
     """
-    defaults = dict(_leaves(config.fingerprint(config.load())))
+    ready_made = [name for name in settings.categories if name in config.ready_made_categories()]
+    plain = config.load(categories=ready_made)
+    defaults = dict(_leaves(config.fingerprint(plain)))
     category_defaults = dict(_leaves(config.fingerprint(CategorySettings(definition=""))))
     for name in settings.categories:
-        defaults.update({f"categories.{name}.{key}": value for key, value in category_defaults.items()})
+        if name not in ready_made:
+            defaults.update({f"categories.{name}.{key}": value for key, value in category_defaults.items()})
     flat = []
     for key, value in _leaves(config.fingerprint(settings)):
         section, _, rest = key.partition(".")
@@ -148,7 +155,7 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> ReportPage:
     return ReportPage(
-        name=job.lake.uri.rstrip("/").rpartition("/")[2] or job.lake.uri,
+        name=facts.opening.name,
         uri=job.lake.uri,
         written_at=datetime.now(UTC),
         facts=facts,
@@ -157,6 +164,7 @@ def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> ReportPa
         not_undone=_not_undone(facts, job.settings),
         settings=flat_settings(job.settings),
         software=_software(),
+        explain=lambda image_id: job.command("explain", image_id[:_ID_DIGITS]),
     )
 
 
@@ -181,6 +189,8 @@ def _pictures(lake: Lake, settings: Settings, facts: Facts) -> Mapping[str, Thum
 
 def _image_ids(facts: Facts) -> Iterator[str]:
     """The images that the page shows, the most important first."""
+    yield from (image_id for image_id, _ in facts.opening.before)
+    yield from facts.opening.after
     if facts.regurgitation:
         shown = (*facts.regurgitation.shown_copies, *facts.regurgitation.shown_others)
         yield from (pair.row.image_id for pair in shown)
@@ -218,7 +228,7 @@ def _members(group: Group) -> Iterator[str]:
 def _findings(facts: Facts) -> list[tuple[str, str, str]]:
     """The most important findings: the id of a section, its name and one sentence."""
     findings = [(f"category-{c.name}", c.name, sentences.recall_bound(c)) for c in facts.categories]
-    if facts.duplicates and facts.duplicates.removed:
+    if facts.duplicates and facts.duplicates.quality:
         findings.append(("duplicates", "Duplicates", sentences.search_recall(facts.duplicates)))
     moved = sentences.notable(facts.keywords.every) if facts.keywords else []
     findings += [("keywords", "Keywords", sentences.shift_sentence(row) + ".") for row in moved[:2]]

@@ -15,7 +15,7 @@ from jobs.lake.snapshot import Snapshot
 from jobs.lake.table import Table
 from jobs.runtime import terminal
 from jobs.runtime.config import PAIRS
-from jobs.runtime.wording import number, plural
+from jobs.runtime.wording import in_bytes, number, plural
 
 # The commands of the pipeline in order, with the last table that each writes. The others need a person or a model.
 _STEPS = (
@@ -24,7 +24,6 @@ _STEPS = (
     ("audit", tables.KEYWORD_SHIFT),
 )  # fmt: skip
 _WIDTH = 140
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,21 @@ class TableStatus:
     stale: tuple[str, ...]
 
 
-def run(job: Job) -> str:
-    """Returns the state of the lake for the terminal. It reads the logs of the tables, and counts rows.
+@dataclass(frozen=True)
+class Status:
+    """The state of a lake.
+
+    Attributes:
+        text: For the terminal.
+        summary: For scripts: `tables` (rows, bytes, written, older_than, by name) and `next` (the next command).
+    """
+
+    text: str
+    summary: dict[str, Any]
+
+
+def run(job: Job) -> Status:
+    """Returns the state of the lake. It reads the logs of the tables, and counts rows.
 
     Args:
         job: The running command.
@@ -62,7 +74,13 @@ def run(job: Job) -> str:
     Console(file=drawn, width=_WIDTH).print(_grid(found))
     made_by = now.recipe(tables.DUPLICATES)
     removed = made_by.result if made_by else {}
-    return drawn.getvalue() + terminal.lines(list(lines(job, {one.table.name: one for one in found}, removed)))
+    by_name = {one.table.name: one for one in found}
+    each = {
+        name: {"rows": one.rows, "bytes": one.size, "written": one.written, "older_than": list(one.stale)}
+        for name, one in by_name.items()
+    }
+    text = drawn.getvalue() + terminal.lines(list(lines(job, by_name, removed)))
+    return Status(text, {"tables": each, "next": _next(job, by_name)})
 
 
 def _status(job: Job, now: Snapshot, table: Table, rows: int) -> TableStatus:
@@ -120,16 +138,3 @@ def _next(job: Job, found: Mapping[str, TableStatus]) -> str:
         if state is None or state.stale:
             return job.command(name)
     return f"{job.command('report')} && {job.command('export', 'DIR', '--format', 'webdataset')}"
-
-
-def in_bytes(count: int) -> str:
-    """Returns a number of bytes with a unit.
-
-    Examples:
-        >>> in_bytes(0), in_bytes(999), in_bytes(12_345), in_bytes(5_000_000_000)
-        ('0 bytes', '999 bytes', '12.3 kB', '5 GB')
-    """
-    size, unit = float(count), 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{number(size)} {_UNITS[unit]}"

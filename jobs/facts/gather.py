@@ -1,6 +1,6 @@
 """All facts of the report, read from the tables; a bounded amount of data reaches the driver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyspark.sql import Row
 
@@ -11,6 +11,7 @@ from jobs.facts.funnel import Fault, Funnel, faults, funnel
 from jobs.facts.keywords import KeywordShifts, keywords
 from jobs.facts.provenance import Provenance, models_used, provenance
 from jobs.facts.regurgitated import Regurgitation, regurgitation
+from jobs.facts.samples import Opening, opening
 from jobs.facts.weights import Weights, weights
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -35,6 +36,7 @@ class Facts:
     semantic_encoders: tuple[Row, ...]
     classifiers: tuple[Row, ...]
     provenance: tuple[Provenance, ...]
+    opening: Opening = field(default_factory=Opening)
 
 
 def gather(lake: Lake, settings: Settings) -> Facts:
@@ -63,4 +65,5 @@ def gather(lake: Lake, settings: Settings) -> Facts:
         ),
         classifiers=models_used(lake.read(tables.SCORES), "category", "model") if rows.get(tables.SCORES.name) else (),
         provenance=made,
+        opening=opening(lake, settings),
     )

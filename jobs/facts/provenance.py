@@ -17,7 +17,7 @@ _MODELS = 40
 
 @dataclass(frozen=True)
 class Provenance:
-    """The provenance of one table; `seconds` counts from the start of the command."""
+    """The provenance of one table; `seconds` counts from the start of the command, `size` is in bytes on disk."""
 
     table: str
     command: str
@@ -26,6 +26,7 @@ class Provenance:
     written_at: datetime
     inputs: Mapping[str, Version | None]
     seconds: float | None = None
+    size: int | None = None
 
 
 def provenance(lake: Lake, now: Snapshot, wanted: Iterable[Table]) -> tuple[Provenance, ...]:
@@ -41,6 +42,7 @@ def provenance(lake: Lake, now: Snapshot, wanted: Iterable[Table]) -> tuple[Prov
             written_at=commit.written_at,
             inputs=commit.recipe.inputs if commit.recipe else {},
             seconds=commit.seconds,
+            size=lake.bytes_of(table),
         )
         for table, commit in commits.items()
     )

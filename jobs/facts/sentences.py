@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from statistics import median
 
 from pyspark.sql import Row
 
@@ -11,7 +12,7 @@ from jobs.facts.duplicates import ChosenDistances, Duplicates
 from jobs.facts.funnel import Funnel
 from jobs.facts.pairs.precision import CONFIDENCE, PairLabels
 from jobs.facts.regurgitated import Regurgitation, Trials
-from jobs.facts.weights import Reach, Weights
+from jobs.facts.weights import Reach, Reliability, Weights
 from jobs.lake import tables
 from jobs.runtime.wording import (
     confidence,
@@ -40,7 +41,7 @@ def verdict(funnel: Funnel | None) -> str:
     parts = [
         f"{count:,} {what}"
         for count, what in (
-            (funnel.filtered, "filtered"),
+            (funnel.filtered, f"filtered ({_share(funnel.filtered, funnel.images)} of the images)"),
             (funnel.near_duplicates, "duplicates" if funnel.near_duplicates != 1 else "duplicate"),
             (funnel.semantic, "semantic duplicates" if funnel.semantic != 1 else "semantic duplicate"),
             (funnel.repeats, "repeats" if funnel.repeats != 1 else "repeat"),
@@ -51,6 +52,10 @@ def verdict(funnel: Funnel | None) -> str:
     lost = f": {', '.join(parts)}" if parts else ""
     kept = plural(funnel.kept, "image is", "images are")
     return f"Of {plural(funnel.rows_read, 'row')} read, {kept} kept{lost}."
+
+
+def _share(part: int | None, whole: int) -> str:
+    return percent((part or 0) / whole if whole else None)
 
 
 def decided(decisions: Decisions) -> str:
@@ -98,15 +103,16 @@ def recall_bound(category: Category) -> str:
     limit = category.threshold
     if limit is None:
         return "This category has no threshold yet, so it cannot be filtered. Run `winnow calibrate`."
-    missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'random positive')}"
-    removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'random negative')}"
+    missed = f"the threshold misses {number(limit.missed)} of {plural(limit.positives, 'positive')}"
     by_hand = "The threshold is set in the settings. " if limit.chosen_by == tables.SET else ""
     if not (limit.positives or limit.negatives):
-        return f"{by_hand}Its recall is unknown, because no image has a random label."
+        return f"{by_hand}Its recall is unknown, because no image has a label of a random sample."
+    removed = f"removes {number(limit.dropped_negatives)} of {plural(limit.negatives, 'negative')}"
     if limit.recall_lower is None or not isfinite(limit.recall_lower):
-        return f"{by_hand}Its recall is unknown, because no random label is positive; the threshold {removed}."
+        none = "because no label of the random sample is positive"
+        return f"{by_hand}Its recall is unknown, {none}; the threshold {removed}."
     bound = f"Recall is at least {recall_at_least(limit.recall_lower)} ({confidence(limit.confidence)} confidence)"
-    return f"{by_hand}{bound}: {missed} and {removed}."
+    return f"{by_hand}{bound}: of the labels of the random sample, {missed} and {removed}."
 
 
 def prevalence(category: Category) -> str:
@@ -126,6 +132,24 @@ def cost(category: Category) -> str:
     if category.precision:
         parts.append(f"Of the removed images, about {category.precision.replace('%', ' %')} belong to this category.")
     return " ".join(parts)
+
+
+def how_to_correct(category: Category, change: str) -> str:
+    """Returns what to do if too many images are on the wrong side of a category's threshold, after the word *if*.
+
+    Args:
+        category: A category with a classifier of Winnow or a model of its own, which `train` cannot change.
+        change: `higher` or `lower`: the threshold that would help.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> how_to_correct(SimpleNamespace(name="nsfw", own_model=True), "higher")
+        'set a higher threshold (`categories.nsfw.threshold`)'
+    """
+    limit = f"set a {change} threshold (`categories.{category.name}.threshold`)"
+    return (
+        limit if category.own_model else f"label more images and run `winnow train {category.name}` again, or {limit}"
+    )
 
 
 def score_decimals(category: Category) -> int:
@@ -163,6 +187,28 @@ def search_recall(duplicates: Duplicates) -> str:
     found = f"{quality.found_pairs:,} of {pairs} that {against} found"
     recall = measured(quality.recall, quality.recall_low, quality.recall_high)
     return f"The search found {found}: recall {recall}.{_remaining(quality.both_kept)}"
+
+
+def removed_duplicates(duplicates: Duplicates) -> str:
+    """Returns how many duplicates are removed, or why none is although pairs were found, in a sentence.
+
+    Examples:
+        >>> removed_duplicates(Duplicates(0, 0, (), (), (), ((3, 1), (5, 2)), None))
+        'No image is removed as a near-duplicate: in each of the 3 pairs found, one image at most passed the filter.'
+        >>> removed_duplicates(Duplicates(2, 1, (), (), (), ((3, 3),), None))
+        '2 duplicates in 1 group are removed; the best image of each group is kept.'
+    """
+    if duplicates.removed:
+        are = "is" if duplicates.removed == 1 else "are"
+        found = f"{plural(duplicates.removed, 'duplicate')} in {plural(duplicates.groups, 'group')}"
+        return f"{found} {are} removed; the best image of each group is kept."
+    pairs = sum(count for _, count in duplicates.pair_distances)
+    decided = duplicates.quality.decided if duplicates.quality else None
+    if not pairs:
+        return "No image is removed as a near-duplicate: the search found no pair."
+    found = "the 1 pair found" if pairs == 1 else f"each of the {pairs:,} pairs found"
+    by_hand = ", or people keep both" if decided else ""
+    return f"No image is removed as a near-duplicate: in {found}, one image at most passed the filter{by_hand}."
 
 
 def pair_precision(labelled: PairLabels | None) -> str:
@@ -330,6 +376,41 @@ def calibration(quality: Row) -> str:
     if error is None or not isfinite(error):
         return ""
     return f"Expected calibration error: {percent(error)}."
+
+
+def trust(reliability: Sequence[Reliability]) -> str:
+    """Returns whether the probe can be trusted, in one sentence.
+
+    Examples:
+        >>> trust([Reliability(0.4, 0.5, 40, 0.45, 0.46, (0.4, 0.5)), Reliability(0.5, 0.6, 40, 0.55, 0.7, (0.6, 0.8))])
+        'In 1 of 2 groups, the prediction is within the 95 % interval of the observed share; about 2 are expected.'
+    """
+    within = sum(one.interval[0] <= one.predicted <= one.interval[1] for one in reliability)
+    expected = round(0.95 * len(reliability))
+    groups = plural(len(reliability), "group")
+    return (
+        f"In {within} of {groups}, the prediction is within the 95 % interval of the observed share; about {expected} "
+        "are expected."
+    )
+
+
+def help_on_movers(movers: Sequence[Row]) -> str:
+    """Returns by how much weighing helped on words that nobody listed, in one sentence; empty if nothing is known.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> help_on_movers([SimpleNamespace(shift=-0.2, weighted_shift=0.01), SimpleNamespace(shift=0.1,
+        ...     weighted_shift=-0.03)])
+        'Half of these 2 words were off by at least 15.0 % after filtering, and by at least 2.0 % after weighing.'
+    """
+    known = [row for row in movers if row.shift is not None and row.weighted_shift is not None]
+    if not known:
+        return ""
+    before, after = (median(abs(getattr(row, name)) for row in known) for name in ("shift", "weighted_shift"))
+    return (
+        f"Half of these {plural(len(known), 'word')} were off by at least {percent(before)} after filtering, and by at "
+        f"least {percent(after)} after weighing."
+    )
 
 
 def regurgitated(found: Regurgitation) -> str:

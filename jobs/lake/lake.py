@@ -135,7 +135,7 @@ class Lake:
 
     def _see(self, table: Table) -> None:
         """Notes the version of a table that the command reads or has written, if it is to be its only writer."""
-        if self._lease and self._lease.is_held and table.maker not in BESIDE:
+        if self._lease and self._lease.is_held and not {table.maker, *table.also} & set(BESIDE):
             self._versions[table.name] = self._log.version(table.name)
 
     # Tables ---------------------------------------------------------------------------------------------------------

@@ -79,6 +79,25 @@ def is_as_noted(noted: Version | None, present: Version | None) -> bool:
     return noted["version"] == present["version"] and noted["id"] in (None, present["id"])
 
 
+# Parts of the names that earlier versions of Winnow gave to results, and what they are called now.
+_RENAMED = {
+    "largest distance, unseen": "largest distance, without comparing thumbnails",
+    "largest distance, looked at": "largest distance, if thumbnails agree",
+    "ranking of the random labels": "ranking of the labels of the random sample",
+    "random positives": "positives of the random sample",
+    "random negatives": "negatives of the random sample",
+}
+
+
+def _renamed(result: Mapping[str, Any]) -> dict[str, Any]:
+    named = {}
+    for name, value in result.items():
+        for old, new in _RENAMED.items():
+            name = name.replace(old, new)
+        named[name] = value
+    return named
+
+
 def recipe_in(metadata: str | None) -> tuple[Recipe | None, int | None]:
     """Returns the recipe in a commit's metadata and its command's start, in ms since 1970; None if not Winnow's."""
     try:
@@ -91,4 +110,5 @@ def recipe_in(metadata: str | None) -> tuple[Recipe | None, int | None]:
     began_ms = parts.pop("began_ms", None)
     # An earlier version stored only the numbers.
     inputs = {name: Version(version=v, id=None) if isinstance(v, int) else v for name, v in parts["inputs"].items()}
+    parts["result"] = _renamed(parts.get("result", {}))
     return Recipe(**{**parts, "inputs": inputs}), began_ms

@@ -14,7 +14,7 @@ from models.images import decoding
 from models.images.decoding import ImageFault
 
 QUALITY = 70
-_CAPTION_CHARACTERS = 240
+_CAPTION_CHARACTERS, _KEY_CHARACTERS = 240, 80
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Thumbnail:
         caption: The start of the caption; None if there is none.
         width: Of the original, in pixels.
         height: Of the original, in pixels.
+        key: The start of the key; None if there is no such image.
     """
 
     uri: str | None
     caption: str | None
     width: int | None
     height: int | None
+    key: str | None = None
 
 
 def data_uri(image: bytes, side: int) -> str | None:
@@ -97,11 +99,12 @@ def thumbnails(rows: DataFrame, wanted: DataFrame, side: int) -> DataFrame:
         side: Longest side in pixels.
 
     Returns:
-        image_id, caption (its start), width, height, uri.
+        image_id, key (its start), caption (its start), width, height, uri.
     """
     chosen = rows.join(F.broadcast(wanted), "image_id", "left_semi")
     caption = F.substring("caption", 1, _CAPTION_CHARACTERS).alias("caption")
-    return chosen.select("image_id", caption, "width", "height", data_uris(side)(F.col("image")).alias("uri"))
+    key = F.substring("key", 1, _KEY_CHARACTERS).alias("key")
+    return chosen.select("image_id", key, caption, "width", "height", data_uris(side)(F.col("image")).alias("uri"))
 
 
 def fetch(rows: DataFrame, image_ids: Iterable[str], side: int, budget: int) -> Mapping[str, Thumbnail]:
@@ -124,5 +127,5 @@ def fetch(rows: DataFrame, image_ids: Iterable[str], side: int, budget: int) -> 
         size = len(row.uri) if row and row.uri else 0
         uri = row.uri if row and size <= budget else None
         budget -= size if uri else 0
-        made[image_id] = Thumbnail(uri, row and row.caption, row and row.width, row and row.height)
+        made[image_id] = Thumbnail(uri, row and row.caption, row and row.width, row and row.height, row and row.key)
     return made

@@ -31,13 +31,15 @@ class Progress:
 
     Args:
         console: The console to print to; standard error when None.
+        quiet: Whether to show only warnings and addresses.
 
     Attributes:
         context: The Spark context whose tasks are counted; None before Spark runs, and then there are no counts.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(file=sys.stderr)
+        self._quiet = quiet
         self.context: SparkContext | None = None
         self._step = ""
 
@@ -54,7 +56,7 @@ class Progress:
             text: Name of the step, such as `score: chunk 2 of 5`.
         """
         outer, self._step = self._step, text
-        if outer:
+        if outer or self._quiet:
             try:
                 yield
             finally:
@@ -75,11 +77,13 @@ class Progress:
 
     def heading(self, text: str) -> None:
         """Prints the name of a command that starts."""
-        self.console.print(Text.assemble("\n", cell(text, "bold")))
+        if not self._quiet:
+            self.console.print(Text.assemble("\n", cell(text, "bold")))
 
     def note(self, text: str) -> None:
         """Prints a line that stays on the screen."""
-        self.console.print(cell(f"  {text}"))
+        if not self._quiet:
+            self.console.print(cell(f"  {text}"))
 
     def address(self, text: str) -> None:
         """Prints an address on one line even in a narrow terminal, so that it can be copied."""

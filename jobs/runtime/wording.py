@@ -8,6 +8,7 @@ from math import floor, isfinite, log10
 _MINUS = "−"
 _NONE = "–"
 _LONGEST_NAME = 200
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def number(value: float | None) -> str:
@@ -174,6 +175,19 @@ def plural(count: int, one: str, many: str | None = None) -> str:
         ('1 duplicate', '1,200 duplicates')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def in_bytes(count: int) -> str:
+    """Returns a number of bytes with a unit.
+
+    Examples:
+        >>> in_bytes(0), in_bytes(999), in_bytes(12_345), in_bytes(5_000_000_000)
+        ('0 bytes', '999 bytes', '12.3 kB', '5 GB')
+    """
+    size, unit = float(count), 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{number(size)} {_UNITS[unit]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,11 +4,12 @@
 
 The index is filled with made-up facts and 500 different small images. The times are those that a person sees: from the
 address to the first image (its arrival in the browser), from a search to its first image, and from a move of the
-threshold to its numbers.
+threshold or the distance to its numbers, and from a condition or a wish for similar images to the first of them.
 """
 
 import argparse
 import io
+import json
 import shutil
 import tempfile
 import time
@@ -20,8 +21,11 @@ import numpy as np
 from PIL import Image
 
 from jobs.commands.browse.app import BrowsePage, CategoryScores, Commands
+from jobs.commands.browse.distances import Distances
 from jobs.commands.browse.facts import SIDE
 from jobs.commands.browse.index import IMAGE_COLUMNS, Index
+from jobs.commands.browse.likeness import CHUNK, DIMENSIONS
+from jobs.commands.browse.view import View
 from jobs.pages.web import server
 from jobs.pages.web.access import Access
 
@@ -30,6 +34,7 @@ _FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run"]
 # When the first small image had arrived, in milliseconds since the address was opened: the time of the browser itself.
 _FIRST = """Math.min(...performance.getEntriesByType('resource').filter(one => one.name.includes('/thumb/'))
   .map(one => one.responseEnd).filter(end => end > 0))"""
+_BEYOND = dict.fromkeys(range(61, 85), (9, 0))
 _WORDS = ("boat", "dog", "tree", "house", "sea", "street", "flower", "hat", "red", "old", "small", "wooden")
 
 
@@ -45,6 +50,7 @@ def facts(count: int) -> Iterator[tuple[Any, ...]]:
             "caption": "a photo of " + " ".join(rng.choice(_WORDS, 3)), "sharpness": float(rng.random()),
             "reasons": "boats: by score" if state == "filtered" else None, "hash": rng.bytes(32),
             "kept_id": f"{number // 10 * 10:032x}" if state == "duplicate" else None, "distance": 12,
+            "meta": json.dumps({"url": f"https://a.org/{number}", "punsafe": round(rng.random(), 4), "year": 2020}),
         }  # fmt: skip
         yield tuple(row.get(name) for name in IMAGE_COLUMNS)
 
@@ -66,6 +72,12 @@ def filled(folder: Path, count: int) -> Index:
     index.begin()
     index.add_images(facts(count))
     index.add_scores(("boats", f"{n:032x}", float(score)) for n, score in enumerate(rng.beta(0.4, 3, count)))
+    unit = rng.standard_normal((CHUNK, DIMENSIONS)).astype(np.float32)
+    unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float16)
+    index.add_vectors((f"{n:032x}", unit[n * 31 % CHUNK].tobytes()) for n in range(count))
+    index.note("distances", Distances(60, 60, 1000, count, dict.fromkeys(range(61), 900), {12: 9}, _BEYOND).as_json())
+    pairs = rng.integers(0, count, (84 * 60, 2)).tolist()
+    index.add_pairs((f"{a:032x}", f"{b:032x}", n // 60, "found") for n, (a, b) in enumerate(pairs))
     index.add_thumbnails((f"{n:032x}", shown[n % _PICTURES]) for n in range(count))
     index.finish("bench")
     return index
@@ -100,9 +112,43 @@ def measure(address: str) -> dict[str, list[float]]:
                 while tab.inner_text("#effect") == before and time.perf_counter() - begin < 5:
                     time.sleep(0.002)
                 found.setdefault("move of the threshold to its numbers", []).append(time.perf_counter() - begin)
+            for above in (0.2, 0.4, 0.6, 0.8):
+                condition = f"meta.punsafe > {above} and width > 500"
+                seconds = searched(tab, "#where", condition)
+                found.setdefault("condition on meta to first image", []).append(seconds)
+            tab.fill("#where", "")
+            searched(tab, "#words", "boat")
+            for place in range(3):
+                tab.locator(".card").nth(place).click()
+                tab.wait_for_selector("#detail >> text=winnow explain")
+                begin = time.perf_counter()
+                tab.click("text=More like this")
+                tab.wait_for_selector(".card >> text=likeness 1.00")
+                tab.evaluate("document.querySelector('.card img').decode()")
+                found.setdefault("more like this to first image", []).append(time.perf_counter() - begin)
+            tab.locator("#views button", has_text="Pairs by distance").click()
+            tab.wait_for_selector("#distance-effect >> text=found pairs")
+            for _ in range(8):
+                before = tab.inner_text("#distance-effect")
+                begin = time.perf_counter()
+                tab.locator("#bits").press("ArrowRight")
+                while tab.inner_text("#distance-effect") == before and time.perf_counter() - begin < 5:
+                    time.sleep(0.002)
+                found.setdefault("move of the distance to its numbers", []).append(time.perf_counter() - begin)
             tab.close()
         browser.close()
     return {name: [1000 * value for value in values] for name, values in found.items()}
+
+
+def searched(tab: Any, field: str, text: str) -> float:
+    """Searches, and returns the seconds until the first image is there."""
+    tab.evaluate("document.querySelector('#total').textContent = ''")
+    tab.fill(field, text)
+    begin = time.perf_counter()
+    tab.press(field, "Enter")
+    tab.wait_for_selector("#total >> text=image")
+    tab.evaluate("document.querySelector('.card img').decode()")
+    return time.perf_counter() - begin
 
 
 def main() -> None:
@@ -115,9 +161,16 @@ def main() -> None:
         index = filled(Path(folder), count)
         made, size = time.perf_counter() - begin, index.size / 1e6
         begin = time.perf_counter()
-        index.near(bytes(32), 60)
+        index.images(View(like=f"{1:032x}", by="copies"), 0, 60)
         near = 1000 * (time.perf_counter() - begin)
-        commands = Commands(lambda ids, decision, why: None, lambda data: bytes(32), str, "winnow filter")
+        commands = Commands(
+            decide=lambda ids, decision, why: None,
+            queue=lambda ids, category, why: list(ids),
+            looks_of=lambda data: (bytes(32), None),
+            explain=str,
+            label=str,
+            next_commands="winnow filter",
+        )
         access = Access(Access.new_token(), server.hosts(server.LOOPBACK), "browse")
         page = BrowsePage("bench", index, [CategoryScores("boats", 0.5, 0.9, count)], commands)
         with server.serving(page.app(access), listener):

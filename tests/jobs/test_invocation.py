@@ -1,4 +1,5 @@
 import io
+import json
 import shlex
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from typer.testing import CliRunner
 
 from jobs import cli, invocation
 from jobs.cli import app
-from jobs.invocation import CommandOutput, Invocation, command_with_job, command_without_job
+from jobs.commands.export import command as export
+from jobs.commands.label.next import STRATEGIES
+from jobs.invocation import CommandOutput, Invocation, Shown, command_with_job, command_without_job
 from jobs.job import Job
 from jobs.runtime.version import VERSION
+from jobs.sources import find
 from models.errors import WinnowError
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +44,7 @@ COMMANDS = dict(commands_of(typer.main.get_command(app)))
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = {option: it for it in COMMANDS[name].params if it.param_type_name == "option" for option in it.opts}
-    assert {"--conf", "--set", "--rule", "--trust-conf", "--debug"} <= set(options)
+    assert {"--conf", "--set", "--rule", "--trust-conf", "--json", "--quiet", "--debug"} <= set(options)
     if name in WITHOUT_LAKE:
         assert name == "demo" or options["--lake"].hidden
     else:
@@ -114,6 +118,51 @@ def test_a_function_gets_the_job_and_its_own_parameters(opened: list[Invocation]
         ["images", "1,234"],
         ["share", "0.5"],
     ]
+
+
+def test_json_is_one_object_with_the_values_of_the_summary(opened: list[Invocation]) -> None:
+    def printed(found: Any) -> Any:
+        said = shown(found, ["cars", *OPTIONS, "--json"])[0]
+        assert said.exit_code == 0 and said.stdout.count("\n") == 1
+        return json.loads(said.stdout)
+
+    assert printed({"images": 1234, "share": 0.5, "größe": "a [b]"}) == {"images": 1234, "share": 0.5, "größe": "a [b]"}
+    assert printed("text\nof two lines") == {"text": "text\nof two lines"}
+    assert printed(Group("one", "two")) == {"text": "one\ntwo\n"}
+    assert printed(Shown({"picked": 3}, Group("one"))) == {"picked": 3}
+    assert shown(Shown({"picked": 3}, Group("one")), ["cars", *OPTIONS])[0].stdout == "one\n"
+    assert shown(Shown({"rows": 3}, "[b] text\n"), ["cars", *OPTIONS])[0].stdout == "[b] text\n"
+    failed = shown(WinnowError("no"), ["cars", *OPTIONS, "--json"])[0]
+    assert (failed.exit_code, failed.stdout, failed.stderr) == (1, "", "error: no\n")
+
+
+def test_quiet_reaches_the_progress_display(opened: list[Invocation]) -> None:
+    shown({}, ["cars", *OPTIONS, "--quiet"])
+    shown({}, ["cars", *OPTIONS, "-q"])
+    CliRunner().invoke(app, ["regurgitation", "--quiet", "prompts", "--lake", "here"])
+    assert [one.quiet for one in opened] == [True, True, True] and "--quiet" not in opened[0].options
+
+
+def test_the_shell_completes_the_values_that_commands_take() -> None:
+    assert set(cli._STRATEGIES) == set(STRATEGIES)
+    assert (cli._SOURCE_FORMATS, cli._EXPORT_FORMATS) == (find.FORMATS, export.FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("winnow label next cars --strategy pre", "precision"),
+        ("winnow ingest x --format web", "webdataset"),
+        ("winnow export x --format data", "datacomp"),
+        ("winnow label next nsf", "nsfw"),
+        ("winnow score --rule puns", "punsafe"),
+        ("winnow settings dedup.reca", "dedup.recall"),
+    ],
+)
+def test_the_shell_completes_options_and_names(words: str, expected: str) -> None:
+    asked = {"_WINNOW_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    said = CliRunner().invoke(app, [], prog_name="winnow", env=asked)
+    assert expected in said.stdout.split()
 
 
 def test_text_is_printed_unchanged_and_other_results_are_rendered(opened: list[Invocation]) -> None:

@@ -253,18 +253,20 @@ def _figures(outcome: Outcome, found: Calibration, settings: CategorySettings) -
     figures: Summary = {
         "threshold": wording.score(found.threshold)
         + (", set in the settings" if settings.threshold is not None else ""),
-        "recall at least": known if found.recall_lower is not None else "unknown (no random label is positive)",
-        "random positives": f"{found.positives}, {found.missed} missed",
+        "recall at least": known
+        if found.recall_lower is not None
+        else "unknown (no label of the random sample is positive)",
+        "positives of the random sample": f"{found.positives}, {found.missed} missed",
     }
     if outcome.least:
         least = ", ".join(f"{image_id} ({wording.score(score)})" for image_id, score in outcome.least)
-        figures["random positives that score least"] = f"{least}: a wrong label here lowers precision"
+        figures["positives of the random sample that score least"] = f"{least}: a wrong label here lowers precision"
     if outcome.ranking:
-        figures["ranking of the random labels"] = auc(outcome.ranking, found.confidence)
+        figures["ranking of the labels of the random sample"] = auc(outcome.ranking, found.confidence)
     if outcome.unsettled:
         figures["random images answered unsure"] = f"{outcome.unsettled}, each may be a missed positive"
     figures |= outcome.gaps
-    figures["random negatives"] = f"{found.negatives}, {found.dropped_negatives} dropped"
+    figures["negatives of the random sample"] = f"{found.negatives}, {found.dropped_negatives} dropped"
     if found.positives + found.negatives:
         figures["escapes at most"] = f"{found.escaped_upper:.3%} of all images"
     if not math.isnan(share):

@@ -47,20 +47,21 @@ def lacking(category: str, have: Answers, target: Target) -> str:
         >>> target = Target(recall=0.95, confidence=0.95)
         >>> needs, instead = lacking("cats", Answers(35, 965, 50_000), target).split("; or ")
         >>> needs
-        '35 of 1,000 random labels are positive, 59 are needed: 24 more, so label about 686 more images at random'
+        '35 of 1,000 labels of the random sample are positive, 59 are needed: 24 more, so label about 686 more \
+images at random'
         >>> instead
         'set categories.cats.recall=0.917, because 35 positives support a recall of 91.7 %'
         >>> lacking("cats", Answers(0, 0, 50_000), target).partition(" picks")[0]
-        'no random labels, 59 positive ones are needed: `winnow label next --strategy random`'
+        'no labels of a random sample, 59 positive ones are needed: `winnow label next --strategy random`'
     """
     labels, needed = have.positives + have.negatives, thresholds.needed(target.recall, target.confidence)
     missing = needed - have.positives
     # Without a positive there is only an upper bound on the share of positives, so the number is a lower bound.
     share = have.positives / labels if have.positives else thresholds.upper_bound(0, labels, target.confidence)
     more = math.ceil(missing / share)
-    count = f"{have.positives:,} of {labels:,} random labels are positive, {needed:,} are needed"
+    count = f"{have.positives:,} of {labels:,} labels of the random sample are positive, {needed:,} are needed"
     if not labels:
-        count = f"no random labels, {needed:,} positive ones are needed"
+        count = f"no labels of a random sample, {needed:,} positive ones are needed"
     instead = _instead(category, have.positives, target.confidence)
     if more > have.unanswered:
         return f"{count}: {_too_small(have, math.floor(share * have.unanswered), target)}; {instead}"
@@ -82,7 +83,7 @@ def not_better_than_chance(
         remedy: What to do, as a clause.
         confidence: Confidence of the bound on the AUC.
     """
-    counts = f"{positives:,} positive and {negatives:,} negative random labels"
+    counts = f"{positives:,} positive and {negatives:,} negative labels of the random sample"
     figures = f" ({auc(found, confidence)}; 0.5 is chance)" if found else ""
     return f"{counts} do not show that its classifier is better than chance{figures}: {remedy}"
 
@@ -106,7 +107,7 @@ def _too_small(have: Answers, more: int, target: Target) -> str:
     about = "about" if have.positives else "at most"
     most = _supported(total, target.confidence)
     support = f"support a recall of {wording.rounded_down(most)}" if most else "are too few for any threshold"
-    return f"{left}, and {about} {total:,} random positives in all {support}"
+    return f"{left}, and {about} {total:,} positives of the random sample in all {support}"
 
 
 def _instead(category: str, positives: int, confidence: float) -> str:

@@ -246,7 +246,7 @@ def _guarded(job: Job, models: Mapping[str, str]) -> Summary:
     positives = _positive(lake.read(tables.LABELS), models, settings.labels.contradictions)
     decided = standing(lake.read(tables.DECISIONS)).select("image_id").crossJoin(F.broadcast(limits.select("category")))
     trained = {name: settings.categories[name].threshold is None for name in models}
-    with job.progress.step("filter: compare what each category removes with its random labels"):
+    with job.progress.step("filter: compare what each category removes with its labels of the random sample"):
         settled = positives.unionByName(decided)
         [counts] = guard.removed_by_score(lake.read(tables.SCORES), limits, settled, trained).collect()
     found = guard.removals(counts, limits.orderBy("category").collect())

@@ -54,14 +54,16 @@ class Removal:
 
         Examples:
             >>> Removal("dogs", 500, 495, 38, 212, 0, 0.95).in_words()
-            '495 of 500 undecided images (99.0 %); 15.2 % [11.0, 20.3] belong to it, by 250 random labels'
+            '495 of 500 undecided images (99.0 %); 15.2 % [11.0, 20.3] belong to it, by 250 labels of the random sample'
         """
         images = wording.plural(self.images, "undecided image")
         removed = f"{self.removed:,} of {images} ({wording.percent(self.share)})"
         labels = self.positives + self.negatives
         if not labels:
-            return f"{removed}; how many belong to it is unknown without random labels"
-        return f"{removed}; {wording.measured(*self.prevalence)} belong to it, by {labels:,} random labels"
+            return f"{removed}; how many belong to it is unknown without labels of the random sample"
+        return (
+            f"{removed}; {wording.measured(*self.prevalence)} belong to it, by {labels:,} labels of the random sample"
+        )
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def check(found: Removals, categories: Mapping[str, CategorySettings], limits: F
 
 def _ratio_fault(one: Removal, ratio: float) -> str:
     removed = f"{one.removed:,} of {one.images:,} undecided images ({wording.percent(one.share)})"
-    labels = f"{one.positives + one.negatives:,} random labels ({wording.confidence(one.confidence)} confidence)"
+    count, sure = one.positives + one.negatives, wording.confidence(one.confidence)
+    labels = f"{count:,} labels of the random sample ({sure} confidence)"
     return (
         f"{one.category} would remove {removed} by score, but at most {wording.rounded_up(one.prevalence[2])} of the "
         f"images belong to it by {labels}, and filter.max_dropped_ratio = {ratio:g} allows {ratio:g} times as many"

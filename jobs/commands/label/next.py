@@ -1,18 +1,16 @@
 """`label next`: picks the images to label next, and writes them with a reason to the table label_queue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from pyspark.sql import functions as F
 
 from jobs.commands.label.strategies import precision, random_sample, recall, seed
 from jobs.commands.label.strategies.request import Pick, PickRequest, Pool
 from jobs.job import Job, Summary
+from jobs.labels.queue import queue
 from jobs.labels.unseen import seen, unseen
 from jobs.lake import tables
-from jobs.lake.recipe import Recipe
 from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.prerequisites import require_images
 from jobs.scoring.features import ensure_features
@@ -58,7 +56,9 @@ def run(job: Job, request: PickRequest) -> Picked:
     elif len(picked) < request.count:
         job.progress.note(f"label next: found {len(picked):,} of the {request.count:,} images requested")
     with job.progress.step(f"label next: queue {len(picked):,} images"):
-        batch = _queue(job, request, picked)
+        rows = [(pick.image_id, pick.reason) for pick in picked]
+        asked = {"count": request.count, "like": list(request.like)}
+        batch = queue(job, request.category, request.strategy, rows, asked)
     counts: Summary = {"picked": len(picked), "strategy": request.strategy, "batch": batch}
     return Picked(tuple(picked), counts)
 
@@ -96,15 +96,3 @@ def _explain_nothing(request: PickRequest, pool: Pool) -> None:
     raise WinnowError(
         f"the model calls no unlabelled image positive for {request.category}: try --strategy recall or random"
     )
-
-
-def _queue(job: Job, request: PickRequest, picked: Sequence[Pick]) -> str:
-    now = datetime.now(UTC)
-    batch = f"{request.category}-{request.strategy}-{now:%Y%m%dT%H%M%S%f}"
-    rows: list[tuple[Any, ...]] = [
-        (pick.image_id, request.category, request.strategy, pick.reason, place, batch, now)
-        for place, pick in enumerate(picked)
-    ]
-    made = Recipe("label next", settings={"batch": batch, "count": request.count, "like": list(request.like)})
-    job.lake.append(tables.LABEL_QUEUE, job.lake.spark.createDataFrame(rows, tables.LABEL_QUEUE.schema), made)
-    return batch

@@ -97,18 +97,23 @@ def test_explain_refuses_unknown_images_and_too_many(judged: Job) -> None:
 
 
 def test_status_counts_rows_and_names_what_is_stale_and_what_comes_next(judged: Job) -> None:
-    shown = status.run(judged)
+    shown = status.run(judged).text
     cells = [line.replace("│", " ").split() for line in shown.splitlines() if "│" in line]
     rows = {row[0]: row for row in cells}
     assert rows["images"][1] == "4" and rows["verdicts"][1] == "4" and "kB" in rows["images"]
     assert f"Next: winnow weigh --lake {judged.lake.uri}" in shown  # what other programs wrote has no recipe
 
     keep.run(judged, Request((FIRST,), "a toy", by="ben"))
-    shown = status.run(judged)
+    found = status.run(judged)
+    shown = found.text
+    images = found.summary["tables"]["images"]
+    assert images["rows"] == 4 and images["bytes"] > 100 and images["older_than"] == []
+    assert found.summary["tables"]["verdicts"]["older_than"] == ["decisions"]
+    assert found.summary["next"] == f"winnow filter --lake {judged.lake.uri}"
     assert "verdicts is older than decisions: run `winnow filter`" in shown
     assert f"Next: winnow filter --lake {judged.lake.uri}" in shown
 
 
 def test_status_of_a_lake_without_images_names_ingest(job: Job) -> None:
     job.lake.replace(tables.SOURCES, job.lake.spark.createDataFrame([], tables.SOURCES.schema), Recipe("ingest"))
-    assert "Next: winnow ingest SOURCE --lake" in status.run(job)
+    assert "Next: winnow ingest SOURCE --lake" in status.run(job).text

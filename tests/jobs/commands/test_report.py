@@ -218,8 +218,56 @@ def test_the_counts_of_the_funnel_add_up(facts: Facts, page: str) -> None:
         filtered_by={"fireworks": 6},
     )  # fmt: skip
     assert funnel.gaps == ()
-    assert "Of 71 rows read, 42 images are kept: 6 filtered, 12 duplicates, 3 repeats, 8 quarantined." in page
+    filtered = "6 filtered (10.0\u00a0% of the images), 12 duplicates, 3 repeats, 8 quarantined."
+    assert f"Of 71 rows read, 42 images are kept: {filtered}" in page
     assert "do not add up" not in page
+
+
+def test_the_page_opens_with_the_name_of_the_set_and_images_before_and_after(facts: Facts, page: str) -> None:
+    assert facts.opening.name == "pictures" and "<h1>pictures</h1>" in page
+    results = {result for _, result in facts.opening.before}
+    assert len(facts.opening.before) == len(facts.opening.after) == 12 and results <= {"kept", "filtered", "duplicate"}
+    kept = [image_id for image_id, result in facts.opening.before if result == "kept"]
+    assert kept and kept == list(facts.opening.after)[: len(kept)], "an image that stays is in both"
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert header.count('class="pic open"') == len(kept) + 12 and header.count('class="pic gone"') == 12 - len(kept)
+    assert 'for="show"' in header
+
+
+def test_every_image_has_its_key_and_a_command_that_explains_it(facts: Facts, page: str) -> None:
+    figures, commands = (
+        page.count('<figure class="pic'),
+        re.findall(r"<code>winnow explain ([0-9a-f]{12}) --lake", page),
+    )
+    generated = page.count("<figcaption>generated</figcaption>")
+    assert len(commands) == figures - generated and set(commands) <= {identity(n)[:12] for n in range(60)}
+    assert re.search(r'<summary title="\d{5}.jpg">\d{5}.jpg</summary>', page)
+
+
+def test_the_sizes_of_tables_are_shown(facts: Facts, page: str) -> None:
+    assert all(one.size and one.size > 100 for one in facts.provenance)
+    assert re.search(r"On disk: files of earlier versions included, [\d.,]+ [kM]B in all", page)
+
+
+def test_a_ready_made_category_differs_from_no_default() -> None:
+    plain, own = (report.flat_settings(load(overrides=more, categories=["nsfw"]))
+                  for more in ([], ["categories.nsfw.threshold=0.9"]))  # fmt: skip
+    assert not [one for one in plain if one.changed]
+    assert [f"{one.section}.{one.key}" for one in own if one.changed] == ["categories.nsfw.threshold"]
+
+
+def test_without_a_removed_duplicate_distances_curve_and_near_misses_are_shown(lake: Lake) -> None:
+    rows = plausible_rows(30)
+    for table in (tables.IMAGES, tables.PAIRS, tables.DEDUP_QUALITY, tables.DEDUP_DISTANCES, tables.NEAR_MISSES):
+        append(lake, table, rows[table])
+    append(lake, tables.VERDICTS, [(identity(n), True, []) for n in range(30)])
+    append(lake, tables.DUPLICATES, [])
+    html = html_of(with_category(lake))
+    section = html[html.index('<section id="duplicates"') : html.index('<section id="keywords"')]
+    assert "No image is removed as a near-duplicate: in each of the 6 pairs found, one image at most passed" in section
+    for shown in ("Pairs found, by distance", "Pairs of the sampled hashes, by distance", "Just beyond the threshold"):
+        assert shown in section
+    assert "Nearest to the threshold" not in section
 
 
 def test_counts_that_do_not_add_up_are_reported() -> None:
@@ -557,7 +605,7 @@ def test_the_page_fits_and_requests_nothing(browser: Any, full: Job, page: str, 
     assert [url for url in requests if not url.startswith("data:")] == [Path(full.lake.path("report.html")).as_uri()]
     assert errors == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.title() == "lake – Winnow report"
+    assert tab.title() == "pictures – Winnow report"
     # Text outside a drawing is not part of the scroll width if something clips it.
     edges = tab.evaluate(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(r => [r.left, r.right])"
@@ -573,10 +621,11 @@ def test_images_are_blurred_until_the_reader_shows_them(browser: Any, full: Job,
     tab.goto(Path(full.lake.path("report.html")).as_uri())
 
     def blur(number: int) -> str:
-        return str(tab.evaluate(f"getComputedStyle(document.querySelectorAll('.frame img')[{number}]).filter"))
+        return str(tab.evaluate(f"getComputedStyle(document.querySelectorAll('.pic:not(.open) img')[{number}]).filter"))
 
     assert "blur" in blur(0)
-    tab.focus(".pic >> nth=0")
+    assert tab.evaluate("getComputedStyle(document.querySelector('.pic.open img')).filter") == "none"
+    tab.focus(".pic:not(.open) >> nth=0")
     tab.wait_for_timeout(500)  # the blur fades
     assert blur(0) == "none" and "blur" in blur(1)
     tab.click("label.toggle")

@@ -58,7 +58,7 @@ def test_an_own_model_with_a_set_threshold_needs_neither_a_label_nor_torch(job, 
     found = run.run(Job(job.lake, chosen, job.progress), [str(folder)])
 
     assert found["filter: filtered, bright"] == 1 and found["filter: kept"] == 7
-    assert found["calibrate: bright: recall at least"] == "unknown (no random label is positive)"
+    assert found["calibrate: bright: recall at least"] == "unknown (no label of the random sample is positive)"
 
 
 def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):

@@ -24,15 +24,15 @@ def category(recall, chosen_by, positives=3, missed=1, **others):
 @pytest.mark.parametrize("chosen_by", [tables.CHOSEN_BY_LABELS, None])
 def test_the_bound_of_a_threshold_that_labels_chose(chosen_by):
     assert sentences.recall_bound(category(0.95, chosen_by)) == (
-        "Recall is at least 95.0 % (95 % confidence): the threshold misses 1 of 3 random positives and removes 2 of 97 "
-        "random negatives."
+        "Recall is at least 95.0 % (95 % confidence): of the labels of the random sample, the threshold "
+        "misses 1 of 3 positives and removes 2 of 97 negatives."
     )
 
 
 def test_the_recall_of_a_set_threshold_is_unknown_without_a_positive():
     assert sentences.recall_bound(category(None, tables.SET, positives=0, missed=0)) == (
-        "The threshold is set in the settings. Its recall is unknown, because no random label is positive; the "
-        "threshold removes 2 of 97 random negatives."
+        "The threshold is set in the settings. Its recall is unknown, because no label of the random sample is "
+        "positive; the threshold removes 2 of 97 negatives."
     )
     assert sentences.recall_bound(category(0.13, tables.SET)).startswith(
         "The threshold is set in the settings. Recall is at least 13 % (95 % confidence): "

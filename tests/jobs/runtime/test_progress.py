@@ -55,3 +55,12 @@ def test_names_in_the_bar_of_a_terminal_are_shown_to_the_letter(monkeypatch):
 
     printed = shown.console.file.getvalue()
     assert printed.count(SAFE) >= 2 and "\x1b[31m" not in printed
+
+
+def test_quiet_shows_only_warnings_and_addresses():
+    shown = Progress(Console(file=io.StringIO(), width=200), quiet=True)
+    for show in (shown.note, shown.warn, shown.heading, shown.address):
+        show("a line")
+    with shown.step("a step"), shown.step("inside"):
+        pass
+    assert shown.console.file.getvalue() == "  ! a line\n  a line\n"

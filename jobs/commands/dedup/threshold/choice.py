@@ -23,8 +23,8 @@ from models.stats.strangers import FARTHEST, Limits, limits, shares, upper_share
 from udfs.hashes.minhash import affordable_distance
 from udfs.images.agreement import FALSE_ACCEPTS
 
-UNSEEN, LOOKED_AT = "largest distance, unseen", "largest distance, looked at"
-"""The names of both distances in the summary of `dedup`, in bits of 256."""
+UNSEEN, LOOKED_AT = "largest distance, without comparing thumbnails", "largest distance, if thumbnails agree"
+"""The names of both distances in the summary of `dedup`, in bits of 256; `jobs.lake.recipe` has their earlier names."""
 
 FEWEST = 1_000
 """Images of a lake whose own distances decide. With fewer, the curve of the encoder's model card is used."""

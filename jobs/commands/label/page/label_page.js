@@ -405,14 +405,14 @@ function report(p) {
   $("agreement").querySelector("ul").replaceChildren(...p.agreement.map(pair));
 }
 
-// A category with a set threshold needs no random positive (0); each one gives a better bound on its recall.
+// A category with a set threshold needs no positive of the random sample (0); each one gives a better bound on its recall.
 function calibration(have, need) {
   $("calibration").querySelector("i").style.width = `${need ? Math.min(100, (100 * have) / need) : 0}%`;
   $("calibration").querySelector("p").textContent = !need
-    ? `${have.toLocaleString("en")} random positives: the recall of the threshold from the settings ${have ? "has a bound" : "is unknown"}`
+    ? `${have.toLocaleString("en")} positives of the random sample: the recall of the threshold from the settings ${have ? "has a bound" : "is unknown"}`
     : have >= need
-      ? `${have.toLocaleString("en")} random positives: enough to calibrate`
-      : `${have.toLocaleString("en")} of the ${need.toLocaleString("en")} random positives that calibration needs`;
+      ? `${have.toLocaleString("en")} positives of the random sample: enough to calibrate`
+      : `${have.toLocaleString("en")} of the ${need.toLocaleString("en")} positives of the random sample that calibration needs`;
 }
 
 function pair(one) {

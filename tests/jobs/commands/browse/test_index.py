@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.commands.browse.index import IMAGE_COLUMNS, SORTS, Index, View
+from jobs.commands.browse.index import IMAGE_COLUMNS, Index
+from jobs.commands.browse.view import SORTS, View
 
 IDS = [f"{n:032x}" for n in range(6)]
 HASHES = [bytes([n] + [0] * 31) for n in range(6)]
@@ -83,10 +84,14 @@ def test_a_threshold_tells_how_many_are_above_it(index: Index) -> None:
 
 
 def test_the_nearest_hashes_come_first_and_images_without_one_never(index: Index) -> None:
-    assert index.near(HASHES[3], 3) == [(IDS[3], 0), (IDS[1], 1), (IDS[2], 1)]
-    assert len(index.near(bytes(32), 99)) == 5 and index.hash_of(IDS[4]) is None
+    def near(hash_: bytes, limit: int) -> list[tuple[str, int]]:
+        found = index.images(View(like=index.drop_in(hash_, None), by="copies"), 0, limit)
+        return [(one["image_id"], one["apart"]) for one in found["images"]]
+
+    assert near(HASHES[3], 3) == [(IDS[3], 0), (IDS[1], 1), (IDS[2], 1)]
+    assert len(near(bytes(32), 99)) == 5 and ids(index, like=IDS[3], by="copies", limit=2) == [3, 1]
     shown = np.unpackbits(np.frombuffer(HASHES[5], np.uint8)).sum()
-    assert dict(index.near(bytes(32), 99))[IDS[5]] == shown
+    assert dict(near(bytes(32), 99))[IDS[5]] == shown
 
 
 def test_a_decision_is_pending_until_the_index_is_made_again(index: Index) -> None:

@@ -89,7 +89,7 @@ def test_the_calibration_set_has_random_labels_with_current_scores(spark):
 @pytest.mark.slow
 def test_thresholds_are_written_if_labels_suffice_and_an_error_names_the_others(job):
     know_images(job)
-    message = r"no threshold for cars: 1 of 2 random labels are positive, 3 are needed: 2 more, so label about 4 more"
+    message = "cars: 1 of 2 labels of the random sample are positive, 3 are needed: 2 more, so label about 4 more"
     with pytest.raises(WinnowError, match=message):
         calibrate.run(job)
 
@@ -178,7 +178,7 @@ def test_an_image_answered_unsure_counts_as_missed_until_it_has_a_label(job, spa
 
     assert found["boats: random images answered unsure"] == "1, each may be a missed positive"
     assert "1 random images for boats were answered unsure" in only_boats.progress.console.file.getvalue()
-    assert found["boats: random positives"] == f"{NEEDED}, 0 missed"
+    assert found["boats: positives of the random sample"] == f"{NEEDED}, 0 missed"
     [row] = job.lake.read(tables.THRESHOLDS).collect()
     assert 0.5 < row.threshold <= 0.5625 and row.recall_lower == pytest.approx(0.2 ** (1 / 3))
     assert escapes(found) > escapes(before)
@@ -197,7 +197,7 @@ def test_an_image_answered_unsure_does_not_count_as_a_positive(job, spark):
     )
     job.lake.append(tables.SCORES, scores(spark, *[(f"u{i}", "cars", "m2", 0.9) for i in range(4)]), Recipe("test"))
 
-    with pytest.raises(WinnowError, match="for cars: 1 of 2 random labels are positive, 3 are needed"):
+    with pytest.raises(WinnowError, match="for cars: 1 of 2 labels of the random sample are positive, 3 are needed"):
         calibrate.run(job)
 
 
@@ -212,9 +212,9 @@ def test_random_labels_of_unknown_images_are_ignored(job, spark):
 
     found = calibrate.run(job_with(job.lake, CATEGORIES[:1]))
 
-    assert found["boats: random positives"] == f"{NEEDED}, 0 missed"
+    assert found["boats: positives of the random sample"] == f"{NEEDED}, 0 missed"
     least = "p0 (0.7500), p1 (0.8750), p2 (1.0000): a wrong label here lowers precision"
-    assert found["boats: random positives that score least"] == least
+    assert found["boats: positives of the random sample that score least"] == least
 
 
 def test_random_labels_without_a_score_are_an_error(job, monkeypatch):
@@ -239,7 +239,7 @@ def test_a_set_threshold_needs_no_label(lake, spark, monkeypatch):
     found = calibrate.run(job_with(lake, [*CATEGORIES[:1], "categories.boats.threshold=0.8"]))
 
     assert found["boats: threshold"] == "0.8000, set in the settings"
-    assert found["boats: recall at least"] == "unknown (no random label is positive)"
+    assert found["boats: recall at least"] == "unknown (no label of the random sample is positive)"
     assert not any("escapes" in key or "precision" in key or "ranking" in key for key in found)
     [row] = lake.read(tables.THRESHOLDS).collect()
     assert (row.threshold, row.recall_lower, row.positives, row.chosen_by) == (0.8, None, 0, "settings")
@@ -251,7 +251,7 @@ def test_the_recall_of_a_set_threshold_is_bounded_by_few_labels(job):
 
     found = calibrate.run(job_with(job.lake, overrides))
 
-    assert found["boats: random positives"] == "3, 1 missed"
+    assert found["boats: positives of the random sample"] == "3, 1 missed"
     rows = {row.category: row for row in job.lake.read(tables.THRESHOLDS).collect()}
     assert rows["boats"].recall_lower == pytest.approx(thresholds.lower_bound(2, 3, 0.8))
     # The single random positive of cars is too few to choose a threshold, and enough for a bound.
@@ -266,7 +266,10 @@ def test_a_set_threshold_is_used_with_a_warning_if_the_classifier_is_not_better_
     calibrate.run(quiet)
 
     said = quiet.progress.console.file.getvalue()
-    assert "cars: its threshold is used as it is set, but 1 positive and 1 negative random labels do not show" in said
+    assert (
+        "cars: its threshold is used as it is set, but 1 positive and 1 negative labels of the random sample do not"
+        in said
+    )
     assert "boats: its threshold" not in said
 
 
@@ -280,6 +283,8 @@ def test_a_classifier_that_is_not_better_than_chance_gets_no_threshold(job, spar
         calibrate.run(job_with(job.lake, CATEGORIES[:1]))
 
     said = str(caught.value)
-    assert said.startswith("no threshold for boats: 3 positive and 6 negative random labels do not show that its class")
+    assert said.startswith(
+        "no threshold for boats: 3 positive and 6 negative labels of the random sample do not show that its class"
+    )
     assert "AUC 0.25, at least 0.0" in said and "winnow train boats" in said and "\n" not in said
     assert job.lake.read(tables.THRESHOLDS).isEmpty()

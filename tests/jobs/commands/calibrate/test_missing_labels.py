@@ -17,8 +17,8 @@ TARGET = Target(0.95, 0.95)
 @pytest.mark.parametrize(
     ("positives", "negatives", "text"),
     [
-        (0, 0, "no random labels, 59 positive"),
-        (0, 100, "0 of 100 random labels are positive, 59 are needed: 59 more, so label at least 2,0"),
+        (0, 0, "no labels of a random sample, 59 positive"),
+        (0, 100, "0 of 100 labels of the random sample are positive, 59 are needed: 59 more, so label at least 2,0"),
         (20, 980, "39 more, so label about 1,950 more images at random; or set categories.cats.recall=0.860"),
     ],
 )
@@ -31,7 +31,8 @@ def test_it_never_asks_for_more_labels_than_there_are_images():
 
     assert "so label" not in text
     assert (
-        "too small for a recall of 95 %: it has 300 more images to label, and about 50 random positives in all" in text
+        "for a recall of 95 %: it has 300 more images to label, and about 50 positives of the random sample in all"
+        in text
     )
     assert "support a recall of 94.1 %" in text
 
@@ -44,7 +45,7 @@ def test_just_enough_images_are_asked_for():
 def test_a_recall_that_no_ranking_could_prove_is_not_advised():
     text = lacking("cats", Answers(4, 96, 20), TARGET)
 
-    assert "about 4 random positives in all are too few for any threshold" in text
+    assert "about 4 positives of the random sample in all are too few for any threshold" in text
     assert "recall=" not in text and "or set categories.cats.threshold" in text
 
 

@@ -189,7 +189,7 @@ def test_every_image_gets_one_verdict(job, spark):
     assert rows == {"a": (True, 0), "b": (False, 2), "c": (False, 1)}
     counts = {"images": 3, "kept": 1, "filtered": 2}
     counts |= {"filtered, boats": 1, "filtered, cars": 1, "filtered, not decodable": 1}
-    removed = "1 of 2 undecided images (50.0 %); how many belong to it is unknown without random labels"
+    removed = "1 of 2 undecided images (50.0 %); how many belong to it is unknown without labels of the random sample"
     assert first == second == {**counts, "boats: removed by score": removed, "cars: removed by score": removed}
     warning = "filter: keeps only 1 of 3 images (33.3 %). Removed: boats 1, cars 1, not decodable 1"
     assert warning in job.progress.console.file.getvalue()

@@ -55,7 +55,8 @@ def test_a_classifier_that_removes_too_many_times_its_category_stops_the_filter(
     said = str(caught.value)
     assert said.startswith(
         "dogs would remove 400 of 1,000 undecided images (40.0 %) by score, but at most 9.1 % of the "
-        "images belong to it by 200 random labels (95 % confidence), and filter.max_dropped_ratio = 3 allows 3 times"
+        "images belong to it by 200 labels of the random sample (95 % confidence), and filter.max_dropped_ratio = 3 "
+        "allows 3 times"
     )
     assert "--strategy precision" in said and "lower categories.dogs.recall" in said and "\n" not in said
     assert said.endswith("let it through with `winnow filter --set filter.max_dropped_ratio=5`")
@@ -103,7 +104,7 @@ def test_without_random_labels_the_share_in_the_category_is_unknown():
 
     check(removals(none, together=450))
 
-    assert none.in_words().endswith("(45.0 %); how many belong to it is unknown without random labels")
+    assert none.in_words().endswith("(45.0 %); how many belong to it is unknown without labels of the random sample")
 
 
 def blind_scores(rng, truth):
@@ -156,7 +157,9 @@ def score(job, scores):
 def test_a_head_that_knows_nothing_gets_no_threshold_and_filters_nothing(job):
     score(job, np.random.default_rng(4).random(500))
 
-    with pytest.raises(WinnowError, match=r"no threshold for dogs: 36 positive and 214 negative random labels do not"):
+    with pytest.raises(
+        WinnowError, match=r"no threshold for dogs: 36 positive and 214 negative labels of the random sample do not"
+    ):
         calibrate.run(job)
     with pytest.raises(WinnowError, match="dogs has no threshold: run `winnow calibrate` first"):
         filter.run(job)
@@ -177,7 +180,9 @@ def test_a_blind_head_stops_the_filter_before_it_writes_unless_it_is_let_through
     allowed = Job(job.lake, one_category(*words[5::2]), job.progress)
     found = filter.run(allowed)
     assert found["kept"] < 20
-    assert found["dogs: removed by score"].endswith("14.4 % [10.3, 19.4] belong to it, by 250 random labels")
+    assert found["dogs: removed by score"].endswith(
+        "14.4 % [10.3, 19.4] belong to it, by 250 labels of the random sample"
+    )
     assert "filter: keeps only" in job.progress.console.file.getvalue()
     # An up-to-date filter is checked too, with the settings of this run.
     with pytest.raises(WinnowError, match="dogs would remove"):
