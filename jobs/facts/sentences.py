@@ -49,9 +49,9 @@ def verdict(funnel: Funnel | None) -> str:
         )
         if count
     ]
-    lost = f": {', '.join(parts)}" if parts else ""
+    lost = f" Not kept: {', '.join(parts)}." if parts else ""
     kept = plural(funnel.kept, "image is", "images are")
-    return f"Of {plural(funnel.rows_read, 'row')} read, {kept} kept{lost}."
+    return f"Of {plural(funnel.rows_read, 'row')} read, {kept} kept.{lost}"
 
 
 def _share(part: int | None, whole: int) -> str:
