@@ -156,7 +156,7 @@ def measured(lake: Lake) -> Distances | None:
         sampled=row.sampled or 0,
         hashes=row.distinct_hashes,
         pairs=_by_distance(lake.read(tables.PAIRS)),
-        removed=_by_distance(lake.read(tables.DUPLICATES)),
+        removed=_by_distance(lake.read(tables.DUPLICATES).where(F.col("method") != tables.SEMANTIC)),
         sample={one.distance: (one.exhaustive_pairs, one.found_pairs) for one in sample},
         looked=row.looked or 0,
         told_apart=row.told_apart or 0,
