@@ -192,16 +192,18 @@ def test_a_failure_is_shown_with_its_cause_and_a_remedy(said: str, remedy: str) 
     ("printed", "is_named"), [("To adjust logging level\n", True), ("java.lang.Error: no\n", False)]
 )
 def test_a_jvm_that_ends_while_it_starts_is_named(
-    printed: str, is_named: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    printed: str, is_named: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(session.SparkSession, "getActiveSession", lambda: None)
-    with pytest.raises(WinnowError) as error, session._quiet_launch(False, ""):
-        os.write(2, printed.encode())
-        raise Py4JNetworkError("Answer from Java side is empty")
+    with (tmp_path / "log").open("w+b") as log:
+        monkeypatch.setattr(session, "_logs", [(log.fileno(), log.name)])
+        monkeypatch.setattr(session, "_log", lambda: log.name)
+        with pytest.raises(WinnowError) as error, session._quiet_launch(False, ""):
+            os.write(2, printed.encode())
+            raise Py4JNetworkError("Answer from Java side is empty")
     text = str(error.value)
     assert text.startswith("Spark's JVM has ended" if is_named else "Spark did not start: java.lang.Error: no")
-    assert "its output is in" in text and capfd.readouterr().err == ""
-    Path(text.rsplit(" ", 1)[-1]).unlink()
+    assert text.endswith(f"its output is in {log.name}")
 
 
 def test_a_jvm_that_says_no_more_than_a_line_is_quoted() -> None:
