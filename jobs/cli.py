@@ -400,7 +400,7 @@ def train(job: "Job", category: CategoryArgument) -> CommandOutput:
 
 @command_with_job(app, "calibrate")
 def calibrate(job: "Job") -> CommandOutput:
-    """Set each category's threshold from labels of the random sample.
+    """Set each category's threshold by its random sample.
 
     Gives a lower bound on the recall of each threshold.
 
