@@ -19,6 +19,7 @@ from jobs.facts.funnel import Funnel
 from jobs.facts.gather import Facts
 from jobs.facts.samples import ShownImage
 from jobs.facts.weights import Reliability, WeightBin, Weights
+from jobs.origins.superseded import Superseded
 from jobs.pages.charts import histograms, intervals
 from jobs.runtime.config import CategorySettings
 from models.stats import keyword_shift_stats, probe
@@ -42,7 +43,8 @@ def funnel(images: int, filtered: int, **by: int) -> Funnel:
 def page_of(**given: object) -> str:
     """Returns the report of these facts, without styles."""
     made = {
-        "funnel": None, "faults": (), "categories": (), "decisions": None, "duplicates": None, "keywords": None,
+        "funnel": None, "faults": (), "superseded": None, "categories": (), "decisions": None, "duplicates": None,
+        "keywords": None,
         "weights": None, "regurgitation": None, "encoders": (), "semantic_encoders": (), "classifiers": (),
         "provenance": (), **given,
     }  # fmt: skip
@@ -50,6 +52,14 @@ def page_of(**given: object) -> str:
         "lake", "/lake", report.datetime(2026, 1, 1), Facts(**made), {}, False, "", (), (("winnow", ""),)
     )
     return re.sub(r"<style>.*?</style>", "", report.render(page), flags=re.DOTALL)
+
+
+def test_the_report_lists_superseded_images_if_there_are_any() -> None:
+    row = Row(image_id="1" * 32, source="/photos", key="a<b", caption="a dgo")
+    page = page_of(superseded=Superseded(3, (row,)))
+    assert "Superseded images" in page and "3 images: the source" in page
+    assert "a&lt;b" in page and "a dgo" in page and 'title="/photos"' in page
+    assert "Superseded images" not in page_of()
 
 
 @pytest.mark.parametrize(
