@@ -103,7 +103,7 @@ def image_facts(lake: Lake, encoder: str, share: float = 1.0) -> DataFrame:
     as_decided = F.when(F.col("decision") == KEEP, F.col("state") == KEPT).otherwise(F.col("state") == FILTERED)
     dropped = F.startswith(F.col("reasons"), F.lit(f"{DECISION}: "))
     followed = (
-        F.when(as_decided, F.col("decision"))
+        F.when(F.col("decision").isNotNull() & as_decided, F.col("decision"))
         .when(F.col("kept_because").isNotNull(), F.lit(KEEP))
         .when(dropped, F.lit(DROP))
     )

@@ -265,7 +265,7 @@ def test_without_a_removed_duplicate_distances_curve_and_near_misses_are_shown(l
     html = html_of(with_category(lake))
     section = html[html.index('<section id="duplicates"') : html.index('<section id="keywords"')]
     assert "No image is removed as a near-duplicate: in each of the 6 pairs found, one image at most passed" in section
-    for shown in ("Pairs found, by distance", "Pairs of the sampled hashes, by distance", "Just beyond the threshold"):
+    for shown in ("Pairs found, by distance", "pairs of the sampled hashes, by distance", "Just beyond the threshold"):
         assert shown in section
     assert "Nearest to the threshold" not in section
 
