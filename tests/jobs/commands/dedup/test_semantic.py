@@ -63,10 +63,10 @@ def test_the_best_of_similar_images_stays_and_never_by_chain(lake: Lake) -> None
     [row] = lake.read(tables.DUPLICATES).collect()
     assert row.similarity == pytest.approx(np.cos(np.radians(20)), abs=1e-5) and row.distance > 31
     assert summary["semantic duplicates removed"] == 1 and summary["duplicates removed"] == 0
-    assert summary["kept"] == 4 and summary["kept by dedup.semantic"] == "80 % of 5 images"
+    assert summary["kept"] == 4 and summary["kept by dedup.semantic"] == "80.0 % of 5 images"
     facts = duplicates(lake, config.load())
     assert facts.removed == 0 and facts.semantic is not None
-    assert (facts.semantic.removed, facts.semantic.kept, facts.semantic.least) == (1, "80 % of 5 images", 0.9)
+    assert (facts.semantic.removed, facts.semantic.kept, facts.semantic.least) == (1, "80.0 % of 5 images", 0.9)
     assert [row.removed_id for row in facts.semantic.farthest] == [row.removed_id]
 
 
