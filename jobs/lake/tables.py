@@ -45,7 +45,7 @@ QUARANTINE = Table(
         ("detail", "string", "what was found, in the words of the reader, decoder or model"),
         ("image_id", "string", "id of the image in images; null if stage is read or decode"),
         ("category", "string", "category of the classifier that failed; null unless stage is classify"),
-        ("model", "string", "digest of the encoder or classifier that failed; null if the decode failed"),
+        ("model", "string", "digest of the encoder or classifier that failed; null if stage is read or decode"),
     ),
 )
 SOURCES = Table(
@@ -68,7 +68,11 @@ SOURCES = Table(
             "string",
             "digest of the columns of ingest that were read; null if an earlier version read the source",
         ),
-        ("whole", "boolean", "whether every row was found, so that images it lacks are no longer in the source"),
+        (
+            "whole",
+            "boolean",
+            "whether this reading found every row; then an image that it did not find is no longer in the source",
+        ),
     ),
 )
 ORIGINS = Table(
@@ -80,7 +84,11 @@ ORIGINS = Table(
         ("source", "string", "path or URI of the source, as in the table sources"),
         ("key", "string", "name of the image in this source"),
         ("is_image", "boolean", "whether this row became the one in the table images; false for repeats"),
-        ("run", "string", "id of the reading, as in the table sources; rows of a run that is not there do not count"),
+        (
+            "run",
+            "string",
+            "id of the commit, as in sources.run; a row whose run is not in the table sources does not count",
+        ),
     ),
 )
 SUPERSEDED = Table(
@@ -112,7 +120,7 @@ SIGNALS = Table(
         ("thumbnail", "binary", "grey thumbnail of 64 x 64 pixels, row by row, one byte for each pixel"),
         ("unframed", "float", "share of the pixels that are not in a frame of one colour, above 0 and at most 1"),
         ("sharpness", "float", "share of the resolution, along an axis, up to which there is detail, 0 to 1"),
-        ("noise", "float", "power of the highest frequencies in smooth parts, in dB above 0.01 squared grey levels"),
+        ("noise", "float", "power of the highest frequencies in smooth parts, in dB relative to 0.01 × (grey level)²"),
         ("colour", "float", "mean difference between the largest and the smallest of red, green and blue, 0 to 255"),
         ("jpeg_quality", "int", "quality by the quantization tables, 1 to 100; null for other formats"),
         ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
