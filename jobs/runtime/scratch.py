@@ -34,6 +34,7 @@ class Scratch:
         self._delete = delete or self._delete_own
         self._kept = ExitStack()
         self._is_written = False
+        self._checkpoints = 0
 
     def keep(self, frame: DataFrame) -> DataFrame:
         """Returns a DataFrame that is computed once and kept on the executors' disks; lost parts are computed again."""
@@ -52,6 +53,14 @@ class Scratch:
             self._is_written = True
             self._kept.callback(self._delete)
         return staged(frame, posixpath.join(self._folder, name))
+
+    def checkpoint(self, frame: DataFrame) -> DataFrame:
+        """Writes a DataFrame to files and returns it read back, so that its plan does not grow with each round.
+
+        `DataFrame.localCheckpoint` would keep the rows on the executors alone: if one is lost, the job fails.
+        """
+        self._checkpoints += 1
+        return self.stage(f"checkpoint-{self._checkpoints}", frame)
 
     @property
     def shuffle_partitions(self) -> int:

@@ -137,7 +137,7 @@ def _found(job: Job, this: _Run, scratch: Scratch) -> tuple[NearDuplicates, Coun
     settings = job.settings.dedup
     config = NearDuplicateConfig(this.rule, settings, job.settings.seed)
     small = in_memory.fits(sum(job.lake.counts([tables.SIGNALS]).values()), this.rule, settings)
-    inputs = _inputs(job, this, config)
+    inputs = _inputs(job, this, config, scratch)
     found, counts = (_in_memory if small else _by_spark)(job, inputs, config, scratch)
     if this.features is None:
         return replace(found, removed=found.removed.withColumn("similarity", F.lit(None).cast("float"))), counts, None
@@ -166,9 +166,9 @@ def _by_spark(job: Job, inputs: Inputs, config: NearDuplicateConfig, scratch: Sc
         return found, counted(found, nodes, found.search.max_distance)
 
 
-def _inputs(job: Job, this: _Run, config: NearDuplicateConfig) -> Inputs:
+def _inputs(job: Job, this: _Run, config: NearDuplicateConfig, scratch: Scratch) -> Inputs:
     lake = job.lake
-    earlier = earlier_run.latest(lake, this.now, this.recipe, config.rule, config.settings.keep_kept)
+    earlier = earlier_run.latest(lake, this.now, this.recipe, config.rule, config.settings.keep_kept, scratch)
     if earlier is None and this.now.exists(tables.DUPLICATES):
         job.progress.note(
             "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "

@@ -15,6 +15,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
 from jobs.lake.snapshot import Snapshot
 from jobs.matching.rule import Rule
+from jobs.runtime.scratch import Scratch
 
 # If these settings are the same, a new search would find the same pairs again.
 _SEARCH = (
@@ -25,7 +26,7 @@ _SEARCH = (
 _RANK = ("rank", "semantic", "semantic_encoder")
 
 
-def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: bool) -> History | None:
+def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: bool, scratch: Scratch) -> History | None:
     """Returns the last complete run with the same signals table and settings, if its files exist; else None.
 
     Images in a group with a new decision count as new. So the result for the group is that of one run over everything,
@@ -37,6 +38,7 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: boo
         recipe: Recipe of the run that is about to start.
         rule: Its rule.
         keep_kept: Whether images that the earlier run kept stay, whatever their rank.
+        scratch: Keeps the groups of images with a new decision.
     """
     before = now.recipe(tables.DUPLICATES)
     if before is None or not _same_settings(before, recipe, _SEARCH) or not _covers(before, rule):
@@ -55,7 +57,7 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: boo
         decided = _decided_since(lake, *versions)
         if decided is None:
             return None
-        compared = _outside_groups(compared, pairs, decided)
+        compared = _outside_groups(compared, pairs, decided, scratch)
     if not keep_kept or not _same_settings(before, recipe, _RANK):
         return History(compared, pairs, None, unseen)
     removed = lake.read(tables.DUPLICATES).unionByName(filtered)
@@ -73,17 +75,19 @@ def _decided_since(lake: Lake, then: Version | None, now: Version | None) -> Dat
     return (decisions if known is None else decisions.subtract(known)).select("image_id").distinct()
 
 
-def _outside_groups(images: DataFrame, pairs: DataFrame, decided: DataFrame) -> DataFrame:
+def _outside_groups(images: DataFrame, pairs: DataFrame, decided: DataFrame, scratch: Scratch) -> DataFrame:
     """Returns the images that no chain of pairs connects with an image of `decided`.
 
     Args:
         images: image_id.
         pairs: Table pairs.
         decided: image_id.
+        scratch: Keeps the groups.
     """
     # If two ids have the same hash, their groups count as one, and a few more images are compared again.
     a, b = (F.xxhash64(end) for end in ("a_id", "b_id"))
-    roots = components.roots(pairs.select(F.least(a, b).alias("a"), F.greatest(a, b).alias("b")).where("a != b"))
+    ends = pairs.select(F.least(a, b).alias("a"), F.greatest(a, b).alias("b")).where("a != b")
+    roots = components.roots(ends, scratch)
     own = decided.select(F.xxhash64("image_id").alias("node"))
     groups = roots.join(own, "node", "left_semi").select("root").distinct()
     members = roots.join(groups, "root", "left_semi").select("node").unionByName(own)

@@ -192,7 +192,7 @@ def search_nodes(
     with progress.step("dedup: choose kept images"):
         place = ranking.place_of_overlay(settings.rank)
         again = overlays.ranked_again(pairs, nodes, inputs.signals, rule, place, scratch) if place else None
-        losers = scratch.keep(_losers(pairs, nodes, settings.keep, again))
+        losers = scratch.keep(_losers(pairs, nodes, settings.keep, again, scratch))
         removed = scratch.keep(removed_images(nodes, losers))
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
@@ -278,7 +278,7 @@ def _against_others(unsure: DataFrame, near: DataFrame) -> DataFrame:
     return unsure.join(popular_images, "b", "left_anti")
 
 
-def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | None) -> DataFrame:
+def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | None, scratch: Scratch) -> DataFrame:
     """Returns the removed nodes: removed, kept (ranks), distance, method, mirrored.
 
     Args:
@@ -286,28 +286,29 @@ def _losers(pairs: DataFrame, nodes: Compared, keep: str, again: DataFrame | Non
         nodes: The nodes.
         keep: `dedup.keep`.
         again: rank, again: other ranks for the nodes of pairs; None to use those that they have.
+        scratch: Keeps the rounds.
     """
     # Two images that people keep both stay. Their ranks come first, so the worse one of a pair decides.
     binding = pairs.where(F.col("b") >= nodes.decided)
     if again is None:
-        return _removed(binding, nodes.nodes, nodes.decided, keep)
+        return _removed(binding, nodes.nodes, nodes.decided, keep, scratch)
     for end in ("a", "b"):
         binding = binding.join(again.select(F.col("rank").alias(end), F.col("again").alias(f"again_{end}")), end)
     better, worse = F.least("again_a", "again_b").alias("a"), F.greatest("again_a", "again_b").alias("b")
     # Decided nodes come first by the new ranks too.
     decided = again.where(F.col("rank") < nodes.decided).count()
     named = nodes.nodes.join(again, "rank").drop("rank").withColumnRenamed("again", "rank")
-    lost = _removed(binding.select(better, worse, "distance", "method", "mirrored"), named, decided, keep)
+    binding = binding.select(better, worse, "distance", "method", "mirrored")
+    lost = _removed(binding, named, decided, keep, scratch)
     for end in ("removed", "kept"):
         own = again.select(F.col("again").alias(end), F.col("rank").alias(f"rank_{end}"))
         lost = lost.join(own, end).drop(end).withColumnRenamed(f"rank_{end}", end)
     return lost.select("removed", "kept", "distance", "method", "mirrored")
 
 
-def _removed(pairs: DataFrame, nodes: DataFrame, decided: int, keep: str) -> DataFrame:
+def _removed(pairs: DataFrame, nodes: DataFrame, decided: int, keep: str, scratch: Scratch) -> DataFrame:
     if keep == "component":
         # A third image may still connect two of them.
-        return components.removed(pairs, nodes).where(F.col("removed") >= decided)
-    return independent_set.removed(
-        pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method", "mirrored")
-    )
+        return components.removed(pairs, nodes, scratch).where(F.col("removed") >= decided)
+    edges = pairs.select(F.col("a").alias("better"), F.col("b").alias("worse"), "distance", "method", "mirrored")
+    return independent_set.removed(edges, scratch)

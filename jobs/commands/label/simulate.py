@@ -45,9 +45,9 @@ def run(job: Job, request: SimulationRequest) -> Summary:
     mine = labels.where((F.col("category") == category) & (F.col("annotator") == labeller.name))
     keys = job.lake.require(tables.IMAGES).select("image_id", "key")
     waiting = queue.join(mine.select("image_id"), "image_id", "left_anti").join(keys, "image_id")
-    with job.progress.step(f"label simulate: label the queue of {category}"):
-        # The queue is bounded, and so is the checkpoint.
-        made = answered(waiting, _truth(job, request), request, datetime.now(UTC)).localCheckpoint()
+    step = job.progress.step(f"label simulate: label the queue of {category}")
+    with step, job.lake.scratch("simulate") as scratch:
+        made = scratch.keep(answered(waiting, _truth(job, request), request, datetime.now(UTC)))
         unknown = made.where(F.col("label").isNull()).count()
         known = made.where(F.col("label").isNotNull())
         given, yes = known.agg(F.count("*"), F.count_if("label")).collect()[0]

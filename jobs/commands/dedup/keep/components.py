@@ -18,24 +18,26 @@ from scipy.sparse.csgraph import connected_components
 
 from jobs.commands.dedup.keep.independent_set import FEW_EDGES
 from jobs.commands.dedup.nodes.hash_nodes import hash_of
+from jobs.runtime.scratch import Scratch
 from udfs.hashes.hamming import hamming
 
 _ROOTED = StructType([StructField("node", LongType()), StructField("root", LongType())])
 
 
-def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFrame:
+def removed(pairs: DataFrame, nodes: DataFrame, scratch: Scratch, few: int = FEW_EDGES) -> DataFrame:
     """Returns all nodes of each component except its best.
 
     Args:
         pairs: a, b (ranks, smaller is better).
         nodes: rank, node: the hash of each rank; and mirror, that of its mirror image, if these are compared.
+        scratch: Keeps the rounds.
         few: Edges that one task may process alone.
 
     Returns:
         removed, kept, distance (in bits; it may exceed the distance of every pair), method, mirrored (whether the one
         is nearer to the mirror image of the other).
     """
-    lost = roots(pairs, few).where("node != root")
+    lost = roots(pairs, scratch, few).where("node != root")
     mirror = F.coalesce("mirror", hash_of("node")) if "mirror" in nodes.columns else hash_of("node")
     for end, name in (("node", "x"), ("root", "y")):
         hashes = hash_of("node").alias(name), mirror.alias(f"{name}_mirror")
@@ -49,20 +51,21 @@ def removed(pairs: DataFrame, nodes: DataFrame, few: int = FEW_EDGES) -> DataFra
     return apart.select("removed", "kept", distance, F.lit("component").alias("method"), mirrored)
 
 
-def roots(pairs: DataFrame, few: int = FEW_EDGES) -> DataFrame:
+def roots(pairs: DataFrame, scratch: Scratch, few: int = FEW_EDGES) -> DataFrame:
     """Returns every node of a pair with the best of its component: node, root.
 
     Args:
         pairs: a, b.
+        scratch: Keeps the rounds.
         few: Edges that one task may process alone.
     """
-    edges = pairs.select("a", "b").distinct().localCheckpoint()
+    edges = scratch.keep(pairs.select("a", "b").distinct())
     while edges.count() > few and not _are_stars(edges):
-        edges = small_star(large_star(edges)).localCheckpoint()
+        edges = scratch.checkpoint(small_star(large_star(edges)))
     if edges.count() > few:
         stars = edges.select(F.col("b").alias("node"), F.col("a").alias("root"))
         return stars.unionByName(stars.select(F.col("root").alias("node"), "root").distinct())
-    return edges.repartition(1).mapInArrow(_finish, _ROOTED).localCheckpoint()
+    return scratch.keep(edges.repartition(1).mapInArrow(_finish, _ROOTED))
 
 
 def large_star(edges: DataFrame) -> DataFrame:

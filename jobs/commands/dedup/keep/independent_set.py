@@ -16,17 +16,20 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
+from jobs.runtime.scratch import Scratch
+
 FEW_EDGES = 4_000_000
 """Edges that one task may hold: 16 bytes each, and about ten times that while it sorts them."""
 
 _REMOVED = StructType([StructField("removed", LongType())])
 
 
-def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
+def removed(edges: DataFrame, scratch: Scratch, few: int = FEW_EDGES) -> DataFrame:
     """Returns the removed nodes, each with its kept neighbour. All other nodes are kept.
 
     Args:
         edges: better, worse (ranks, smaller is better), distance, and any further columns: one row for each pair.
+        scratch: Keeps the rounds, and the removed nodes.
         few: Edges that one task may process alone.
 
     Returns:
@@ -40,12 +43,12 @@ def removed(edges: DataFrame, few: int = FEW_EDGES) -> DataFrame:
             undecided.select(F.col("worse").alias("better")), "better", "left_anti"
         )
         losers = undecided.join(winners.distinct(), "better", "left_semi").select(F.col("worse").alias("removed"))
-        rounds.append(losers.distinct().localCheckpoint())
-        undecided = _without(_without(undecided, rounds[-1], "worse"), rounds[-1], "better").localCheckpoint()
+        rounds.append(scratch.checkpoint(losers.distinct()))
+        undecided = scratch.checkpoint(_without(_without(undecided, rounds[-1], "worse"), rounds[-1], "better"))
     lost = undecided.repartition(1).mapInArrow(_finish, _REMOVED)
     for losers in rounds:
         lost = lost.unionAll(losers)
-    return _with_keeper(edges, lost.localCheckpoint())
+    return _with_keeper(edges, scratch.keep(lost))
 
 
 def greedily_removed(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -161,7 +161,8 @@ def _near_each_other(images: DataFrame, pairs: DataFrame, ordered: DataFrame, sc
     for end, rank in (("a_id", "x"), ("b_id", "y")):
         edges = edges.join(ranks.select(F.col("image_id").alias(end), F.col("rank").alias(rank)), end)
     ends = F.least("x", "y").alias("better"), F.greatest("x", "y").alias("worse")
-    lost = independent_set.removed(scratch.keep(edges.select(*ends, "distance", "method", "mirrored")))
+    edges = scratch.keep(edges.select(*ends, "distance", "method", "mirrored"))
+    lost = independent_set.removed(edges, scratch)
     for end in ("removed", "kept"):
         lost = lost.join(ranks.select(F.col("rank").alias(end), F.col("image_id").alias(f"{end}_id")), end)
     return lost.select(*_NEAR)

@@ -1,9 +1,11 @@
 import random
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs.commands.dedup.keep import components
+from jobs.runtime.scratch import Scratch
 
 Edge = tuple[int, int]
 
@@ -34,8 +36,11 @@ GRAPHS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("few", [0, 1000], ids=["stars", "one task"])
 @pytest.mark.parametrize("edges", GRAPHS.values(), ids=GRAPHS)
-def test_every_node_finds_the_best_of_its_component(spark: SparkSession, edges: list[Edge], few: int) -> None:
+def test_every_node_finds_the_best_of_its_component(
+    spark: SparkSession, tmp_path: Path, edges: list[Edge], few: int
+) -> None:
     frame = spark.createDataFrame(edges, "a long, b long")
-    rows = components.roots(frame, few).collect()
+    with Scratch(spark, str(tmp_path)) as scratch:
+        rows = components.roots(frame, scratch, few).collect()
     assert len(rows) == len({row.node for row in rows})
     assert {row.node: row.root for row in rows} == plain(edges)

@@ -1,9 +1,11 @@
 import random
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs.commands.dedup.keep import independent_set
+from jobs.runtime.scratch import Scratch
 
 Edge = tuple[int, int, int]
 
@@ -45,17 +47,21 @@ GRAPHS = {
 @pytest.mark.parametrize(
     "edges", [g for n, g in GRAPHS.items() if n != "long chain"], ids=[n for n in GRAPHS if n != "long chain"]
 )
-def test_the_result_equals_the_sequential_greedy_set(spark: SparkSession, edges: list[Edge], few: int) -> None:
-    assert found(spark, edges, few) == greedy(edges)
+def test_the_result_equals_the_sequential_greedy_set(
+    spark: SparkSession, tmp_path: Path, edges: list[Edge], few: int
+) -> None:
+    assert found(spark, tmp_path, edges, few) == greedy(edges)
 
 
-def test_a_long_chain_needs_few_rounds(spark: SparkSession) -> None:
+def test_a_long_chain_needs_few_rounds(spark: SparkSession, tmp_path: Path) -> None:
     edges = GRAPHS["long chain"]
-    assert found(spark, edges, few=1000) == greedy(edges)
+    assert found(spark, tmp_path, edges, few=1000) == greedy(edges)
 
 
-def found(spark: SparkSession, edges: list[Edge], few: int) -> dict[int, tuple[int, int]]:
+def found(spark: SparkSession, folder: Path, edges: list[Edge], few: int) -> dict[int, tuple[int, int]]:
     frame = spark.createDataFrame(edges, "better long, worse long, distance int")
-    result = independent_set.removed(frame, few).collect()
+    with Scratch(spark, str(folder)) as scratch:
+        result = independent_set.removed(frame, scratch, few).collect()
+    assert not list(folder.iterdir())
     assert len({row.removed for row in result}) == len(result)
     return {row.removed: (row.kept, row.distance) for row in result}
