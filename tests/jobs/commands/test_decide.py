@@ -134,7 +134,8 @@ def test_drop_lists_near_copies_and_the_command_that_drops_them(small: Job, tmp_
 def test_near_copies_of_a_common_image_are_found_through_its_best_copy(spark: SparkSession) -> None:
     # a, b, c, d have the hash of "best"; x and y have another hash, near to that of "best".
     exact = [(one, "best", 0, "exact") for one in "abcd"] + [("x", "y", 0, "exact")]
-    pairs = spark.createDataFrame([*exact, ("best", "x", 9, "lsh")], tables.PAIRS.schema)
+    rows = [(*pair, False) for pair in (*exact, ("best", "x", 9, "lsh"))]
+    pairs = spark.createDataFrame(rows, tables.PAIRS.schema)
 
     found = drop.near_copies(pairs, spark.createDataFrame([("a",)], "image_id string"))
 

@@ -104,7 +104,10 @@ def found_by(
     rows = rows_of(pictures, "encoder")
 
     def frame(table: tables.Table) -> DataFrame:
-        return lake.spark.createDataFrame(rows[table], table.schema)
+        names = table.schema.names
+        return lake.spark.createDataFrame(
+            [(*row, *[None] * (len(names) - len(row))) for row in rows[table]], table.schema
+        )
 
     chosen = NearDuplicateConfig.with_defaults(RULE, recall=0.999, **changes)
     with Scratch(lake.spark, str(folder)) as scratch:
