@@ -47,7 +47,7 @@ def pairs_of(
 
     Args:
         described: A bounded number of rows of regurgitation, with generated_id and key, source, fate of the image.
-        generated: generated_id, image, caption, info (width and height in pixels).
+        generated: generated_id, key, image, caption, info (width and height in pixels).
         images: Table images.
         settings: For the size of the thumbnails.
     """
@@ -55,7 +55,7 @@ def pairs_of(
     rows = described.orderBy(*order).collect()
     side, budget = settings.report.thumbnail * _PIXELS_PER_POINT, PICTURE_BYTES // 2
     size = (F.col("info.width").alias("width"), F.col("info.height").alias("height"))
-    made = generated.select(F.col("generated_id").alias("image_id"), "caption", "image", *size)
+    made = generated.select(F.col("generated_id").alias("image_id"), "key", "caption", "image", *size)
     left = thumbnails.fetch(made, [row.generated_id for row in rows], side, budget)
     right = thumbnails.fetch(images, [row.image_id for row in rows], side, budget)
     return tuple(SheetPair(row, left[row.generated_id], right[row.image_id]) for row in rows)
