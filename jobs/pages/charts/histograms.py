@@ -170,7 +170,7 @@ def precision_chart(shares: Sequence[PairShare], safe: int | None, most: int) ->
             place = {"x": x, "y": 100 - 100 * share, "low": 100 - 100 * low, "high": 100 - 100 * high}
             points.append(_SHARE.format(kind=kind, title=said, **place))
     ends = [
-        (most, "start", f"at most {most}"),
+        (most, "start" if most < 0.6 * width else "end", f"at most {most}"),
         *([(safe, "end", f"by thumbnail from {safe + 1}")] if safe is not None and safe < most else []),
     ]
     return _SHARES.format(

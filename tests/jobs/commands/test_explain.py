@@ -73,11 +73,11 @@ def test_semantic_and_mirrored_duplicates_have_words_of_their_own(judged: Job) -
     second, third = explain.run(judged, [SECOND, THIRD]).split("\n\n")
     assert f"removed because of it: {THIRD} (similarity 0.9730)" in second
     assert f"removed as a semantic duplicate of {SECOND}, which shows the same: similarity 0.9730" in third
-    assert "removed: 0 near-duplicates and 1 semantic duplicate (`dedup.semantic`)" in status.run(judged)
+    assert "removed: 0 near-duplicates and 1 semantic duplicate (`dedup.semantic`)" in status.run(judged).text
     mirrored = [(THIRD, SECOND, 7, "lsh", True, None)]
     write_rows(judged.lake, tables.DUPLICATES, mirrored, Recipe("dedup"), mode="overwrite")
     assert f"removed as a duplicate of {SECOND}: 7 bits apart, by lsh, mirrored" in explain.run(judged, [THIRD])
-    assert "semantic" not in status.run(judged)
+    assert "semantic" not in status.run(judged).text
 
 
 def test_explain_names_the_threshold_and_models_that_are_no_longer_in_use(judged: Job) -> None:
@@ -109,7 +109,7 @@ def test_status_counts_rows_and_names_what_is_stale_and_what_comes_next(judged: 
     images = found.summary["tables"]["images"]
     assert images["rows"] == 4 and images["bytes"] > 100 and images["older_than"] == []
     assert found.summary["tables"]["verdicts"]["older_than"] == ["decisions"]
-    assert found.summary["next"] == f"winnow filter --lake {judged.lake.uri}"
+    assert found.summary["next"] == judged.command("filter")
     assert "verdicts is older than decisions: run `winnow filter`" in shown
     assert f"Next: winnow filter --lake {judged.lake.uri}" in shown
 
