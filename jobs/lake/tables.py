@@ -283,7 +283,7 @@ AGAINST = Table(
         (
             "key",
             "string",
-            "name of the other image in its source; in a list of hashes, the text after the hash or the line number",
+            "name of the other image in its source; in a list of hashes, the text after it or its line number",
         ),
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if both files have the same bytes"),
     ),
@@ -400,7 +400,7 @@ DEDUP_QUALITY = Table(
         (
             "safe_distance",
             "int",
-            "largest distance at which a pair counts without a look; null if all pairs count so, or if whole is false",
+            "largest distance at which a pair counts without a look; null if all do, or if whole is false",
         ),
         ("looked", "long", "pairs whose thumbnails were compared; null if none had to be, or whole is false"),
     ),

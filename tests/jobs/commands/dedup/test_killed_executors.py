@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -34,9 +35,11 @@ def test_executors_killed_in_each_stage_change_no_row(spark: SparkSession, tmp_p
 
     with standalone_cluster(tmp_path) as cluster:
         process = submitted(cluster, tmp_path, ["dedup", "--lake", there.uri, *settings])
+        assert process.stdout is not None and process.stderr is not None
+        # Spark's log fills its pipe. The lines of Winnow come to the output of spark-submit.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
         printed, killed = [], []
-        assert process.stderr is not None
-        for line in process.stderr:
+        for line in process.stdout:
             printed.append(line)
             # The end of a step is the beginning of the next.
             if "✓ dedup:" in line:
