@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
@@ -64,6 +65,8 @@ def read(spark: SparkSession, file: str) -> DataFrame:
         return reader(spark.read, paths or [file], file)
     except AnalysisException as error:
         raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
+    except Py4JJavaError as error:
+        raise WinnowError(f"label file {file} cannot be read: it is damaged, or no {Path(file).suffix} file") from error
 
 
 def write(rows: Iterable[dict[str, Any]], file: str) -> None:

@@ -77,7 +77,7 @@ def test_semantic_and_mirrored_duplicates_have_words_of_their_own(judged: Job) -
     mirrored = [(THIRD, SECOND, 7, "lsh", True, None)]
     write_rows(judged.lake, tables.DUPLICATES, mirrored, Recipe("dedup"), mode="overwrite")
     assert f"removed as a duplicate of {SECOND}: 7 bits apart, by lsh, mirrored" in explain.run(judged, [THIRD])
-    assert "semantic" not in status.run(judged).text
+    assert "semantic duplicate" not in status.run(judged).text
 
 
 def test_explain_names_the_threshold_and_models_that_are_no_longer_in_use(judged: Job) -> None:

@@ -44,8 +44,8 @@ def test_dedup_stops_when_a_keeper_is_removed_or_an_image_is_removed_twice(job, 
         quality=SimpleNamespace(whole=SearchRecall(3, 0, 0, None, 0.0, 1.0)),
     )
     with pytest.raises(LostRowsError, match=message):
-        dedup._checked_summary(job, found, counted(SimpleNamespace(removed=removed), nodes, 31))
+        dedup._checked_summary(job, found, counted(SimpleNamespace(removed=removed), nodes, 31), None)
     counts = counted(found, nodes, 2)
-    summary = dedup._checked_summary(job, found, counts)
+    summary = dedup._checked_summary(job, found, counts, None)
     assert (counts.far, counts.far_groups) == (1, 1)
     assert (summary["images compared"], summary["duplicates removed"], summary["kept"]) == (3, 1, 2)
