@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jobs.commands.dedup import earlier_run
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
+from jobs.runtime.scratch import Scratch
 from tests.builders.hash_lakes import (
     Picture,
     hashes,
@@ -167,11 +169,11 @@ def test_copies_of_a_popular_image_that_people_keep_are_compared_with_everything
     assert any(by == "popular" for _, _, by in found.values())
 
 
-def test_images_outside_groups_with_a_decision_are_not_new(spark: SparkSession) -> None:
+def test_images_outside_groups_with_a_decision_are_not_new(spark: SparkSession, tmp_path: Path) -> None:
     images = spark.createDataFrame([(i,) for i in "abcdefg"], "image_id string")
     pairs = spark.createDataFrame([("a", "b"), ("b", "c"), ("d", "e")], "a_id string, b_id string")
     decided = spark.createDataFrame([("c",), ("f",)], "image_id string")
 
-    left = earlier_run._outside_groups(images, pairs, decided)
-
-    assert sorted(row.image_id for row in left.collect()) == ["d", "e", "g"]
+    with Scratch(spark, str(tmp_path)) as scratch:
+        left = earlier_run._outside_groups(images, pairs, decided, scratch)
+        assert sorted(row.image_id for row in left.collect()) == ["d", "e", "g"]
