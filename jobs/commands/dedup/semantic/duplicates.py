@@ -60,30 +60,32 @@ def semantic_duplicates(
         removed_id, kept_id, distance (bits), method, mirrored, passed, similarity (null for near-duplicates).
     """
     search = _Search.prepared(near, features, least, seed, scratch)
-    ordered, removed = scratch.keep(near.ordered), scratch.keep(near.removed)
+    # Files, so that the plans do not grow with each round.
+    ordered, removed, pairs = map(scratch.checkpoint, (near.ordered, near.removed, near.pairs))
     lost = removed.where("passed").select(*_NEAR)
-    pool = _without(ordered.where("passed").select("image_id"), lost)
+    pool = scratch.checkpoint(_without(ordered.where("passed").select("image_id"), lost))
     settled = pool.limit(0)
     similar: list[DataFrame] = []
     number = 0
     while True:
         # 1. Of images of which no two are near-duplicates, keep the best of each set of similar ones.
         similar.append(search.removed(pool, settled, ordered))
-        settled = scratch.keep(settled.unionByName(_without(pool, similar[-1])))
+        settled = scratch.checkpoint(settled.unionByName(_without(pool, similar[-1])))
         # 2. Find near-duplicates that lost the image that was kept in their place.
         kept = settled.select(F.col("image_id").alias("kept_id"))
-        homeless = scratch.keep(lost.join(kept, "kept_id", "left_anti").select("removed_id"))
+        homeless = scratch.checkpoint(lost.join(kept, "kept_id", "left_anti").select("removed_id"))
         if homeless.isEmpty():
             break
         # 3. Some are near-duplicates of another kept image. Of the others, keep those that are not near each other.
-        found = scratch.keep(_nearest_kept(homeless, near.pairs, settled, ordered))
+        found = scratch.checkpoint(_nearest_kept(homeless, pairs, settled, ordered))
         rest = _without(homeless.select(F.col("removed_id").alias("image_id")), found)
         number += 1
-        again = scratch.keep(_near_each_other(scratch.keep(rest), near.pairs, ordered, scratch, f"rest{number}"))
-        lost = scratch.keep(
+        rest = scratch.checkpoint(rest)
+        again = scratch.checkpoint(_near_each_other(rest, pairs, ordered, scratch, f"rest{number}"))
+        lost = scratch.checkpoint(
             lost.join(kept, "kept_id", "left_semi").select(*_NEAR).unionByName(found).unionByName(again)
         )
-        pool = scratch.keep(_without(rest, again))
+        pool = scratch.checkpoint(_without(rest, again))
     # Filtered images come after all that passed, and only their own rows change.
     filtered = _without(ordered.where("not passed").select("image_id"), removed)
     of_filtered = search.removed(filtered, settled, ordered).withColumn("passed", F.lit(False))
@@ -129,7 +131,7 @@ class _Search:
         removing = Removing(self.least)
         groups = rows.select("image_id", "order", stays, "embedding", "part").groupBy("part")
         # Spark inspects the signature, so this must be a plain function.
-        return self.scratch.keep(groups.applyInArrow(lambda part: removing(part), LOST))
+        return self.scratch.checkpoint(groups.applyInArrow(lambda part: removing(part), LOST))
 
 
 def _without(images: DataFrame, removed: DataFrame) -> DataFrame:
