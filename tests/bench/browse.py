@@ -106,12 +106,7 @@ def measure(address: str) -> dict[str, list[float]]:
             tab.locator("#views button", has_text="boats").last.click()
             tab.wait_for_selector("#effect >> text=would be filtered")
             for _ in range(8):
-                before = tab.inner_text("#effect")
-                begin = time.perf_counter()
-                tab.locator("#at").press("ArrowRight")
-                while tab.inner_text("#effect") == before and time.perf_counter() - begin < 5:
-                    time.sleep(0.002)
-                found.setdefault("move of the threshold to its numbers", []).append(time.perf_counter() - begin)
+                found.setdefault("move of the threshold to its numbers", []).append(moved(tab, "#at", "#effect"))
             for above in (0.2, 0.4, 0.6, 0.8):
                 condition = f"meta.punsafe > {above} and width > 500"
                 seconds = searched(tab, "#where", condition)
@@ -129,15 +124,21 @@ def measure(address: str) -> dict[str, list[float]]:
             tab.locator("#views button", has_text="Pairs by distance").click()
             tab.wait_for_selector("#distance-effect >> text=found pairs")
             for _ in range(8):
-                before = tab.inner_text("#distance-effect")
-                begin = time.perf_counter()
-                tab.locator("#bits").press("ArrowRight")
-                while tab.inner_text("#distance-effect") == before and time.perf_counter() - begin < 5:
-                    time.sleep(0.002)
-                found.setdefault("move of the distance to its numbers", []).append(time.perf_counter() - begin)
+                seconds = moved(tab, "#bits", "#distance-effect")
+                found.setdefault("move of the distance to its numbers", []).append(seconds)
             tab.close()
         browser.close()
     return {name: [1000 * value for value in values] for name, values in found.items()}
+
+
+def moved(tab: Any, slider: str, effect: str) -> float:
+    """Moves a slider by one step, and returns the seconds until its numbers change."""
+    before = tab.inner_text(effect)
+    begin = time.perf_counter()
+    tab.locator(slider).press("ArrowRight")
+    while tab.inner_text(effect) == before and time.perf_counter() - begin < 5:
+        time.sleep(0.002)
+    return time.perf_counter() - begin
 
 
 def searched(tab: Any, field: str, text: str) -> float:

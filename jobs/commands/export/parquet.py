@@ -60,28 +60,25 @@ class Rows:
         self._waiting, self._bytes = [], 0
 
 
-class ParquetShard:
-    """A Parquet file with image bytes.
+class ShardFiles:
+    """The files of a shard that is being written. They get their names together, or not at all.
 
     Args:
         folder: The folder of the export.
         number: Number of the shard.
+        ending: Ending of the main file, without a dot.
     """
 
-    def __init__(self, folder: Folder, number: int) -> None:
-        self._number, self._name = number, f"{stem(number)}.parquet"
+    _rows: Rows
+
+    def __init__(self, folder: Folder, number: int, ending: str) -> None:
+        self._number, self._name = number, f"{stem(number)}.{ending}"
         self._weights: list[float] = []
         self._files = ExitStack()
         self._output = self._files.enter_context(folder.created(self._name))
-        self._rows = Rows(self._output, WITH_IMAGES)
-
-    def add(self, sample: ShardSample) -> None:
-        """Adds a sample."""
-        self._weights.append(sample["weight"])
-        self._rows.add({**record(sample), "image": sample["image"]})
 
     def close(self) -> Shard:
-        """Completes the file and gives it its name."""
+        """Completes the files and gives them their names."""
         self._rows.close()
         self._files.close()
         found = self._output
@@ -91,6 +88,24 @@ class ParquetShard:
         """Closes the files without giving them their names."""
         self._rows.close()
         self._files.__exit__(GeneratorExit, GeneratorExit(), None)
+
+
+class ParquetShard(ShardFiles):
+    """A Parquet file with image bytes.
+
+    Args:
+        folder: The folder of the export.
+        number: Number of the shard.
+    """
+
+    def __init__(self, folder: Folder, number: int) -> None:
+        super().__init__(folder, number, "parquet")
+        self._rows = Rows(self._output, WITH_IMAGES)
+
+    def add(self, sample: ShardSample) -> None:
+        """Adds a sample."""
+        self._weights.append(sample["weight"])
+        self._rows.add({**record(sample), "image": sample["image"]})
 
 
 def record(sample: ShardSample) -> dict[str, Any]:

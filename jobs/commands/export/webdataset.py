@@ -4,13 +4,11 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from math import fsum
 from typing import Any
 
 from jobs.commands.export import parquet
 from jobs.commands.export.folder import Folder
-from jobs.commands.export.shards import Shard, ShardSample, stem
+from jobs.commands.export.shards import ShardSample, stem
 
 ENDINGS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
@@ -21,7 +19,7 @@ ENDINGS = {
 _OWN = "winnow"
 
 
-class TarShard:
+class TarShard(parquet.ShardFiles):
     """A tar shard and its Parquet file.
 
     Headers have no time and no owner, so that the same samples give the same bytes.
@@ -32,10 +30,7 @@ class TarShard:
     """
 
     def __init__(self, folder: Folder, number: int) -> None:
-        self._number, self._name = number, f"{stem(number)}.tar"
-        self._weights: list[float] = []
-        self._files = ExitStack()
-        self._output = self._files.enter_context(folder.created(self._name))
+        super().__init__(folder, number, "tar")
         self._rows = parquet.Rows(self._files.enter_context(folder.created(f"{stem(number)}.parquet")), parquet.COLUMNS)
         self._tar: Any = self._files.enter_context(
             tarfile.TarFile(fileobj=self._output, mode="w", format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
@@ -48,18 +43,6 @@ class TarShard:
         self._tar.members.clear()  # tarfile keeps every header
         self._weights.append(sample["weight"])
         self._rows.add(parquet.record(sample))
-
-    def close(self) -> Shard:
-        """Completes the files and gives them their names."""
-        self._rows.close()
-        self._files.close()
-        found = self._output
-        return Shard(self._number, self._name, len(self._weights), found.size, found.sha256, fsum(self._weights))
-
-    def abandon(self) -> None:
-        """Closes the files without giving them their names."""
-        self._rows.close()
-        self._files.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
