@@ -5,8 +5,6 @@ import hashlib
 import io
 import random
 import re
-import shutil
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,9 @@ from jobs.pages import thumbnails
 from jobs.runtime.config import Settings, load
 from jobs.runtime.progress import Progress
 from models.stats import thresholds
+from tests.builders.chromium import needs_chromium
 from tests.builders.lake_rows import write_rows
 
-CHROMIUM = next(
-    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
 CATEGORY = 'categories.fireworks={definition="Pictures that show fireworks that burn."}'
 HOSTILE = [
     '<script>document.title = "owned"</script><img src=x onerror="alert(1)">',
@@ -575,17 +570,6 @@ def test_only_files_with_images_of_the_page_are_opened(
     named = {row.file for row in unshown.select(F.col("_metadata.file_path").alias("file")).distinct().collect()}
     assert opened and named and not named & set(opened)
     assert html.count("data:image/webp") >= len(shown)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield started
-        started.close()
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 import io
 import os
-import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,12 +25,9 @@ from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.chromium import needs_chromium
 from tests.builders.lake_rows import write_rows
 
-CHROMIUM = next(
-    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 COUNT = 60
 SAFE, MOST = 30, 50
@@ -267,17 +262,6 @@ def test_no_category_may_be_called_duplicates(pairs: Job) -> None:
 
 
 # The page in a browser ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield started
-        started.close()
 
 
 PIXEL = """() => { const c = document.querySelector("#image canvas"); const d = c.getContext("2d")

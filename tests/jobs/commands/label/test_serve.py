@@ -4,14 +4,12 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,13 +33,10 @@ from jobs.lake.lake import Lake
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.chromium import needs_chromium
 from tests.builders.lake_rows import write_rows
 from tests.builders.sources import encoded
 
-CHROMIUM = next(
-    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
 BOATS = 'categories.boats={definition="Pictures of <boats>.", include=["Canoes."], exclude=["Drawings."]}'
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1"> & {{ 7 * 7 }}'
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -445,17 +440,6 @@ def test_decisions_of_a_killed_page_are_recovered_once(lake: Lake, tmp_path: Pat
 
 
 # The page in a browser ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield started
-        started.close()
 
 
 class Person:
