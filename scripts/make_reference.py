@@ -69,8 +69,7 @@ have written the file ([decision 0020](decisions/0020-settings-files-load-no-cod
 _MODELS_INTRO = """\
 ## ONNX models
 The fields of the tables `[encoder.model]`, `[semantic.model]` and `[categories.NAME.model]`, which describe your own
-model. README.md has examples of [a classifier](../README.md#use-your-own-classifier) and of
-[an encoder](../README.md#use-your-own-perceptual-encoder).
+model. There are examples of [a classifier](filtering.md#your-own-classifier) and of [encoders](encoders.md).
 """
 
 _SETTING_HEAD = ("setting", "type and limits", "default", "meaning")

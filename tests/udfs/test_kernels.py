@@ -22,7 +22,7 @@ from udfs.hashes.hamming import HASH_BYTES
 from udfs.hashes.minhash import Bands, band_keys
 from udfs.hashes.pdq import pdq_of
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/spark.md"
 
 
 def encoded(pixels: np.ndarray, fmt: str = "PNG") -> bytes:
@@ -116,9 +116,9 @@ def test_classify_with_a_path_expects_a_head(spark, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_code_of_the_readme_works(spark, pictures, lake, tmp_path):
+def test_the_code_of_the_documents_works(spark, pictures, lake, tmp_path):
     snippet = next(
-        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code
+        code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "from winnow import" in code
     )
     # Columns that the snippet does not use are null.
     images = pictures.withColumns({f.name: F.lit(None) for f in tables.IMAGES.schema if f.name not in pictures.columns})
@@ -128,7 +128,7 @@ def test_the_code_of_the_readme_works(spark, pictures, lake, tmp_path):
     assert '"lake"' in snippet and '"nsfw.onnx"' in snippet
     shown: dict = {}
     code = snippet.replace('"lake"', repr(lake.uri)).replace('"nsfw.onnx"', repr(str(model)))
-    exec(compile(code, "README.md", "exec"), shown)
+    exec(compile(code, "spark.md", "exec"), shown)
     hashes = by_id(shown["hashed"])
     assert bytes(hashes["good"].hash) == pdq_of(decoding.decode(ROWS["good"], 256))[0]
     scores = by_id(shown["scored"])
@@ -150,7 +150,7 @@ def test_the_code_of_the_readme_works(spark, pictures, lake, tmp_path):
     spark.catalog.dropTempView("keys")
 
 
-def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
+def test_the_join_by_bands_gives_each_near_pair_once(spark):
     """Keys of different bands must not match, and a pair must not appear once for each common band."""
     generator = np.random.default_rng(0)
     base = generator.integers(0, 256, (40, HASH_BYTES), dtype=np.uint8)
@@ -158,7 +158,7 @@ def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
     copies[:, 0] ^= 0b101
     rows = [(f"{n:03d}", row.tobytes()) for n, row in enumerate(np.concatenate([base, copies]))]
     snippet = next(
-        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "from winnow import" in code
+        code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "from winnow import" in code
     )
     code = "from pyspark.sql import functions as F\nfrom winnow import hamming, minhash_bands\n"
     code += "bands = hashed.select('image_id', 'hash', minhash_bands('hash', bands=16, rows=14).alias('keys'))\n"
@@ -167,7 +167,7 @@ def test_the_readmes_join_by_bands_gives_each_near_pair_once(spark):
         "hashed": spark.createDataFrame(rows, "image_id string, hash binary"),
         "lake": SimpleNamespace(session=spark),
     }
-    exec(compile(code, "README.md", "exec"), shown)
+    exec(compile(code, "spark.md", "exec"), shown)
 
     expected = [(f"{n:03d}", f"{n + 40:03d}") for n in range(40)]
     assert sorted(tuple(row) for row in shown["pairs"].collect()) == expected

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 _LETTERS = r"[\p{L}\p{M}\p{N}]+"
 WORD = rf"{_LETTERS}(?:-{_LETTERS})*"
 """A word: letters, marks and digits of any script, joined by hyphens. An apostrophe separates words, so "woman's" and
-"l'homme" contain "woman" and "homme". Scripts without spaces between words give one long word; see README.md."""
+"l'homme" contain "woman" and "homme". Scripts without spaces between words give one long word; see docs/weighing.md."""
 
 _JOINED = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 

@@ -59,12 +59,12 @@ def test_an_image_that_did_not_pass_loses_to_one_that_did(spark: SparkSession, t
 
 
 @pytest.mark.slow
-def test_the_code_of_the_readme_works(spark: SparkSession, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_code_of_the_documents_works(spark: SparkSession, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/spark.md").read_text(), re.S)
     code = next(block for block in blocks if "near_duplicates(" in block)
     tables = dict(zip(("signals", "images"), frames(spark), strict=True))
     shown: dict[str, Any] = {"lake": SimpleNamespace(session=spark, spark=tables.get)}
-    exec(compile(code.replace('"scratch"', repr(str(tmp_path))), "README.md", "exec"), shown)
+    exec(compile(code.replace('"scratch"', repr(str(tmp_path))), "spark.md", "exec"), shown)
     assert shown["removed"].to_dict("records") == [{"removed_id": "b", "kept_id": "a", "distance": 20}]
     assert shown["recall"].exhaustive == 1 and not list(tmp_path.iterdir())
 

@@ -11,7 +11,7 @@ from jobs.commands.filter import sql_rules
 ROOT = Path(__file__).parents[4]
 
 ALLOWED = [
-    *tomllib.loads(re.search(r"```toml\n(\[filter\.rules\]\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1])[
+    *tomllib.loads(re.search(r"```toml\n(\[filter\.rules\]\n.*?)```", (ROOT / "docs/filtering.md").read_text(), re.DOTALL)[1])[
         "filter"
     ]["rules"].values(),
     *[tomllib.loads(file.read_text())["filter"]["rules"][file.stem] for file in sorted(ROOT.glob("conf/rules/*.toml"))],

@@ -17,7 +17,7 @@ CAPTIONS = [
     ("ma grand-mère et हिन्दी", ["people: grand-mère", "people: हिन्दी"]),
     ("ｏｌｄ ＭＡＮ, صورة امرأة", ["people: old man", "people: امرأة"]),
     ("女性 と 犬", ["people: 女性"]),
-    ("女性と犬", []),  # no space between the words: see README.md
+    ("女性と犬", []),  # no space between the words: see docs/weighing.md
     ("mailman", []),
     (None, []),
     ("", []),
