@@ -9,11 +9,11 @@ import pytest
 from jobs.commands.filter import sql_rules
 
 ROOT = Path(__file__).parents[4]
+PAGE = (ROOT / "docs/filtering.md").read_text()
+SHOWN = tomllib.loads(re.search(r"```toml\n(\[filter\.rules\]\n.*?)```", PAGE, re.DOTALL)[1])
 
 ALLOWED = [
-    *tomllib.loads(re.search(r"```toml\n(\[filter\.rules\]\n.*?)```", (ROOT / "docs/filtering.md").read_text(), re.DOTALL)[1])[
-        "filter"
-    ]["rules"].values(),
+    *SHOWN["filter"]["rules"].values(),
     *[tomllib.loads(file.read_text())["filter"]["rules"][file.stem] for file in sorted(ROOT.glob("conf/rules/*.toml"))],
     "exists(split(caption, ' '), word -> word like 'a%') or aggregate(array(width), 0, (sum, x) -> sum + x) > 3",
     "caption rlike '(?i)foo' and not caption ilike 'x%' and caption like any ('a', 'b')",
