@@ -107,6 +107,8 @@ def browse(walk: Walk) -> str:
     tab.wait_for_selector(".card img")
     tab.click("#views >> text=Filtered")
     tab.wait_for_selector(".card img")
+    tab.uncheck("#veil")
+    tab.wait_for_load_state("networkidle")
     walk.picture("browse")
     tab.locator(".card").first.focus()
     tab.keyboard.press("x")

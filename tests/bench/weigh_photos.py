@@ -26,24 +26,28 @@ from jobs.runtime.session import get_session
 from tests.bench.photo_loop import MACHINE, RECALL, ROUND, ROUNDS, Labeller, prepared
 
 WORDS = ("tulips", "daisy", "dandelion", "sunflowers", "dress", "shoes", "hat", "pants", "shirt", "longsleeve")
-FEATURES = (["caption"], ["embedding"], ["caption", "embedding"])
+VARIANTS = (
+    ["weigh.features=['caption']"],
+    ["weigh.features=['caption']", "weigh.min_support=0.5"],
+    ["weigh.features=['embedding']"],
+    ["weigh.features=['caption', 'embedding']"],
+)
 
 
 def shifts(job: Job, overrides: list[str]) -> Iterator[list[str]]:
-    """Yields a row for each choice of features: effective sample size, and the weighted shift of each word."""
-    for features in FEATURES:
-        chosen = ", ".join(f'"{name}"' for name in features)
-        settings = config.load(overrides=[*overrides, f"weigh.features=[{chosen}]"])
+    """Yields a row for each variant of `weigh`: effective sample size, and the weighted shift of each word."""
+    for variant in VARIANTS:
+        settings = config.load(overrides=[*overrides, *variant])
         here = Job(job.lake, settings, job.progress)
         summary = weigh.run(here)
         audit.run(here)
         rows = {row.keyword: row for row in job.lake.read(tables.KEYWORD_SHIFT).collect()}
-        if features == FEATURES[0]:
+        if variant == VARIANTS[0]:
             filtered = (_cell(rows[word], "shift", "shift_low", "shift_high") for word in WORDS)
             yield ["filtered, not weighed", "–", "–", *filtered]
         quality = job.lake.read(tables.WEIGHT_QUALITY).collect()[0]
         weighted = [_cell(rows[word], "weighted_shift", "weighted_low", "weighted_high") for word in WORDS]
-        yield [" + ".join(features), str(summary["effective sample size"]), f"{quality.probe_auc:.3f}", *weighted]
+        yield [", ".join(variant), str(summary["effective sample size"]), f"{quality.probe_auc:.3f}", *weighted]
 
 
 def _cell(row: object, value: str, low: str, high: str) -> str:
@@ -52,7 +56,7 @@ def _cell(row: object, value: str, low: str, high: str) -> str:
 
 
 def main() -> None:
-    """Prints one row for the filter alone and one for each choice of features."""
+    """Prints one row for the filter alone and one for each variant of `weigh`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos")
     parser.add_argument("labels")
