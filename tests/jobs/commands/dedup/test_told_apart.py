@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.commands.dedup import command as dedup
+from jobs.commands.dedup.threshold import choice
 from jobs.commands.dedup.verify import told_apart
 from jobs.commands.dedup.verify.told_apart import ToldApart, sampled, without_removed
 from jobs.facts.pairs.sample import place
@@ -18,6 +19,7 @@ from jobs.models_in_use import current_encoder
 from tests.builders.hash_lakes import Picture, fill, hashes, near, pair_rows, quality_rows, removed, rows_of
 from tests.builders.lake_rows import write_rows
 from tests.jobs.commands.dedup import test_looks
+from tests.jobs.commands.dedup.test_dedup_strict import clock
 from tests.jobs.commands.dedup.test_looks import copies_of, impostors_of, printed, scenes
 
 SEED = 3
@@ -160,14 +162,14 @@ def test_a_distance_that_is_set_stores_nothing(lake: Lake) -> None:
 
 def test_strict_mode_stores_pairs_of_equal_hashes(lake: Lake) -> None:
     own = originals(10)
-    twin = Picture(2_000, own[0].hash, 10, thumbnail=scenes(1, 77)[0])
-    run(job_of(lake, "dedup.strict=true"), [*own, twin])
-    assert stored(lake) == {(own[0].image_id, twin.image_id, 0)}
+    clocks = [replace(own[0], thumbnail=clock(1)), Picture(2_000, own[0].hash, 10, thumbnail=clock(3))]
+    run(job_of(lake, "dedup.strict=true"), [*clocks, *own[1:]])
+    assert stored(lake) == {(clocks[0].image_id, clocks[1].image_id, 0)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", [BY_SPARK, "dedup.in_memory=1000"])
-def test_a_lake_that_grows_keeps_the_sample(lake: Lake, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_that_grows_keeps_the_sample(lake: Lake, where: str) -> None:
     own = originals()
     first, second = impostors_of(own[:20], FAR, 2_000), impostors_of(own[20:30], FAR, 4_000)
     run(job_of(lake, where), [*own, *first])
@@ -209,7 +211,8 @@ def test_a_lake_of_an_earlier_version_is_compared_again_and_keeps_its_images(lak
 
 
 @pytest.mark.slow
-def test_mirrored_pairs_are_told_apart_once(lake: Lake) -> None:
+def test_mirrored_pairs_are_told_apart_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_limits", lambda *given: choice.Limits(40, 80))
     own = originals(20)
     base = np.frombuffer(own[0].hash, np.uint8)
     mirrors = [row.tobytes() for row in hashes(20, seed=9)]
