@@ -236,7 +236,7 @@ def label_next(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="seed, random, precision or recall; for pairs random or threshold. Default for pairs: both.",
+            help="seed, random, precision or recall; for pairs random, threshold or told-apart. Pairs need none.",
             autocompletion=lambda: list(_STRATEGIES),
         ),
     ] = None,
@@ -249,7 +249,8 @@ def label_next(
     """Pick the images to label next and queue them.
 
     Says the reason for each image. For `duplicates`, picks pairs of images: half of them at random from the removed
-    images, to measure the precision of dedup, the others near the threshold.
+    images, to measure the precision of dedup; a quarter at random from those that thumbnails told apart, to measure how
+    many copies stay; the others near the threshold.
 
     Examples:
         winnow label next nsfw --strategy random --lake /data/lake --category nsfw

@@ -59,6 +59,7 @@ class ReportPage:
         settings: All settings; most settings of `spark.conf` have no value.
         software: Names and versions of the software.
         explain: Returns the command that explains an image, as it can be pasted.
+        drop: Returns the command that drops an image because it is a copy of another one.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ReportPage:
     settings: tuple[Setting, ...]
     software: tuple[tuple[str, str], ...]
     explain: Callable[[str], str] = str
+    drop: Callable[[str, str], str] = "{} {}".format
 
 
 def run(job: Job) -> Summary:
@@ -165,6 +167,9 @@ def _page(job: Job, facts: Facts, pictures: Mapping[str, Thumbnail]) -> ReportPa
         settings=flat_settings(job.settings),
         software=_software(),
         explain=lambda image_id: job.command("explain", image_id[:_ID_DIGITS]),
+        drop=lambda image_id, other: job.command(
+            "drop", image_id[:_ID_DIGITS], "--why", f"a copy of {other[:_ID_DIGITS]}"
+        ),
     )
 
 
@@ -204,7 +209,8 @@ def _image_ids(facts: Facts) -> Iterator[str]:
                 yield from _members(group)
         wrong = facts.duplicates.labelled.wrong if facts.duplicates.labelled else ()
         yield from (i for row in wrong for i in (row.kept_id, row.removed_id))
-        yield from (i for row in facts.duplicates.misses for i in (row.a_id, row.b_id))
+        copies = facts.duplicates.told_apart.copies if facts.duplicates.told_apart else ()
+        yield from (i for row in (*copies, *facts.duplicates.misses) for i in (row.a_id, row.b_id))
         if facts.duplicates.semantic:
             yield from (i for row in facts.duplicates.semantic.farthest for i in (row.kept_id, row.removed_id))
     if facts.weights:

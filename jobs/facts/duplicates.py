@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.facts.pairs.precision import PairLabels, pair_labels
+from jobs.facts.pairs.precision import PairLabels, answers, pair_labels
+from jobs.facts.pairs.told_apart import ToldApart, told_apart
 from jobs.facts.samples import top
 from jobs.lake import tables
 from jobs.lake.lake import Lake
@@ -94,6 +95,7 @@ class Duplicates:
         strangers: Rows of strangers: different images near an image, by distance; empty if they were not measured.
         chosen: The distances that follow from them; None without them.
         labelled: What people say of pairs; None if no pair is labelled.
+        told_apart: The pairs whose thumbnails show different images, and what people say; None if there are none.
         semantic: The images removed because they show the same as others; None without `dedup.semantic`.
     """
 
@@ -110,6 +112,7 @@ class Duplicates:
     strangers: tuple[Row, ...] = ()
     chosen: ChosenDistances | None = None
     labelled: PairLabels | None = None
+    told_apart: ToldApart | None = None
     semantic: SemanticDuplicates | None = None
 
 
@@ -133,6 +136,7 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
     quality = whole_search(searches).collect()
     chosen = _chosen(lake, quality)
     labelled = bool(quality) and lake.exists(tables.PAIR_LABELS)
+    answered = answers(lake.read(tables.PAIR_LABELS), settings.labels.contradictions)
     return Duplicates(
         removed=totals[1],
         groups=totals[0],
@@ -146,7 +150,8 @@ def duplicates(lake: Lake, settings: Settings) -> Duplicates:
         united=tuple(measured_recall(searches).where("not whole").orderBy("clusterings").collect()),
         strangers=tuple(lake.read(tables.STRANGERS).orderBy("distance").limit(257).collect()) if chosen else (),
         chosen=chosen,
-        labelled=pair_labels(lake, settings, quality[-1].max_distance) if labelled else None,
+        labelled=pair_labels(lake, answered, quality[-1].max_distance) if labelled else None,
+        told_apart=told_apart(lake, quality[-1].told_apart_kept, answered) if quality else None,
         semantic=_semantic(lake, every.where(is_semantic)),
     )
 

@@ -1,7 +1,7 @@
 """The sentences of the report: numbers and findings in words."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import ceil, floor, isfinite
 from statistics import median
 
 from pyspark.sql import Row
@@ -10,7 +10,10 @@ from jobs.facts.categories import Category
 from jobs.facts.decisions import Decisions
 from jobs.facts.duplicates import ChosenDistances, Duplicates
 from jobs.facts.funnel import Funnel
-from jobs.facts.pairs.precision import CONFIDENCE, PairLabels
+from jobs.facts.pairs.precision import PairLabels
+from jobs.facts.pairs.sample import RANDOM, TOLD_APART
+from jobs.facts.pairs.sample_answers import CONFIDENCE, SampleAnswers
+from jobs.facts.pairs.told_apart import ToldApart
 from jobs.facts.regurgitated import Regurgitation, Trials
 from jobs.facts.weights import Reach, Reliability, Weights
 from jobs.lake import tables
@@ -233,10 +236,40 @@ def pair_precision(labelled: PairLabels | None) -> str:
     share, low, high = labelled.precision
     found = f"{measured(share, low, high)} ({confidence(CONFIDENCE)} confidence)" if isfinite(share) else "unknown"
     precision = f"precision {found}"
-    return f"Of {drawn} drawn at random, {said}: {precision}.{_not_firm(labelled)}"
+    return f"Of {drawn} drawn at random, {said}: {precision}.{_not_firm(labelled, RANDOM)}"
 
 
-def _not_firm(labelled: PairLabels) -> str:
+def told_apart_copies(found: ToldApart) -> str:
+    """Returns how many pairs that thumbnails told apart are copies, by the labels of people, and what to do to know it.
+
+    Examples:
+        >>> print(told_apart_copies(ToldApart(0, 0, 0, 0, 0, 345, 0, ()))[:79])
+        Thumbnails told apart 345 pairs of which both images are kept. How many of them
+        >>> print(told_apart_copies(ToldApart(3, 57, 0, 0, 0, 4321, 2, ()))[-99:])
+        so about 214 pairs of copies [43, 600] stay, and people dropped an image of 2 others in the sample.
+    """
+    if not found.sampled:
+        return (
+            f"Thumbnails told apart {plural(found.count, 'pair')} of which both images are kept. How many of them are "
+            "copies is not measured: run `winnow label next duplicates --strategy told-apart` and `winnow label serve "
+            "duplicates`."
+        )
+    drawn = f"{plural(found.sampled, 'pair')} drawn at random from the {found.count:,} that thumbnails told apart"
+    said = f"people call {found.same:,} the same image and {found.different:,} different images"
+    share, low, high = found.share_same
+    if not isfinite(share):
+        return f"Of {drawn}, {said}.{_not_firm(found, TOLD_APART)}"
+    stay, fewest, most = found.stayed
+    copies = f"{plural(round(stay), 'pair')} of copies [{floor(fewest):,}, {ceil(most):,}]"
+    sure = f"{measured(share, low, high)} are copies ({confidence(CONFIDENCE)} confidence)"
+    text = f"Of {drawn}, {said}: {sure}, so about {copies} {'stays' if round(stay) == 1 else 'stay'}"
+    if found.dropped:
+        others = "1 other" if found.dropped == 1 else f"{found.dropped:,} others"
+        text += f", and people dropped an image of {others} in the sample"
+    return f"{text}.{_not_firm(found, TOLD_APART)}"
+
+
+def _not_firm(labelled: SampleAnswers, strategy: str) -> str:
     """How many pairs of the random sample have no firm answer, and what to do about them; empty if all have one."""
     if not labelled.open:
         return ""
@@ -245,7 +278,7 @@ def _not_firm(labelled: PairLabels) -> str:
     if labelled.waiting:
         text += " Label the rest with `winnow label serve duplicates`."
     if labelled.undrawn:
-        more = f"winnow label next duplicates --strategy random --count {labelled.undrawn}"
+        more = f"winnow label next duplicates --strategy {strategy} --count {labelled.undrawn}"
         text += f" Pairs that came with a later `dedup` belong in the sample: run `{more}`."
     return text
 

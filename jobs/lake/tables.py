@@ -372,7 +372,7 @@ DEDUP_QUALITY = Table(
     maker="dedup",
     meaning="the measured recall of the search for near-duplicates: of the whole search, and of 1, 2, … clusterings",
     later=frozenset({"compared", "skipped", "clusterings", "clusters", "whole", "told_apart", "both_kept", "decided"})
-    | {"safe_distance", "looked"},
+    | {"safe_distance", "looked", "told_apart_kept"},
     schema=columns(
         ("method", "string", "method of the search: lsh, clusters or both"),
         ("max_distance", "int", "largest Hamming distance of a near-duplicate, in bits of 256"),
@@ -403,6 +403,12 @@ DEDUP_QUALITY = Table(
             "largest distance at which a pair counts without a look; null if all do, or if whole is false",
         ),
         ("looked", "long", "pairs whose thumbnails were compared; null if none had to be, or whole is false"),
+        (
+            "told_apart_kept",
+            "long",
+            "pairs whose thumbnails show different images and of which both images are kept, those of earlier runs "
+            "included; in part an estimate after the lake grew; null if `looked` is null",
+        ),
     ),
 )
 STRANGERS = Table(
@@ -444,6 +450,21 @@ NEAR_MISSES = Table(
         ("distance", "int", "Hamming distance of the two hashes, max_distance + 1 to max_distance + 24 bits"),
     ),
 )
+TOLD_APART = Table(
+    name="told_apart",
+    maker="dedup",
+    meaning="pairs of kept images whose thumbnails show different images: a random sample, 2,000 at most",
+    schema=columns(
+        ("a_id", "string", "image of the pair with the smaller id"),
+        ("b_id", "string", "image of the pair with the larger id"),
+        ("distance", "int", "Hamming distance of the two hashes, 0 to max_distance bits"),
+        (
+            "mirrored",
+            "boolean",
+            "whether the one was compared with the mirror image of the other alone; false without `dedup.mirrored`",
+        ),
+    ),
+)
 PAIR_QUEUE = Table(
     name="pair_queue",
     maker="label next",
@@ -452,9 +473,9 @@ PAIR_QUEUE = Table(
         ("a_id", "string", "image of the pair with the smaller id"),
         ("b_id", "string", "image of the pair with the larger id"),
         ("distance", "int", "Hamming distance of the two hashes when the pair was picked, 0 to 256 bits"),
-        ("strategy", "string", "strategy that picked the pair: random or threshold"),
+        ("strategy", "string", "strategy that picked the pair: random, threshold or told-apart"),
         ("reason", "string", "why the strategy picked the pair"),
-        ("seed", "long", "seed of the random order from which the pair was drawn; null unless strategy is random"),
+        ("seed", "long", "seed of the random order from which the pair was drawn; null if strategy is threshold"),
         ("place", "int", "place in the batch, from 0: the order in which to label"),
         ("batch", "string", "name of the batch: duplicates, strategy and time in UTC"),
         ("queued_at", "timestamp", "time when the batch was queued"),
@@ -468,7 +489,7 @@ PAIR_LABELS = Table(
         ("a_id", "string", "image of the pair with the smaller id"),
         ("b_id", "string", "image of the pair with the larger id"),
         ("answer", "string", "same, different or unsure"),
-        ("origin", "string", "how the pair was picked: random or threshold"),
+        ("origin", "string", "how the pair was picked: random, threshold or told-apart"),
         ("annotator", "string", "name of the person"),
         ("labelled_at", "timestamp", "time of the answer"),
     ),
@@ -633,7 +654,7 @@ REGURGITATION_FAULTS = Table(
 ALL = (
     IMAGES, QUARANTINE, SOURCES, ORIGINS, SUPERSEDED, SIGNALS, MIRRORED, FEATURES, SCORES, LABEL_QUEUE, LABELS, UNSURE,
     LABEL_FAULTS, THRESHOLDS, DECISIONS, AGAINST, VERDICTS, PAIRS, DUPLICATES, FILTERED_DUPLICATES, DEDUP_QUALITY,
-    STRANGERS, DEDUP_DISTANCES, NEAR_MISSES, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY, RELIABILITY,
-    BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
+    STRANGERS, DEDUP_DISTANCES, NEAR_MISSES, TOLD_APART, PAIR_QUEUE, PAIR_LABELS, WEIGHTS, WEIGHT_QUALITY,
+    RELIABILITY, BEYOND_REACH, CURATED, KEYWORD_SHIFT, REGURGITATION, REGURGITATION_PAIRS, REGURGITATION_FAULTS,
 )  # fmt: skip
 """In the order of the pipeline."""

@@ -124,7 +124,7 @@ class Distances:
             said.append(
                 f"Beyond {self.safe} bits, pairs count now only if their thumbnails agree; with dedup.max_distance, "
                 f"all pairs count. Of {self.looked:,} pairs whose thumbnails were compared, {self.told_apart:,} show "
-                "different images; their distances are not stored."
+                "different images; the table told_apart holds a sample of them."
             )
         return said
 

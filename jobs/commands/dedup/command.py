@@ -14,7 +14,7 @@ from jobs.commands.dedup.nodes.compared import Inputs, compared
 from jobs.commands.dedup.semantic import step
 from jobs.commands.dedup.semantic.step import SemanticCounts
 from jobs.commands.dedup.threshold import choice
-from jobs.commands.dedup.verify import thumbnail_verification
+from jobs.commands.dedup.verify import thumbnail_verification, told_apart
 from jobs.commands.dedup.verify.search_recall import SearchRecall
 from jobs.facts.duplicates import NEAR_REMOVED
 from jobs.facts.funnel import changes
@@ -37,7 +37,7 @@ _REVISION = 4
 # In the order in which they are written.
 _WRITTEN = (
     tables.PAIRS, tables.FILTERED_DUPLICATES, tables.DEDUP_QUALITY, tables.DEDUP_DISTANCES, tables.NEAR_MISSES,
-    tables.DUPLICATES,
+    tables.TOLD_APART, tables.DUPLICATES,
 )  # fmt: skip
 
 
@@ -140,9 +140,25 @@ def _found(job: Job, this: _Run, scratch: Scratch) -> tuple[NearDuplicates, Coun
     inputs = _inputs(job, this, config, scratch)
     found, counts = (_in_memory if small else _by_spark)(job, inputs, config, scratch)
     if this.features is None:
-        return replace(found, removed=found.removed.withColumn("similarity", F.lit(None).cast("float"))), counts, None
-    removed, semantic = step.all_removed(job, inputs, config, found, scratch, this.features)
-    return replace(found, removed=removed), counts, semantic
+        removed, semantic = found.removed.withColumn("similarity", F.lit(None).cast("float")), None
+    else:
+        removed, semantic = step.all_removed(job, inputs, config, found, scratch, this.features)
+    return replace(_with_sample(found, removed, inputs, config), removed=removed), counts, semantic
+
+
+def _with_sample(
+    found: NearDuplicates, removed: DataFrame, inputs: Inputs, config: NearDuplicateConfig
+) -> NearDuplicates:
+    """Replaces the pairs told apart by a sample, with their number."""
+    pairs, looks = found.told_apart, found.cost.looks
+    if pairs is None or looks is None:
+        return found
+    if config.settings.semantic is not None:
+        # Those with near-copies are left out already.
+        pairs = told_apart.without_removed(pairs, removed)
+    drawn = told_apart.sampled(pairs, inputs.earlier.told_apart if inputs.earlier else None, config.seed)
+    counted_looks = replace(looks, both_kept=drawn.count)
+    return replace(found, told_apart=drawn.sample, cost=replace(found.cost, looks=counted_looks))
 
 
 def _in_memory(
@@ -174,6 +190,8 @@ def _inputs(job: Job, this: _Run, config: NearDuplicateConfig, scratch: Scratch)
             "dedup: settings, signals or the table decisions changed, or files of the last run were deleted: "
             "compares all images again, and may keep other images"
         )
+    if earlier is not None and config.rule.compares_thumbnails and earlier.told_apart is None:
+        job.progress.note("dedup: the last run stored no pairs that thumbnails told apart: compares all images again")
     signals, images, verdicts = (lake.read(table) for table in (tables.SIGNALS, tables.IMAGES, tables.VERDICTS))
     own = F.col("encoder") == config.rule.encoder
     mirrored = lake.read(tables.MIRRORED).where(own) if config.settings.mirrored else None
@@ -195,6 +213,10 @@ def _write(job: Job, found: NearDuplicates, counts: Counts, recipe: Recipe) -> N
     lake.replace(tables.DEDUP_QUALITY, rows, recipe)
     lake.replace(tables.DEDUP_DISTANCES, distances, recipe)
     lake.replace(tables.NEAR_MISSES, found.near_misses, recipe)
+    told_apart_rows = (
+        spark.createDataFrame([], tables.TOLD_APART.schema) if found.told_apart is None else found.told_apart
+    )
+    lake.replace(tables.TOLD_APART, told_apart_rows, recipe)
     lake.replace(tables.DUPLICATES, found.removed.where("passed"), recipe)
 
 

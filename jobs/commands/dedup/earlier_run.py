@@ -10,6 +10,8 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.keep import components
 from jobs.commands.dedup.nodes.history import History
 from jobs.commands.dedup.threshold import choice
+from jobs.commands.dedup.verify.told_apart import ToldApart
+from jobs.facts.duplicates import whole_search
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
@@ -30,7 +32,8 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: boo
     """Returns the last complete run with the same signals table and settings, if its files exist; else None.
 
     Images in a group with a new decision count as new. So the result for the group is that of one run over everything,
-    and no image stays only because of a decision that was taken back.
+    and no image stays only because of a decision that was taken back. If an earlier version of Winnow stored no sample
+    of the pairs told apart, all images count as new, so that the search finds these pairs again.
 
     Args:
         lake: The lake.
@@ -58,11 +61,23 @@ def latest(lake: Lake, now: Snapshot, recipe: Recipe, rule: Rule, keep_kept: boo
         if decided is None:
             return None
         compared = _outside_groups(compared, pairs, decided, scratch)
-    if not keep_kept or not _same_settings(before, recipe, _RANK):
-        return History(compared, pairs, None, unseen)
-    removed = lake.read(tables.DUPLICATES).unionByName(filtered)
-    kept = compared.join(removed.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
-    return History(compared, pairs, kept, unseen)
+    kept = None
+    if keep_kept and _same_settings(before, recipe, _RANK):
+        removed = lake.read(tables.DUPLICATES).unionByName(filtered)
+        kept = compared.join(removed.select(F.col("removed_id").alias("image_id")), "image_id", "left_anti")
+    told_apart = _told_apart(lake, before) if rule.compares_thumbnails else None
+    if rule.compares_thumbnails and told_apart is None:
+        compared = compared.limit(0)
+    return History(compared, pairs, kept, unseen, told_apart)
+
+
+def _told_apart(lake: Lake, before: Recipe) -> ToldApart | None:
+    """Returns the sample of pairs told apart of an earlier run; None if it stored none."""
+    sample, quality = (lake.read_made(table, before) for table in (tables.TOLD_APART, tables.DEDUP_QUALITY))
+    if sample is None or quality is None:
+        return None
+    [row] = whole_search(quality).collect()
+    return ToldApart(sample, row.told_apart_kept or 0)
 
 
 def _decided_since(lake: Lake, then: Version | None, now: Version | None) -> DataFrame | None:

@@ -11,7 +11,13 @@ from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.keep import components, independent_set, overlays
-from jobs.commands.dedup.keep.images_of_hashes import decided_pairs, image_pairs, near_misses, removed_images
+from jobs.commands.dedup.keep.images_of_hashes import (
+    decided_pairs,
+    image_pairs,
+    near_misses,
+    removed_images,
+    told_apart_images,
+)
 from jobs.commands.dedup.nodes import mirrors, ranking
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
@@ -96,6 +102,8 @@ class NearDuplicates:
         removed: removed_id, kept_id, distance, method, mirrored, passed (whether the removed image passed the filter):
             each removed image with the kept one.
         near_misses: a_id, b_id, distance: the nearest pairs above the threshold of which both images are kept.
+        told_apart: a_id, b_id, distance, mirrored, known (whether the pair is from the sample of an earlier run): pairs
+            whose thumbnails show different images and of which both images are kept; None if no thumbnails decide.
         quality: Recall of the search on a sample, with its interval; distances of the sampled pairs.
         search: Bands and clusters that were searched.
         cost: Number of compared and skipped pairs.
@@ -104,6 +112,7 @@ class NearDuplicates:
     pairs: DataFrame
     removed: DataFrame
     near_misses: DataFrame
+    told_apart: DataFrame | None
     quality: MeasuredRecall
     search: Search
     cost: SearchCost
@@ -182,10 +191,11 @@ def search_nodes(
     # pairs of an earlier run.
     is_mirrored = inputs.mirrored is not None
     every = pair_search.each_once(pair_search.add_earlier_pairs(near, nodes.old_pairs), is_mirrored)
-    pairs, of_sample = every, None
+    pairs, of_sample, refused = every, None, None
     if rule.compares_thumbnails:
-        pairs, looks = _verify(inputs, nodes, near, rule, scratch, progress)
+        pairs, unsure, looks = _verify(inputs, nodes, near, rule, scratch, progress)
         pairs = pair_search.each_once(pairs, is_mirrored)
+        refused = _refused(pair_search.each_once(unsure, is_mirrored), pairs, nodes.old_told_apart)
         cost = replace(cost, looks=looks)
         of_sample = search_recall.Looks(pairs, rule.looked_beyond, partial(_confirmed, inputs, nodes, rule))
     # 3. Choose the images to keep.
@@ -203,7 +213,8 @@ def search_nodes(
         searched = result.hashes if inputs.mirrored is None else mirrors.own_hashes(result.hashes)
         measured = search_recall.measure(searched, every, losers, sample_config, scratch, of_sample)
     misses = near_misses(nodes.nodes, measured)
-    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, measured, search, cost)
+    told_apart = None if refused is None else scratch.keep(told_apart_images(nodes, refused, losers))
+    return NearDuplicates(image_pairs(nodes, pairs), removed, misses, told_apart, measured, search, cost)
 
 
 def _entries(
@@ -246,8 +257,8 @@ def looked_note(looks: Looks) -> str:
 
 def _verify(
     inputs: Inputs, nodes: Compared, near: DataFrame, rule: Rule, scratch: Scratch, progress: Progress
-) -> tuple[DataFrame, Looks]:
-    """Returns the pairs whose images look the same, those of an earlier run included, and the number of looks."""
+) -> tuple[DataFrame, DataFrame, Looks]:
+    """Returns the pairs whose images look the same, those of an earlier run included, all looked at, and counts."""
     beyond = F.col("distance") > rule.looked_beyond
     old, unsure = nodes.old_pairs, near.where(beyond)
     if old is not None and inputs.earlier is not None and inputs.earlier.unseen is not None:
@@ -260,7 +271,24 @@ def _verify(
         compared = unsure.count()
         looks = Looks(compared, compared - same.count())
     progress.note(looked_note(looks))
-    return pair_search.add_earlier_pairs(near.where(~beyond).unionByName(same), old), looks
+    return pair_search.add_earlier_pairs(near.where(~beyond).unionByName(same), old), unsure, looks
+
+
+def _refused(unsure: DataFrame, pairs: DataFrame, earlier: DataFrame | None) -> DataFrame:
+    """Returns the pairs whose thumbnails show different images: a, b, distance, mirrored, known.
+
+    Args:
+        unsure: The pairs whose thumbnails were compared, each once.
+        pairs: The pairs whose images look the same.
+        earlier: a, b, distance, mirrored: pairs that an earlier run told apart; None without one.
+    """
+    ends = ["a", "b"]
+    columns = *ends, "distance", "mirrored"
+    found = unsure.select(*columns, F.lit(False).alias("known"))
+    if earlier is not None:
+        old = earlier.join(unsure.select(*ends), ends, "left_anti")
+        found = found.unionByName(old.select(*columns, F.lit(True).alias("known")))
+    return found.join(pairs.select(*ends), ends, "left_anti")
 
 
 def _confirmed(inputs: Inputs, nodes: Compared, rule: Rule, pairs: DataFrame) -> DataFrame:

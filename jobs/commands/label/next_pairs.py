@@ -1,7 +1,8 @@
 """`label next duplicates`: picks pairs of images to label as the same or different, and queues them.
 
-Half of them are drawn at random from the removed images, so that they measure the precision of `dedup`. The others are
-near the distances at which it decides, where a person learns most about these.
+Half of them are drawn at random from the removed images, so that they measure the precision of `dedup`. A quarter are
+drawn at random from the pairs whose thumbnails show different images, so that they measure how many copies `dedup` does
+not find by them. The others are near the distances at which it decides, where a person learns most about these.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.facts.duplicates import whole_search
 from jobs.facts.pairs import sample
-from jobs.facts.pairs.sample import ENDS, RANDOM, THRESHOLD
+from jobs.facts.pairs.sample import ENDS, RANDOM, THRESHOLD, TOLD_APART
 from jobs.facts.samples import top
 from jobs.job import Job, Summary
 from jobs.lake import tables
@@ -23,7 +24,7 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime.config import PAIRS
 from models.errors import WinnowError
 
-STRATEGIES = (RANDOM, THRESHOLD)
+STRATEGIES = (RANDOM, THRESHOLD, TOLD_APART)
 
 _JUST_WITHIN = 8  # bits; the standard deviation of the distance of two random hashes
 _SPREAD = 4  # times as many pairs are read as are drawn, before those with equal files are left out
@@ -36,7 +37,7 @@ class PairRequest:
 
     Attributes:
         count: Number of pairs.
-        strategy: `random`, `threshold`, or None for half of each.
+        strategy: `random`, `threshold`, `told-apart`, or None for half `random` and a quarter of each other.
     """
 
     count: int
@@ -77,24 +78,38 @@ def run(job: Job, request: PairRequest) -> PickedPairs:
     if request.strategy not in (None, *STRATEGIES):
         raise WinnowError(f"no strategy '{request.strategy}' for {PAIRS}: choose one of {', '.join(STRATEGIES)}")
     removed = sample.removals(job.lake.require(tables.DUPLICATES))
-    by_chance = {RANDOM: request.count, THRESHOLD: 0, None: -(-request.count // 2)}[request.strategy]
+    counts = _counts(request)
     with job.progress.step(f"label next: pick {request.count:,} pairs"):
-        random = _random(job, removed, by_chance)
-        near = _near(job, removed, request.count - by_chance, random)
-    picks = (*random, *near)
+        random = _at_random(job, removed, RANDOM, counts[RANDOM])
+        apart = _at_random(job, job.lake.read(tables.TOLD_APART), TOLD_APART, counts[TOLD_APART])
+        # If fewer pairs were told apart, more are near the threshold.
+        others = counts[THRESHOLD] + (counts[TOLD_APART] - len(apart) if request.strategy is None else 0)
+        near = _near(job, removed, others, random)
+    picks = (*random, *apart, *near)
     if not picks:
-        raise WinnowError(_nothing_left(job))
+        raise WinnowError(_nothing_left(job, request.strategy))
     if len(picks) < request.count:
         job.progress.note(f"label next: found {len(picks):,} of the {request.count:,} pairs requested")
     with job.progress.step(f"label next: queue {len(picks):,} pairs"):
         batch = _queue(job, request, picks)
     job.progress.address(f"next: {job.command('label', 'serve', PAIRS)}")
-    return PickedPairs(
-        picks, {"picked": len(picks), "at random": len(random), "near the threshold": len(near), "batch": batch}
-    )
+    counted = {"at random": len(random), "told apart": len(apart), "near the threshold": len(near)}
+    return PickedPairs(picks, {"picked": len(picks), **counted, "batch": batch})
 
 
-def _nothing_left(job: Job) -> str:
+def _counts(request: PairRequest) -> dict[str, int]:
+    """Returns the number of pairs for each strategy."""
+    if request.strategy is not None:
+        return dict.fromkeys(STRATEGIES, 0) | {request.strategy: request.count}
+    others = request.count // 2
+    return {RANDOM: request.count - others, TOLD_APART: others // 2, THRESHOLD: others - others // 2}
+
+
+def _nothing_left(job: Job, strategy: str | None) -> str:
+    if strategy == TOLD_APART and not job.lake.exists(tables.TOLD_APART):
+        return f"the last dedup stored no pairs that thumbnails told apart: run `{job.command('dedup')}`"
+    if strategy == TOLD_APART and job.lake.read(tables.TOLD_APART).isEmpty():
+        return "there is no pair to label: thumbnails told no pair apart of which both images are kept"
     if job.lake.read(tables.PAIR_QUEUE).isEmpty():
         return "there is no pair to label: dedup removed no image whose file differs from the kept one's"
     return f"every pair is already queued: label them with `{job.command('label', 'serve', PAIRS)}`"
@@ -103,24 +118,26 @@ def _nothing_left(job: Job) -> str:
 # At random ----------------------------------------------------------------------------------------------------------
 
 
-def _random(job: Job, removed: DataFrame, count: int) -> list[PairPick]:
+_WHY = {RANDOM: "drawn at random from the removed images", TOLD_APART: "drawn at random from the pairs told apart"}
+
+
+def _at_random(job: Job, pairs: DataFrame, strategy: str, count: int) -> list[PairPick]:
     if not count:
         return []
     queue = job.lake.read(tables.PAIR_QUEUE)
-    seed = sample.sample_seed(queue, job.settings.seed)
+    seed = sample.sample_seed(queue, job.settings.seed, strategy)
     if seed != job.settings.seed:
         job.progress.note(f"label next: continues the random sample that was drawn with seed {seed}")
-    drawn = queue.where(F.col("strategy") == RANDOM).select(*ENDS)
-    rows = first_pairs(removed, job.lake.read(tables.SIGNALS), drawn, seed, count)
-    why = "drawn at random from the removed images"
-    return [PairPick(row.a_id, row.b_id, row.distance, RANDOM, why, seed) for row in rows]
+    drawn = queue.where(F.col("strategy") == strategy).select(*ENDS)
+    rows = first_pairs(pairs, job.lake.read(tables.SIGNALS), drawn, seed, count)
+    return [PairPick(row.a_id, row.b_id, row.distance, strategy, _WHY[strategy], seed) for row in rows]
 
 
-def first_pairs(removed: DataFrame, signals: DataFrame, drawn: DataFrame, seed: int, count: int) -> list[Row]:
+def first_pairs(pairs: DataFrame, signals: DataFrame, drawn: DataFrame, seed: int, count: int) -> list[Row]:
     """Returns the first pairs of the random order that were not drawn and whose files differ.
 
     Args:
-        removed: As `jobs.facts.pairs.sample.removals` returns them.
+        pairs: a_id, b_id, distance: as `jobs.facts.pairs.sample.removals` returns them, or table told_apart.
         signals: Table signals.
         drawn: a_id, b_id of pairs that were drawn before.
         seed: Seed of the order.
@@ -130,11 +147,11 @@ def first_pairs(removed: DataFrame, signals: DataFrame, drawn: DataFrame, seed: 
         a_id, b_id, distance, in the random order.
     """
     own = sample.place(seed)
-    wanted, total = count + drawn.count(), max(1, removed.count())
+    wanted, total = count + drawn.count(), max(1, pairs.count())
     share = (2 * wanted + 100) / total
     while True:
         # Only the beginning of the order is compared with the files, and more of it if too few pairs are left.
-        pool = removed if share >= 1 else removed.where(own < F.lit(-(2**63) + int(share * _MOST_PLACES)))
+        pool = pairs if share >= 1 else pairs.where(own < F.lit(-(2**63) + int(share * _MOST_PLACES)))
         left = sample.other_files(pool, signals).join(F.broadcast(drawn.distinct()), ENDS, "left_anti")
         rows: list[Row] = left.select(*ENDS, "distance").orderBy(own, *ENDS).limit(count).collect()
         if len(rows) == count or share >= 1:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.facts.pairs.sample import DIFFERENT, ENDS, RANDOM, SAME, UNSURE, other_files, place, removals, sample_seed
+from jobs.facts.pairs import told_apart
+from jobs.facts.pairs.sample import DIFFERENT, ENDS, RANDOM, SAME, UNSURE, removals
+from jobs.facts.pairs.sample_answers import CONFIDENCE, SampleAnswers, sample_answers
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.runtime.config import Settings
 from models.stats import thresholds
 
-CONFIDENCE = 0.95
 _BIN = 8  # bits; the standard deviation of the distance of two random hashes
 _SHOWN = 12
 
@@ -47,68 +47,46 @@ class PairShare:
 
 
 @dataclass(frozen=True)
-class PairLabels:
-    """What people say of pairs.
+class PairLabels(SampleAnswers):
+    """What people say of pairs: of a random sample of the removed images with the kept ones, and of others.
 
     Attributes:
-        same: Pairs of the random sample that people call the same image.
-        different: Pairs of the random sample that people call different images.
-        unsure: Pairs of the random sample that people are unsure of.
-        waiting: Pairs of the random sample that are queued and have no answer.
-        undrawn: Pairs of the random sample that a later `dedup` made, so that they were never drawn.
         shares: The answers by distance, near pairs first, with those to pairs near the threshold.
         unpaired: Labelled pairs that the last run of `dedup` did not pair, and that count nowhere.
         wrong: removed_id, kept_id, distance of removed images that people call different from the kept one.
     """
 
-    same: int
-    different: int
-    unsure: int
-    waiting: int
-    undrawn: int
     shares: tuple[PairShare, ...]
     unpaired: int
     wrong: tuple[Row, ...]
 
     @property
-    def sampled(self) -> int:
-        """The number of pairs of the random sample."""
-        return self.same + self.different + self.open
-
-    @property
-    def open(self) -> int:
-        """The number of pairs of the random sample that may be either."""
-        return self.unsure + self.waiting + self.undrawn
-
-    @property
     def precision(self) -> tuple[float, float, float]:
-        """The share of removed images that are copies, with its exact interval; NaN without a firm answer.
-
-        Each pair without a firm answer may be either: the low end counts none of them as copies, the high end all.
-        """
-        return thresholds.prevalence(self.same, self.different, self.open, CONFIDENCE)
+        """The share of removed images that are copies, with its exact interval; NaN without a firm answer."""
+        return self.share_same
 
 
-def pair_labels(lake: Lake, settings: Settings, max_distance: int) -> PairLabels:
+def pair_labels(lake: Lake, answered: DataFrame, max_distance: int) -> PairLabels:
     """Returns what people say of pairs of the last run of `dedup`.
 
-    Only the random sample measures the precision; the shares by distance also count pairs near the threshold.
+    Only the random sample measures the precision; the shares by distance also count pairs near the threshold. Pairs
+    that thumbnails told apart count in neither.
 
     Args:
         lake: With the tables duplicates and pair_queue; others may be missing.
-        settings: Which of several answers counts.
+        answered: As `answers` returns them.
         max_distance: Largest distance of a pair, in bits of 256.
     """
-    removed, queue = removals(lake.read(tables.DUPLICATES)), lake.read(tables.PAIR_QUEUE)
-    answered = answers(lake.read(tables.PAIR_LABELS), settings.labels.contradictions)
+    removed = removals(lake.read(tables.DUPLICATES))
     pairs = removed.select(*ENDS, "distance").unionByName(lake.read(tables.NEAR_MISSES).select(*ENDS, "distance"))
+    apart = told_apart.drawable(lake).select(*ENDS)
     # People label few pairs: their ids are moved, and not all pairs.
     known = pairs.join(F.broadcast(answered.select(*ENDS)), ENDS, "left_semi")
-    counts = answered.join(known, ENDS, "left").groupBy("distance", "answer").count().collect()
-    sample = _sample(lake, removed, queue, answered)
+    others = answered.join(apart, ENDS, "left_anti")
+    counts = others.join(known, ENDS, "left").groupBy("distance", "answer").count().collect()
     wrong = removed.join(F.broadcast(answered.where(F.col("answer") == DIFFERENT)), ENDS)
     return PairLabels(
-        **sample,
+        **sample_answers(lake, removed, RANDOM, answered),
         shares=shares(((r.distance, r.answer, r["count"]) for r in counts if r.distance is not None), max_distance),
         unpaired=sum(row["count"] for row in counts if row.distance is None),
         wrong=tuple(
@@ -162,18 +140,3 @@ def shares(counts: Iterable[tuple[int, str, int]], max_distance: int) -> tuple[P
 
 def _counted(found: dict[str, int]) -> Sequence[int]:
     return [found.get(answer, 0) for answer in (SAME, DIFFERENT, UNSURE)]
-
-
-def _sample(lake: Lake, removed: DataFrame, queue: DataFrame, answered: DataFrame) -> dict[str, int]:
-    """Counts the answers to the random sample, by name of the attribute of `PairLabels`."""
-    own = place(sample_seed(queue, 0)).alias("place")
-    drawn = queue.where(F.col("strategy") == RANDOM).select(*ENDS).distinct()
-    last = removed.join(F.broadcast(drawn.join(answered, ENDS)), ENDS).agg(F.max(own).alias("last")).collect()[0].last
-    none = dict.fromkeys(("same", "different", "unsure", "waiting", "undrawn"), 0)
-    if last is None:
-        return none
-    first = other_files(removed.where(own <= F.lit(last)), lake.read(tables.SIGNALS))
-    queued = queue.select(*ENDS, F.lit("waiting").alias("state")).distinct()
-    state = F.coalesce("answer", "state", F.lit("undrawn")).alias("state")
-    counts = first.join(answered, ENDS, "left").join(queued, ENDS, "left").groupBy(state).count().collect()
-    return none | {row.state: row["count"] for row in counts}

@@ -2,6 +2,7 @@
 
 `label next duplicates` draws from the beginning of this order, so all pairs up to the last answered one are a random
 sample of the removed images whose files differ from the kept ones'. Pairs near the threshold do not extend the sample.
+Pairs that thumbnails told apart have the same order, and a random sample of their own.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -12,7 +13,7 @@ from jobs.lake.tables import SEMANTIC
 SAME, DIFFERENT, UNSURE = "same", "different", "unsure"
 """Values of `pair_labels.answer`."""
 
-RANDOM, THRESHOLD = "random", "threshold"
+RANDOM, THRESHOLD, TOLD_APART = "random", "threshold", "told-apart"
 """Values of `pair_queue.strategy`."""
 
 ENDS = ["a_id", "b_id"]
@@ -37,14 +38,15 @@ def place(seed: int) -> Column:
     return F.xxhash64(F.lit(f"{seed} pairs"), "a_id", "b_id")
 
 
-def sample_seed(queue: DataFrame, seed: int) -> int:
+def sample_seed(queue: DataFrame, seed: int, strategy: str = RANDOM) -> int:
     """Returns the seed of the random order: that of the first draw, so that later draws continue the same sample.
 
     Args:
         queue: Table pair_queue.
         seed: The seed of the settings, which counts if nothing was drawn.
+        strategy: The strategy that draws from the order.
     """
-    first = queue.where(F.col("strategy") == RANDOM).agg(F.min_by("seed", "queued_at").alias("seed")).collect()
+    first = queue.where(F.col("strategy") == strategy).agg(F.min_by("seed", "queued_at").alias("seed")).collect()
     return first[0].seed if first[0].seed is not None else seed
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import math
 import random
 import re
 from datetime import datetime, timedelta
@@ -506,6 +507,40 @@ def test_the_report_says_how_to_measure_precision(lake: Lake, settings: Settings
         append(lake, table, rows[table])
 
     assert "<code>winnow label next duplicates</code>" in html_of(Job(lake, settings, Progress()))
+
+
+def test_copies_among_pairs_told_apart_are_counted_and_shown_with_commands_that_drop_them(
+    lake: Lake, settings: Settings
+) -> None:
+    rows = plausible_rows(40)
+    a, b, *others = (row[0] for row in rows[tables.IMAGES])
+    when = datetime(2026, 1, 2)
+    apart = [(a, b), *zip(others[::2], others[1::2], strict=True)][:10]
+    rows[tables.DEDUP_QUALITY] = [(*rows[tables.DEDUP_QUALITY][0], 0, 22, 3000, 2000)]
+    for table in (tables.IMAGES, tables.SOURCES, tables.DUPLICATES, tables.DEDUP_QUALITY):
+        append(lake, table, rows[table])
+    append(lake, tables.TOLD_APART, [(*sorted(pair), 40, False) for pair in apart])
+    job = Job(lake, settings, Progress())
+
+    assert "<code>winnow label next duplicates --strategy told-apart</code>" in html_of(job)
+
+    append(lake, tables.PAIR_QUEUE, [
+        (*sorted(pair), 40, "told-apart", "why", 0, n, "batch", when) for n, pair in enumerate(apart)
+    ])  # fmt: skip
+    append(lake, tables.PAIR_LABELS, [
+        (*sorted(pair), "different" if n else "same", "told-apart", "ann", when) for n, pair in enumerate(apart)
+    ])  # fmt: skip
+    page = html_of(job)
+    plain = page.replace("&#8239;", " ").replace("\u202f", " ").replace("&nbsp;", " ").replace("\xa0", " ")
+
+    low, high = thresholds.interval(1, 10, 0.95)
+    assert "Of 10 pairs drawn at random from the 2,000 that thumbnails told apart, people call 1 the same" in plain
+    assert f"about 200 pairs of copies [{int(2000 * low)}, {math.ceil(2000 * high):,}] stay." in plain
+    section = page[page.index("Told apart, but the same image") :]
+    first, second = sorted((a, b))
+    for one, other in ((first, second), (second, first)):
+        assert f"winnow drop {one[:12]} --why &#39;a copy of {other[:12]}&#39; --lake" in section
+    assert section.count('<p class="drop">') == 2
 
 
 def test_near_misses_are_shown_nearest_first(facts: Facts, page: str) -> None:

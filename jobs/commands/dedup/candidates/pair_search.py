@@ -87,10 +87,17 @@ class SearchCounts:
 
 @dataclass(frozen=True)
 class Looks:
-    """The number of pairs whose thumbnails were compared, and of those of them whose images differ."""
+    """The number of pairs whose thumbnails were compared.
+
+    Attributes:
+        compared: Their number.
+        told_apart: Number of those that show different images.
+        both_kept: Number of pairs told apart, by earlier runs too, of which both images are kept; None if not counted.
+    """
 
     compared: int
     told_apart: int
+    both_kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -293,6 +300,7 @@ def quality_rows(
             counts.skipped, clusterings, search.clusters.clusters if search.clusters else None, whole,
             looks.told_apart if looks else None, recall.both_kept if whole else None, decided if whole else None,
             search.safe_distance if whole else None, looks.compared if looks else None,
+            looks.both_kept if looks else None,
         )  # fmt: skip
 
     by_count = [

@@ -167,6 +167,26 @@ def near_misses(nodes: Nodes, misses: tuple[tuple[int, int, int], ...]) -> pa.Ta
     return _table(nodes.images, nodes.best[a], nodes.best[b], distance.astype(np.int32))
 
 
+def told_apart(nodes: Nodes, fresh: Pairs, earlier: Pairs, lost: Losers) -> pa.Table:
+    """Returns the pairs told apart of which both images are kept: see `images_of_hashes.told_apart_images`.
+
+    Args:
+        nodes: The nodes.
+        fresh: Pairs that this run told apart.
+        earlier: Pairs of the sample of an earlier run that still hold.
+        lost: Removed nodes.
+
+    Returns:
+        a_id, b_id, distance, mirrored, known.
+    """
+    pairs = Pairs.joined([fresh, earlier])
+    known = np.arange(len(pairs)) >= len(fresh)
+    stay = lost.stay(pairs.a, nodes.passed) & lost.stay(pairs.b, nodes.passed)
+    pairs, known = pairs.take(stay), known[stay]
+    named = _table(nodes.images, nodes.best[pairs.a], nodes.best[pairs.b], pairs.distance)
+    return named.append_column("mirrored", pa.array(pairs.mirrored)).append_column("known", pa.array(known))
+
+
 @dataclass(frozen=True)
 class _Groups:
     """The images of each node.

@@ -13,6 +13,7 @@ from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.candidates.pair_search import Search, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
 from jobs.commands.dedup.in_memory import keep, recall, search
+from jobs.commands.dedup.in_memory.keep import Losers
 from jobs.commands.dedup.in_memory.looks import Looks
 from jobs.commands.dedup.in_memory.nodes import Nodes
 from jobs.commands.dedup.in_memory.pairs import Pairs
@@ -69,9 +70,9 @@ def search_nodes(
     # pairs of an earlier run.
     looks = Looks(inputs.signals, nodes, rule)
     every = near.united(nodes.old_pairs).each_once()
-    pairs, of_sample = every, None
+    pairs, of_sample, unsure = every, None, None
     if rule.compares_thumbnails:
-        pairs, looked = _verified(inputs, nodes, near, rule, looks, progress)
+        pairs, unsure, looked = _verified(inputs, nodes, near, rule, looks, progress)
         pairs = pairs.each_once()
         cost = replace(cost, looks=looked)
         of_sample = recall.Looks(pairs, rule.looked_beyond, looks.confirmed)
@@ -88,15 +89,16 @@ def search_nodes(
         measured = recall.measure(nodes, found.searched, every, lost, sample_config, of_sample)
     removed, image_pairs = keep.removed_images(nodes, lost), keep.image_pairs(nodes, pairs)
     misses = keep.near_misses(nodes, measured.near_misses)
+    told_apart = None if unsure is None else spark.createDataFrame(_told_apart(nodes, unsure, pairs, lost))
     pair_rows, removed_rows, miss_rows = map(spark.createDataFrame, (image_pairs, removed, misses))
-    result = NearDuplicates(pair_rows, removed_rows, miss_rows, measured, chosen, cost)
+    result = NearDuplicates(pair_rows, removed_rows, miss_rows, told_apart, measured, chosen, cost)
     return result, _counts(nodes, removed, image_pairs, config)
 
 
 def _verified(
     inputs: Inputs, nodes: Nodes, near: Pairs, rule: Rule, looks: Looks, progress: Progress
-) -> tuple[Pairs, pair_search.Looks]:
-    """Returns the pairs whose images look the same, those of an earlier run included, and the number of looks."""
+) -> tuple[Pairs, Pairs, pair_search.Looks]:
+    """Returns the pairs whose images look the same, those of an earlier run included, all looked at, and counts."""
     beyond = near.distance > rule.looked_beyond
     old, unsure = nodes.old_pairs, near.take(beyond)
     if old is not None and inputs.earlier is not None and inputs.earlier.unseen is not None:
@@ -109,7 +111,14 @@ def _verified(
         same = looks.confirmed(unsure)
     looked = pair_search.Looks(len(unsure), len(unsure) - len(same))
     progress.note(looked_note(looked))
-    return Pairs.joined([near.take(~beyond), same]).united(old), looked
+    return Pairs.joined([near.take(~beyond), same]).united(old), unsure, looked
+
+
+def _told_apart(nodes: Nodes, unsure: Pairs, pairs: Pairs, lost: Losers) -> pa.Table:
+    """Returns the kept images of the pairs whose thumbnails differ: see `near_duplicates._refused`."""
+    refused, earlier = unsure.each_once(), nodes.old_told_apart or unsure.take(np.zeros(len(unsure), np.bool_))
+    fresh, old = refused.take(~np.isin(refused.keys, pairs.keys)), earlier.take(~np.isin(earlier.keys, unsure.keys))
+    return keep.told_apart(nodes, fresh, old.take(~np.isin(old.keys, pairs.keys)), lost)
 
 
 def _counts(nodes: Nodes, removed: pa.Table, pairs: pa.Table, config: NearDuplicateConfig) -> Counts:

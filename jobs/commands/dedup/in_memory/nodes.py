@@ -65,6 +65,7 @@ class Nodes:
         keys: int64: `sample_key`, by which samples are drawn.
         few: Whether `few_of` selects it.
         old_pairs: Pairs of an earlier run; None without one.
+        old_told_apart: Pairs of its sample of pairs told apart; None without one.
         mirrors: The hashes of the mirror images of the best images, if they are compared; None if they are not.
     """
 
@@ -77,6 +78,7 @@ class Nodes:
     keys: NDArray[np.int64]
     few: Flags
     old_pairs: Pairs | None
+    old_told_apart: Pairs | None = None
     mirrors: "Mirrors | None" = None
 
     @property
@@ -205,11 +207,13 @@ def _nodes(rows: pa.Table, orders: NDArray[np.uint8], earlier: History | None, r
         # In strict mode, a digest follows the hash.
         own = joined_bytes(rows["node"].take(pa.array(best[usable]))).reshape(len(usable), -1)
         hashes[usable] = own[:, :HASH_BYTES]
-    known, old_pairs = np.zeros(len(best), np.bool_), None
+    known, old_pairs, told_apart = np.zeros(len(best), np.bool_), None, None
     if earlier:
         known, old_pairs = _earlier(images, len(best), earlier, rule.max_distance)
-    keys = rows["key"].to_numpy()[best]
-    return Nodes(images, best, np.bincount(ranks), comparable[best], known, hashes, keys, few[best], old_pairs)
+    if earlier and earlier.told_apart:
+        told_apart = _told_apart(images, earlier.told_apart.sample, rule.max_distance)
+    keys, members = rows["key"].to_numpy()[best], np.bincount(ranks)
+    return Nodes(images, best, members, comparable[best], known, hashes, keys, few[best], old_pairs, told_apart)
 
 
 def _earlier(images: Images, nodes: int, history: History, max_distance: int) -> tuple[Flags, Pairs]:
@@ -225,10 +229,22 @@ def _earlier(images: Images, nodes: int, history: History, max_distance: int) ->
     for ends in (x, y):
         resolved = ends[by_leader]
         known[resolved[resolved >= 0]] = False
+    return known, _pairs(x, y, near, method)
+
+
+def _told_apart(images: Images, sample: DataFrame, max_distance: int) -> Pairs:
+    """Returns the pairs that an earlier run told apart."""
+    near = sample.where(F.col("distance") <= max_distance).toArrow()
+    x, y = images.ranks_of(near["a_id"]), images.ranks_of(near["b_id"])
+    return _pairs(x, y, near, np.full(len(x), ""))
+
+
+def _pairs(x: NDArray[np.int64], y: NDArray[np.int64], rows: pa.Table, method: NDArray[np.str_]) -> Pairs:
+    """Returns pairs of ranks, each once, without those of an image that is not here (rank -1)."""
     present = (x >= 0) & (y >= 0) & (x != y)
-    mirrored = _flags(near["mirrored"])
-    pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), near["distance"].to_numpy(), method, mirrored=mirrored)
-    return known, pairs.take(present).each_once()
+    mirrored = _flags(rows["mirrored"])
+    pairs = Pairs.of(np.minimum(x, y), np.maximum(x, y), rows["distance"].to_numpy(), method, mirrored=mirrored)
+    return pairs.take(present).each_once()
 
 
 def best_first(orders: NDArray[np.uint8]) -> Places:

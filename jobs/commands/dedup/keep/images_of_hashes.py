@@ -109,3 +109,22 @@ def near_misses(nodes: DataFrame, measured: MeasuredRecall) -> DataFrame:
         images = nodes.select(F.col("rank").alias(end), F.col("image_id").alias(name))
         named = images.join(F.broadcast(named), end)
     return named.select(F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id"), "distance")
+
+
+def told_apart_images(compared: Compared, pairs: DataFrame, losers: DataFrame) -> DataFrame:
+    """Returns the pairs told apart of which both images are kept, by the best images of their hashes.
+
+    Args:
+        compared: Nodes and images.
+        pairs: a, b (ranks, a < b), distance, mirrored, known.
+        losers: removed: ranks that are removed.
+
+    Returns:
+        a_id, b_id (a_id < b_id), distance, mirrored, known.
+    """
+    named = pairs.where(F.col("b") < compared.passed)
+    for end, name in (("a", "x"), ("b", "y")):
+        named = named.join(losers.select(F.col("removed").alias(end)), end, "left_anti")
+        named = named.join(compared.nodes.select(F.col("rank").alias(end), F.col("image_id").alias(name)), end)
+    ends = F.least("x", "y").alias("a_id"), F.greatest("x", "y").alias("b_id")
+    return named.select(*ends, "distance", "mirrored", "known")

@@ -41,6 +41,7 @@ class Compared:
         images: As `image_ranks` returns them.
         orders: image_id, order (binary): the order of each image, see `ranking.order`.
         old_pairs: a, b, distance, method, mirrored: pairs of ranks that an earlier run found; None without one.
+        old_told_apart: a, b, distance, mirrored: pairs of its sample of pairs told apart; None without one.
         hashes: Number of distinct hashes that can be compared.
         fresh: Number of those that are not known.
         passed: Number of nodes whose best image passed the filter. Their ranks come first.
@@ -52,6 +53,7 @@ class Compared:
     images: DataFrame
     orders: DataFrame
     old_pairs: DataFrame | None
+    old_told_apart: DataFrame | None
     hashes: int
     fresh: int
     passed: int
@@ -76,15 +78,17 @@ def compared(inputs: Inputs, rule: Rule, rank: Sequence[str], scratch: Scratch) 
     known = history.known_nodes(nodes, image_rows, earlier)
     if inputs.mirrored is not None:
         known = scratch.keep(mirrors.with_mirrors(known, inputs.mirrored, rule))
-    old_pairs = None
+    old_pairs = old_told_apart = None
     if earlier:
-        old_pairs = scratch.keep(history.known_pairs(image_rows, earlier, rule.max_distance))
+        old_pairs = scratch.keep(history.known_pairs(image_rows, earlier.pairs, rule.max_distance))
+    if earlier and earlier.told_apart:
+        old_told_apart = history.known_pairs(image_rows, earlier.told_apart.sample, rule.max_distance)
     best = F.col("image_id") == F.col("best_id")
     counts = F.count_if(best & F.col("passed")), F.count_if(best & F.col("decided")), F.count("*")
     passed, decided, total = image_rows.agg(*counts).collect()[0]
     hashes, fresh = known.where("comparable").agg(F.count("*"), F.count_if(~F.col("known"))).collect()[0]
     orders = ordered.select("image_id", "order")
-    return Compared(known, image_rows, orders, old_pairs, hashes, fresh, passed, decided, total)
+    return Compared(known, image_rows, orders, old_pairs, old_told_apart, hashes, fresh, passed, decided, total)
 
 
 def image_ranks(ordered: DataFrame, nodes: DataFrame) -> DataFrame:

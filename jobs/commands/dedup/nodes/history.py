@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates.popular import POPULAR
+from jobs.commands.dedup.verify.told_apart import ToldApart
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class History:
         pairs: Table pairs.
         kept: image_id: images that it kept; None if they need not stay or `dedup.rank` changed.
         unseen: Largest distance of its pairs that counted unseen; None if all did.
+        told_apart: The sample of its pairs whose thumbnails show different images; None if it compared none.
     """
 
     compared: DataFrame
     pairs: DataFrame
     kept: DataFrame | None
     unseen: int | None = None
+    told_apart: ToldApart | None = None
 
 
 def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) -> DataFrame:
@@ -48,16 +51,22 @@ def known_nodes(nodes: DataFrame, images: DataFrame, history: History | None) ->
     return marked.withColumn("known", F.coalesce("known", F.lit(False)))
 
 
-def known_pairs(images: DataFrame, history: History, max_distance: int) -> DataFrame:
-    """Returns the pairs of ranks (a < b) within a distance that the earlier run found.
+def known_pairs(images: DataFrame, pairs: DataFrame, max_distance: int) -> DataFrame:
+    """Returns the pairs of ranks (a < b) of an earlier run within a distance.
+
+    Args:
+        images: As `jobs.commands.dedup.nodes.compared.image_ranks` returns them.
+        pairs: Table pairs, or `told_apart` of the earlier run.
+        max_distance: Largest distance of a pair, in bits.
 
     Returns:
-        a, b, distance, method, mirrored.
+        a, b, distance, mirrored and, of the table pairs, method.
     """
     a = images.select(F.col("image_id").alias("a_id"), F.col("rank").alias("x"))
     b = images.select(F.col("image_id").alias("b_id"), F.col("rank").alias("y"))
-    near = history.pairs.where(F.col("distance") <= max_distance)
+    near = pairs.where(F.col("distance") <= max_distance)
     ranked = near.join(a, "a_id").join(b, "b_id").where("x != y")
     ends = F.least("x", "y").alias("a"), F.greatest("x", "y").alias("b")
-    pairs = ranked.select(*ends, "distance", "method", F.coalesce("mirrored", F.lit(False)).alias("mirrored"))
-    return pairs.dropDuplicates(["a", "b"])
+    method = ["method"] if "method" in pairs.columns else []
+    mirrored = F.coalesce("mirrored", F.lit(False)).alias("mirrored")
+    return ranked.select(*ends, "distance", *method, mirrored).dropDuplicates(["a", "b"])

@@ -167,11 +167,57 @@ def test_without_a_strategy_half_is_random_and_no_pair_is_picked_twice(pairs: Jo
     assert picked.summary["at random"] == 11
 
 
+def write_told_apart(job: Job, chosen: range) -> list[int]:
+    """Stores pairs that thumbnails told apart, and returns their random order."""
+    write_rows(job.lake, tables.TOLD_APART, [(*ends(n), 40, False) for n in chosen], mode="overwrite")
+    rows = job.lake.read(tables.TOLD_APART).orderBy(place(7), "a_id").collect()
+    return numbers(rows)
+
+
+def test_pairs_told_apart_are_drawn_in_their_own_random_order(pairs: Job) -> None:
+    order = write_told_apart(pairs, range(100, 130))
+    first = next_pairs.run(pairs, PairRequest(6, "told-apart"))
+    # Another seed in the settings changes nothing: else the sample would have gaps.
+    second = next_pairs.run(job_of(pairs.lake, "seed=8"), PairRequest(4, "told-apart"))
+
+    assert numbers([*first.picks, *second.picks]) == order[:10]
+    assert {(p.strategy, p.seed, p.reason) for p in (*first.picks, *second.picks)} == {
+        ("told-apart", 7, "drawn at random from the pairs told apart")
+    }
+    assert (first.summary["picked"], first.summary["told apart"], first.summary["at random"]) == (6, 6, 0)
+
+
+def test_without_a_strategy_a_quarter_is_told_apart_or_near_the_threshold_if_there_are_fewer(pairs: Job) -> None:
+    order = write_told_apart(pairs, range(100, 107))
+    first = next_pairs.run(pairs, PairRequest(22))
+    second = next_pairs.run(pairs, PairRequest(22))
+
+    assert [pick.strategy for pick in first.picks] == ["random"] * 11 + ["told-apart"] * 5 + ["threshold"] * 6
+    assert [pick.strategy for pick in second.picks] == ["random"] * 11 + ["told-apart"] * 2 + ["threshold"] * 9
+    drawn = [pick for pick in (*first.picks, *second.picks) if pick.strategy == "told-apart"]
+    assert numbers(drawn) == order
+
+
+def test_without_a_pair_told_apart_the_command_says_why(pairs: Job) -> None:
+    ask = PairRequest(5, "told-apart")
+    with pytest.raises(
+        WinnowError, match=r"the last dedup stored no pairs that thumbnails told apart: run `winnow ded"
+    ):
+        next_pairs.run(pairs, ask)
+    write_told_apart(pairs, range(0))
+    with pytest.raises(WinnowError, match=r"thumbnails told no pair apart of which both images are kept"):
+        next_pairs.run(pairs, ask)
+    write_told_apart(pairs, range(100, 102))
+    next_pairs.run(pairs, ask)
+    with pytest.raises(WinnowError, match=r"every pair is already queued: label them"):
+        next_pairs.run(pairs, ask)
+
+
 def test_errors_say_what_to_do(lake: Lake) -> None:
     write_rows(lake, tables.IMAGES, [])
     with pytest.raises(WinnowError, match=r"has no table 'duplicates': run `winnow dedup` first"):
         next_pairs.run(job_of(lake), PairRequest(5))
-    with pytest.raises(WinnowError, match=r"no strategy 'seed' for duplicates: choose one of random, threshold"):
+    with pytest.raises(WinnowError, match=r"'seed' for duplicates: choose one of random, threshold, told-apart"):
         next_pairs.run(job_of(lake), PairRequest(5, "seed"))
     write_rows(lake, tables.DUPLICATES, [])
     with pytest.raises(WinnowError, match=r"there is no pair to label: dedup removed no image whose file differs"):

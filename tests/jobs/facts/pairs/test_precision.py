@@ -47,6 +47,10 @@ def write_duplicates(lake: Lake, distances: dict[int, int]) -> None:
     write_rows(lake, tables.DUPLICATES, [removed_row(n, d) for n, d in distances.items()], mode="overwrite")
 
 
+def labels_of(lake: Lake, settings: Settings) -> PairLabels:
+    return pair_labels(lake, answers(lake.read(tables.PAIR_LABELS), settings.labels.contradictions), max_distance=24)
+
+
 def test_a_later_answer_of_a_person_counts_and_unsure_only_if_nobody_is_sure(spark: SparkSession) -> None:
     rows = [
         label(1, "same"), label(1, "different", minutes=1),
@@ -90,7 +94,7 @@ def test_the_sample_is_the_order_up_to_the_last_random_answer(lake: Lake, settin
     rows = [label(n, answer) for n, answer in said.items() if answer]
     write_rows(lake, tables.PAIR_LABELS, [*rows, label(order[20], "different", origin="threshold")])
 
-    found = pair_labels(lake, settings, max_distance=24)
+    found = labels_of(lake, settings)
 
     assert (found.same, found.different, found.unsure, found.waiting, found.undrawn) == (3, 1, 1, 1, 0)
     assert found.sampled == 6 and found.unpaired == 0
@@ -111,7 +115,7 @@ def test_pairs_of_a_later_run_are_in_the_sample_and_those_that_are_gone_are_not(
     came = [n for n in order[: order.index(drawn[-1])] if n not in drawn]
     assert came  # else the test shows nothing
 
-    found = pair_labels(lake, settings, max_distance=24)
+    found = labels_of(lake, settings)
 
     assert (found.same, found.undrawn, found.waiting, found.unpaired) == (7, len(came), 0, 1)
     assert found.precision[1] == pytest.approx(thresholds.interval(7, 7 + len(came), 0.95)[0])
@@ -125,13 +129,27 @@ def test_near_misses_count_only_by_distance(lake: Lake, settings: Settings) -> N
     said = {1: "same", 2: "different", 7: "same", 8: "unsure"}
     write_rows(lake, tables.PAIR_LABELS, [label(n, answer, origin="threshold") for n, answer in said.items()])
 
-    found = pair_labels(lake, settings, max_distance=24)
+    found = labels_of(lake, settings)
 
     assert found.sampled == 0
     assert found.shares == (
         PairShare(1, 8, 1, 0, 0), PairShare(17, 24, 0, 1, 0), PairShare(25, 32, 1, 0, 0), PairShare(33, 40, 0, 0, 1),
     )  # fmt: skip
     assert [row.removed_id for row in found.wrong] == [removed_row(2)[0]]
+
+
+def test_pairs_told_apart_count_neither_in_the_precision_nor_by_distance(lake: Lake, settings: Settings) -> None:
+    write_duplicates(lake, {1: 3})
+    write_rows(lake, tables.TOLD_APART, [(*ends(5), 20, False)])
+    write_rows(lake, tables.PAIR_QUEUE, [*queued([1]), *queued([5], "told-apart")])
+    write_rows(
+        lake, tables.PAIR_LABELS, [label(1, "same"), label(5, "different", origin="told-apart"), label(9, "same")]
+    )
+
+    found = labels_of(lake, settings)
+
+    assert (found.same, found.sampled, found.unpaired) == (1, 1, 1)
+    assert found.shares == (PairShare(1, 8, 1, 0, 0),) and not found.wrong
 
 
 def test_a_step_ends_at_the_threshold() -> None:
