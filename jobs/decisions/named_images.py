@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
@@ -47,6 +48,23 @@ def names(given: Sequence[str], list_file: str | None = None) -> list[str]:
     if not found:
         raise WinnowError("no image is named: give an id, the first digits of one, a key or a file, or --from FILE")
     return found
+
+
+def require_known(job: Job, given: Sequence[str]) -> None:
+    """Checks without Spark, if the table images is small, that each name may name an image.
+
+    Raises:
+        WinnowError: One names none; the message gives the name.
+    """
+    job.lake.require_written(tables.IMAGES)
+    rows = job.lake.few_rows(tables.IMAGES, "image_id", "key")
+    if rows is None:
+        return
+    ids, keys = rows["image_id"], set(rows["key"].to_pylist())
+    for name in given:
+        is_start = _DIGITS.fullmatch(name.lower()) and pc.any(pc.starts_with(ids, name.lower())).as_py()
+        if not is_start and name not in keys and _content(name) is None:
+            raise WinnowError(f"{_unknown(name)}. Nothing was written")
 
 
 def find(job: Job, given: Sequence[str], scratch: Scratch) -> DataFrame:
@@ -139,13 +157,17 @@ def _first_ids(found: DataFrame, given: Sequence[str]) -> dict[str, list[str]]:
     return ids
 
 
+def _unknown(name: str) -> str:
+    return (
+        f"unknown image {name}: it is neither the id of an image of the lake, nor the first {FEWEST_DIGITS} or more "
+        "digits of one, nor a key, nor a file"
+    )
+
+
 def _fault(row: Row, ids: Sequence[str], is_file: bool) -> str:
     if row.images is None and is_file:
         return f"file {row.name}: no image that `winnow score` has read has these bytes"
     if row.images is None:
-        return (
-            f"unknown image {row.name}: it is neither the id of an image of the lake, nor the first {FEWEST_DIGITS} or "
-            "more digits of one, nor a key, nor a file"
-        )
+        return _unknown(row.name)
     shown = ", ".join(ids) + (", …" if row.images > _SHOWN else "")
     return f"{row.name} is the {row.by} of {row.images:,} images ({shown}): give the id of one"

@@ -69,9 +69,9 @@ def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):
 
 def test_an_encoder_is_fitted_only_if_the_lake_has_none(job):
     fits = Job(job.lake, config.load(overrides=["encoder.fit=true"]), job.progress)
-    assert "fit-encoder" in [name for name, _ in run._steps(fits, [], None, [])]
+    assert "fit-encoder" in [name for name, _ in run._steps(fits, [], [])]
     job.lake.write_file("models/encoder.onnx", b"fitted")
-    assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], None, [])]
+    assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], [])]
 
 
 def test_fitting_an_unused_encoder_is_an_error():
