@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
@@ -60,9 +59,10 @@ def require_known(job: Job, given: Sequence[str]) -> None:
     rows = job.lake.few_rows(tables.IMAGES, "image_id", "key")
     if rows is None:
         return
-    ids, keys = rows["image_id"], set(rows["key"].to_pylist())
+    ids, keys = rows["image_id"], set(rows["key"])
     for name in given:
-        is_start = _DIGITS.fullmatch(name.lower()) and pc.any(pc.starts_with(ids, name.lower())).as_py()
+        start = name.lower()
+        is_start = _DIGITS.fullmatch(start) and any(image_id.startswith(start) for image_id in ids)
         if not is_start and name not in keys and _content(name) is None:
             raise WinnowError(f"{_unknown(name)}. Nothing was written")
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property, reduce
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from pyspark.sql.types import StructType
 from jobs.lake.files import LakeFiles
 from jobs.lake.leases.lease import BESIDE, Lease
 from jobs.lake.leases.lease import FOLDER as LEASES
-from jobs.lake.log import DeltaLog
+from jobs.lake.log import DeltaLog, TableFiles
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
@@ -207,21 +208,22 @@ class Lake:
             counts |= {row.name: row["rows"] for row in reduce(DataFrame.unionAll, uncounted).collect()}
         return counts
 
-    def few_rows(self, table: Table, *columns: str) -> pa.Table | None:
-        """Returns columns of a small table on this machine's disk, without Spark; None if it is elsewhere or not small.
+    def few_rows(self, table: Table, *columns: str) -> dict[str, list[Any]] | None:
+        """Returns columns of a small table on this machine's disk, read without Spark.
 
         Args:
-            table: A table. Without one, there are no rows.
-            columns: Names of columns of text, of which none is a partition.
+            table: A table. If it does not exist, the columns have no values.
+            columns: Names of columns, of which none is a partition.
+
+        Returns:
+            The values of each column; None if the table is elsewhere or not small.
         """
-        none = pa.table({name: pa.array([], pa.string()) for name in columns})
-        if not self.exists(table):
-            return none
-        found = self._log.files(table.name)
+        found = self._log.files(table.name) if self.exists(table) else TableFiles(table.schema, (), 0, False)
         if found is None or found.rows is None or found.rows > _FEW_ROWS or self._files.local is None:
             return None
         parts = [self._files.local.path(f"{table.name}/{path}") for path in found.paths]
-        return pa.concat_tables([pq.ParquetFile(part).read(list(columns)) for part in parts]) if parts else none
+        read = [pq.ParquetFile(part).read(list(columns)) for part in parts]
+        return {name: [value for one in read for value in one[name].to_pylist()] for name in columns}
 
     def _rows(self, table: Table, version: int | None = None) -> DataFrame:
         """Returns the rows of a version of a table; None stands for the newest one.

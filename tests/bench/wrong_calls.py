@@ -41,7 +41,10 @@ def calls(folder: Path) -> list[WrongCall]:
     """Returns the wrong calls on the lakes of a folder; the first ten are those of the documentation."""
     empty, ingested, scored, done = ((f"--lake={folder / name}") for name in ("none", "ingested", "scored", "done"))
     images, own = str(folder / "images"), f"--conf={folder / 'own.toml'}"
-    bad = [f"--set=categories.own.model={{path='{folder / name}', size=[8, 8]}}" for name in ("no.onnx", "text.txt")]
+    bad = [
+        f"--set=categories.own.model={{path='{folder / name}', size=[8, 8]}}"
+        for name in ("no.onnx", "text.txt", "other.onnx")
+    ]
 
     def call(what: str, *words: str, **environment: str) -> WrongCall:
         return WrongCall(what, words, environment)
@@ -74,7 +77,7 @@ def calls(folder: Path) -> list[WrongCall]:
         call("the export's format is misspelt", "export", str(folder / "out"), done, "--format=parqet"),
         call("the export goes into the lake", "export", str(folder / "done" / "out"), done),
         call("the model is no ONNX file", "score", ingested, own, bad[1]),
-        call("the encoder has another input", "score", ingested, f"--set=encoder.model={folder / 'other.onnx'}"),
+        call("the model has another input", "score", ingested, own, bad[2]),
         call("`keep` without --why", "keep", "0123abcd", done),
         call("the list of images is missing", "drop", "--from", str(folder / "list"), "--why=logo", done),
         call("a later version made the lake", "status", f"--lake={folder / 'later'}"),
