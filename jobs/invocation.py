@@ -112,9 +112,9 @@ class Invocation:
 
         started: list[SparkSession] = []
 
-        def start() -> "SparkSession":
+        def start(few: bool = False) -> "SparkSession":
             with progress.step("start Spark"):
-                started.append(get_session(settings.spark, f"winnow {self.command}"))
+                started.append(get_session(settings.spark, f"winnow {self.command}", few))
             progress.context = started[0].sparkContext
             return started[0]
 

@@ -100,7 +100,9 @@ def checked(job: Job, sources: Sequence[str], format: str | None) -> list[Source
     lake = job.lake
     require_apart(lake.address, sources)
     lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES, tables.ORIGINS, tables.SUPERSEDED)
-    return find(lambda: lake.spark, sources, format, job.settings.ingest)
+    found = find(lambda: lake.spark, sources, format, job.settings.ingest)
+    lake.adds(sum(source.size for source in found))
+    return found
 
 
 def read(job: Job, found: Sequence[Source]) -> Summary:

@@ -26,13 +26,14 @@ from jobs.lake.log import DeltaLog, TableFiles
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
-from jobs.lake.tables import Table
+from jobs.lake.tables import IMAGES, Table
 from jobs.runtime.addresses import local_folder, require_no_secret
 from jobs.runtime.scratch import Scratch, literal, staged
 from jobs.runtime.session import overridden, require_names
 from models.errors import LakeInUseError, WinnowError
 
 _FEW_FILES, _FEW_ROWS = 20_000, 100_000
+_FEW_IMAGES, _FEW_BYTES = 5_000, 512 << 20
 _STAGING = "_staging/"
 # Scratch folders of commands that may run beside others are deleted only when they are old.
 _BESIDE_FOLDER, _OLD_MS = "beside-", 7 * 24 * 3_600_000
@@ -47,14 +48,15 @@ class Lake:
 
     Args:
         spark: The session that reads and writes; or the function that starts it, which is called when rows are first
-            read or written. Until then, a path without a scheme must mean this machine's disk (`names_this_disk`).
+            read or written, with `is_small`. Until then, a path without a scheme must mean this machine's disk
+            (`names_this_disk`).
         uri: The folder. A relative path starts at the working directory.
 
     Raises:
         WinnowError: The address is empty or holds a secret.
     """
 
-    def __init__(self, spark: SparkSession | Callable[[], SparkSession], uri: str) -> None:
+    def __init__(self, spark: SparkSession | Callable[[bool], SparkSession], uri: str) -> None:
         if not uri.strip():
             raise WinnowError("the address of the lake is empty: name a folder, as in `--lake FOLDER`")
         require_no_secret(uri)
@@ -65,18 +67,34 @@ class Lake:
             self.spark = spark
         self._lease: Lease | None = None
         self._scratch_folder = ""
+        self._added_bytes: int | None = None
         self._versions: dict[str, int | None] = {}
         self.begin()
 
     def beside(self, uri: str) -> "Lake":
         """Returns another lake, in the same session."""
-        return Lake((lambda: self.spark) if self._start else self.spark, uri)
+        return Lake((lambda few: self.spark) if self._start else self.spark, uri)
+
+    def adds(self, size: int) -> None:
+        """Notes that the command will read sources of this size, in bytes."""
+        self._added_bytes = size
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is known without Spark that the lake has few images, and will when the command ends."""
+        if local_folder(self.uri) is None:
+            return False
+        if not self.exists(IMAGES):
+            return self._added_bytes is not None and self._added_bytes <= _FEW_BYTES
+        files = self._log.files(IMAGES.name)
+        few = files is not None and files.rows is not None and files.rows <= _FEW_IMAGES
+        return few and (self._added_bytes or 0) <= _FEW_BYTES
 
     @cached_property
     def spark(self) -> SparkSession:
         """The session that reads and writes."""
         assert self._start is not None  # else the session was given
-        session = self._start()
+        session = self._start(self.is_small)
         require_names(session, self.uri)
         return session
 

@@ -80,8 +80,8 @@ _PAUSE = 5.0  # Seconds.
 
 _PLAIN_LOCALES, _UTF8_LOCALE = ("C", "POSIX"), "C.UTF-8"
 
-# Spark settings that hold a list: Winnow adds the user's values to its own.
-_LISTS = ("spark.jars.packages", "spark.sql.extensions")
+# Spark settings that hold a list, with what separates its values: Winnow adds the user's values to its own.
+_LISTS = {"spark.jars.packages": ",", "spark.sql.extensions": ",", "spark.driver.extraJavaOptions": " "}
 
 DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -104,8 +104,18 @@ _SPARK_CONF = {
     "spark.ui.showConsoleProgress": "false",
 }
 
+# For few rows, compiling and planning again take longer than the work. The rows of all results are the same.
+_FEW_CONF = {
+    # Java's second compiler makes code fast that runs for minutes, and takes a core meanwhile.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
 
-def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
+
+def get_session(settings: SparkSettings, name: str = "winnow", few: bool = False) -> SparkSession:
     """Returns the running Spark session, or starts a new one.
 
     Under `spark-submit`, its master and packages are used; otherwise a local session starts.
@@ -113,6 +123,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     Args:
         settings: The section `[spark]`.
         name: Application name, as the cluster's pages show it.
+        few: Whether a new local session will work on few rows: then it compiles nothing for speed.
 
     Raises:
         WinnowError: Java is missing or has a version that Spark does not support, or the jars of Delta cannot be
@@ -141,12 +152,14 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
             # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
+            if few:
+                conf |= _FEW_CONF | {"spark.sql.shuffle.partitions": str(os.cpu_count() or 1)}
     elif settings.master:
         builder = builder.master(settings.master)
     if settings.shuffle_partitions:
         conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
     for name, value in settings.conf.items():
-        conf[name] = f"{conf[name]},{value}" if name in _LISTS and name in conf else value
+        conf[name] = f"{conf[name]}{_LISTS[name]}{value}" if name in _LISTS and name in conf else value
     with _quiet_launch(submitted, conf.get("spark.jars.packages", "")):
         session = _started(builder.config(map=conf))
     session.sparkContext.setLogLevel("ERROR")

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.lake import marker, tables
+from jobs.lake.lake import Lake
 from jobs.lake.table import Table
 from jobs.prerequisites import NEEDED
 from tests.test_architecture import ROOT
@@ -134,3 +137,39 @@ def test_a_later_version_and_a_missing_java_are_found(tmp_path: Path, monkeypatc
     assert "use Winnow 9.9 or later" in error("status", "--lake", str(lake))
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert "no Java found under JAVA_HOME" in error("status", "--lake", str(lake))
+
+
+def test_a_lake_is_small_by_its_log_and_by_the_sources_that_are_read(tmp_path: Path) -> None:
+    def lake(rows: int | None, added: int | None) -> Lake:
+        folder = tmp_path / f"{rows} {added}"
+        if rows is not None:
+            written(folder, tables.IMAGES)
+            stats = json.dumps({"numRecords": rows})
+            add = {"add": {"path": "part=0/a.parquet", "partitionValues": {"part": "0"}, "stats": stats}}
+            (folder / "images" / "_delta_log" / f"{1:020d}.json").write_text(json.dumps(add))
+        found = Lake(lambda few: pytest.fail("Spark was to start"), str(folder))
+        if added is not None:
+            found.adds(added)
+        return found
+
+    small, large = 512 << 20, (512 << 20) + 1
+    assert lake(5000, None).is_small and lake(5000, small).is_small and lake(None, small).is_small
+    assert not any(one.is_small for one in (lake(5001, None), lake(0, large), lake(None, large), lake(None, None)))
+    assert not Lake(lambda few: pytest.fail("Spark was to start"), "s3a://bucket/lake").is_small
+
+
+def test_few_rows_are_read_without_spark_and_many_are_not(tmp_path: Path) -> None:
+    lake = Lake(lambda few: pytest.fail("Spark was to start"), str(written(tmp_path / "lake", tables.LABELS)))
+    assert lake.few_rows(tables.LABELS, "category") == {"category": []} == lake.few_rows(tables.LABEL_QUEUE, "category")
+
+    def append(number: int, rows: int) -> None:
+        name = f"{number}.parquet"
+        pq.write_table(pa.table({"image_id": [f"{number}"], "category": ["own"]}), tmp_path / "lake" / "labels" / name)
+        add = {"add": {"path": name, "partitionValues": {}, "stats": json.dumps({"numRecords": rows})}}
+        (tmp_path / "lake" / "labels" / "_delta_log" / f"{number:020d}.json").write_text(json.dumps(add))
+
+    append(1, 1)
+    append(2, 1)
+    assert lake.few_rows(tables.LABELS, "category", "image_id") == {"category": ["own"] * 2, "image_id": ["1", "2"]}
+    append(3, 100_000)
+    assert lake.few_rows(tables.LABELS, "category") is None

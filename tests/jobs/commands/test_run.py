@@ -1,11 +1,14 @@
+import io
 import sys
 
 import pytest
+from rich.console import Console
 
 from jobs.commands import run
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.builders.images import brightness_model, brightness_settings
 from tests.builders.sources import Picture, encoded, pictures, write_folder
@@ -59,6 +62,17 @@ def test_an_own_model_with_a_set_threshold_needs_neither_a_label_nor_torch(job, 
 
     assert found["filter: filtered, bright"] == 1 and found["filter: kept"] == 7
     assert found["calibrate: bright: recall at least"] == "unknown (no label of the random sample is positive)"
+
+
+def test_a_category_with_neither_labels_nor_model_is_named_at_once(job):
+    console = Console(file=io.StringIO(), width=1000)
+    other = Job(job.lake, config.load(overrides=['categories.cats={definition="d"}']), Progress(console))
+    run.check(other, [])
+    said = console.file.getvalue()
+    command = f"winnow label next cats --strategy seed --lake {job.lake.uri}"
+    assert (
+        f"cats has neither labels nor a model: this run ingests and scores, then stops; label next: {command}" in said
+    )
 
 
 def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):
