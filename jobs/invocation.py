@@ -3,6 +3,8 @@
 import inspect
 import io
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from jobs.job import Job, Summary
 
 # Every other command needs an existing lake, so that a mistyped address creates no folder.
@@ -31,6 +35,9 @@ _LAKE_MAKERS = ("ingest", "run", "demo")
 # Parameters that are no addresses. Keys of images are often web addresses, with any parameters.
 _NO_ADDRESSES, _KEYS = ("why", "by"), "images"
 _WEB = ("http:", "https:")
+# A command that an error names, and those that take no lake.
+_NAMED = re.compile(r"`(winnow [^`]+)`")
+_WITHOUT_LAKE = ("generate", "demo", "compare", "settings")
 _JSON_WIDTH = 200  # characters of a table that is put into JSON as text
 
 
@@ -92,32 +99,46 @@ class Invocation:
 
     @contextmanager
     def open(self) -> Iterator["Job"]:
-        """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
-        settings, progress = self.settings(), self.progress()
-        with progress.step("start Spark"):
-            from jobs.job import Job
-            from jobs.lake.lake import Lake
-            from jobs.runtime.session import failure, get_session, runs
+        """Opens a job, stops its Spark session at the end, turns Spark's errors into `WinnowError`.
 
-            spark = get_session(settings.spark, f"winnow {self.command}")
-        progress.context = spark.sparkContext
+        Spark starts when the command first reads or writes rows, so that errors which are found before come at once. If
+        only Hadoop knows where the lake is, Spark starts first.
+        """
+        settings, progress = self.settings(), self.progress()
+        from jobs.job import Job
+        from jobs.lake.lake import Lake
+        from jobs.prerequisites import require_tables
+        from jobs.runtime.session import failure, get_session, names_this_disk, require_machine, runs
+
+        started: list[SparkSession] = []
+
+        def start(few: bool = False) -> "SparkSession":
+            with progress.step("start Spark"):
+                started.append(get_session(settings.spark, f"winnow {self.command}", few))
+            progress.context = started[0].sparkContext
+            return started[0]
+
+        require_machine(settings.spark)
         try:
-            job = Job(Lake(spark, self.lake), settings, progress, self.options)
+            job = Job(
+                Lake(start if names_this_disk(settings.spark) else start(), self.lake), settings, progress, self.options
+            )
             with job.lake.used_by(self.command, progress.note):
                 if self.command not in _LAKE_MAKERS:
                     job.lake.require_made()
+                    require_tables(job.lake, self.command)
                     job.lake.hold()
                 yield job
         except Exception as error:
-            if isinstance(_cause(error), WinnowError):
+            if isinstance(_cause(error), WinnowError) or not started:
                 raise
-            spark_failure = failure(error, settings.spark, runs(spark))
+            spark_failure = failure(error, settings.spark, runs(started[0]))
             if spark_failure is None:
                 raise
             raise spark_failure from error
         finally:
-            if runs(spark):
-                spark.stop()
+            if started and runs(started[0]):
+                started[0].stop()
 
 
 _Function = TypeVar("_Function", bound=Callable[..., CommandOutput])
@@ -209,11 +230,12 @@ def command_without_job(
         def callback(*, debug: bool, lake: str = "", ready_made: Any = None, **own: Any) -> None:
             common = ("conf", "set_", "rule", "trust_conf", "json_", "quiet")
             conf, set_, rule, trust_conf, json_, quiet = (own.pop(option) for option in common)
-            with _one_line_errors(debug):
+            if names_category:
+                ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
+            invocation = Invocation(name, lake, conf, set_, rule, ready_made, trust_conf, quiet)
+            with _one_line_errors(debug, invocation.options if lake else ()):
                 _require_no_secrets({"lake": lake, "conf": conf, **own})
-                if names_category:
-                    ready_made = [one for one in config.ready_made_categories() if one == own["category"]]
-                output = function(Invocation(name, lake, conf, set_, rule, ready_made, trust_conf, quiet), **own)
+                output = function(invocation, **own)
             _show((title or name).format(**own), output, json_)
 
         # A command with an option --category of its own uses it for a ready-made category too.
@@ -260,8 +282,13 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _one_line_errors(debug: bool) -> Iterator[None]:
-    """Prints an error that a user can correct as one line and exits with status 1; `debug` lets every error through."""
+def _one_line_errors(debug: bool, options: Iterable[str] = ()) -> Iterator[None]:
+    """Prints an error that a user can correct as one line and exits with status 1; `debug` lets every error through.
+
+    Args:
+        debug: Whether to let errors through.
+        options: The options of this call, for the commands that the error names.
+    """
     console = Console(file=sys.stderr)
     try:
         yield
@@ -272,8 +299,31 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
         cause = _cause(error)
         if debug or not isinstance(cause, WinnowError | OSError):
             raise
-        console.print(terminal.cell(f"error: {_line(cause)}", "red"), soft_wrap=True)
+        console.print(terminal.cell(f"error: {whole_commands(_line(cause), options)}", "red"), soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def whole_commands(text: str, options: Iterable[str]) -> str:
+    """Returns a text in which each command has the options of this call, so that it can be pasted.
+
+    Args:
+        text: Text with commands in backticks. A command that names a lake stays as it is.
+        options: Words of the command line.
+
+    Examples:
+        >>> whole_commands("run `winnow score` first", ["--lake", "my lake"])
+        "run `winnow score --lake 'my lake'` first"
+        >>> whole_commands("run `winnow ingest SOURCE --lake FOLDER`", ["--lake", "a"])
+        'run `winnow ingest SOURCE --lake FOLDER`'
+    """
+    added = shlex.join(options)
+
+    def whole(found: re.Match[str]) -> str:
+        words = found[1].split()
+        is_whole = not added or "--lake" in words or words[1] in _WITHOUT_LAKE or words[1].startswith("-")
+        return found[0] if is_whole else f"`{found[1]} {added}`"
+
+    return _NAMED.sub(whole, text)
 
 
 def _cause(error: BaseException) -> BaseException:

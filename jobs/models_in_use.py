@@ -1,12 +1,13 @@
 """The encoder and the classifiers that the settings and the lake name, loaded and checked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from jobs.job import Job
 from jobs.lake.model_recipe import ModelRecipe
 from jobs.runtime.config import Settings
-from models.errors import OtherEncoderError, WinnowError
+from models.errors import ModelError, OtherEncoderError, WinnowError
 from models.inference import classifier, encoder, onnx_session
 from models.inference.classifier import ImageModel
 from models.inference.encoder import Encoder
@@ -37,7 +38,8 @@ def current_encoder(job: Job) -> Encoder:
     Raises:
         ModelError: The file is not a valid encoder.
     """
-    return _loaded(job, *_perceptual(job))
+    with _naming(job.settings.encoder.model):
+        return _loaded(job, *_perceptual(job))
 
 
 def semantic_encoder(job: Job) -> Encoder:
@@ -46,7 +48,8 @@ def semantic_encoder(job: Job) -> Encoder:
     Raises:
         ModelError: The file is not a valid encoder.
     """
-    return _loaded(job, *_semantic(job))
+    with _naming(job.settings.semantic.model):
+        return _loaded(job, *_semantic(job))
 
 
 def distribute_encoder(job: Job) -> str | ImageInput:
@@ -57,6 +60,16 @@ def distribute_encoder(job: Job) -> str | ImageInput:
 def distribute_semantic_encoder(job: Job) -> str | ImageInput:
     """Sends the semantic encoder's file to the workers; returns its name there, or its description with that path."""
     return _distributed(job, *_semantic(job))
+
+
+@contextmanager
+def _naming(choice: str | ImageInput) -> Iterator[None]:
+    """Adds the name of an encoder's file, or `shipped`, to the messages of errors that lack it."""
+    name = choice if isinstance(choice, str) else choice.path
+    try:
+        yield
+    except ModelError as error:
+        raise error if name in str(error) else ModelError(f"{name}: {error}") from error
 
 
 def _loaded(job: Job, data: bytes, description: ImageInput | None) -> Encoder:

@@ -1,6 +1,6 @@
 """Checks that the commands before have done their work; each message names the command to run."""
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 
 from pyspark.sql import functions as F
 
@@ -10,6 +10,7 @@ from jobs.job import Job
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.snapshot import Snapshot
+from jobs.lake.table import Table
 from jobs.origins.superseded import SUPERSEDED
 from jobs.scoring.gaps import NO_SCORE, undecodable
 from models.errors import WinnowError
@@ -19,6 +20,62 @@ EVERY_FILTER = (tables.IMAGES, tables.SUPERSEDED, tables.QUARANTINE, tables.SIGN
 
 CATEGORY_FILTER = (tables.SCORES, tables.THRESHOLDS)
 """Tables that filtering by categories reads in addition."""
+
+
+_SCORED = (tables.IMAGES, tables.SIGNALS)
+_FILTERED = (*_SCORED, tables.VERDICTS)
+_DEDUPLICATED = (*_FILTERED, tables.DUPLICATES)
+
+NEEDED: Mapping[str, tuple[Table, ...]] = {
+    **dict.fromkeys(("fit-encoder", "score", "calibrate", "filter", "train"), (tables.IMAGES,)),
+    **dict.fromkeys(("explain", "keep", "drop", "browse", "label import"), (tables.IMAGES,)),
+    **dict.fromkeys(("label serve", "label export", "label simulate"), (tables.IMAGES,)),
+    **dict.fromkeys(("label next", "regurgitation search"), _SCORED),
+    "regurgitation prompts": (tables.IMAGES,),
+    "dedup": _FILTERED,
+    "weigh": _DEDUPLICATED,
+    "audit": (*_DEDUPLICATED, tables.WEIGHTS),
+    "export": (*_DEDUPLICATED, tables.CURATED),
+}
+"""The tables that must exist before a command begins, in the order of the commands that write them."""
+
+
+def require_tables(lake: Lake, command: str) -> None:
+    """Checks that the tables that a command needs have been written. On a local lake, this needs no Spark.
+
+    Args:
+        lake: The lake.
+        command: Full name of the command, such as `label next`.
+
+    Raises:
+        WinnowError: One has not been written; the message names the command that writes it.
+    """
+    for table in NEEDED.get(command, ()):
+        lake.require_written(table)
+
+
+def has_rows_of(lake: Lake, table: Table, category: str) -> bool:
+    """Returns whether a table may have rows of a category: False only if that is known without Spark."""
+    rows = lake.few_rows(table, "category")
+    return rows is None or category in rows["category"]
+
+
+def require_labels(job: Job, category: str, strategy: str) -> None:
+    """Checks that a category may have labels; in a large table, the command that reads them finds out.
+
+    Args:
+        job: The running command.
+        category: Name of the category.
+        strategy: The strategy of `label next` that picks the images which the command needs.
+
+    Raises:
+        WinnowError: It has none; the message says how to label.
+    """
+    if not has_rows_of(job.lake, tables.LABELS, category):
+        raise WinnowError(
+            f"{category} has no labels: run `winnow label next {category} --strategy {strategy}`, label the images "
+            f"with `winnow label serve {category}`, then run this command again"
+        )
 
 
 def require_verdicts(now: Snapshot) -> None:

@@ -87,10 +87,10 @@ def run(job: Job, other: str, out: str | None = None) -> LakeComparison:
     Raises:
         WinnowError: A lake has no images, or the file cannot be written.
     """
-    first, second = job.lake, Lake(job.lake.spark, other)
+    first, second = job.lake, job.lake.beside(other)
     for lake in (first, second):
         lake.require_made()
-        lake.require(tables.IMAGES)
+        lake.require_written(tables.IMAGES)
     with job.progress.step("compare: count"):
         a, b = origin(first), origin(second)
     with job.progress.step("compare: match images of both lakes"):

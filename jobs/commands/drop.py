@@ -31,6 +31,7 @@ def run(job: Job, request: Request) -> str:
     """
     by = ["--by", request.by] if request.by else []
     request, lake = request.checked(), job.lake
+    record.require_known(job, request)
     with lake.scratch("drop") as scratch:
         found = record.named(job, request, scratch)
         images = found.select("image_id")

@@ -77,6 +77,7 @@ def run(job: Job, images: Sequence[str]) -> str:
     given = named_images.names(images)
     if len(given) > MOST:
         raise WinnowError(f"{len(given):,} images are named, but one call explains at most {MOST}: name fewer")
+    named_images.require_known(job, given)
     with job.lake.scratch("explain") as scratch:
         with job.progress.step("explain: find the images"):
             found = named_images.find(job, given, scratch).select("image_id").distinct().limit(MOST)

@@ -82,9 +82,32 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
             source; or the lake's folder holds something else.
         LostRowsError: The counts do not add up; nothing was written.
     """
+    return read(job, checked(job, sources, format))
+
+
+def checked(job: Job, sources: Sequence[str], format: str | None) -> list[Source]:
+    """Finds the sources, and checks that reading them touches no other data of the user. It writes nothing.
+
+    Args:
+        job: The lake, the settings.
+        sources: Files, folders, patterns, URIs.
+        format: One of `jobs.sources.find.FORMATS`; guessed when None.
+
+    Raises:
+        WinnowError: A source does not exist or is empty; or a source lies in the lake, the lake lies in a source, or
+            the lake's folder is not a lake and not empty.
+    """
     lake = job.lake
-    require_room(lake, sources)
-    found = find(lake.spark, sources, format, job.settings.ingest)
+    require_apart(lake.address, sources)
+    lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES, tables.ORIGINS, tables.SUPERSEDED)
+    found = find(lambda: lake.spark, sources, format, job.settings.ingest)
+    lake.adds(sum(source.size for source in found))
+    return found
+
+
+def read(job: Job, found: Sequence[Source]) -> Summary:
+    """Reads the sources that `checked` found; see `run`."""
+    lake = job.lake
     lake.mark()
     lake.delete_staging(STAGING)
     if not lake.exists(tables.IMAGES):
@@ -106,20 +129,6 @@ def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
         job.progress.note(f"images without a caption: {without_caption:,} of {total.images + total.repeats:,}")
     summary: Summary = {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
     return summary | _superseded(job)
-
-
-def require_room(lake: Lake, sources: Sequence[str]) -> None:
-    """Checks that reading sources into a lake touches no other data of the user; writes nothing.
-
-    Args:
-        lake: The lake to ingest into.
-        sources: Files, folders, patterns, URIs.
-
-    Raises:
-        WinnowError: A source lies in the lake, the lake lies in a source, or the folder is not a lake and not empty.
-    """
-    require_apart(lake.address, sources)
-    lake.require_room(tables.IMAGES, tables.QUARANTINE, tables.SOURCES, tables.ORIGINS, tables.SUPERSEDED)
 
 
 def fates(staged: DataFrame, known: DataFrame) -> DataFrame:

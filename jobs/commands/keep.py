@@ -25,6 +25,7 @@ def run(job: Job, request: Request) -> str:
         WinnowError: The reason is empty, or a name does not name an image. Nothing is written.
     """
     request = request.checked()
+    record.require_known(job, request)
     with job.lake.scratch("keep") as scratch:
         found = record.named(job, request, scratch)
         lines = [*record.listed(found), *record.record(job, found, KEEP, request, scratch)]

@@ -16,7 +16,9 @@ from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables
 from jobs.matching import rule
+from jobs.prerequisites import has_rows_of
 from jobs.runtime import training_extra
+from jobs.sources.find import Source
 from models.inference import encoder
 
 Step = Callable[[], Summary]
@@ -38,10 +40,10 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
         WinnowError: A setting, model or label file cannot be used, and nothing has been read. Or a later command
             failed; the results of the commands before it are kept.
     """
-    ingest.require_room(job.lake, sources)
+    found = ingest.checked(job, sources, format_)
     check(job, labels)
     total: Summary = {}
-    for name, step in _steps(job, sources, format_, labels):
+    for name, step in _steps(job, found, labels):
         job.progress.heading(name)
         job.lake.begin()
         for key, value in step().items():
@@ -63,9 +65,14 @@ def check(job: Job, labels: Sequence[str]) -> None:
     models_in_use.image_classifiers(job)
     models_in_use.semantic_encoder(job)
     rule.rule_for(job)
+    filter.check_forgotten(job, lake.snapshot())
+    for file in labels:
+        files.paths_of(file)
+    if not labels:
+        _note_unlabelled(job)
+    # What follows needs Spark or torch.
     # Without rows: a field that only the new sources bring is looked for once they are ingested.
     rules.check(lake.read(tables.IMAGES).limit(0), settings.filter)
-    filter.check_forgotten(job, lake.snapshot())
     for file in labels:
         files.read(lake.spark, file)
     heads = models_in_use.head_categories(job.settings)
@@ -80,16 +87,26 @@ def _fits_encoder(job: Job) -> bool:
     return job.settings.encoder.fit and not job.lake.has_file(encoder.FITTED)
 
 
-def _ingest(job: Job, sources: Sequence[str], format_: str | None) -> Summary:
+def _note_unlabelled(job: Job) -> None:
+    """Says at once which categories have neither labels nor a model, because `run` will stop before their training."""
+    for category in models_in_use.head_categories(job.settings):
+        if not has_rows_of(job.lake, tables.LABELS, category):
+            job.progress.warn(
+                f"{category} has neither labels nor a model: this run ingests and scores, then stops; label next: "
+                f"{job.command('label', 'next', category, '--strategy', 'seed')}"
+            )
+
+
+def _ingest(job: Job, found: Sequence[Source]) -> Summary:
     """Ingests, and checks whether the images now have the fields that the rules need, before the long steps."""
-    summary = ingest.run(job, sources, format_)
+    summary = ingest.read(job, found)
     rules.check(job.lake.read(tables.IMAGES), job.settings.filter)
     return summary
 
 
-def _steps(job: Job, sources: Sequence[str], format_: str | None, labels: Sequence[str]) -> list[tuple[str, Step]]:
+def _steps(job: Job, found: Sequence[Source], labels: Sequence[str]) -> list[tuple[str, Step]]:
     heads = models_in_use.head_categories(job.settings)
-    steps: list[tuple[str, Step]] = [("ingest", partial(_ingest, job, sources, format_))]
+    steps: list[tuple[str, Step]] = [("ingest", partial(_ingest, job, found))]
     if _fits_encoder(job):
         steps.append(("fit-encoder", partial(fit_encoder.run, job)))
     steps += [(f"label import {file}", partial(import_file.import_labels, job, file)) for file in labels]

@@ -35,12 +35,12 @@ def run(job: Job) -> Summary:
         ModelError: A model does not match its description; nothing has been scored. Or it fails on all images.
         WinnowError: The lake holds no image.
     """
-    job.lake.require(tables.IMAGES)
-    require_images(job.lake)
+    job.lake.require_written(tables.IMAGES)
     semantic = semantic_encoder(job) if score_needs_features(job.settings) else None
     perceptual = current_encoder(job)
     mirror = perceptual if job.settings.dedup.mirrored else None
     models = PassModels(perceptual, semantic, image_classifiers(job), mirror)
+    require_images(job.lake)
     heads = compatible_heads(job, semantic) if semantic else {}
     recipe = Recipe("score", settings={"encoder": perceptual.digest, "semantic": semantic.digest if semantic else None})
     images, faults = run_image_pass(job, models, recipe)

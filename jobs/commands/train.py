@@ -10,6 +10,7 @@ from jobs.labels.embeddings import MOST_LABELS, LabelledEmbeddings, labelled_emb
 from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD, head_files, semantic_encoder
+from jobs.prerequisites import require_labels
 from jobs.runtime import config, training_extra
 from jobs.scoring.features import ensure_features
 from models.errors import WinnowError
@@ -24,7 +25,7 @@ def run(job: Job, category: str) -> Summary:
             torch is not installed.
     """
     _check(job, category)
-    job.lake.require(tables.LABELS)
+    require_labels(job, category, "seed")
     encoder = semantic_encoder(job)
     recipe = _recipe(job, category, encoder.digest)
     files = head_files(category)

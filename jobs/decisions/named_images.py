@@ -49,6 +49,24 @@ def names(given: Sequence[str], list_file: str | None = None) -> list[str]:
     return found
 
 
+def require_known(job: Job, given: Sequence[str]) -> None:
+    """Checks without Spark, if the table images is small, that each name may name an image.
+
+    Raises:
+        WinnowError: One names none; the message gives the name.
+    """
+    job.lake.require_written(tables.IMAGES)
+    rows = job.lake.few_rows(tables.IMAGES, "image_id", "key")
+    if rows is None:
+        return
+    ids, keys = rows["image_id"], set(rows["key"])
+    for name in given:
+        start = name.lower()
+        is_start = _DIGITS.fullmatch(start) and any(image_id.startswith(start) for image_id in ids)
+        if not is_start and name not in keys and _content(name) is None:
+            raise WinnowError(f"{_unknown(name)}. Nothing was written")
+
+
 def find(job: Job, given: Sequence[str], scratch: Scratch) -> DataFrame:
     """Finds the images of the lake that a person names.
 
@@ -139,13 +157,17 @@ def _first_ids(found: DataFrame, given: Sequence[str]) -> dict[str, list[str]]:
     return ids
 
 
+def _unknown(name: str) -> str:
+    return (
+        f"unknown image {name}: it is neither the id of an image of the lake, nor the first {FEWEST_DIGITS} or more "
+        "digits of one, nor a key, nor a file"
+    )
+
+
 def _fault(row: Row, ids: Sequence[str], is_file: bool) -> str:
     if row.images is None and is_file:
         return f"file {row.name}: no image that `winnow score` has read has these bytes"
     if row.images is None:
-        return (
-            f"unknown image {row.name}: it is neither the id of an image of the lake, nor the first {FEWEST_DIGITS} or "
-            "more digits of one, nor a key, nor a file"
-        )
+        return _unknown(row.name)
     shown = ", ".join(ids) + (", …" if row.images > _SHOWN else "")
     return f"{row.name} is the {row.by} of {row.images:,} images ({shown}): give the id of one"

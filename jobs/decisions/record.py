@@ -64,6 +64,11 @@ def _user() -> str:
     return name
 
 
+def require_known(job: Job, request: Request) -> None:
+    """Checks the names of a request as `named_images.require_known` does, before Spark starts."""
+    named_images.require_known(job, named_images.names(request.images, request.list_file))
+
+
 def named(job: Job, request: Request, scratch: Scratch) -> DataFrame:
     """Returns the images of a request: name, by, image_id, key, as `named_images.find` does."""
     with job.progress.step("find the images"):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, hypot, isfinite, log, sqrt
 
+import scipy
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
-from scipy import stats
 
 from jobs.facts.samples import ShownImage
 from jobs.lake import tables
@@ -208,7 +208,7 @@ def _mapped(log_odds: float, unfiltered: int, filtered: int, twice: int) -> tupl
     stayed, (least, most) = twice / unfiltered, interval(twice, unfiltered, _CONFIDENCE)
     variance = 1 / unfiltered + 1 / filtered - 2 * twice / (unfiltered * filtered)
     rest = max(0.0, variance - (1 / twice - 1 / unfiltered))
-    spread = sqrt(rest) * float(stats.norm.ppf((1 + _CONFIDENCE) / 2))
+    spread = sqrt(rest) * float(scipy.stats.norm.ppf((1 + _CONFIDENCE) / 2))
     low, high = log_odds - hypot(log(most / stayed), spread), log_odds + hypot(log(stayed / least), spread)
     return 1.0 / (1.0 + exp(-low)), 1.0 / (1.0 + exp(-high))
 

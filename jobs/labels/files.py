@@ -34,6 +34,8 @@ _TASKS = (
     f"value: struct<choices: array<string>>>>>>, {UNREADABLE} string"
 )
 _ROWS_OF_A_BATCH = 10_000
+_READ = (".csv", ".jsonl", ".ndjson", ".parquet", ".json")
+_WRITTEN = (".csv", ".jsonl", ".ndjson", ".parquet")
 
 
 def read(spark: SparkSession, file: str) -> DataFrame:
@@ -58,15 +60,33 @@ def read(spark: SparkSession, file: str) -> DataFrame:
         ".parquet": _read_parquet,
         ".json": _read_label_studio,
     }
-    reader = readers[_ending(file, readers)]
-    # A path that exists is no pattern, whatever characters it has.
-    paths = [literal(files.spark_path(path)) for path in files.expand(files.absolute(file))]
+    paths = [literal(files.spark_path(path)) for path in paths_of(file)]
     try:
-        return reader(spark.read, paths or [file], file)
+        return readers[_ending(file, readers)](spark.read, paths or [file], file)
     except AnalysisException as error:
         raise WinnowError(f"label file {file} cannot be read: {str(error).splitlines()[0]}") from error
     except Py4JJavaError as error:
         raise WinnowError(f"label file {file} cannot be read: it is damaged, or no {Path(file).suffix} file") from error
+
+
+def paths_of(file: str) -> list[str]:
+    """Returns the files behind the address of a label file; reads none of them, and needs no Spark.
+
+    Args:
+        file: As for `read`.
+
+    Returns:
+        The files; none for an address elsewhere that only Spark can list.
+
+    Raises:
+        WinnowError: The file does not exist, has an unknown format or a secret in its address.
+    """
+    _ending(file, _READ)
+    # A path that exists is no pattern, whatever characters it has.
+    found = files.expand(files.absolute(file))
+    if files.is_local(file) and not any(map(files.kind, found)):
+        raise WinnowError(f"label file {file} cannot be read: no file matches this path: check it")
+    return found
 
 
 def write(rows: Iterable[dict[str, Any]], file: str) -> None:
@@ -91,6 +111,17 @@ def write(rows: Iterable[dict[str, Any]], file: str) -> None:
             writer(iter(rows), part)
     except OSError as error:
         raise WinnowError(f"label file {file} cannot be written: {error.strerror}") from error
+
+
+def require_writable(file: str) -> None:
+    """Checks that labels can be written to a file of this name.
+
+    Raises:
+        WinnowError: The format is unknown, or its folder does not exist.
+    """
+    _ending(file, _WRITTEN)
+    if not Path(file).absolute().parent.is_dir():
+        raise WinnowError(f"label file {file} cannot be written: there is no folder {Path(file).absolute().parent}")
 
 
 def _ending(file: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Reads and writes the files of a lake through Hadoop, with the same credentials as its tables."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ class LakeFiles:
     """The files and folders below one address.
 
     Args:
-        spark: Its Hadoop configuration has the credentials.
+        session: Returns the session, whose Hadoop configuration has the credentials; not called for a known `folder`,
+            except to delete folders and to sum up sizes.
         uri: The folder. A relative path starts at the working directory.
+        folder: The same folder, if the caller knows that it is on this machine's disk; if None, Hadoop tells.
     """
 
-    def __init__(self, spark: SparkSession, uri: str) -> None:
-        self._spark = spark
+    def __init__(self, session: Callable[[], SparkSession], uri: str, folder: Path | None = None) -> None:
+        self._session = session
         self._uri = uri
+        self._folder = folder
 
     def path(self, name: str) -> str:
         """Returns the address of a file or folder."""
@@ -38,16 +41,20 @@ class LakeFiles:
     @property
     def address(self) -> str:
         """The absolute address of the folder: `file:/data/lake`, `s3a://bucket/lake`."""
-        return self._qualified("").toString()
+        return self.local.address if self.local else self._qualified("").toString()
 
     @cached_property
     def local(self) -> LocalFiles | None:
         """The same files, read and written without the JVM, if they lie on this machine's disk; else None."""
+        if self._folder is not None:
+            return LocalFiles(self._folder)
         uri = self._qualified("").toUri()
         return LocalFiles(Path(uri.getPath())) if uri.getScheme() == "file" else None
 
     def kind(self, name: str = "") -> str | None:
         """Returns `file`, `folder`, or None if nothing exists there."""
+        if self.local:
+            return self.local.kind(name)
         filesystem, path = self._hadoop(name)
         if not filesystem.exists(path):
             return None
@@ -55,6 +62,8 @@ class LakeFiles:
 
     def exists(self, name: str) -> bool:
         """Returns whether a file or folder of that name exists."""
+        if self.local:
+            return self.local.kind(name) is not None
         filesystem, path = self._hadoop(name)
         return bool(filesystem.exists(path))
 
@@ -71,6 +80,9 @@ class LakeFiles:
 
     def modified(self, name: str) -> Iterator[tuple[str, int]]:
         """Yields the names in a folder, each with the time of its last change, in ms since 1970."""
+        if self.local:
+            yield from self.local.modified(name)
+            return
         filesystem, path = self._hadoop(name)
         if filesystem.exists(path):
             entries = filesystem.listStatusIterator(path)
@@ -103,12 +115,16 @@ class LakeFiles:
         Raises:
             WinnowError: The file does not exist.
         """
+        if self.local:
+            try:
+                return self.local.read(name)
+            except OSError as error:
+                raise WinnowError(f"{self.path(name)} cannot be read: {error.strerror}") from error
         filesystem, path = self._hadoop(name)
         try:
             stream = filesystem.open(path)
         except Py4JJavaError as error:
-            address = posixpath.join(self._uri, name)
-            raise WinnowError(f"{address} cannot be read: {error.java_exception.getMessage()}") from error
+            raise WinnowError(f"{self.path(name)} cannot be read: {error.java_exception.getMessage()}") from error
         try:
             return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
         finally:
@@ -120,15 +136,16 @@ class LakeFiles:
         HDFS and the local disk replace a file by one rename. Object stores show a file once it is complete. If a
         connector can do neither, Hadoop deletes the old file just before it renames the new one.
         """
-        local, path = self.local, self._qualified(name)
-        if local:
-            local.write(name, data)
-        elif path.toUri().getScheme() in _WHOLE_PUTS:
+        if self.local:
+            self.local.write(name, data)
+            return
+        path = self._qualified(name)
+        if path.toUri().getScheme() in _WHOLE_PUTS:
             self._put(path, data)
         else:
             part = self._qualified(f"{name}.part")
             self._put(part, data)
-            options = self._spark.sparkContext._gateway.new_array(self._jvm.org.apache.hadoop.fs.Options.Rename, 1)
+            options = self._session().sparkContext._gateway.new_array(self._jvm.org.apache.hadoop.fs.Options.Rename, 1)
             options[0] = self._jvm.org.apache.hadoop.fs.Options.Rename.OVERWRITE
             context = self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(path.toUri(), self._configuration)
             context.rename(part, path, options)
@@ -176,8 +193,8 @@ class LakeFiles:
 
     @cached_property
     def _jvm(self) -> Any:
-        return self._spark.sparkContext._jvm
+        return self._session().sparkContext._jvm
 
     @property
     def _configuration(self) -> Any:
-        return self._spark.sparkContext._jsc.hadoopConfiguration()
+        return self._session().sparkContext._jsc.hadoopConfiguration()

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property, reduce
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
@@ -20,17 +22,18 @@ from pyspark.sql.types import StructType
 from jobs.lake.files import LakeFiles
 from jobs.lake.leases.lease import BESIDE, Lease
 from jobs.lake.leases.lease import FOLDER as LEASES
-from jobs.lake.log import DeltaLog
+from jobs.lake.log import DeltaLog, TableFiles
 from jobs.lake.ownership import Ownership
 from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
-from jobs.lake.tables import Table
-from jobs.runtime.addresses import require_no_secret
+from jobs.lake.tables import IMAGES, Table
+from jobs.runtime.addresses import local_folder, require_no_secret
 from jobs.runtime.scratch import Scratch, literal, staged
 from jobs.runtime.session import overridden, require_names
 from models.errors import LakeInUseError, WinnowError
 
-_FEW_FILES = 20_000
+_FEW_FILES, _FEW_ROWS = 20_000, 100_000
+_FEW_IMAGES, _FEW_BYTES = 5_000, 512 << 20
 _STAGING = "_staging/"
 # Scratch folders of commands that may run beside others are deleted only when they are old.
 _BESIDE_FOLDER, _OLD_MS = "beside-", 7 * 24 * 3_600_000
@@ -44,24 +47,56 @@ class Lake:
     that.
 
     Args:
-        spark: The session that reads and writes.
+        spark: The session that reads and writes; or the function that starts it, which is called when rows are first
+            read or written, with `is_small`. Until then, a path without a scheme must mean this machine's disk
+            (`names_this_disk`).
         uri: The folder. A relative path starts at the working directory.
 
     Raises:
         WinnowError: The address is empty or holds a secret.
     """
 
-    def __init__(self, spark: SparkSession, uri: str) -> None:
-        self.spark = spark
+    def __init__(self, spark: SparkSession | Callable[[bool], SparkSession], uri: str) -> None:
         if not uri.strip():
             raise WinnowError("the address of the lake is empty: name a folder, as in `--lake FOLDER`")
         require_no_secret(uri)
-        require_names(spark, uri)
         self.uri = uri.rstrip("/") or "/"
+        self._start = None if isinstance(spark, SparkSession) else spark
+        if isinstance(spark, SparkSession):
+            require_names(spark, uri)
+            self.spark = spark
         self._lease: Lease | None = None
         self._scratch_folder = ""
+        self._added_bytes: int | None = None
         self._versions: dict[str, int | None] = {}
         self.begin()
+
+    def beside(self, uri: str) -> "Lake":
+        """Returns another lake, in the same session."""
+        return Lake((lambda few: self.spark) if self._start else self.spark, uri)
+
+    def adds(self, size: int) -> None:
+        """Notes that the command will read sources of this size, in bytes."""
+        self._added_bytes = size
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is known without Spark that the lake has few images, and will when the command ends."""
+        if local_folder(self.uri) is None:
+            return False
+        if not self.exists(IMAGES):
+            return self._added_bytes is not None and self._added_bytes <= _FEW_BYTES
+        files = self._log.files(IMAGES.name)
+        few = files is not None and files.rows is not None and files.rows <= _FEW_IMAGES
+        return few and (self._added_bytes or 0) <= _FEW_BYTES
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The session that reads and writes."""
+        assert self._start is not None  # else the session was given
+        session = self._start(self.is_small)
+        require_names(session, self.uri)
+        return session
 
     def begin(self) -> None:
         """Notes that a command begins. The duration in its commits counts from here."""
@@ -92,7 +127,8 @@ class Lake:
         finally:
             if self._scratch_folder:
                 with suppress(Exception):  # the storage may raise anything; a later command deletes what is left
-                    self._files.delete(f"{_STAGING}{self._scratch_folder}")
+                    if self._files.exists(f"{_STAGING}{self._scratch_folder}"):
+                        self._files.delete(f"{_STAGING}{self._scratch_folder}")
             if self._lease:
                 self._lease.release()
             self._lease, self._scratch_folder = None, ""
@@ -189,6 +225,23 @@ class Lake:
         if uncounted:
             counts |= {row.name: row["rows"] for row in reduce(DataFrame.unionAll, uncounted).collect()}
         return counts
+
+    def few_rows(self, table: Table, *columns: str) -> dict[str, list[Any]] | None:
+        """Returns columns of a small table on this machine's disk, read without Spark.
+
+        Args:
+            table: A table. If it does not exist, the columns have no values.
+            columns: Names of columns, of which none is a partition.
+
+        Returns:
+            The values of each column; None if the table is elsewhere or not small.
+        """
+        found = self._log.files(table.name) if self.exists(table) else TableFiles(table.schema, (), 0, False)
+        if found is None or found.rows is None or found.rows > _FEW_ROWS or self._files.local is None:
+            return None
+        parts = [self._files.local.path(f"{table.name}/{path}") for path in found.paths]
+        read = [pq.ParquetFile(part).read(list(columns)) for part in parts]
+        return {name: [value for one in read for value in one[name].to_pylist()] for name in columns}
 
     def _rows(self, table: Table, version: int | None = None) -> DataFrame:
         """Returns the rows of a version of a table; None stands for the newest one.
@@ -289,9 +342,17 @@ class Lake:
         Raises:
             WinnowError: The table has not been written yet. The message names the command that writes it.
         """
+        self.require_written(table)
+        return self.read(table)
+
+    def require_written(self, table: Table) -> None:
+        """Checks that a table exists; reads no rows.
+
+        Raises:
+            WinnowError: As `require`.
+        """
         if not self.exists(table):
             raise WinnowError(f"{self.uri} has no table '{table.name}': run `winnow {table.maker}` first")
-        return self.read(table)
 
     def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
         """Returns the rows of some of a table's data files.
@@ -506,15 +567,15 @@ class Lake:
 
     @cached_property
     def _files(self) -> LakeFiles:
-        return LakeFiles(self.spark, self.uri)
+        return LakeFiles(lambda: self.spark, self.uri, local_folder(self.uri) if self._start else None)
 
     @cached_property
     def _log(self) -> DeltaLog:
-        return DeltaLog(self.spark, self._files)
+        return DeltaLog(lambda: self.spark, self._files)
 
     @cached_property
     def _ownership(self) -> Ownership:
-        return Ownership(self.spark, self.uri, self._files, self._log)
+        return Ownership(lambda: self.spark, self.uri, self._files, self._log)
 
 
 def _completed(table: Table, rows: DataFrame) -> DataFrame:

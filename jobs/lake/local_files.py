@@ -12,10 +12,14 @@ class LocalFiles:
 
     Args:
         folder: The folder. It need not exist.
+
+    Attributes:
+        address: The absolute address of the folder, as Hadoop writes it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.address = f"file:{os.path.abspath(folder)}"  # noqa: PTH100 - `resolve` follows links
 
     def names(self, name: str = "") -> Iterator[str]:
         """Yields the names in a folder, in no order; none if the folder does not exist or is below a file."""
@@ -23,6 +27,23 @@ class LocalFiles:
             yield from (entry.name for entry in (self._folder / name).iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return
+
+    def path(self, name: str) -> Path:
+        """Returns the path of a file or folder."""
+        return self._folder / name
+
+    def kind(self, name: str) -> str | None:
+        """Returns `file`, `folder`, or None if nothing exists there."""
+        path = self._folder / name
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+
+    def modified(self, name: str) -> Iterator[tuple[str, int]]:
+        """Yields the names in a folder, each with the time of its last change, in ms since 1970."""
+        for entry in self.names(name):
+            try:
+                yield entry, (self._folder / name / entry).stat().st_mtime_ns // 1_000_000
+            except FileNotFoundError:  # another command has deleted it
+                continue
 
     def lines(self, name: str) -> Iterator[str]:
         """Yields the lines of a UTF-8 text file. It reads no further than the caller does."""

@@ -9,7 +9,7 @@ Source:
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -78,12 +78,12 @@ class DeltaLog:
     """The logs of the tables of one lake.
 
     Args:
-        spark: Used only if a log no longer holds its first commit.
+        session: Returns the session; called only if a log no longer holds its first commit, and for `all_files`.
         files: The lake's files.
     """
 
-    def __init__(self, spark: SparkSession, files: LakeFiles) -> None:
-        self._spark = spark
+    def __init__(self, session: Callable[[], SparkSession], files: LakeFiles) -> None:
+        self._session = session
         self._files = files
 
     def exists(self, table: str) -> bool:
@@ -122,7 +122,7 @@ class DeltaLog:
         """Returns Delta's id of an existing table: from its first commit, or from Delta if the log no longer has it."""
         if self._files.exists(f"{_folder(table)}/{_FIRST_COMMIT}"):
             return str(self._action(table, _FIRST_COMMIT, "metaData")["id"])
-        return str(DeltaTable.forPath(self._spark, self._files.path(table)).detail().select("id").collect()[0].id)
+        return str(DeltaTable.forPath(self._session(), self._files.path(table)).detail().select("id").collect()[0].id)
 
     def files(self, table: str, version: int | None = None) -> TableFiles | None:
         """Returns the files of a table, if its log is short and local and its rows are those of its files; else None.
@@ -155,9 +155,9 @@ class DeltaLog:
         Returns:
             path (absolute address), size (bytes), rows (null if the log does not tell).
         """
-        jvm, session = self._spark._jvm, self._spark._jsparkSession
-        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(session, self._files.path(table))
-        added = DataFrame(log.unsafeVolatileSnapshot().allFiles().toDF(), self._spark)
+        spark = self._session()
+        log = spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, self._files.path(table))
+        added = DataFrame(log.unsafeVolatileSnapshot().allFiles().toDF(), spark)
         path = F.concat(
             F.lit(f"{self._files.address}/{table}/"), F.url_decode(F.replace("path", F.lit("+"), F.lit("%2B")))
         )

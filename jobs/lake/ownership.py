@@ -1,7 +1,7 @@
 """Checks which parts of a folder are Winnow's. Winnow overwrites and deletes nothing else."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from pyspark.sql import SparkSession
@@ -21,14 +21,14 @@ class Ownership:
     """The checks whether a folder is a lake or may become one, and which of its tables are Winnow's.
 
     Args:
-        spark: The session that reads tables.
+        session: Returns the session, for tables whose log only Delta reads.
         uri: The folder.
         files: Its files.
         log: Its logs.
     """
 
-    def __init__(self, spark: SparkSession, uri: str, files: LakeFiles, log: DeltaLog) -> None:
-        self._spark = spark
+    def __init__(self, session: Callable[[], SparkSession], uri: str, files: LakeFiles, log: DeltaLog) -> None:
+        self._session = session
         self._uri = uri
         self._files = files
         self._log = log
@@ -138,4 +138,7 @@ class Ownership:
         """Returns the columns of the Delta table under a table's name; None if there is no such table."""
         if not self._log.exists(table.name):
             return None
-        return self._spark.read.format("delta").load(self._files.path(table.name)).columns
+        files = self._log.files(table.name)
+        if files is not None:
+            return files.schema.names
+        return self._session().read.format("delta").load(self._files.path(table.name)).columns

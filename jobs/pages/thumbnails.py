@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import pandas as pd
 from PIL import Image
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -82,6 +81,7 @@ def data_uris(side: int) -> Callable[[Column], Column]:
     Args:
         side: Longest side in pixels.
     """
+    import pandas as pd
 
     def convert(image: pd.Series) -> pd.Series:
         return image.map(lambda data: data_uri(bytes(data), side))

@@ -1,11 +1,13 @@
 """Refuses addresses that hold a password, key or token: tables, exports and messages would show it."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 from models.errors import WinnowError
 
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*):(/+)(.*)", re.IGNORECASE | re.DOTALL)
+_SCHEME = re.compile(r"([^/]*?):")  # as Hadoop reads it
 _PARAMETER = re.compile(r"[?&;#]([\w.~-]+)=(?=[^&;#])")  # without a value there is no secret
 _SHARED_ACCESS = re.compile(r"shared_?access_?(signature|key)", re.IGNORECASE)
 # Names of parameters and settings without case and punctuation.
@@ -56,6 +58,25 @@ def secret_in(address: str) -> str:
         f"{parts[1]}://… holds {kind}, which tables, exports and messages would show: remove it and give the "
         "credentials in the environment or by an instance role"
     )
+
+
+def local_folder(uri: str) -> Path | None:
+    """Returns the folder of an address as Hadoop would find it on the local disk; None if it is elsewhere.
+
+    Args:
+        uri: A path or URI. A path without a scheme is taken for one on the local disk.
+
+    Examples:
+        >>> print(local_folder("file:///data/lake"), local_folder("s3a://bucket/lake"), local_folder("a:b"))
+        /data/lake None None
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return Path(uri)
+    rest = uri[scheme.end() :]
+    if scheme[1] != "file" or not rest.startswith("/") or re.match(r"//[^/]", rest):
+        return None
+    return Path(re.sub(r"^//", "", rest))
 
 
 def names_secret(name: str) -> bool:

@@ -27,6 +27,15 @@ HADOOP = "3.5.0"
 """The version of Hadoop that Spark comes with; its connectors need the same version."""
 
 JAVA_VERSIONS = (17, 21)
+_JAVA_HINT = (
+    "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+)
+
+_UNITS = {"m": 20, "g": 30}
+_LEAST_MEMORY = 512 << 20  # Spark refuses a heap of less than 450 MB
+
+# If one of these is set, Spark may read settings that Winnow does not know.
+_OTHER_CONF = ("PYSPARK_GATEWAY_PORT", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR", "SPARK_HOME")
 
 # Spark's default of 200 partitions is for clusters: on one machine most of these tasks would be empty.
 _PARTITIONS_PER_CORE = 4
@@ -71,8 +80,8 @@ _PAUSE = 5.0  # Seconds.
 
 _PLAIN_LOCALES, _UTF8_LOCALE = ("C", "POSIX"), "C.UTF-8"
 
-# Spark settings that hold a list: Winnow adds the user's values to its own.
-_LISTS = ("spark.jars.packages", "spark.sql.extensions")
+# Spark settings that hold a list, with what separates its values: Winnow adds the user's values to its own.
+_LISTS = {"spark.jars.packages": ",", "spark.sql.extensions": ",", "spark.driver.extraJavaOptions": " "}
 
 DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -95,8 +104,18 @@ _SPARK_CONF = {
     "spark.ui.showConsoleProgress": "false",
 }
 
+# For few rows, compiling and planning again take longer than the work. The rows of all results are the same.
+_FEW_CONF = {
+    # Java's second compiler makes code fast that runs for minutes, and takes a core meanwhile.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
 
-def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
+
+def get_session(settings: SparkSettings, name: str = "winnow", few: bool = False) -> SparkSession:
     """Returns the running Spark session, or starts a new one.
 
     Under `spark-submit`, its master and packages are used; otherwise a local session starts.
@@ -104,6 +123,7 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
     Args:
         settings: The section `[spark]`.
         name: Application name, as the cluster's pages show it.
+        few: Whether a new local session will work on few rows: then it compiles nothing for speed.
 
     Raises:
         WinnowError: Java is missing or has a version that Spark does not support, or the jars of Delta cannot be
@@ -132,12 +152,14 @@ def get_session(settings: SparkSettings, name: str = "winnow") -> SparkSession:
             # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
+            if few:
+                conf |= _FEW_CONF | {"spark.sql.shuffle.partitions": str(os.cpu_count() or 1)}
     elif settings.master:
         builder = builder.master(settings.master)
     if settings.shuffle_partitions:
         conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
     for name, value in settings.conf.items():
-        conf[name] = f"{conf[name]},{value}" if name in _LISTS and name in conf else value
+        conf[name] = f"{conf[name]}{_LISTS[name]}{value}" if name in _LISTS and name in conf else value
     with _quiet_launch(submitted, conf.get("spark.jars.packages", "")):
         session = _started(builder.config(map=conf))
     session.sparkContext.setLogLevel("ERROR")
@@ -369,11 +391,7 @@ def check_java() -> None:
     Raises:
         WinnowError: No Java was found, it does not start, or its version is not one of `JAVA_VERSIONS`.
     """
-    home = os.environ.get("JAVA_HOME")
-    java = f"{home}/bin/java" if home else shutil.which("java")
-    hint = "Winnow needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
-    if not java or not shutil.which(java):
-        raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {hint}")
+    java = _java()
     process = subprocess.run(
         [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
     )
@@ -384,7 +402,47 @@ def check_java() -> None:
         raise WinnowError(f"{java} does not start: {reason} (check JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS)")
     version = java_version(process.stderr)
     if version not in JAVA_VERSIONS:
-        raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {hint}")
+        raise WinnowError(f"found Java {version or 'of unknown version'} at {java}. {_JAVA_HINT}")
+
+
+def require_machine(settings: SparkSettings) -> None:
+    """Checks quickly that there is a Java and enough memory; `check_java` starts Java to see its version.
+
+    Raises:
+        WinnowError: No Java was found, or `spark.driver_memory` is less than Spark needs or more than the machine has.
+    """
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
+    _java()
+    wanted = int(settings.driver_memory[:-1]) << _UNITS[settings.driver_memory[-1]]
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted < _LEAST_MEMORY:
+        raise WinnowError(
+            f"spark.driver_memory is {settings.driver_memory}, but Spark needs at least {_LEAST_MEMORY >> 20}m: set "
+            "spark.driver_memory to 1g or more"
+        )
+    if wanted > has:
+        raise WinnowError(
+            f"spark.driver_memory is {settings.driver_memory}, but this machine has {has / (1 << 30):.1f} GB: "
+            "set it to half of that or less"
+        )
+
+
+def _java() -> str:
+    """Returns the path of the Java that Spark will start."""
+    home = os.environ.get("JAVA_HOME")
+    java = f"{home}/bin/java" if home else shutil.which("java")
+    if not java or not shutil.which(java):
+        raise WinnowError(f"no Java found{f' under JAVA_HOME={home}' if home else ' on PATH'}. {_JAVA_HINT}")
+    return java
+
+
+def names_this_disk(settings: SparkSettings) -> bool:
+    """Returns whether a path without a scheme surely names a file on this machine, before Spark runs.
+
+    Under `spark-submit`, or with a configuration of Hadoop or Spark beside Winnow's settings, it may name one in HDFS.
+    """
+    return not any(name in os.environ for name in _OTHER_CONF) and not any("fs.default" in key for key in settings.conf)
 
 
 def java_version(properties: str) -> int | None:

@@ -40,6 +40,16 @@ def require_apart(lake: str, paths: Iterable[str]) -> None:
             )
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Returns whether a path is that of a folder or below it; reads no file.
+
+    Examples:
+        >>> is_inside("/data/lake/out", "file:/data/lake"), is_inside("/data/lake-out", "/data/lake")
+        (True, False)
+    """
+    return _is_inside(_resolved(files.absolute(path)), _resolved(files.absolute(folder)))
+
+
 def _expanded(path: str) -> Iterator[tuple[str, ...]]:
     """Returns the paths that match a path or pattern, resolved."""
     return (_resolved(name) for name in files.expand(files.absolute(path)))

@@ -58,11 +58,13 @@ class Source:
     unused: int = 0
 
 
-def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: IngestSettings) -> list[Source]:
+def find(
+    session: Callable[[], SparkSession], paths: Iterable[str], fmt: str | None, settings: IngestSettings
+) -> list[Source]:
     """Returns the sources behind the paths of a command line, sorted by path, without repetition.
 
     Args:
-        spark: The session, for the versions of Delta tables.
+        session: Returns the session, for the versions of Delta tables; called only for these.
         paths: Files, folders, patterns with `*`, URIs.
         fmt: One of `FORMATS`, or None to guess: tar files are `webdataset`, a folder with `_delta_log` is `delta`,
             Parquet files in a folder without images are `parquet`, anything else is `folder`.
@@ -80,7 +82,7 @@ def find(spark: SparkSession, paths: Iterable[str], fmt: str | None, settings: I
         if not names:
             raise WinnowError(f"no file matches {path}: check the path and the pattern")
         for name in names:
-            for source in _sources(spark, name, fmt, settings):
+            for source in _sources(session, name, fmt, settings):
                 found[source.path] = source
     return [found[path] for path in sorted(found)]
 
@@ -121,7 +123,7 @@ def is_metadata(name: str) -> bool:
     return name.lower() in METADATA_NAMES
 
 
-def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
+def _sources(session: Callable[[], SparkSession], path: str, fmt: str | None, settings: IngestSettings) -> list[Source]:
     kind = files.kind(path)
     if kind is None:
         raise WinnowError(f"{path} does not exist: give a file, a folder or a URI that this machine can read")
@@ -132,7 +134,7 @@ def _sources(spark: SparkSession, path: str, fmt: str | None, settings: IngestSe
             raise WinnowError(f"{path} is a file, but format {chosen} needs a folder: give the folder that contains it")
         return [_file_source(path, posixpath.dirname(path), files.entry(path), chosen, digest)]
     if chosen == "delta":
-        return [_delta_source(spark, path, digest)]
+        return [_delta_source(session, path, digest)]
     if chosen == "folder":
         return [_folder_source(path, digest)]
     return _shards(path, chosen, digest)
@@ -214,10 +216,10 @@ def _file_source(path: str, root: str, entry: files.FileEntry, fmt: str, digest:
     return Source(path, fmt, root, entry.size, 0, _fingerprint(digest, _identities([("", [entry])])))
 
 
-def _delta_source(spark: SparkSession, path: str, digest: "hashlib._Hash") -> Source:
-    if not DeltaTable.isDeltaTable(spark, files.spark_path(path)):
+def _delta_source(session: Callable[[], SparkSession], path: str, digest: "hashlib._Hash") -> Source:
+    if files.kind(posixpath.join(path, "_delta_log")) != "folder":
         raise WinnowError(f"{path} is not a Delta table (it has no _delta_log): check the path or --format")
-    detail = DeltaTable.forPath(spark, files.spark_path(path))
+    detail = DeltaTable.forPath(session(), files.spark_path(path))
     newest = detail.history(1).select("version").first()
     size = detail.detail().select("sizeInBytes", "id").first()
     assert newest is not None and size is not None

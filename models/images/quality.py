@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 QUALITY_SIDE = 512
 """Width and height in pixels that suffice for the measurement. A larger JPEG is decoded at a fraction of its size, so
@@ -170,7 +170,7 @@ def _spectra(grey: Grey) -> Floats | None:
         tiles = tiles[~clipped]
     levels = tiles.astype(np.float32)
     levels = (levels - levels.mean(axis=(1, 2), keepdims=True)) * _WINDOW
-    power = np.abs(fft.rfft2(levels)) ** 2
+    power = np.abs(scipy.fft.rfft2(levels)) ** 2
     return np.asarray(power.reshape(len(levels), -1) @ _RINGS, np.float32)
 
 

@@ -1,8 +1,8 @@
 """Many versions of a classifier at once: logistic regressions on the same rows with different row weights."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit
 
 _STEPS = 50
 _HALVINGS = 12
@@ -40,7 +40,7 @@ def fit(
     theta = np.zeros((len(weights), design.shape[1]))
     loss = _loss(theta, design, labels, weights, penalty)
     for _ in range(_STEPS):
-        p = expit(theta @ design.T)
+        p = scipy.special.expit(theta @ design.T)
         gradient = (weights * (p - labels)) @ design + penalty * theta
         if np.abs(gradient).max() < _GRADIENT:
             break

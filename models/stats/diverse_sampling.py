@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 _ROUNDS = 20
@@ -33,6 +32,8 @@ def centres(embeddings: NDArray[np.float32], count: int, seed: int) -> tuple[NDA
         >>> rows.tolist(), shares.round(2).tolist()
         ([0, 2], [0.67, 0.33])
     """
+    from sklearn.cluster import KMeans  # takes a second to import
+
     # More threads would add the numbers in another order, and might select other rows.
     with threadpool_limits(1):
         found = KMeans(count, n_init=1, max_iter=_ROUNDS, random_state=seed).fit(embeddings)

@@ -4,9 +4,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import xlogy
 
 from models.stats.thresholds import interval
 
@@ -61,7 +60,7 @@ def moves(counts: NDArray[np.float64], confidence: float, widened: NDArray[np.fl
         warnings.simplefilter("ignore", RuntimeWarning)  # a word without kept captions gives only nan
         low, high = np.nanquantile(moved[:, 1:], [tail, 1.0 - tail], axis=1, method="weibull")
         spread = np.nanstd(moved[:, 1:], axis=1, ddof=1)
-    margin = stats.norm.ppf((1.0 + widened) / 2)[:, None] * spread
+    margin = scipy.stats.norm.ppf((1.0 + widened) / 2)[:, None] * spread
     picked = np.isfinite(widened)[:, None]
     low = np.where(picked, np.maximum(moved[:, 0] - margin, -1.0), low)
     high = np.where(picked, moved[:, 0] + margin, high)
@@ -112,7 +111,7 @@ def chance(captions: NDArray[np.int64], kept: NDArray[np.int64], total: tuple[in
     cells = np.stack([with_word, np.array([left, everything - left])[:, None] - with_word])
     expected = cells.sum(axis=0) * cells.sum(axis=1, keepdims=True) / max(1, everything)
     ratio = np.divide(cells, expected, out=np.ones_like(cells), where=expected > 0)
-    return np.asarray(stats.chi2.sf(2.0 * np.maximum(0.0, xlogy(cells, ratio).sum(axis=(0, 1))), 1))
+    return np.asarray(scipy.stats.chi2.sf(2.0 * np.maximum(0.0, scipy.special.xlogy(cells, ratio).sum(axis=(0, 1))), 1))
 
 
 def adjusted(chances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,7 +120,7 @@ def adjusted(chances: NDArray[np.float64]) -> NDArray[np.float64]:
     Source:
         Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 1995.
     """
-    return np.asarray(stats.false_discovery_control(chances)) if len(chances) else chances
+    return np.asarray(scipy.stats.false_discovery_control(chances)) if len(chances) else chances
 
 
 def widened(confidence: float, picked: int, looks: int) -> float:

@@ -7,9 +7,8 @@ With equal weight on both sides, P(unfiltered | x) / P(filtered | x) is the rati
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, sparse
-from sklearn.metrics import roc_auc_score
 
 from models.stats.thresholds import interval
 
@@ -32,7 +31,7 @@ class Probe:
     coefficients: NDArray[np.float64]
     intercept: float
 
-    def log_odds(self, features: NDArray[np.float64] | sparse.csr_matrix) -> NDArray[np.float64]:
+    def log_odds(self, features: "NDArray[np.float64] | scipy.sparse.csr_matrix") -> NDArray[np.float64]:
         """Returns log P(unfiltered | x) - log P(filtered | x), float64 of shape (n,), for features (n, features)."""
         return np.asarray(features @ self.coefficients, dtype=np.float64).ravel() + self.intercept
 
@@ -73,7 +72,7 @@ class ProbeQuality:
     reliability: tuple[ReliabilityBin, ...] = ()
 
 
-def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regularisation: float) -> Probe:
+def fit_probe(features: "scipy.sparse.csr_matrix", unfiltered: NDArray[np.bool_], regularisation: float) -> Probe:
     """Fits the log of the density ratio, with prior one half and a ridge.
 
     The loss is the mean of the weights over the filtered side minus the mean of their logs over the unfiltered side. At
@@ -98,7 +97,7 @@ def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regula
     mean, variance = _mean(features), _variances(features)
     # A word in every caption carries no information: its coefficient is 0.
     scale = np.divide(1.0, np.sqrt(np.abs(variance)), out=np.zeros_like(variance), where=variance > _LEAST_VARIANCE)
-    scaled = sparse.csr_matrix(features @ sparse.diags(scale))
+    scaled = scipy.sparse.csr_matrix(features @ scipy.sparse.diags(scale))
     # Features are centred within the products, so that they stay sparse. Without centring, a word in nearly every
     # caption acts like the intercept, and the fit ends far from the minimum.
     middle = mean * scale
@@ -115,16 +114,16 @@ def fit_probe(features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], regula
         value = total - target @ slope - intercept + ridge * (slope @ slope) / 2
         return float(value), np.append(gradient, total - 1.0)
 
-    theta = optimize.minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B", tol=1e-9).x
+    theta = scipy.optimize.minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B", tol=1e-9).x
     coefficients = theta[:-1] * scale
     return Probe(coefficients, float(theta[-1] - mean @ coefficients))
 
 
-def _mean(features: sparse.csr_matrix) -> NDArray[np.float64]:
+def _mean(features: "scipy.sparse.csr_matrix") -> NDArray[np.float64]:
     return np.asarray(features.mean(axis=0), dtype=np.float64).ravel()
 
 
-def _variances(features: sparse.csr_matrix) -> NDArray[np.float64]:
+def _variances(features: "scipy.sparse.csr_matrix") -> NDArray[np.float64]:
     mean = _mean(features)
     square = np.asarray(features.multiply(features).mean(axis=0)).ravel()
     return np.asarray(square - mean**2, dtype=np.float64)
@@ -148,7 +147,7 @@ def can_cross_fit(unfiltered: NDArray[np.bool_], folds: NDArray[np.int64]) -> bo
 
 
 def cross_fit(
-    features: sparse.csr_matrix, unfiltered: NDArray[np.bool_], folds: NDArray[np.int64], regularisation: float
+    features: "scipy.sparse.csr_matrix", unfiltered: NDArray[np.bool_], folds: NDArray[np.int64], regularisation: float
 ) -> tuple[list[Probe], ProbeQuality]:
     """Fits one probe for each fold on the other folds, and measures each on its own fold.
 
@@ -177,6 +176,8 @@ def _quality(log_odds: NDArray[np.float64], unfiltered: NDArray[np.bool_]) -> Pr
     """
     shares = np.array([np.mean(~unfiltered), np.mean(unfiltered)])
     weight = (0.5 / shares)[unfiltered.astype(int)]
+    from sklearn.metrics import roc_auc_score  # takes a second to import
+
     predicted = 1.0 / (1.0 + np.exp(-log_odds))
     edges = np.unique(np.quantile(predicted, np.linspace(0.0, 1.0, _CALIBRATION_BINS + 1)))
     place = np.searchsorted(edges[1:-1], predicted, side="right")

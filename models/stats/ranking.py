@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 _HALVINGS = 60
 """Enough to find a bound in [0, 1] to the last bit of a float64."""
@@ -85,7 +85,7 @@ def pairs_needed(auc: float, confidence: float) -> int:
         >>> pairs_needed(1.0, 0.95), pairs_needed(0.9, 0.95), pairs_needed(0.6, 0.95)
         (5, 9, 149)
     """
-    divergence = float(special.rel_entr(auc, 0.5) + special.rel_entr(1 - auc, 0.5))
+    divergence = float(scipy.special.rel_entr(auc, 0.5) + scipy.special.rel_entr(1 - auc, 0.5))
     return math.floor(-math.log1p(-confidence) / divergence) + 1
 
 
@@ -101,6 +101,6 @@ def _lower_bounds(shares: NDArray[np.float64], pairs: NDArray[np.int64], confide
     low, high = np.zeros_like(shares), shares
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        divergence = special.rel_entr(shares, middle) + special.rel_entr(1 - shares, 1 - middle)
+        divergence = scipy.special.rel_entr(shares, middle) + scipy.special.rel_entr(1 - shares, 1 - middle)
         low, high = np.where(divergence > allowed, middle, low), np.where(divergence > allowed, high, middle)
     return low

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
 
 from models.errors import ModelError
 
@@ -88,7 +88,7 @@ def lower_bound(successes: int, trials: int, confidence: float) -> float:
     """
     if successes == 0:
         return 0.0
-    return float(special.betaincinv(successes, trials - successes + 1, 1 - confidence))
+    return float(scipy.special.betaincinv(successes, trials - successes + 1, 1 - confidence))
 
 
 def upper_bound(successes: int, trials: int, confidence: float) -> float:
@@ -194,8 +194,8 @@ def order(positives: int, recall: float, confidence: float) -> int:
     if positives == 0:
         return 0
     # The quantile is the first m whose probability reaches 1 - confidence: all smaller m are allowed.
-    k = int(stats.binom.ppf(1 - confidence, positives, 1 - recall))
-    return k + 1 if stats.binom.cdf(k, positives, 1 - recall) <= 1 - confidence else k
+    k = int(scipy.stats.binom.ppf(1 - confidence, positives, 1 - recall))
+    return k + 1 if scipy.stats.binom.cdf(k, positives, 1 - recall) <= 1 - confidence else k
 
 
 def calibrate(positive: ArrayLike, negative: ArrayLike, target: Target) -> Calibration | None:

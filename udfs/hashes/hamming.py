@@ -1,13 +1,18 @@
 """Computes Hamming distances between packed binary hashes."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import IntegerType
 
 from udfs.arrays.arrow import joined_bytes
+from udfs.arrays.late import late
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HASH_BYTES = 32
 HASH_BITS = 8 * HASH_BYTES
@@ -85,13 +90,19 @@ def distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint16
     return np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.uint16)
 
 
-@pandas_udf(IntegerType())
-def hamming(a: pd.Series, b: pd.Series) -> pd.Series:
+@late
+def hamming() -> Any:
     """Returns the Hamming distance of two binary columns of 32 bytes each, in bits; null if either is null."""
-    both = a.notna() & b.notna()
-    result = pd.Series(pd.array([None] * len(a), dtype="Int32"), index=a.index)
-    result[both] = distances(words(unpack(a[both])), words(unpack(b[both])))
-    return result
+    import pandas as pd
+
+    @pandas_udf(IntegerType())
+    def hamming(a: pd.Series, b: pd.Series) -> pd.Series:
+        both = a.notna() & b.notna()
+        result = pd.Series(pd.array([None] * len(a), dtype="Int32"), index=a.index)
+        result[both] = distances(words(unpack(a[both])), words(unpack(b[both])))
+        return result
+
+    return hamming
 
 
 def bit_vectors(hashes: NDArray[np.uint8]) -> NDArray[np.float32]:

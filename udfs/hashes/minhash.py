@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql.functions import pandas_udf
@@ -251,6 +250,8 @@ def minhash_bands(column: Column, bands: int, rows: int, seed: int = 0) -> Colum
         seed: Seed of the permutations.
     """
     parameters = Bands(bands, rows, seed)
+
+    import pandas as pd
 
     @pandas_udf(ArrayType(LongType()))
     def keys_of(hashes: pd.Series) -> pd.Series:

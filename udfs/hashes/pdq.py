@@ -19,9 +19,9 @@ those of `pdq/cpp` in github.com/facebook/ThreatExchange: `hashing/pdqhashing.cp
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql.functions import pandas_udf
@@ -29,6 +29,7 @@ from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
 from models.images import decoding
 from models.images.resizing import View, thumbnail
+from udfs.arrays.late import late
 
 PDQ_SIDE = 256
 """Side of the image that is hashed, in pixels. PDQ reduces it to 64, so a larger one would only cost time."""
@@ -256,14 +257,20 @@ def _coefficients_in_float32(small: Image32) -> Image32:
     return np.add.accumulate(columns[:, None] * basis, axis=2)[..., -1]
 
 
-@pandas_udf(StructType([StructField("hash", BinaryType()), StructField("quality", IntegerType())]))
-def pdq(image: pd.Series) -> pd.DataFrame:
+@late
+def pdq() -> Any:
     """Returns the PDQ of a column of encoded images: a struct of `hash` (32 bytes) and `quality`.
 
     Both are null if an image cannot be decoded or has more than `decoding.MAX_MEGAPIXELS`.
     """
-    rows = [_pdq_or_none(data) for data in image]
-    return pd.DataFrame(rows, columns=["hash", "quality"]).astype({"quality": "Int32"})
+    import pandas as pd
+
+    @pandas_udf(StructType([StructField("hash", BinaryType()), StructField("quality", IntegerType())]))
+    def pdq(image: pd.Series) -> pd.DataFrame:
+        rows = [_pdq_or_none(data) for data in image]
+        return pd.DataFrame(rows, columns=["hash", "quality"]).astype({"quality": "Int32"})
+
+    return pdq
 
 
 def _pdq_or_none(data: bytes | None) -> tuple[bytes | None, int | None]:

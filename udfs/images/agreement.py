@@ -9,14 +9,15 @@ images without their coarse structure.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import FloatType
-from scipy import ndimage
 
+from udfs.arrays.late import late
 from udfs.images.registration import Images, Placement, inner, registered, unpacked
 
 AGREE = 0.66
@@ -121,18 +122,24 @@ def _fine(images: Images, inside: Images) -> Images:
 
 
 def _blurred(images: Images) -> Images:
-    return np.asarray(ndimage.gaussian_filter(images, (0, _COARSE, _COARSE), mode="constant"))
+    return np.asarray(scipy.ndimage.gaussian_filter(images, (0, _COARSE, _COARSE), mode="constant"))
 
 
 def _boxed(images: Images) -> Images:
-    return np.asarray(ndimage.uniform_filter(images, (1, _WINDOW, _WINDOW), mode="constant"))
+    return np.asarray(scipy.ndimage.uniform_filter(images, (1, _WINDOW, _WINDOW), mode="constant"))
 
 
-@pandas_udf(FloatType())
-def agreement_of(a: pd.Series, b: pd.Series) -> pd.Series:
+@late
+def agreement_of() -> Any:
     """Returns `agreement` for two columns of thumbnails (GREY_SIDE² bytes each); null if one of them is null."""
-    both = a.notna() & b.notna()
-    result = pd.Series(np.nan, index=a.index, dtype=np.float32)
-    if both.any():
-        result[both] = agreement(unpacked(a[both]), unpacked(b[both]))
-    return result
+    import pandas as pd
+
+    @pandas_udf(FloatType())
+    def agreement_of(a: pd.Series, b: pd.Series) -> pd.Series:
+        both = a.notna() & b.notna()
+        result = pd.Series(np.nan, index=a.index, dtype=np.float32)
+        if both.any():
+            result[both] = agreement(unpacked(a[both]), unpacked(b[both]))
+        return result
+
+    return agreement_of

@@ -6,9 +6,9 @@ was cropped, framed or recoloured. A different image does not.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql.functions import pandas_udf
@@ -16,6 +16,7 @@ from pyspark.sql.types import BinaryType, FloatType
 
 from models.images import decoding, resizing
 from models.images.resizing import View
+from udfs.arrays.late import late
 
 SIDE = 96
 """Side of the images that are compared, in pixels, whatever their aspect ratio."""
@@ -81,19 +82,31 @@ def likeness(original: Pixels, generated: Pixels) -> float:
     return _structure(a, b)
 
 
-@pandas_udf(BinaryType())
-def thumbnails(image: pd.Series) -> pd.Series:
+@late
+def thumbnails() -> Any:
     """Returns `thumbnail` of a column of encoded images, as bytes; null if an image cannot be decoded."""
-    return image.map(_thumbnail_or_none)
+    import pandas as pd
+
+    @pandas_udf(BinaryType())
+    def thumbnails(image: pd.Series) -> pd.Series:
+        return image.map(_thumbnail_or_none)
+
+    return thumbnails
 
 
-@pandas_udf(FloatType())
-def likenesses(original: pd.Series, generated: pd.Series) -> pd.Series:
+@late
+def likenesses() -> Any:
     """Returns `likeness` of two columns of `thumbnails`; null if either is null."""
-    pairs = zip(original, generated, strict=True)
-    return pd.Series(
-        [None if a is None or b is None else likeness(_shaped(a), _shaped(b)) for a, b in pairs], dtype=float
-    )
+    import pandas as pd
+
+    @pandas_udf(FloatType())
+    def likenesses(original: pd.Series, generated: pd.Series) -> pd.Series:
+        pairs = zip(original, generated, strict=True)
+        return pd.Series(
+            [None if a is None or b is None else likeness(_shaped(a), _shaped(b)) for a, b in pairs], dtype=float
+        )
+
+    return likenesses
 
 
 class _Original:

@@ -1,12 +1,14 @@
 """Turns thumbnails into those of the mirror images."""
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BinaryType
 
 from models.images.decoding import GREY_SIDE
+from udfs.arrays.late import late
 
 
 def mirrored(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -22,13 +24,19 @@ def mirrored(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(thumbnails[:, :, ::-1])
 
 
-@pandas_udf(BinaryType())
-def facing(thumbnail: pd.Series, is_mirrored: pd.Series) -> pd.Series:
+@late
+def facing() -> Any:
     """Returns thumbnails (GREY_SIDE² bytes each, or null), and where `is_mirrored` those of the mirror images."""
-    chosen = is_mirrored.to_numpy(bool) & thumbnail.notna().to_numpy(bool)
-    if not chosen.any():
-        return thumbnail
-    pixels = np.frombuffer(b"".join(thumbnail[chosen]), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
-    result = thumbnail.copy()
-    result[chosen] = [one.tobytes() for one in mirrored(pixels)]
-    return result
+    import pandas as pd
+
+    @pandas_udf(BinaryType())
+    def facing(thumbnail: pd.Series, is_mirrored: pd.Series) -> pd.Series:
+        chosen = is_mirrored.to_numpy(bool) & thumbnail.notna().to_numpy(bool)
+        if not chosen.any():
+            return thumbnail
+        pixels = np.frombuffer(b"".join(thumbnail[chosen]), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
+        result = thumbnail.copy()
+        result[chosen] = [one.tobytes() for one in mirrored(pixels)]
+        return result
+
+    return facing

@@ -4,13 +4,15 @@ Where two copies differ, the one with an overlay has more structure: letters and
 same structure do not count, whatever their sharpness, nor do those in which one is clipped to black or white.
 """
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import IntegerType
-from scipy import ndimage
 
+from udfs.arrays.late import late
 from udfs.images.agreement import AGREE, Windows, structural_agreement
 from udfs.images.registration import Images, Placement, registered, unpacked
 
@@ -77,7 +79,7 @@ def _more_as_placed(a: Images, b: Images, placement: Placement) -> Images:
 
 
 def _is_exposed(images: Images) -> Images:
-    dark, light = (rank(images, _AROUND) for rank in (ndimage.minimum_filter, ndimage.maximum_filter))
+    dark, light = (rank(images, _AROUND) for rank in (scipy.ndimage.minimum_filter, scipy.ndimage.maximum_filter))
     return np.asarray((dark > _CLIPPED[0]) & (light < _CLIPPED[1]), np.float32)
 
 
@@ -87,11 +89,17 @@ def _largest(excess: Images) -> Images:
     return np.asarray(np.partition(squares, -_PLACES, axis=1)[:, -_PLACES:].mean(axis=1), np.float32)
 
 
-@pandas_udf(IntegerType())
-def overlay_of(a: pd.Series, b: pd.Series) -> pd.Series:
+@late
+def overlay_of() -> Any:
     """Returns `overlays` for two columns of thumbnails (GREY_SIDE² bytes each); 0 if one of them is null."""
-    both = a.notna() & b.notna()
-    result = pd.Series(0, index=a.index, dtype=np.int32)
-    if both.any():
-        result[both] = overlays(unpacked(a[both]), unpacked(b[both]))
-    return result
+    import pandas as pd
+
+    @pandas_udf(IntegerType())
+    def overlay_of(a: pd.Series, b: pd.Series) -> pd.Series:
+        both = a.notna() & b.notna()
+        result = pd.Series(0, index=a.index, dtype=np.int32)
+        if both.any():
+            result[both] = overlays(unpacked(a[both]), unpacked(b[both]))
+        return result
+
+    return overlay_of

@@ -9,15 +9,19 @@ and scale; the correlation of local windows is the structure term of SSIM (Wang 
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import BooleanType
-from scipy import ndimage
 
 from models.images.decoding import GREY_SIDE
+from udfs.arrays.late import late
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Images = NDArray[np.float32]
 
@@ -136,7 +140,7 @@ def largest_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Images:
     Examples:
         >>> picture = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
         >>> framed = np.full((1, 64, 64), 30, np.uint8)
-        >>> framed[:, 4:60, 4:60] = ndimage.zoom(picture[0], 56 / 64, order=1)
+        >>> framed[:, 4:60, 4:60] = scipy.ndimage.zoom(picture[0], 56 / 64, order=1)
         >>> bool(largest_difference(picture, framed)[0] < largest_difference(picture, picture[:, ::-1])[0] / 2)
         True
     """
@@ -241,7 +245,7 @@ def inner(placement: Placement, side: int) -> Images:
     covered = placement.covered(side)
     edge = np.abs(_grid(side)) > side / 2 - _CORNER
     covered &= ~(edge[:, None] & edge)
-    return ndimage.minimum_filter(covered, size=(1, 3, 3), mode="constant", cval=0).astype(np.float32)
+    return scipy.ndimage.minimum_filter(covered, size=(1, 3, 3), mode="constant", cval=0).astype(np.float32)
 
 
 def _standardised(images: Images, inside: Images) -> Images:
@@ -261,11 +265,13 @@ def _reduced(images: Images, factor: int) -> Images:
 
 
 def _blurred(images: Images, pixels: float) -> Images:
-    return images if not pixels else np.asarray(ndimage.gaussian_filter(images, (0, pixels, pixels), mode="nearest"))
+    return (
+        images if not pixels else np.asarray(scipy.ndimage.gaussian_filter(images, (0, pixels, pixels), mode="nearest"))
+    )
 
 
 def _boxed(images: Images) -> Images:
-    return np.asarray(ndimage.uniform_filter(images, (1, _WINDOW, _WINDOW), mode="constant"))
+    return np.asarray(scipy.ndimage.uniform_filter(images, (1, _WINDOW, _WINDOW), mode="constant"))
 
 
 def _grid(side: int) -> Images:
@@ -277,7 +283,13 @@ def unpacked(column: "pd.Series[bytes]") -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(column), np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
 
 
-@pandas_udf(BooleanType())
-def looks_alike(a: pd.Series, b: pd.Series) -> pd.Series:
+@late
+def looks_alike() -> Any:
     """Returns `alike` for two columns of thumbnails (GREY_SIDE² bytes each, none null)."""
-    return pd.Series(alike(unpacked(a), unpacked(b)), index=a.index)
+    import pandas as pd
+
+    @pandas_udf(BooleanType())
+    def looks_alike(a: pd.Series, b: pd.Series) -> pd.Series:
+        return pd.Series(alike(unpacked(a), unpacked(b)), index=a.index)
+
+    return looks_alike

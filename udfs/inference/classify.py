@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import Column, SparkSession
@@ -18,6 +18,9 @@ from models.inference.classifier import ImageModel
 from models.inference.head import Head
 from udfs.hashes.pdq import PDQ_SIDE
 from udfs.inference.model_files import distribute_model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ScoreUdf = Callable[[Column], Column]
 
@@ -74,6 +77,7 @@ def head_results(file: str) -> ScoreUdf:
     Args:
         file: The file name that `distribute_model` returned for the head.
     """
+    import pandas as pd
 
     @pandas_udf(_TRIED)
     def results(embeddings: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
@@ -94,6 +98,8 @@ def head_results(file: str) -> ScoreUdf:
 
 
 def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
+    import pandas as pd
+
     @pandas_udf(FloatType())
     def score(column: Iterator[pd.Series]) -> Iterator[pd.Series]:
         session = onnx_session.session_of_file(SparkFiles.get(model.path), threads, onnx_session.CPU)
@@ -109,8 +115,10 @@ def _image_scores(model: ImageModel, batch: int, threads: int) -> ScoreUdf:
     return score
 
 
-def _without_nan(scores: NDArray[np.float32]) -> pd.Series:
+def _without_nan(scores: NDArray[np.float32]) -> "pd.Series[float]":
     """Returns scores with null instead of NaN."""
+    import pandas as pd
+
     return pd.Series(scores).where(~np.isnan(scores), None)
 
 

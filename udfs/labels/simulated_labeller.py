@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql.functions import pandas_udf
@@ -46,6 +45,8 @@ class SimulatedLabeller:
             >>> 70 <= int(SimulatedLabeller(errors=0.1).answers(keys, truth, "boats").sum()) <= 130
             True
         """
+        import pandas as pd
+
         purpose = hashlib.sha256(f"{self.seed} {self.name} {category}".encode()).hexdigest()[:16]
         drawn = pd.util.hash_pandas_object(pd.Series(keys, dtype=object), index=False, hash_key=purpose).to_numpy()
         return np.asarray(truth ^ (drawn / 2.0**64 < self.errors))
@@ -53,6 +54,7 @@ class SimulatedLabeller:
 
 def simulated_answers(labeller: SimulatedLabeller, category: str) -> Callable[[Column, Column], Column]:
     """Returns a pandas UDF from keys and the truth (boolean) to a labeller's answers (boolean)."""
+    import pandas as pd
 
     @pandas_udf("boolean")
     def answer(keys: pd.Series, truth: pd.Series) -> pd.Series:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType
 
 from udfs.arrays.arrow import matrix
+from udfs.arrays.late import late
 from udfs.hashes.hamming import bit_vectors, unpack
 from udfs.search.lsh import packed_rows
 from udfs.search.matching import entries_of_rows
@@ -19,10 +20,16 @@ from udfs.search.matching import entries_of_rows
 _BLOCK = 1 << 22
 
 
-@pandas_udf(ArrayType(FloatType()))
-def hash_bits(hashes: pd.Series) -> pd.Series:
+@late
+def hash_bits() -> Any:
     """Returns the bits of 32-byte hashes as 256 numbers, -1 or 1."""
-    return pd.Series(list(bit_vectors(unpack(hashes))), index=hashes.index)
+    import pandas as pd
+
+    @pandas_udf(ArrayType(FloatType()))
+    def hash_bits(hashes: pd.Series) -> pd.Series:
+        return pd.Series(list(bit_vectors(unpack(hashes))), index=hashes.index)
+
+    return hash_bits
 
 
 def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int) -> NDArray[np.intp]:

@@ -10,9 +10,9 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql import types as T
-from scipy import sparse, stats
 
 from udfs.arrays.splitmix64 import splitmix64
 from udfs.text.captions import Keywords
@@ -101,7 +101,7 @@ def resampled_sums(
     rows = np.concatenate([np.zeros(len(counts), dtype=np.int64), keyword + 1])
     columns = np.concatenate([np.arange(len(counts)), caption])
     shape = (keywords + 1, len(counts))
-    sums = [sparse.csr_matrix((side[columns], (rows, columns)), shape=shape) @ every for side in sides]
+    sums = [scipy.sparse.csr_matrix((side[columns], (rows, columns)), shape=shape) @ every for side in sides]
     return np.stack(sums).astype(np.int64)
 
 
@@ -131,4 +131,4 @@ def poisson_counts(ids: NDArray[np.uint64], resamples: int, seed: int) -> NDArra
 def _poisson_table() -> NDArray[np.float64]:
     """Returns the Poisson(1) count at each of the 65,536 levels of a uniform number."""
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    return np.searchsorted(stats.poisson.cdf(np.arange(12), 1.0), levels, side="right").astype(np.float64)
+    return np.searchsorted(scipy.stats.poisson.cdf(np.arange(12), 1.0), levels, side="right").astype(np.float64)

@@ -47,10 +47,10 @@ def run(job: Job) -> Summary:
 
 def _checked(lake: Lake) -> Snapshot:
     """Checks that the inputs of the audit exist and are not stale, and returns a snapshot of the lake."""
-    require_kept(lake)
-    lake.require(tables.WEIGHTS)
+    lake.require_written(tables.WEIGHTS)
     now = lake.snapshot()
     now.require_current(tables.WEIGHTS, *REFERENCE)
+    require_kept(lake)
     return now
 
 

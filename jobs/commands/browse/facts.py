@@ -1,8 +1,8 @@
 """The facts about each image that `browse` shows, collected from the tables of a lake."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
@@ -13,6 +13,7 @@ from jobs.labels import random_sample, sets
 from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.pages.thumbnails import webp
+from udfs.arrays.late import late
 
 SIDE = 256
 """Longest side of the images on the page, in pixels."""
@@ -178,6 +179,12 @@ def thumbnails(lake: Lake, ids: DataFrame | None, share: float = 1.0) -> DataFra
     return images.select("image_id", _small("image").alias("thumb"))
 
 
-@pandas_udf(BinaryType())
-def _small(image: pd.Series) -> pd.Series:
-    return image.map(lambda data: webp(bytes(data), SIDE, _QUALITY, _METHOD))
+@late
+def _small() -> Any:
+    import pandas as pd
+
+    @pandas_udf(BinaryType())
+    def _small(image: pd.Series) -> pd.Series:
+        return image.map(lambda data: webp(bytes(data), SIDE, _QUALITY, _METHOD))
+
+    return _small

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -100,6 +99,7 @@ def vectors(features: DataFrame, onto: NDArray[np.float32]) -> DataFrame:
         features: image_id, embedding.
         onto: The directions.
     """
+    import pandas as pd
 
     def shorten(embedding: pd.Series) -> pd.Series:
         rows = packed(np.stack(embedding.to_list()).astype(np.float32), onto)

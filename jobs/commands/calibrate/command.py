@@ -24,6 +24,7 @@ from jobs.lake import tables
 from jobs.lake.recipe import Recipe
 from jobs.lake.snapshot import Snapshot
 from jobs.models_in_use import current_models
+from jobs.prerequisites import require_labels
 from jobs.runtime import config, wording
 from jobs.runtime.config import CategorySettings
 from jobs.scoring.gaps import undecodable
@@ -72,9 +73,11 @@ def run(job: Job) -> Summary:
     if not categories:
         job.progress.note("calibrate: the settings have no category, so there is nothing to calibrate")
         return {}
-    if any(settings.threshold is None for settings in categories.values()):
-        job.lake.require(tables.LABELS)
+    for name, settings in sorted(categories.items()):
+        if settings.threshold is None:
+            require_labels(job, name, "random")
     models = current_models(job)
+    job.lake.require_written(tables.SCORES)
     now = job.lake.snapshot()
     heads = [name for name in sorted(categories) if categories[name].model is None]
     leaks = {name: text for name in heads if (text := trained_on.check(job, name))}

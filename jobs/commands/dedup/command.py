@@ -111,11 +111,11 @@ def _losers(duplicates: DataFrame) -> DataFrame:
 def _checked(job: Job) -> tuple[Snapshot, Rule, Recipe]:
     """Checks what the command needs; returns the versions of the tables, the rule, and the recipe of the result."""
     lake, settings = job.lake, job.settings
-    require_images(lake)
-    lake.require(tables.SIGNALS)
+    lake.require_written(tables.SIGNALS)
     now = lake.snapshot()
     require_verdicts(now)
     rule = rule_for(job)
+    require_images(lake)
     if rule.strict:
         thumbnail_verification.check(lake.read(tables.SIGNALS), rule)
     # The verdicts hold the decisions; an earlier run is reused only for images whose decisions it knew.

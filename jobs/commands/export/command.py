@@ -19,6 +19,7 @@ from jobs.runtime.addresses import require_no_secret
 from jobs.runtime.config import fingerprint
 from jobs.runtime.wording import plural
 from jobs.sources import files
+from jobs.sources.apart import is_inside
 from models.errors import LostRowsError, WinnowError
 
 FORMATS = ("webdataset", "parquet", "datacomp")
@@ -75,8 +76,9 @@ def run(job: Job, directory: str, format: str) -> Summary:
         raise WinnowError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     require_no_secret(directory)
     lake, settings = job.lake, job.settings
-    require_kept(lake)
-    curated = lake.require(tables.CURATED)
+    if is_inside(directory, lake.address):
+        raise WinnowError(f"{directory} lies in the lake {lake.uri}: export to a folder outside it")
+    lake.require_written(tables.CURATED)
     now = lake.snapshot()
     now.require_current(tables.CURATED)
     commit = now.commit(tables.CURATED)
@@ -89,9 +91,11 @@ def run(job: Job, directory: str, format: str) -> Summary:
     described = fingerprint(settings.export.card)
     folder = Folder(directory)
     before = _before(folder, wanted)
+    require_kept(lake)
     if before is not None and before["card"] == described and not _missing(folder, before):
         job.progress.note("export: up to date")
         return dict(before["summary"])
+    curated = lake.read(tables.CURATED)
     images = curated.count()
     if not images:
         raise WinnowError(

@@ -78,7 +78,7 @@ def other_sets(job: Job) -> OtherSets | None:
             lists.append(files.absolute(name))
             digests[name] = hashlib.sha256(files.read(lists[-1])).hexdigest()
         else:
-            found = find(job.lake.spark, [name], None, job.settings.ingest)
+            found = find(lambda: job.lake.spark, [name], None, job.settings.ingest)
             parquet.require_images(found, job.settings.ingest)
             sources += found
             digests[name] = hashlib.sha256("".join(s.fingerprint for s in found).encode()).hexdigest()

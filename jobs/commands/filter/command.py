@@ -94,9 +94,11 @@ def _removed(verdicts: DataFrame) -> DataFrame:
 def _checked(job: Job, now: Snapshot, others: OtherSets | None) -> tuple[Mapping[str, str], Recipe]:
     """Checks the settings against the lake; returns the models in use by category, and the recipe of the verdicts."""
     lake, categories, rules = job.lake, sorted(job.settings.categories), job.settings.filter
-    filter_rules.check(lake.require(tables.IMAGES), rules)
     check_forgotten(job, now)
     models = current_models(job) if categories else {}
+    for table in (tables.IMAGES, *(CATEGORY_FILTER if models else ())):
+        lake.require_written(table)
+    filter_rules.check(lake.read(tables.IMAGES), rules)
     if not categories and not rules.names and not others:
         job.progress.note(
             "filter: the settings have no category and no rule: keeps every image that can be decoded, except those "

@@ -24,6 +24,7 @@ def export_labels(job: Job, file: str, category: str | None = None) -> Summary:
     """
     if category == PAIRS:
         raise WinnowError(f"label export does not write pairs of {PAIRS}: read the table pair_labels of the lake")
+    files.require_writable(file)
     labels = job.lake.require(tables.LABELS)
     if category is not None:
         labels = labels.where(F.col("category") == category)

@@ -32,6 +32,7 @@ def import_labels(job: Job, file: str) -> Summary:
     Raises:
         WinnowError: The file cannot be read, or the lake has no images.
     """
+    files.paths_of(file)
     images = job.lake.require(tables.IMAGES).select("image_id", "key")
     rows = files.read(job.lake.spark, file)
     # All labels without a time of their own get the same time.

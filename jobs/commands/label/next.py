@@ -46,8 +46,8 @@ def run(job: Job, request: PickRequest) -> Picked:
         WinnowError: The category or strategy is unknown, there are no signals, or the strategy lacks labels or a model.
     """
     _check(job, request)
+    job.lake.require_written(tables.SIGNALS)
     require_images(job.lake)
-    job.lake.require(tables.SIGNALS)
     pool = _pool(job, request.category)
     with job.progress.step(f"label next: pick {request.count:,} by {request.strategy} for {request.category}"):
         picked = STRATEGIES[request.strategy](job, request, pool)

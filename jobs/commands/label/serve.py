@@ -17,6 +17,7 @@ from jobs.job import Job, Summary
 from jobs.lake import tables
 from jobs.pages.web import names, server
 from jobs.pages.web.access import Access
+from jobs.prerequisites import has_rows_of
 from jobs.runtime.config import PAIRS
 from models.errors import WinnowError
 from models.stats import thresholds
@@ -59,7 +60,8 @@ def serve(job: Job, category: str, options: ServeOptions, body: Callable[[str], 
         WinnowError: As `run`.
     """
     spec = _spec(job, category)
-    job.lake.require(tables.IMAGES)
+    job.lake.require_written(tables.IMAGES)
+    _require_queued(job, category)
     folder = (options.state or _state_folder()) / names.folder_name(job.lake.uri)
     with server.listening(options.host, options.port) as listener, closing(Journal(folder / category)) as journal:
         _replay_others(job, folder)
@@ -89,7 +91,7 @@ def _prepare(
     with job.progress.step("label serve: read the queue"):
         queued = store.queue()
         if not queued:
-            raise WinnowError(f"nothing is queued for {category}: run `{_refill(job, category)}` first")
+            raise _nothing_queued(job, category)
         rules = Rules(category, settings.lease_minutes * 60, options.overlap, _positives_needed(job, category))
         assignments = AssignmentQueue(rules, sync.record, store.other_labels(queued))
         assignments.add(queued, store.decisions(queued))
@@ -102,6 +104,21 @@ def _prepare(
     with job.progress.step("label serve: read the first images"):
         sync.fetch_first(assignments)
     return assignments, sync, images
+
+
+def _require_queued(job: Job, category: str) -> None:
+    """Checks without Spark, if the queue is small, that something is queued.
+
+    Raises:
+        WinnowError: Nothing is.
+    """
+    is_pairs = category == PAIRS
+    if not (job.lake.exists(tables.PAIR_QUEUE) if is_pairs else has_rows_of(job.lake, tables.LABEL_QUEUE, category)):
+        raise _nothing_queued(job, category)
+
+
+def _nothing_queued(job: Job, category: str) -> WinnowError:
+    return WinnowError(f"nothing is queued for {category}: run `{_refill(job, category)}` first")
 
 
 def _store(job: Job, category: str) -> Store:

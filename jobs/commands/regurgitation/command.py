@@ -113,10 +113,10 @@ def run(job: Job, generated: Sequence[str], format: str | None = None) -> Summar
     """
     lake = job.lake
     require_apart(lake.address, generated)
-    require_images(lake)
-    lake.require(tables.SIGNALS)
+    lake.require_written(tables.SIGNALS)
     comparison = comparison_for(job)
-    found = find(lake.spark, generated, format, job.settings.ingest)
+    found = find(lambda: lake.spark, generated, format, job.settings.ingest)
+    require_images(lake)
     now = lake.snapshot()
     recipe = _recipe(job, comparison, found, now)
     made = now.made_by(recipe, *_WRITTEN) if lake.has_file(contact_sheet.FILE) else None
@@ -145,8 +145,8 @@ def answers(job: Job, paths: Sequence[str]) -> list[str]:
         WinnowError: A file cannot be read, or images of the lake have no signals.
     """
     lake, comparison = job.lake, comparison_for(job)
+    lake.require_written(tables.SIGNALS)
     require_images(lake)
-    lake.require(tables.SIGNALS)
     file_rows = [_file_row(path) for path in paths]
     pool = _pool(job, comparison)
     try:

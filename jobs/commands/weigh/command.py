@@ -78,8 +78,8 @@ def _needs_features(lake: Lake, settings: WeighSettings) -> bool:
 
 def _checked(lake: Lake) -> Snapshot:
     """Checks that the inputs of `weigh` exist and are not stale, and returns a snapshot of the lake."""
-    lake.require(tables.IMAGES)
-    lake.require(tables.DUPLICATES)
+    lake.require_written(tables.IMAGES)
+    lake.require_written(tables.DUPLICATES)
     now = lake.snapshot()
     require_verdicts(now)
     now.require_current(tables.DUPLICATES, tables.IMAGES, tables.VERDICTS)

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy import sparse
 
 from jobs.runtime.config import WeighSettings
 from udfs.arrays.arrow import matrix
@@ -58,17 +58,19 @@ class Features:
         """The words as `Keywords`, to find them in captions."""
         return Keywords(self.words)
 
-    def matrix(self, words: pa.ListArray, embeddings: pa.ListArray) -> sparse.csr_matrix:
+    def matrix(self, words: pa.ListArray, embeddings: pa.ListArray) -> "scipy.sparse.csr_matrix":
         """Returns features of shape (n, words + dims) from captions' words and embeddings; a missing embedding is 0."""
         caption, place = self.keywords.places(words)
-        words_found = sparse.csr_matrix((np.ones(len(caption)), (caption, place)), shape=(len(words), len(self.words)))
+        words_found = scipy.sparse.csr_matrix(
+            (np.ones(len(caption)), (caption, place)), shape=(len(words), len(self.words))
+        )
         if not self.dims:
             return words_found
         present = pc.fill_null(embeddings.value_lengths(), 0).to_numpy(zero_copy_only=False) == self.dims
         stacked = np.zeros((len(words), self.dims))
         if present.any():
             stacked[present] = matrix(embeddings.filter(pa.array(present)))
-        return sparse.hstack([words_found, sparse.csr_matrix(stacked)], format="csr")
+        return scipy.sparse.hstack([words_found, scipy.sparse.csr_matrix(stacked)], format="csr")
 
 
 def vocabulary(rows: DataFrame, settings: WeighSettings, kept: float) -> tuple[str, ...]:

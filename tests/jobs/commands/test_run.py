@@ -1,11 +1,14 @@
+import io
 import sys
 
 import pytest
+from rich.console import Console
 
 from jobs.commands import run
 from jobs.job import Job
 from jobs.lake import tables
 from jobs.runtime import config
+from jobs.runtime.progress import Progress
 from models.errors import WinnowError
 from tests.builders.images import brightness_model, brightness_settings
 from tests.builders.sources import Picture, encoded, pictures, write_folder
@@ -61,6 +64,17 @@ def test_an_own_model_with_a_set_threshold_needs_neither_a_label_nor_torch(job, 
     assert found["calibrate: bright: recall at least"] == "unknown (no label of the random sample is positive)"
 
 
+def test_a_category_with_neither_labels_nor_model_is_named_at_once(job):
+    console = Console(file=io.StringIO(), width=1000)
+    other = Job(job.lake, config.load(overrides=['categories.cats={definition="d"}']), Progress(console))
+    run.check(other, [])
+    said = console.file.getvalue()
+    command = f"winnow label next cats --strategy seed --lake {job.lake.uri}"
+    assert (
+        f"cats has neither labels nor a model: this run ingests and scores, then stops; label next: {command}" in said
+    )
+
+
 def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):
     with pytest.raises(WinnowError, match=r"label file .*labels\.csv cannot be read"):
         run.run(job, [str(write_folder(tmp_path / "in", pictures()))], labels=[str(tmp_path / "labels.csv")])
@@ -69,9 +83,9 @@ def test_a_missing_label_file_stops_the_run_before_ingest(job, tmp_path):
 
 def test_an_encoder_is_fitted_only_if_the_lake_has_none(job):
     fits = Job(job.lake, config.load(overrides=["encoder.fit=true"]), job.progress)
-    assert "fit-encoder" in [name for name, _ in run._steps(fits, [], None, [])]
+    assert "fit-encoder" in [name for name, _ in run._steps(fits, [], [])]
     job.lake.write_file("models/encoder.onnx", b"fitted")
-    assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], None, [])]
+    assert "fit-encoder" not in [name for name, _ in run._steps(fits, [], [])]
 
 
 def test_fitting_an_unused_encoder_is_an_error():

@@ -10,10 +10,11 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from jobs.lake import tables
+from jobs.lake import marker, tables
 from jobs.lake.image_files import large_files
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
+from jobs.runtime.addresses import local_folder
 from models.errors import WinnowError
 
 VERDICTS = [("a" * 32, True, [], None), ("b" * 32, False, ["cats"], None)]
@@ -226,3 +227,15 @@ def test_the_rows_of_many_tasks_share_a_large_file(lake: Lake) -> None:
 
     assert len(adds(lake, tables.SCORES)) == 1 and lake.rows_written(tables.SCORES) == 40
     assert lake.read(tables.SCORES).count() == 80
+
+
+@pytest.mark.parametrize("name", ["a", "a/../b", "a lake of 100% [v2]", "ü"])
+def test_local_folders_are_known_without_hadoop(spark, tmp_path, name):
+    for uri in (f"{tmp_path}/{name}", f"file:{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
+        by_hadoop, without = Lake(spark, uri), Lake(lambda few: pytest.fail("Spark was to start"), uri)
+        by_hadoop.mark()
+        assert without.has_file(marker.FILE) and without.read_file(marker.FILE) == by_hadoop.read_file(marker.FILE)
+        qualified = by_hadoop._files._qualified("").toString()
+        assert without.address == by_hadoop.address == qualified
+    for elsewhere in ("s3a://bucket/lake", "hdfs:/lake", "file://host/lake", "a:b", "file:relative"):
+        assert local_folder(elsewhere) is None

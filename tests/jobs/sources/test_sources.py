@@ -41,7 +41,7 @@ READERS = {"folder": folder.read, "webdataset": webdataset.read, "parquet": parq
 def found(
     spark: SparkSession, settings: config.Settings, *paths: Path | str, fmt: str | None = None
 ) -> list[find.Source]:
-    return find.find(spark, [str(path) for path in paths], fmt, settings.ingest)
+    return find.find(lambda: spark, [str(path) for path in paths], fmt, settings.ingest)
 
 
 def read(spark: SparkSession, settings: config.Settings, path: Path, fmt: str | None = None) -> list[dict[str, Any]]:

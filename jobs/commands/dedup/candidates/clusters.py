@@ -11,8 +11,6 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.ml.clustering import KMeans
-from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -120,6 +118,9 @@ def fitted_centroids(rows: DataFrame, clusters: int, seed: int, number: int) -> 
     Returns:
         Centroids, float32 of shape (clusters, d).
     """
+    from pyspark.ml.clustering import KMeans  # takes a second to import
+    from pyspark.ml.functions import array_to_vector
+
     order = F.xxhash64("hash", F.lit(seed), F.lit(number))
     subset = rows.orderBy(order, "hash").limit(_MEMBERS_FITTED * clusters)
     points = subset.select(array_to_vector("vector").alias("features")).coalesce(2)

@@ -1,10 +1,9 @@
 """Compares the thumbnails of pairs of a small lake: see `jobs.commands.dedup.verify` and `keep.overlays`."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -19,6 +18,9 @@ from udfs.images.agreement import AGREE, agreement_of
 from udfs.images.mirroring import facing
 from udfs.images.overlays import overlay_of
 from udfs.images.registration import looks_alike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FEW_PAIRS = 4_000  # more are compared by Spark, on all cores of a cluster
 _AT_ONCE = 128
@@ -109,7 +111,9 @@ class Looks:
         return values
 
 
-def _by_driver(pairs: Pairs, cells: pd.DataFrame, udf: Any) -> Values:
+def _by_driver(pairs: Pairs, cells: "pd.DataFrame", udf: Any) -> Values:
+    import pandas as pd
+
     of_rank = cells.set_index("rank")["thumbnail"]
     left, right = (of_rank.loc[ends.tolist()].reset_index(drop=True) for ends in (pairs.a, pairs.b))
     right = facing.func(right, pd.Series(pairs.mirrored))
@@ -119,6 +123,8 @@ def _by_driver(pairs: Pairs, cells: pd.DataFrame, udf: Any) -> Values:
 
 
 def _by_spark(pairs: Pairs, thumbnails: DataFrame, udf: Any) -> Values:
+    import pandas as pd
+
     joined = thumbnail_verification.with_both(thumbnails.sparkSession.createDataFrame(pairs.rows()), thumbnails)
     found = joined.select("a", "b", "mirrored", udf("left", "right").alias("value")).toPandas()
     by_pair = found.set_index(pd.MultiIndex.from_frame(found[["a", "b", "mirrored"]]))["value"]

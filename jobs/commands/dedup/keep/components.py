@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from jobs.commands.dedup.keep.independent_set import FEW_EDGES
 from jobs.commands.dedup.nodes.hash_nodes import hash_of
@@ -106,8 +105,8 @@ def best_of_component(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArr
     """
     nodes, places = np.unique(np.concatenate([a, b]), return_inverse=True)
     left, right = places[: len(a)], places[len(a) :]
-    graph = coo_array((np.ones(len(a), dtype=np.int8), (left, right)), shape=(len(nodes), len(nodes)))
-    count, component = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array((np.ones(len(a), dtype=np.int8), (left, right)), shape=(len(nodes), len(nodes)))
+    count, component = scipy.sparse.csgraph.connected_components(graph, directed=False)
     best = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(best, component, nodes)
     return nodes, best[component]

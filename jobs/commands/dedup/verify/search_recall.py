@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import scipy
 from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
-from scipy import stats
 
 from jobs.commands.dedup.nodes.hash_nodes import sample_key
 from jobs.runtime.scratch import Scratch
@@ -108,8 +108,8 @@ class SearchRecall:
         share, tail = hits / total, (1 - confidence) / 2
         effective = _effective_pairs(pairs, found)
         good, bad = share * effective, (1 - share) * effective
-        low = float(stats.beta.ppf(tail, good, bad + 1)) if hits else 0.0
-        high = float(stats.beta.isf(tail, good + 1, bad)) if hits < total else 1.0
+        low = float(scipy.stats.beta.ppf(tail, good, bad + 1)) if hits else 0.0
+        high = float(scipy.stats.beta.isf(tail, good + 1, bad)) if hits < total else 1.0
         return cls(sampled, total, hits, share, low, high, both_kept)
 
 

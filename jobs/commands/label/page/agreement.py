@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sklearn.metrics import cohen_kappa_score
-
 from jobs.commands.label.page.journal import Decision
 
 
@@ -50,6 +48,8 @@ def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
 
 
 def _kappa(left: list[bool], right: list[bool]) -> float | None:
+    from sklearn.metrics import cohen_kappa_score  # takes a second to import
+
     if len({*left, *right}) == 1:
         return None
     return float(cohen_kappa_score(left, right))

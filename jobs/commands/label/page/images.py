@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -101,6 +100,8 @@ def browser_files(rows: DataFrame, side: int) -> DataFrame:
 
 
 def _for_browser(side: int) -> Callable[[Column], Column]:
+    import pandas as pd
+
     def convert(image: pd.Series) -> pd.DataFrame:
         made = [for_browser(bytes(data), side) if data is not None else None for data in image]
         return pd.DataFrame([one or (None, None) for one in made], columns=["media_type", "data"])
