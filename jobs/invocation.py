@@ -92,13 +92,18 @@ class Invocation:
 
     @contextmanager
     def open(self) -> Iterator["Job"]:
-        """Opens a job and its Spark session, stops the session at the end, turns Spark's errors into `WinnowError`."""
+        """Opens a job and its Spark session; at the end, stops Spark if it started it.
+
+        Raises:
+            WinnowError: Spark failed, or the lake cannot be used.
+        """
         settings, progress = self.settings(), self.progress()
         with progress.step("start Spark"):
             from jobs.job import Job
             from jobs.lake.lake import Lake
-            from jobs.runtime.session import failure, get_session, runs
+            from jobs.runtime.session import failure, get_session, leave, running_session, runs
 
+            user = running_session()
             spark = get_session(settings.spark, f"winnow {self.command}")
         progress.context = spark.sparkContext
         try:
@@ -107,6 +112,7 @@ class Invocation:
                 if self.command not in _LAKE_MAKERS:
                     job.lake.require_made()
                     job.lake.hold()
+                    job.lake.fit_shuffles()
                 yield job
         except Exception as error:
             if isinstance(_cause(error), WinnowError):
@@ -116,8 +122,7 @@ class Invocation:
                 raise
             raise spark_failure from error
         finally:
-            if runs(spark):
-                spark.stop()
+            leave(spark, user)
 
 
 _Function = TypeVar("_Function", bound=Callable[..., CommandOutput])
