@@ -33,7 +33,7 @@ _PANELS = {
     "Read and score images": ("ingest", "fit-encoder", "score"),
     "Filter": ("label", "train", "calibrate", "filter", "explain", "keep", "drop"),
     "Deduplicate and weigh": ("dedup", "weigh", "audit"),
-    "Use the results": ("browse", "report", "export", "compare", "regurgitation", "verify"),
+    "Use the results": ("browse", "report", "export", "compare", "regurgitation", "verify", "vacuum"),
     "Settings": ("settings",),
 }
 """The commands in the order of the work, by the heading above them in the help."""
@@ -724,6 +724,28 @@ def verify(job: "Job") -> CommandOutput:
     from jobs.commands.verify import command
 
     return command.run(job)
+
+
+@command_with_job(app, "vacuum")
+def vacuum(
+    job: "Job",
+    keep: Annotated[
+        str, typer.Option(metavar="PERIOD", help="How long to keep replaced files, 1h to 7d: readers may use them.")
+    ] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count files and bytes, and change nothing.")] = False,
+) -> CommandOutput:
+    """Gather small files of the tables, and remove files that nothing refers to any more.
+
+    No row changes and nothing becomes out of date. Removes only files that Winnow wrote: those that a later version of
+    a table replaced before the period, and those that killed commands left. Earlier versions of the tables can then no
+    longer be read.
+
+    Examples:
+        winnow vacuum --lake /data/lake --dry-run
+    """
+    from jobs.commands.vacuum import command
+
+    return command.run(job, keep, dry_run)
 
 
 @command_without_job(app, "demo", lake=None)

@@ -99,17 +99,29 @@ class Invocation:
 
     @contextmanager
     def open(self) -> Iterator["Job"]:
-        """Opens a job, stops its Spark session at the end, turns Spark's errors into `WinnowError`.
+        """Opens a job; at the end, stops Spark if it started it.
 
         Spark starts when the command first reads or writes rows, so that errors which are found before come at once. If
         only Hadoop knows where the lake is, Spark starts first.
+
+        Raises:
+            WinnowError: Spark failed, or the lake cannot be used.
         """
         settings, progress = self.settings(), self.progress()
         from jobs.job import Job
         from jobs.lake.lake import Lake
         from jobs.prerequisites import require_tables
-        from jobs.runtime.session import failure, get_session, names_this_disk, require_machine, runs
+        from jobs.runtime.session import (
+            failure,
+            get_session,
+            leave,
+            names_this_disk,
+            require_machine,
+            running_session,
+            runs,
+        )
 
+        user = running_session()
         started: list[SparkSession] = []
 
         def start(few: bool = False) -> "SparkSession":
@@ -137,8 +149,8 @@ class Invocation:
                 raise
             raise spark_failure from error
         finally:
-            if started and runs(started[0]):
-                started[0].stop()
+            if started:
+                leave(started[0], user)
 
 
 _Function = TypeVar("_Function", bound=Callable[..., CommandOutput])

@@ -185,16 +185,15 @@ def parts(first: int, count: int, files: int) -> Column:
 
 def _ingest(job: Job, chunk: Sequence[Source], part: str) -> tuple[SourceCounts, int]:
     """Reads one chunk of sources and commits it; returns its counts and the number of images without a caption."""
-    lake, settings = job.lake, job.settings.ingest
-    run_id = uuid.uuid4().hex
-    with small_files(lake.spark, settings):
-        with job.progress.step(f"ingest: read and decode{part}"):
-            rows_read, without_caption = _stage(lake, chunk, settings, run_id)
-        with job.progress.step(f"ingest: find repeats{part}"):
-            counts, not_whole = _sort(lake, chunk, run_id)
-        _check(rows_read, counts)
-        with job.progress.step(f"ingest: write images{part}"):
-            _commit(lake, _records(chunk, counts, not_whole, settings), counts, run_id)
+    settings = job.settings.ingest
+    lake, run_id = job.lake.within(small_files(settings)), uuid.uuid4().hex
+    with job.progress.step(f"ingest: read and decode{part}"):
+        rows_read, without_caption = _stage(lake, chunk, settings, run_id)
+    with job.progress.step(f"ingest: find repeats{part}"):
+        counts, not_whole = _sort(lake, chunk, run_id)
+    _check(rows_read, counts)
+    with job.progress.step(f"ingest: write images{part}"):
+        _commit(lake, _records(chunk, counts, not_whole, settings), counts, run_id)
     lake.delete_staging(STAGING)
     return reduce(SourceCounts.__add__, counts.values()), without_caption
 

@@ -46,6 +46,7 @@ def run(job: Job, sources: Sequence[str], format_: str | None = None, labels: Se
     for name, step in _steps(job, found, labels):
         job.progress.heading(name)
         job.lake.begin()
+        job.lake.fit_shuffles()
         for key, value in step().items():
             total[f"{name}: {key}"] = value
     return total

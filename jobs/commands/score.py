@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from jobs.job import Job, Summary
 from jobs.lake import tables
-from jobs.lake.image_files import large_files
+from jobs.lake.image_files import LARGE_FILES
 from jobs.lake.recipe import Recipe
 from jobs.models_in_use import HEAD, compatible_heads, current_encoder, image_classifiers, semantic_encoder
 from jobs.prerequisites import require_images
@@ -72,8 +72,7 @@ def _score_by_head(job: Job, encoder: Encoder, category: str, lost: DataFrame, r
         if rows and not good:
             _require_earlier_score(job, category, head.digest, results)
         if good:
-            with large_files(lake.spark):
-                lake.append(tables.SCORES, results.where(F.col("score").isNotNull()), recipe)
+            lake.within(LARGE_FILES).append(tables.SCORES, results.where(F.col("score").isNotNull()), recipe)
         without = results.unionByName(without_features(lost, tried, category, head.digest))
         faults = head_failures(without, lake.read(tables.IMAGES))
         if not faults.isEmpty():

@@ -90,6 +90,17 @@ class LakeFiles:
                 status = entries.next()
                 yield status.getPath().getName(), int(status.getModificationTime())
 
+    def below(self, name: str) -> Iterator[tuple[str, int, int]]:
+        """Yields the files in a folder and below it: path below the folder, bytes, time of the last change (ms)."""
+        filesystem, folder = self._hadoop(name)
+        if not filesystem.exists(folder):
+            return
+        start = len(filesystem.makeQualified(folder).toString().rstrip("/")) + 1
+        files = filesystem.listFiles(folder, True)
+        while files.hasNext():
+            status = files.next()
+            yield status.getPath().toString()[start:], int(status.getLen()), int(status.getModificationTime())
+
     def size(self, name: str) -> int:
         """Returns the bytes of all files in a folder and below it."""
         system, path = self._hadoop(name)

@@ -2,11 +2,14 @@
 
 import json
 import posixpath
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cached_property, reduce
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +23,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.lake.files import LakeFiles
+from jobs.lake.image_files import SMALL_FILE
 from jobs.lake.leases.lease import BESIDE, Lease
 from jobs.lake.leases.lease import FOLDER as LEASES
 from jobs.lake.log import DeltaLog, TableFiles
@@ -29,11 +33,18 @@ from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import IMAGES, Table
 from jobs.runtime.addresses import local_folder, require_no_secret
 from jobs.runtime.scratch import Scratch, literal, staged
-from jobs.runtime.session import overridden, require_names
+from jobs.runtime.session import LOG_RETENTION, fit_shuffles, in_session, require_names, with_settings
 from models.errors import LakeInUseError, WinnowError
 
 _FEW_FILES, _FEW_ROWS = 20_000, 100_000
 _FEW_IMAGES, _FEW_BYTES = 5_000, 512 << 20
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_LOG_RETENTION, _TEN_YEARS = "delta.logRetentionDuration", "interval 3650 days"
+_OPTIMIZE = "spark.databricks.delta.optimize"
+_COMPACT = {f"{_OPTIMIZE}.minFileSize": str(SMALL_FILE), f"{_OPTIMIZE}.maxFileSize": str(128 << 20)}
+# The names of Delta's data files.
+_DATA_FILE = r"part-\d{5}-[0-9a-f-]{36}[^/]*\.parquet"
+_FILES_AT_ONCE = 100_000
 _STAGING = "_staging/"
 # Scratch folders of commands that may run beside others are deleted only when they are old.
 _BESIDE_FOLDER, _OLD_MS = "beside-", 7 * 24 * 3_600_000
@@ -96,11 +107,27 @@ class Lake:
         assert self._start is not None  # else the session was given
         session = self._start(self.is_small)
         require_names(session, self.uri)
+        self.spark = session  # what follows may read rows
+        self.fit_shuffles()
         return session
 
     def begin(self) -> None:
         """Notes that a command begins. The duration in its commits counts from here."""
         self._began_ms = round(1000 * time.time())
+
+    def within(self, conf: Mapping[str, str]) -> "Lake":
+        """Returns the same lake with other Spark settings, for a scan or a write that needs settings of its own.
+
+        Args:
+            conf: Settings of Spark. A command that writes must hold the lake before.
+        """
+        other = copy(self)
+        other.spark = with_settings(self.spark, conf)
+        return other
+
+    def fit_shuffles(self) -> None:
+        """Sets the number of shuffle partitions by the number of images, unless the user set it."""
+        fit_shuffles(self.spark, self.counts([IMAGES]).get(IMAGES.name, 0))
 
     # One writer at a time ---------------------------------------------------------------------------------------------
 
@@ -270,7 +297,7 @@ class Lake:
         if version is None or not self.exists(table):
             return None
         try:
-            rows = self._rows(table, version)
+            rows = self._rows(table, self._log.same_rows(table.name, version))
             # The log lists the files but does not say whether they still exist, so this opens each of them.
             rows.select(F.lit(1).alias("one")).agg(F.sum("one")).collect()
         except AnalysisException:
@@ -406,12 +433,11 @@ class Lake:
         self.mark()
         self._ownership.require_ours(table)
         self._require_alone(table)
-        metadata_key = "spark.databricks.delta.commitInfo.userMetadata"
-        equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
-        merge = DeltaTable.forPath(self.spark, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
         # A merge can only read its metadata from the session.
-        with overridden(self.spark, {metadata_key: self._metadata(recipe)}):
-            merge.whenMatchedDelete().execute()
+        own = with_settings(self.spark, {_USER_METADATA: self._metadata(recipe)})
+        equal = " AND ".join(f"t.{name} <=> r.{name}" for name in rows.columns)
+        merge = DeltaTable.forPath(own, self.path(table.name)).alias("t").merge(rows.alias("r"), equal)
+        merge.whenMatchedDelete().execute()
         self._see(table)
 
     def data_files(self, table: Table) -> DataFrame:
@@ -433,7 +459,8 @@ class Lake:
         before = self._require_alone(table)
         # The metadata hold the comments of the columns. An append leaves those of existing columns as they are.
         columns = [rows[f.name].cast(f.dataType).alias(f.name, metadata=f.metadata) for f in table.schema.fields]
-        writer = rows.select(*columns).write.format("delta").mode(mode).option("userMetadata", self._metadata(recipe))
+        writer = in_session(rows.select(*columns), self.spark).write.format("delta").mode(mode)
+        writer = writer.option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
         # Delta reads this property only when it creates the table.
         writer = writer.option("delta.dataSkippingStatsColumns", ",".join(table.asked_for))
@@ -443,9 +470,7 @@ class Lake:
             # Delta skips a commit whose number is not above the last one of the same name, and refuses one beside it.
             name, number = self._lease.transaction()
             writer = writer.option("txnAppId", name).option("txnVersion", number)
-        # By default Delta skips a commit that changes no row, and the recipe with it.
-        with overridden(self.spark, {"spark.databricks.delta.skipRecordingEmptyCommits": "false"}):
-            writer.save(self.path(table.name))
+        writer.save(self.path(table.name))
         if self._lease:
             self._lease.require_held()
             self._require_written(table, before)
@@ -466,6 +491,79 @@ class Lake:
     def _metadata(self, recipe: Recipe) -> str:
         # The start of the command, not its duration: this is written before Delta does the work.
         return json.dumps({**json.loads(recipe.to_json()), "began_ms": self._began_ms})
+
+    # Upkeep: files change, rows do not ------------------------------------------------------------------------------
+
+    def compact(self, table: Table) -> None:
+        """Gathers the small files of a table in files of some 128 MB, in one commit without a change of rows."""
+        with self._upkeep(table, _COMPACT) as session:
+            DeltaTable.forPath(session, self.path(table.name)).optimize().executeCompaction()
+
+    def unreferenced(self, table: Table, before_ms: int) -> DataFrame:
+        """Returns the data files of a table that no version uses that was current at a time or later.
+
+        Killed writes left them, or later versions replaced them. Files that Winnow did not write are not among them.
+
+        Args:
+            table: An existing table.
+            before_ms: The time, in ms since 1970. Files that changed later are not returned either.
+
+        Returns:
+            path (absolute address), length (bytes), isDir (false), modificationTime (ms since 1970).
+        """
+        own = re.compile("/".join([*(f"{re.escape(name)}=[^/]*" for name in table.partition), _DATA_FILE]))
+        folder = f"{self._files.address}/{table.name}/"
+        found = (
+            (folder + path, size, False, changed)
+            for path, size, changed in self._files.below(table.name)
+            if changed < before_ms and own.fullmatch(path)
+        )
+        name, schema = (
+            f"{_STAGING}vacuum-{table.name}",
+            "path string, length long, isDir boolean, modificationTime long",
+        )
+        self.delete_staging(name)
+        while batch := list(islice(found, _FILES_AT_ONCE)):
+            listed = self.spark.createDataFrame(batch, schema)
+            listed.write.mode("append").parquet(self.staging(name))
+        listed = (
+            self.read_staged(name) if self._files.exists(self._own(name)) else self.spark.createDataFrame([], schema)
+        )
+        return self._log.unreferenced(table.name, listed, before_ms)
+
+    def remove_unreferenced(self, table: Table, files: DataFrame, keep_hours: int) -> None:
+        """Deletes files that `unreferenced` returned. Delta checks again that no version uses them.
+
+        Args:
+            table: An existing table.
+            files: From `unreferenced`.
+            keep_hours: How long a replaced file is kept, in hours.
+        """
+        with self._upkeep(table, {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}) as session:
+            in_session(files, session).createOrReplaceTempView("winnow_unreferenced")
+            address = self.path(table.name).replace("`", "``")
+            inventory = "(SELECT * FROM winnow_unreferenced)"
+            session.sql(f"VACUUM delta.`{address}` USING INVENTORY {inventory} RETAIN {keep_hours} HOURS").collect()
+
+    def shorten_log(self, table: Table) -> None:
+        """Lets Delta delete old entries of a table's log, if an earlier version of Winnow kept them for ten years."""
+        if self._log.property(table.name, _LOG_RETENTION) == _TEN_YEARS:
+            with self._upkeep(table, {}) as session:
+                address = self.path(table.name).replace("`", "``")
+                session.sql(f"ALTER TABLE delta.`{address}` SET TBLPROPERTIES ('{_LOG_RETENTION}' = '{LOG_RETENTION}')")
+
+    @contextmanager
+    def _upkeep(self, table: Table, conf: Mapping[str, str]) -> Iterator[SparkSession]:
+        """Yields a session whose commits say that they keep the rows of the table and its recipe."""
+        self.mark()
+        self._ownership.require_ours(table)
+        self._require_alone(table)
+        entry = self._log.newest(table.name)
+        said = {_USER_METADATA: entry.as_kept()} if entry and not entry.is_upkeep else {}
+        yield with_settings(self.spark, {**conf, **said})
+        if self._lease:
+            self._lease.require_held()
+        self._see(table)
 
     # Files beside the tables (models, the report) -------------------------------------------------------------------
 

@@ -10,13 +10,13 @@ Source:
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -36,6 +36,8 @@ _UPKEEP = (
     "OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "FSCK", "CLUSTER BY", "COMPUTE STATS", "UPGRADE PROTOCOL",
     "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT", "DROP CONSTRAINT", "ADD COLUMNS", "CHANGE COLUMN",
 )  # fmt: skip
+# An upkeep commit of Winnow repeats the entry of the version whose rows it keeps, because Delta may delete that entry.
+_KEEPS = "keeps"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,24 @@ class LogEntry:
     operation: str
     user_metadata: str | None
     rows: int
+
+    @property
+    def is_upkeep(self) -> bool:
+        """Whether this version has the rows of the version before."""
+        return self.operation in _UPKEEP
+
+    @property
+    def kept(self) -> "LogEntry | None":
+        """The entry of the version whose rows this upkeep of Winnow keeps; None for any other entry."""
+        try:
+            noted = json.loads(self.user_metadata or "")
+            return LogEntry(**noted[_KEEPS]) if self.is_upkeep else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def as_kept(self) -> str:
+        """Returns the metadata of an upkeep commit that keeps the rows of this version."""
+        return json.dumps({_KEEPS: asdict(self)})
 
 
 @dataclass(frozen=True)
@@ -110,13 +130,30 @@ class DeltaLog:
             yield LogEntry(int(name.removesuffix(".json")), written[name], operation, metadata, rows)
 
     def newest(self, table: str) -> LogEntry | None:
-        """Returns the newest version that may have changed rows; None if the table does not exist."""
+        """Returns the newest version that may have changed rows; None if the table does not exist.
+
+        If the log no longer tells, because other programs have since changed the files only, it is a version of upkeep.
+        """
         first = None
         for entry in self.entries(table):
-            if entry.operation not in _UPKEEP:
-                return entry
+            if not entry.is_upkeep or entry.kept:
+                return entry.kept or entry
             first = first or entry
         return first
+
+    def same_rows(self, table: str, version: int) -> int:
+        """Returns the newest version with the same rows as a version: the last upkeep directly after it, or itself."""
+        same = None
+        for entry in self.entries(table):
+            if entry.version <= version:
+                return version if same is None else same
+            if not entry.is_upkeep:
+                same = None
+            elif same is None:
+                same = entry.version
+            if same is not None and entry.kept and entry.kept.version == version:
+                return same
+        return version
 
     def table_id(self, table: str) -> str:
         """Returns Delta's id of an existing table: from its first commit, or from Delta if the log no longer has it."""
@@ -155,14 +192,40 @@ class DeltaLog:
         Returns:
             path (absolute address), size (bytes), rows (null if the log does not tell).
         """
+        log = self._delta_log(table)
+        added = DataFrame(log.unsafeVolatileSnapshot().allFiles().toDF(), self._session())
+        rows = F.get_json_object("stats", "$.numRecords").cast("long")
+        return added.select(self._address(table), "size", rows.alias("rows"))
+
+    def unreferenced(self, table: str, listed: DataFrame, before_ms: int) -> DataFrame:
+        """Returns the files that no version of an existing table uses that was current at a time or later.
+
+        Args:
+            table: Name of the table.
+            listed: Files below the table's folder, with the column path (absolute address).
+            before_ms: The time, in ms since 1970.
+        """
+        log = self._delta_log(table)
+        removed = DataFrame(log.unsafeVolatileSnapshot().tombstones().toDF(), self._session())
+        recent = removed.where(F.coalesce("deletionTimestamp", F.lit(0)) >= before_ms).select("path")
+        used = self.all_files(table).select("path").unionByName(recent.select(self._address(table)))
+        return listed.join(used, "path", "left_anti")
+
+    def property(self, table: str, name: str) -> str | None:
+        """Returns a property of an existing table; None if it is not set."""
+        log = self._delta_log(table)
+        value = log.unsafeVolatileSnapshot().metadata().configuration().get(name)
+        return str(value.get()) if value.isDefined() else None
+
+    def _delta_log(self, table: str) -> Any:
         spark = self._session()
-        log = spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, self._files.path(table))
-        added = DataFrame(log.unsafeVolatileSnapshot().allFiles().toDF(), spark)
+        return spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, self._files.path(table))
+
+    def _address(self, table: str) -> Column:
         path = F.concat(
             F.lit(f"{self._files.address}/{table}/"), F.url_decode(F.replace("path", F.lit("+"), F.lit("%2B")))
         )
-        rows = F.get_json_object("stats", "$.numRecords").cast("long")
-        return added.select(path.alias("path"), "size", rows.alias("rows"))
+        return path.alias("path")
 
     def _action(self, table: str, commit: str, kind: str) -> dict[str, Any]:
         """Returns an action from the first lines of a commit; empty if it is not there."""

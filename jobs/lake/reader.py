@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.lake.lake import Lake
 from jobs.lake.tables import ALL, Table
 from jobs.runtime import config
-from jobs.runtime.session import DELTA_CONF, DELTA_JAR, get_session, overridden
+from jobs.runtime.session import get_session, in_session, require_delta, running_session, with_settings
 from models.errors import WinnowError
 
 _BY_NAME = {table.name: table for table in ALL}
@@ -70,8 +70,8 @@ class LakeReader:
             raise WinnowError(
                 f"the table '{table}' has no column {', '.join(map(repr, lacking))}; it has {', '.join(rows.columns)}"
             )
-        with overridden(self.session, _ARROW):
-            return rows.select(*[f"`{name}`" for name in wanted]).toPandas()
+        selected = rows.select(*[f"`{name}`" for name in wanted])
+        return in_session(selected, with_settings(self.session, _ARROW)).toPandas()
 
     def _named(self, name: str) -> Table:
         if name not in _BY_NAME:
@@ -81,12 +81,12 @@ class LakeReader:
 
 
 def open_lake(uri: str, spark: SparkSession | None = None) -> LakeReader:
-    """Opens a lake to read its tables. It writes nothing.
+    """Opens a lake to read its tables. It writes nothing, and changes no setting of the session.
 
     Args:
         uri: The lake's folder or URI, as for `--lake`.
-        spark: The session to read with. The default is the running session, or else a new local session with the
-            defaults of `conf/winnow.toml`.
+        spark: The session to read with, so that its views, functions and settings work with the tables. The default is
+            the running session, or else a new local session with the defaults of `conf/winnow.toml`.
 
     Returns:
         A reader of the lake's tables.
@@ -98,19 +98,8 @@ def open_lake(uri: str, spark: SparkSession | None = None) -> LakeReader:
     Examples:
         `open_lake("/data/lake").pandas("thresholds", columns=["category", "threshold"])`
     """
-    session = spark or SparkSession.getActiveSession() or get_session(config.load().spark)
-    _require_delta(session)
+    session = spark or running_session() or get_session(config.load().spark)
+    require_delta(session)
     lake = Lake(session, uri)
     lake.require_made()
     return LakeReader(lake)
-
-
-def _require_delta(session: SparkSession) -> None:
-    extension, catalog = DELTA_CONF.items()
-    extensions = session.conf.get(extension[0], None) or ""
-    if extension[1] not in extensions or session.conf.get(catalog[0], None) is None:
-        wanted = " and ".join(f"{name}={value}" for name, value in (extension, catalog))
-        raise WinnowError(
-            f"the running Spark session has no Delta: create it with spark.jars.packages={DELTA_JAR}, {wanted}, or "
-            "stop it and call open_lake again"
-        )

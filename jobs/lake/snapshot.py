@@ -7,6 +7,9 @@ from jobs.lake.recipe import Commit, Recipe, Version, is_as_noted, recipe_in
 from jobs.lake.tables import ALL, Table
 from models.errors import WinnowError
 
+# The commands that make tables from other tables.
+_DERIVES = ("calibrate", "filter", "dedup", "weigh", "audit", "regurgitation")
+
 
 class Snapshot:
     """The newest versions of a lake's tables. Each is read once, so that all decisions use the same version.
@@ -60,9 +63,13 @@ class Snapshot:
         """Returns the names of inputs that changed since a table was made from them.
 
         Args:
-            table: The table. If it does not exist, or another program wrote it, the result is empty.
+            table: The table. If it does not exist, or another program wrote it, the result is empty. If its log no
+                longer tells what it was made from, it counts as older than what is left of the log.
             inputs: The inputs to check; all of them if none are named.
         """
+        entry = self._entry(table)
+        if entry is not None and entry.is_upkeep and table.maker in _DERIVES:
+            return ["the rest of its log"]
         recipe = self.recipe(table)
         if recipe is None:
             return []

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from py4j.protocol import Py4JError, Py4JNetworkError
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from jobs.runtime.config import SparkSettings
 from models.errors import WinnowError
@@ -80,45 +81,63 @@ _PAUSE = 5.0  # Seconds.
 
 _PLAIN_LOCALES, _UTF8_LOCALE = ("C", "POSIX"), "C.UTF-8"
 
-# Spark settings that hold a list, with what separates its values: Winnow adds the user's values to its own.
-_LISTS = {"spark.jars.packages": ",", "spark.sql.extensions": ",", "spark.driver.extraJavaOptions": " "}
+# Spark settings that hold a list: Winnow adds its own values to the user's.
+_PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
+_JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 
 DELTA_CONF = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    _EXTENSIONS: "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 """The Spark settings that Delta needs besides its jar."""
 
-_SPARK_CONF = {
-    **DELTA_CONF,
-    "spark.databricks.delta.snapshotPartitions": "2",
-    # Only the Delta log says how a table was made, and Delta deletes log entries after 30 days by default.
-    "spark.databricks.delta.properties.defaults.logRetentionDuration": "interval 3650 days",
-    # Images are large rows: a default batch of 10,000 rows would be 1 GB, a columnar batch of 4,096 half of that.
+FIXED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # By default Delta skips a commit that changes no row, and what it says about how the table was made.
+    "spark.databricks.delta.skipRecordingEmptyCommits": "false",
+}
+"""The settings that Winnow's own session always has, because results would differ without them."""
+
+_PARTITIONS = "spark.sql.shuffle.partitions"
+# A setting of Winnow's own session: whether Winnow chooses the number of shuffle partitions.
+_CHOOSES_PARTITIONS = "spark.winnow.choosesShufflePartitions"
+# Ids and captions of that many images are some 10 MB. Each task of a shuffle writes a block for each partition, so that
+# more partitions than the most cost more than they save.
+_IMAGES_OF_A_PARTITION, _MOST_PARTITIONS = 100_000, 20_000
+
+LOG_RETENTION = "interval 90 days"
+"""How long Delta keeps the log of earlier versions of a table: `dedup` compares only what is new since one of them."""
+
+_UNLESS_SET = {
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Images are large rows: a default batch of 10,000 rows would be 1 GB, a columnar batch of 4,096 half of that.
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
     "spark.sql.parquet.enableVectorizedReader": "false",
     # Half of Spark's default: a task of images takes seconds, and the job waits for the last tasks.
     "spark.sql.files.maxPartitionBytes": str(64 << 20),
-    "spark.sql.session.timeZone": "UTC",
-    "spark.ui.showConsoleProgress": "false",
+    "spark.databricks.delta.properties.defaults.logRetentionDuration": LOG_RETENTION,
 }
 
 # For few rows, compiling and planning again take longer than the work. The rows of all results are the same.
-_FEW_CONF = {
-    # Java's second compiler makes code fast that runs for minutes, and takes a core meanwhile.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+# Java's second compiler makes code fast that runs for minutes, and takes a core meanwhile.
+_ONE_COMPILER = "-XX:TieredStopAtLevel=1"
+_FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "1",
+    _PARTITIONS: str(os.cpu_count() or 1),
 }
 
 
 def get_session(settings: SparkSettings, name: str = "winnow", few: bool = False) -> SparkSession:
-    """Returns the running Spark session, or starts a new one.
+    """Returns a session of Winnow's own: in the Spark that this process runs, or else in one that it starts.
 
-    Under `spark-submit`, its master and packages are used; otherwise a local session starts.
+    Settings that the user made, with `--conf` of `spark-submit`, in spark-defaults.conf or in the running session,
+    stay as they are in this session, except for `FIXED`. No other session changes.
 
     Args:
         settings: The section `[spark]`.
@@ -126,12 +145,132 @@ def get_session(settings: SparkSettings, name: str = "winnow", few: bool = False
         few: Whether a new local session will work on few rows: then it compiles nothing for speed.
 
     Raises:
-        WinnowError: Java is missing or has a version that Spark does not support, or the jars of Delta cannot be
-            downloaded.
+        WinnowError: Java is missing or has a version that Spark does not support, the jars of Delta cannot be
+            downloaded, the running session has no Delta, or the settings change one of `FIXED`.
     """
+    refused = [name for name, value in FIXED.items() if settings.conf.get(name, value).lower() != value.lower()]
+    if refused:
+        needed = " and ".join(f"{name}={FIXED[name]}" for name in refused)
+        raise WinnowError(f"Winnow needs {needed}: remove this setting from spark.conf")
+    running = running_session()
+    if running is None:
+        session = _start(settings, name, few)
+    else:
+        require_delta(running)
+        session = with_settings(running, settings.conf)
+    local = session.sparkContext.master.startswith("local")
+    defaults = {**_UNLESS_SET, _CHOOSES_PARTITIONS: "true", **(_local_partitions() if local else {})}
+    if few and local and running is None:
+        defaults |= _FEW_ROWS
+    given = session.conf.getAll
+    if settings.shuffle_partitions or _PARTITIONS in given:
+        del defaults[_CHOOSES_PARTITIONS]
+    wanted = {**{key: value for key, value in defaults.items() if key not in given}, **FIXED}
+    if settings.shuffle_partitions:
+        wanted[_PARTITIONS] = str(settings.shuffle_partitions)
+    for key, value in wanted.items():
+        session.conf.set(key, value)
+    return session
+
+
+def running_session() -> SparkSession | None:
+    """Returns a session of the Spark that this process runs; None if it runs none."""
+    if SparkContext._active_spark_context is None:
+        return None
+    return SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
+
+
+def leave(session: SparkSession, user: SparkSession | None) -> None:
+    """Ends the use of a session: stops the Spark that Winnow started, and no other.
+
+    Args:
+        session: From `get_session`.
+        user: What `running_session` returned before. It becomes this thread's active session again.
+    """
+    if not runs(session):
+        return
+    if user is None:
+        session.stop()
+    else:
+        user.createDataFrame([], "none int")  # the only public call that makes a session the active one
+
+
+def with_settings(spark: SparkSession, conf: Mapping[str, str]) -> SparkSession:
+    """Returns a new session in the same Spark, with the settings of a session and others; the session stays as it is.
+
+    For a scan or a write that needs settings of its own: two that run at the same time do not see each other's.
+
+    Args:
+        spark: The session.
+        conf: Settings that can be changed while Spark runs.
+
+    Raises:
+        WinnowError: One of them cannot.
+    """
+    session = spark.newSession()
+    has = session.conf.getAll
+    for name, value in {**spark.conf.getAll, **conf}.items():
+        if has.get(name) != value:
+            try:
+                session.conf.set(name, value)
+            except PySparkException as error:
+                if name in conf:
+                    raise WinnowError(f"{name} cannot be set once Spark runs: set it where Spark starts") from error
+    return session
+
+
+def in_session(frame: DataFrame, session: SparkSession) -> DataFrame:
+    """Returns the same rows as a DataFrame of another session, by whose settings Spark then runs and writes it.
+
+    What is read from files is read with the settings of the session in which it was opened.
+    """
+    if frame.sparkSession is session:
+        return frame
+    dataset = session._jvm.org.apache.spark.sql.classic.Dataset
+    return DataFrame(dataset.ofRows(session._jsparkSession, frame._jdf.logicalPlan()), session)
+
+
+def fit_shuffles(spark: SparkSession, images: int) -> None:
+    """Sets the number of shuffle partitions by the number of images, unless the user set it.
+
+    Adaptive execution merges partitions that turn out small, but never divides one that is too large.
+
+    Args:
+        spark: From `get_session`.
+        images: Images of the lake.
+    """
+    if spark.conf.get(_CHOOSES_PARTITIONS, None):
+        wanted = min(-(-images // _IMAGES_OF_A_PARTITION), _MOST_PARTITIONS)
+        if wanted > int(spark.conf.get(_PARTITIONS) or 0):
+            spark.conf.set(_PARTITIONS, str(wanted))
+
+
+def require_delta(session: SparkSession) -> None:
+    """Checks that a session that somebody else started can read Delta tables.
+
+    Raises:
+        WinnowError: It cannot; the message has the settings that it lacks.
+    """
+    extension, catalog = DELTA_CONF.items()
+    extensions = session.conf.get(extension[0], None) or ""
+    if extension[1] not in extensions or session.conf.get(catalog[0], None) is None:
+        wanted = " and ".join(f"{name}={value}" for name, value in (extension, catalog))
+        raise WinnowError(
+            f"the running Spark session has no Delta: create it with spark.jars.packages={DELTA_JAR}, {wanted}, or "
+            "stop it and try again"
+        )
+
+
+def _local_partitions() -> dict[str, str]:
+    return {_PARTITIONS: str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))}
+
+
+def _start(settings: SparkSettings, name: str, few: bool) -> SparkSession:
+    """Starts Spark: by the master and packages of `spark-submit`, or else on this machine."""
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    builder = SparkSession.builder.appName(name)
-    conf = dict(_SPARK_CONF)
+    conf = dict(settings.conf)
+    if settings.master:
+        conf["spark.master"] = settings.master
     if not submitted:
         check_java()
         use_utf8_names()
@@ -140,58 +279,60 @@ def get_session(settings: SparkSettings, name: str = "winnow", few: bool = False
         PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         logging.getLogger().addFilter(lambda record: record.msg not in _UNLOGGED)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        conf["spark.ui.enabled"] = "false"
-        conf["spark.jars.packages"] = DELTA_JAR
-        conf["spark.driver.memory"] = settings.driver_memory
-        master = settings.master or "local[*]"
-        builder = builder.master(master)
-        if master.startswith("local"):
-            # Each table that is broadcast takes a page, on one machine of 64 MB by default: a query with many joins of
-            # small tables fills the heap.
-            conf["spark.buffer.pageSize"] = "4m"
+        conf = {"spark.driver.memory": settings.driver_memory, **conf, _PACKAGES: _listed(DELTA_JAR, conf, _PACKAGES)}
+        if conf.get("spark.master", "local").startswith("local"):
             # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-            conf["spark.sql.shuffle.partitions"] = str(_PARTITIONS_PER_CORE * (os.cpu_count() or 1))
             if few:
-                conf |= _FEW_CONF | {"spark.sql.shuffle.partitions": str(os.cpu_count() or 1)}
-    elif settings.master:
-        builder = builder.master(settings.master)
-    if settings.shuffle_partitions:
-        conf["spark.sql.shuffle.partitions"] = str(settings.shuffle_partitions)
-    for name, value in settings.conf.items():
-        conf[name] = f"{conf[name]}{_LISTS[name]}{value}" if name in _LISTS and name in conf else value
-    with _quiet_launch(submitted, conf.get("spark.jars.packages", "")):
-        session = _started(builder.config(map=conf))
+                conf[_JAVA_OPTIONS] = f"{_ONE_COMPILER} {conf.get(_JAVA_OPTIONS, '')}".strip()
+    with _quiet_launch(submitted, conf.get(_PACKAGES, "")):
+        session = _started(conf, name, submitted)
     session.sparkContext.setLogLevel("ERROR")
     return session
 
 
-def _started(builder: SparkSession.Builder) -> SparkSession:
-    """Starts the session; tries again if the download of jars broke off (jars that arrived are kept)."""
-    for _ in range(_TRIES - 1):
+def _listed(own: str, conf: Mapping[str, str], name: str) -> str:
+    """Returns a list of Winnow's value and the user's."""
+    values = [own, *(one for one in conf.get(name, "").split(",") if one)]
+    return ",".join(dict.fromkeys(values))
+
+
+def _unset(given: Mapping[str, str], submitted: bool) -> dict[str, str]:
+    """Returns the settings with which Spark starts, without those that the user set.
+
+    Args:
+        given: The settings of `spark-submit`, of spark-defaults.conf and of Winnow's `[spark.conf]`.
+        submitted: Whether `spark-submit` started this process.
+    """
+    conf = {**DELTA_CONF, "spark.ui.showConsoleProgress": "false"}
+    if not submitted:
+        conf["spark.ui.enabled"] = "false"
+    if given.get("spark.master", "local").startswith("local"):
+        # Each table that is broadcast takes a page, on one machine of 64 MB by default: a query with many joins of
+        # small tables fills the heap.
+        conf["spark.buffer.pageSize"] = "4m"
+    unset = {name: value for name, value in conf.items() if name not in given}
+    return {**unset, _EXTENSIONS: _listed(DELTA_CONF[_EXTENSIONS], given, _EXTENSIONS)}
+
+
+def _started(conf: Mapping[str, str], name: str, submitted: bool) -> SparkSession:
+    """Starts the JVM, if `spark-submit` has not, and a session in it."""
+    _launch(conf)
+    # Only a JVM that runs tells what the user set for it.
+    given = {**dict(SparkConf().getAll()), **conf}
+    return SparkSession.builder.appName(name).config(map={**conf, **_unset(given, submitted)}).getOrCreate()
+
+
+def _launch(conf: Mapping[str, str]) -> None:
+    """Starts the JVM; tries again if the download of jars broke off (jars that arrived are kept)."""
+    for attempt in range(_TRIES):
         try:
-            return builder.getOrCreate()
+            SparkContext._ensure_initialized(conf=SparkConf().setAll(list(conf.items())))
+            return
         except PySparkException:
-            if not _not_fetched(_printed()):
+            if attempt == _TRIES - 1 or not _not_fetched(_printed()):
                 raise
             time.sleep(_PAUSE)
-    return builder.getOrCreate()
-
-
-@contextmanager
-def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
-    """Overrides settings of the session while the block runs."""
-    before = {name: spark.conf.get(name, None) for name in conf}
-    try:
-        for name, value in conf.items():
-            spark.conf.set(name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                spark.conf.unset(name)
-            else:
-                spark.conf.set(name, value)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The image pass: decodes images once, some parts at a time, and writes their missing signals, features and scores."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +9,10 @@ from pyspark.sql import functions as F
 
 from jobs.job import Job
 from jobs.lake import tables
-from jobs.lake.image_files import large_files
+from jobs.lake.image_files import LARGE_FILES
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.models_in_use import ImageClassifier, distribute_classifiers, distribute_encoder, distribute_semantic_encoder
-from jobs.runtime.session import overridden
 from jobs.scoring.decode_pass import NO_PART, counted, failures, lacking, lacks, lacks_any, outcome_counts, scored
 from jobs.scoring.gaps import quarantined, unclassifiable, unembedded
 from jobs.scoring.model_faults import failed_counts, fresh, model_failures
@@ -144,7 +142,7 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         ModelError: A model fails on all images.
     """
     lake, outputs, command = job.lake, _outputs(job, models), recipe.command
-    images = lake.read(tables.IMAGES).withColumn("part", F.coalesce("part", F.lit(NO_PART)))
+    images = _fine_tasks(lake).read(tables.IMAGES).withColumn("part", F.coalesce("part", F.lit(NO_PART)))
     kinds = [kind for output in outputs for kind in output.present]
     with job.progress.step(f"{command}: find images without results"):
         encoder = models.encoder.digest if models.encoder else None
@@ -162,7 +160,7 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
             needed = [output for output in outputs if not output.present.keys().isdisjoint(batch.kinds)]
             own, flags = _missing(images, kept, batch, kinds)
             work = _Work(batch, own, flags, needed, _only(scoring, needed), models)
-            with job.progress.step(f"{command}: batch {number} of {len(todo)}"), _fine_tasks(lake.spark):
+            with job.progress.step(f"{command}: batch {number} of {len(todo)}"):
                 # An image may lack the scores of one model only, and images that are not quarantined come again each
                 # time: `_split` makes no empty commit, which would make all later results stale.
                 streams = work.quarantines and batch.is_uniform and batch.kinds in (("signals",), ("features",))
@@ -346,10 +344,11 @@ def _only(scoring: Scoring, needed: Sequence[_Output]) -> Scoring:
     )
 
 
-def _fine_tasks(spark: SparkSession) -> AbstractContextManager[None]:
+def _fine_tasks(lake: Lake) -> Lake:
     """Splits a small lake into more tasks than Spark would, so that no core is idle while others decode."""
-    tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
-    return overridden(spark, {"spark.sql.files.minPartitionNum": str(tasks)})
+    least = "spark.sql.files.minPartitionNum"
+    tasks = _TASKS_PER_CORE * lake.spark.sparkContext.defaultParallelism
+    return lake.within({least: lake.spark.conf.get(least, None) or str(tasks)})
 
 
 def _stream(job: Job, work: _Work, recipe: Recipe) -> int:
@@ -406,8 +405,7 @@ def _split(job: Job, work: _Work, recipe: Recipe) -> int:
 
 def _append(lake: Lake, table: tables.Table, rows: DataFrame, recipe: Recipe) -> int:
     """Appends rows in large files; returns how many were committed."""
-    with large_files(lake.spark):
-        lake.append(table, rows, recipe)
+    lake.within(LARGE_FILES).append(table, rows, recipe)
     return lake.rows_written(table)
 
 

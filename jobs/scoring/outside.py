@@ -1,6 +1,6 @@
 """Reads and scores images that are not in the lake, such as generated ones, into a scratch folder of the lake."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -9,6 +9,7 @@ from jobs.job import Job
 from jobs.lake import image_files
 from jobs.lake.lake import Lake
 from jobs.models_in_use import distribute_encoder
+from jobs.runtime.session import in_session
 from jobs.scoring.decode_pass import scored
 from jobs.sources import inspect
 from udfs.inference.scoring import Scoring
@@ -40,19 +41,17 @@ class OutsideImages:
         settings = job.settings
         self.lake.mark()
         self.lake.delete_staging(self.folder)
-        with image_files.small_files(self.lake.spark, settings.ingest):
-            with job.progress.step(f"{command}: read {what}"):
-                inspected = inspect.inspected(source_rows, settings.ingest.max_megapixels)
-                inspected.write.parquet(self.lake.staging(f"{self.folder}/images"))
-            with job.progress.step(f"{command}: hash and embed {what}"):
-                score = settings.score
-                scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
-                named = self.images.where("info.width is not null")
-                named = named.select(
-                    F.col(self.id_name).alias("image_id"), F.lit(None).cast("int").alias("part"), "image"
-                )
-                results = scored(named, scoring).withColumnRenamed("image_id", self.id_name)
-                results.drop("part").write.parquet(self.lake.staging(f"{self.folder}/signals"))
+        small = replace(self, lake=self.lake.within(image_files.small_files(settings.ingest)))
+        with job.progress.step(f"{command}: read {what}"):
+            inspected = in_session(inspect.inspected(source_rows, settings.ingest.max_megapixels), small.lake.spark)
+            inspected.write.parquet(self.lake.staging(f"{self.folder}/images"))
+        with job.progress.step(f"{command}: hash and embed {what}"):
+            score = settings.score
+            scoring = Scoring(distribute_encoder(job), None, (), score.batch, score.threads, tuple(score.providers))
+            named = small.images.where("info.width is not null")
+            named = named.select(F.col(self.id_name).alias("image_id"), F.lit(None).cast("int").alias("part"), "image")
+            results = scored(named, scoring).withColumnRenamed("image_id", self.id_name)
+            results.drop("part").write.parquet(self.lake.staging(f"{self.folder}/signals"))
 
     @property
     def images(self) -> DataFrame:

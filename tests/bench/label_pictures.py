@@ -41,9 +41,9 @@ def fill(lake: Lake, settings: config.Settings, count: int, bloom: bool) -> None
     made = {"image_id": "substr(sha2(cast(id as string), 256), 1, 32)", "key": "cast(id as string)", "image": "image"}
     sizes = {"width": "640", "height": "480", "part": "0"}
     columns = made | sizes | {name: "null" for name in tables.IMAGES.schema.names if name not in made | sizes}
-    with image_files.small_files(lake.spark, settings.ingest):
-        lake.spark.conf.set(f"{image_files.BLOOM}.enabled#image_id", str(bloom).lower())
-        lake.append(tables.IMAGES, rows.selectExpr(*[f"{sql} as {name}" for name, sql in columns.items()]), Recipe("b"))
+    conf = image_files.small_files(settings.ingest) | {f"{image_files.BLOOM}.enabled#image_id": str(bloom).lower()}
+    images = rows.selectExpr(*[f"{sql} as {name}" for name, sql in columns.items()])
+    lake.within(conf).append(tables.IMAGES, images, Recipe("b"))
 
 
 def bytes_read(pid: int) -> int:

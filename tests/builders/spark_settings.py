@@ -1,4 +1,9 @@
-"""Settings of the Spark sessions that tests start."""
+"""Settings of the Spark sessions that tests start, and other settings for a while."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from pyspark.sql import SparkSession
 
 SMALL = [
     # Every small table that is broadcast takes a page, by default of 64 MB: a join of many fills the heap.
@@ -22,3 +27,19 @@ SPARK = [
     "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
     *SMALL,
 ]
+
+
+@contextmanager
+def overridden(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
+    """Overrides settings of the session while the block runs."""
+    before = {name: spark.conf.get(name, None) for name in conf}
+    try:
+        for name, value in conf.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, value)

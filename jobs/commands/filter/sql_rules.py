@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.filter import allowed_sql
-from jobs.runtime.session import overridden
+from jobs.runtime.session import in_session, with_settings
 
 
 def faults(images: DataFrame, rules: Mapping[str, str]) -> list[str]:
@@ -20,7 +19,7 @@ def faults(images: DataFrame, rules: Mapping[str, str]) -> list[str]:
         images: Table images.
         rules: SQL conditions by name.
     """
-    without_bytes = _columns_without_bytes(images)
+    without_bytes = _lenient(images)
     found = {name: _fault(without_bytes, condition) for name, condition in rules.items()}
     return [
         f"filter.rules.{name} = {rules[name]!r} is not a condition on an image: {fault}"
@@ -32,12 +31,11 @@ def faults(images: DataFrame, rules: Mapping[str, str]) -> list[str]:
 def _fault(images: DataFrame, condition: str) -> str | None:
     """Returns why an SQL expression is not a condition on one row; None if it is one."""
     try:
-        with _lenient(images.sparkSession):
-            fault = allowed_sql.fault_of_names(images.sparkSession, condition)
-            if fault:
-                return fault
-            # `where` rejects aggregates, and `select` rejects unknown columns.
-            filtered, (column,) = images.where(F.expr(condition)), images.select(F.expr(condition)).dtypes
+        fault = allowed_sql.fault_of_names(images.sparkSession, condition)
+        if fault:
+            return fault
+        # `where` rejects aggregates, and `select` rejects unknown columns.
+        filtered, (column,) = images.where(F.expr(condition)), images.select(F.expr(condition)).dtypes
     except (AnalysisException, ParseException) as error:
         return re.sub(r"^\[[\w.]+\] ", "", str(error).strip().splitlines()[0])
     except Py4JJavaError as error:  # a fault of Spark itself, as for `meta:punsafe > 0.9`
@@ -58,26 +56,22 @@ def broken(images: DataFrame, rules: Mapping[str, str]) -> DataFrame:
     Returns:
         image_id, why: a row for each image and rule that holds.
     """
-    with _lenient(images.sparkSession):
-        each = [
-            F.when(F.expr(condition), F.lit(f"{name}: {' '.join(condition.split())}"))
-            for name, condition in rules.items()
-        ]
-        whys = F.array_compact(F.array(*each))
-        return _columns_without_bytes(images).select("image_id", F.explode(whys).alias("why"))
+    each = [
+        F.when(F.expr(condition), F.lit(f"{name}: {' '.join(condition.split())}")) for name, condition in rules.items()
+    ]
+    whys = F.array_compact(F.array(*each))
+    return _lenient(images).select("image_id", F.explode(whys).alias("why"))
 
 
 def is_unknown(images: DataFrame, condition: str) -> bool:
     """Whether a condition is null for every image; reads no more images than it needs to find one with a result."""
-    with _lenient(images.sparkSession):
-        return _columns_without_bytes(images).where(F.expr(condition).isNotNull()).isEmpty()
+    return _lenient(images).where(F.expr(condition).isNotNull()).isEmpty()
 
 
-def _lenient(spark: SparkSession) -> AbstractContextManager[None]:
-    """Makes failed casts and divisions by zero null, so that one field of one image does not stop the filter."""
-    return overridden(spark, {"spark.sql.ansi.enabled": "false"})
+def _lenient(images: DataFrame) -> DataFrame:
+    """Returns the columns that a rule may use, all but the bytes, in a session in which failed casts are null.
 
-
-def _columns_without_bytes(images: DataFrame) -> DataFrame:
-    """Returns the columns that a rule may use: all but the bytes of the image."""
-    return images.drop("image")
+    Divisions by zero are null too: one field of one image does not stop the filter.
+    """
+    without_bytes = images.drop("image")
+    return in_session(without_bytes, with_settings(images.sparkSession, {"spark.sql.ansi.enabled": "false"}))

@@ -11,7 +11,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from jobs.lake import marker, tables
-from jobs.lake.image_files import large_files
+from jobs.lake.image_files import LARGE_FILES
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe, Version
 from jobs.runtime.addresses import local_folder
@@ -222,8 +222,7 @@ def test_the_rows_of_many_tasks_share_a_large_file(lake: Lake) -> None:
     lake.append(tables.SCORES, rows, Recipe("score"))
     assert len(adds(lake, tables.SCORES)) == 8
 
-    with large_files(lake.spark):
-        lake.append(tables.SCORES, rows, Recipe("score"))
+    lake.within(LARGE_FILES).append(tables.SCORES, rows, Recipe("score"))
 
     assert len(adds(lake, tables.SCORES)) == 1 and lake.rows_written(tables.SCORES) == 40
     assert lake.read(tables.SCORES).count() == 80

@@ -10,7 +10,7 @@ from jobs.lake import tables
 from jobs.lake.lake import Lake
 from jobs.lake.log import DeltaLog
 from jobs.lake.recipe import Recipe
-from jobs.runtime.session import overridden
+from tests.builders.spark_settings import overridden
 
 TABLE = tables.WEIGHTS
 

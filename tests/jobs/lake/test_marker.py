@@ -204,14 +204,10 @@ def test_delete_staging_deletes_only_scratch_folders(lake: Lake) -> None:
 # Commands that need a lake --------------------------------------------------------------------------------------------
 
 
-def test_commands_report_a_missing_lake_and_write_nothing(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_report_a_missing_lake_and_write_nothing(spark: SparkSession, tmp_path: Path) -> None:
     photos, before = tmp_path / "photos", {}
     write_folder(photos, pictures())
     before = files_below(tmp_path)
-    monkeypatch.setattr("jobs.runtime.session.get_session", lambda *_: spark)
-    monkeypatch.setattr("jobs.runtime.session.runs", lambda _: False)
 
     for words in (["report"], ["filter"], ["export", str(tmp_path / "out")], ["label", "next", "x", "--strategy=seed"]):
         for folder, found in ((photos, "it holds "), (tmp_path / "typo", "there is no such folder")):

@@ -96,13 +96,13 @@ def test_the_error_for_a_session_without_delta_names_the_settings(
         open_lake(str(tmp_path), NoSession())
     assert "\n" not in str(raised.value)
 
-    monkeypatch.setattr(SparkSession, "getActiveSession", classmethod(lambda cls: NoSession()))
+    monkeypatch.setattr(reader, "running_session", NoSession)
     with pytest.raises(WinnowError, match="no Delta"):
         open_lake(str(tmp_path))
 
 
 def test_without_a_session_a_local_one_starts(made: Lake, monkeypatch: pytest.MonkeyPatch, spark: SparkSession) -> None:
-    monkeypatch.setattr(SparkSession, "getActiveSession", classmethod(lambda cls: None))
+    monkeypatch.setattr(reader, "running_session", lambda: None)
     monkeypatch.setattr(reader, "get_session", lambda settings: spark if settings.driver_memory else None)
 
     assert open_lake(made.uri).spark("verdicts").count() == len(VERDICTS)

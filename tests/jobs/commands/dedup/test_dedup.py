@@ -10,7 +10,6 @@ from pyspark.sql import SparkSession
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.runtime.session import overridden
 from tests.builders.hash_lakes import (
     LIMIT,
     Picture,
@@ -23,6 +22,7 @@ from tests.builders.hash_lakes import (
     quality_rows,
     run,
 )
+from tests.builders.spark_settings import overridden
 from udfs.hashes.hamming import distances, words
 
 

@@ -26,11 +26,10 @@ from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
-from jobs.runtime.session import overridden
 from models.errors import LostRowsError, WinnowError
 from tests.builders.lake_rows import write_rows
 from tests.builders.sources import CAPTIONS, Picture, encoded, members_of, write_tar
-from tests.builders.spark_settings import SPARK
+from tests.builders.spark_settings import SPARK, overridden
 
 HTML = '<script>alert("1")</script> | **bold** `code`'
 COLOURS = ("red", "lime", "blue", "cyan", "magenta", "yellow", "black", "white")

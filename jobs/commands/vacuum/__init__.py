@@ -1,0 +1,1 @@
+"""`vacuum`: tidies up the files of a lake's tables."""
