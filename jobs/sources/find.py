@@ -144,6 +144,8 @@ def _guess_file(path: str) -> str:
         return "webdataset"
     if ending(name) == "parquet":
         return "parquet"
+    if ending(name) == "arrow":
+        raise WinnowError(_saved_to_disk(path))
     raise WinnowError(f"{path} is neither .tar nor .parquet: give the folder of an image, or --format FORMAT")
 
 
@@ -163,12 +165,16 @@ def _guess_folder(path: str) -> str:
     if seen["image"] or seen["metadata"]:
         return "folder"
     if seen["arrow"]:
-        raise WinnowError(
-            f"{path} holds Arrow files, as `save_to_disk` of Hugging Face's datasets writes them: write Parquet with "
-            "its `to_parquet`, and give those files"
-        )
+        raise WinnowError(_saved_to_disk(path))
     raise WinnowError(
         f"{path} holds no images, no .tar and no .parquet files (it has {plural(seen.total(), 'file')}): check the path"
+    )
+
+
+def _saved_to_disk(path: str) -> str:
+    return (
+        f"{path} holds Arrow data, as `save_to_disk` of Hugging Face's datasets writes them: write Parquet with its "
+        "`to_parquet`, and give those files"
     )
 
 
@@ -194,7 +200,7 @@ _IS_PART: dict[str, Callable[[str], bool]] = {"webdataset": _is_shard, "parquet"
 
 def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
     found = []
-    others = 0
+    others, is_saved = 0, False
     for folder, entries in files.walk(root):
         if fmt == "parquet" and any(part.startswith("_") for part in folder.split("/")):
             continue
@@ -203,6 +209,9 @@ def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
                 found.append(_file_source(posixpath.join(root, folder, entry.name), root, entry, fmt, digest))
             else:
                 others += 1
+                is_saved |= ending(entry.name) == "arrow"
+    if is_saved and not found:
+        raise WinnowError(_saved_to_disk(root))
     if not found:
         raise WinnowError(
             f"{root} holds no {fmt} files (it has {plural(others, 'other file')}): check the path or --format"

@@ -146,7 +146,8 @@ def test_settings_name_other_columns() -> None:
 def test_the_error_for_a_table_without_images_lists_its_columns() -> None:
     schema = T.StructType.fromDDL("url string, image string")
 
-    with pytest.raises(WinnowError, match=r"it has url string, image string: set ingest\.image_columns"):
+    told = r"it has url string, image string: set ingest\.image_columns.*; the column image holds text: download URLs"
+    with pytest.raises(WinnowError, match=told):
         columns.match(schema, config.load().ingest, "t")
 
 
