@@ -121,6 +121,7 @@ def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
         F.when(is_missing, READ_STAGE).alias("stage"),
         F.when(is_missing, "no image").alias("reason"),
         F.when(is_missing, detail).alias("detail"),
+        F.lit(mapping.caption and f"column {mapping.caption}").cast("string").alias("caption_from"),
     )
 
 

@@ -272,7 +272,8 @@ def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mappin
         image, reason, detail = _without_bytes(path, columns, named, meta)
     elif len(image) > MAX_IMAGE_BYTES:
         reason, detail = "file too large", f"{len(image)} bytes, the limit is {MAX_IMAGE_BYTES}"
-    return Row(path, key, caption, None if reason else image, to_json(meta) if meta else "{}", reason, detail)
+    where = None if columns.caption is None else f"column {columns.names[columns.caption]}"
+    return Row(path, key, caption, None if reason else image, to_json(meta) if meta else "{}", reason, detail, where)
 
 
 def _caption(columns: FileColumns, record: Sequence[Any], meta: dict[str, Any]) -> tuple[str | None, bool]:

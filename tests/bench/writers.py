@@ -301,14 +301,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pairs", nargs="+", choices=pairs, default=list(pairs))
     args = parser.parse_args()
-    outcomes = []
-    with tempfile.TemporaryDirectory() as name:
-        setting = Setting(Path(name))
-        setting.prepare()
-        for number, pair in itertools.product(range(args.seed, args.seed + args.rounds), args.pairs):
-            outcomes.append(one_round(setting, pairs[pair], random.Random(f"{pair} {number}")))
-            print(outcomes[-1], flush=True)
-    print(table(outcomes))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    outcomes: list[Outcome] = []
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            setting = Setting(Path(name))
+            setting.prepare()
+            for number, pair in itertools.product(range(args.seed, args.seed + args.rounds), args.pairs):
+                outcomes.append(one_round(setting, pairs[pair], random.Random(f"{pair} {number}")))
+                print(outcomes[-1], flush=True)
+    finally:  # also of the rounds before the end of a time limit
+        print(table(outcomes))
 
 
 if __name__ == "__main__":
