@@ -181,7 +181,8 @@ def sample(rows: DataFrame, count: int, seed: int) -> DataFrame:
 
 def _recipe(job: Job, chosen: list[str]) -> Recipe:
     settings: dict[str, Any] = config.fingerprint(job.settings.encoder)
-    training = {key: settings[key] for key in ("images", "minutes", "batch")}
+    length = "minutes" if settings["steps"] is None else "steps"
+    training = {key: settings[key] for key in ("images", length, "batch")}
     # Not the version of the table images: it may change while the sample stays the same.
     identity = hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
     start = onnx_session.digest(encoder.shipped())
@@ -209,15 +210,17 @@ def _fit(job: Job, trainer: ModuleType, thumbs: NDArray[np.uint8], images_in_lak
     settings, shipped, progress = job.settings.encoder, encoder.shipped(), job.progress
     plan = trainer.TrainingPlan(
         minutes=settings.minutes,
+        steps=settings.steps,
         batch=settings.batch,
         seed=job.settings.seed,
         same_within=encoder.Encoder.load(shipped).presumed_distance,
         # Each image is compared with the whole lake, so a larger lake needs a lower rate of collisions of pairs.
         collisions=min(trainer.COLLISIONS, MAX_FALSE_MATCHES / images_in_lake),
     )
-    with progress.step(f"fit-encoder: train for {settings.minutes:g} minutes on {len(thumbs)} images"):
+    length = f"{settings.minutes:g} minutes" if settings.steps is None else f"{settings.steps} steps"
+    with progress.step(f"fit-encoder: train for {length} on {len(thumbs)} images"):
         fitted = trainer.fit(
-            thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of the time, loss {loss:.2f}"), shipped
+            thumbs, plan, lambda done, loss: progress.note(f"{done:.0%} of {length}, loss {loss:.2f}"), shipped
         )
     with progress.step("fit-encoder: measure the shipped encoder"):
         shipped_measured = trainer.measured(shipped, thumbs, plan)

@@ -36,6 +36,9 @@ STAGING = "_staging/ingest"
 IMAGES_OF_A_PART = 100_000
 _CHUNK_SOURCES = 2000
 _NAMED_KINDS = 3
+# A metric of Spark is a number or a text.
+_BETWEEN_PLACES = "\0"
+_NAMED_PLACES = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,19 @@ class SourceCounts:
             self.repeats + other.repeats,
             self.quarantined + other.quarantined,
         )
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions of some images.
+
+    Attributes:
+        missing: Number of images without a caption; an empty caption counts as none.
+        found_in: Where the others were found, such as `column TEXT`.
+    """
+
+    missing: int
+    found_in: frozenset[str]
 
 
 def run(job: Job, sources: Sequence[str], format: str | None = None) -> Summary:
@@ -119,12 +135,17 @@ def read(job: Job, found: Sequence[Source]) -> Summary:
     parquet.require_images(unread, job.settings.ingest)
     _note(job, found, unread)
     total, without_caption = SourceCounts(0, 0, 0, 0), 0
+    captions_from: set[str] = set()
     chunks = list(_chunks(unread, job.settings.ingest.chunk_gb << 30))
     for number, chunk in enumerate(chunks, 1):
         part = f" (part {number} of {len(chunks)})" if len(chunks) > 1 else ""
-        counts, bare = _ingest(job, chunk, part)
+        counts, captions = _ingest(job, chunk, part)
         total += counts
-        without_caption += bare
+        without_caption += captions.missing
+        captions_from |= captions.found_in
+    if captions_from:
+        more = f", {len(captions_from) - _NAMED_PLACES} more" if len(captions_from) > _NAMED_PLACES else ""
+        job.progress.note(f"captions from: {', '.join(sorted(captions_from)[:_NAMED_PLACES])}{more}")
     if without_caption:
         job.progress.note(f"images without a caption: {without_caption:,} of {total.images + total.repeats:,}")
     summary: Summary = {"sources": len(found), "unchanged": len(found) - len(unread), **vars(total)}
@@ -183,34 +204,39 @@ def parts(first: int, count: int, files: int) -> Column:
 # One chunk: staged, sorted, committed ---------------------------------------------------------------------------------
 
 
-def _ingest(job: Job, chunk: Sequence[Source], part: str) -> tuple[SourceCounts, int]:
-    """Reads one chunk of sources and commits it; returns its counts and the number of images without a caption."""
+def _ingest(job: Job, chunk: Sequence[Source], part: str) -> tuple[SourceCounts, Captions]:
+    """Reads one chunk of sources and commits it; returns its counts and its captions."""
     settings = job.settings.ingest
     lake, run_id = job.lake.within(small_files(settings)), uuid.uuid4().hex
     with job.progress.step(f"ingest: read and decode{part}"):
-        rows_read, without_caption = _stage(lake, chunk, settings, run_id)
+        rows_read, captions = _stage(lake, chunk, settings, run_id)
     with job.progress.step(f"ingest: find repeats{part}"):
         counts, not_whole = _sort(lake, chunk, run_id)
     _check(rows_read, counts)
     with job.progress.step(f"ingest: write images{part}"):
         _commit(lake, _records(chunk, counts, not_whole, settings), counts, run_id)
     lake.delete_staging(STAGING)
-    return reduce(SourceCounts.__add__, counts.values()), without_caption
+    return reduce(SourceCounts.__add__, counts.values()), captions
 
 
-def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> tuple[int, int]:
+def _stage(lake: Lake, chunk: Sequence[Source], settings: IngestSettings, run_id: str) -> tuple[int, Captions]:
     """Writes the decoded rows of the sources to the staging folder.
 
     Returns:
-        The number of rows read, and the number of images without a caption among them.
+        The number of rows read, and the captions of the images among them.
     """
     seen, decoded = Observation(), Observation()
     read = source_rows(lake.spark, chunk, settings).observe(seen, F.count(F.lit(1)).alias("rows"))
-    has_no_caption = fault_reason().isNull() & (F.coalesce("caption", F.lit("")) == "")
-    staged = inspected(read, settings.max_megapixels)
-    staged = staged.observe(decoded, F.count_if(has_no_caption).alias("without_caption"))
+    is_image, has_caption = fault_reason().isNull(), F.coalesce("caption", F.lit("")) != ""
+    places = F.collect_set(F.when(is_image & has_caption, F.col("caption_from")))
+    staged = inspected(read, settings.max_megapixels).observe(
+        decoded,
+        F.count_if(is_image & ~has_caption).alias("missing"),
+        F.array_join(places, _BETWEEN_PLACES).alias("places"),
+    )
     staged.write.mode("overwrite").parquet(lake.staging(_staging(run_id, "rows")))
-    return int(seen.get["rows"]), int(decoded.get["without_caption"])
+    found_in = frozenset(filter(None, str(decoded.get["places"]).split(_BETWEEN_PLACES)))
+    return int(seen.get["rows"]), Captions(int(decoded.get["missing"]), found_in)
 
 
 def _sort(lake: Lake, chunk: Sequence[Source], run_id: str) -> tuple[dict[str, SourceCounts], set[str]]:
@@ -385,7 +411,7 @@ def _note(job: Job, found: Sequence[Source], unread: Sequence[Source]) -> None:
     ignored = sum(source.ignored for source in unread)
     if ignored:
         kinds = _kinds(unread, ignored)
-        job.progress.note(f"ignored {plural(ignored, 'file')}, neither images nor metadata: {kinds}")
+        job.progress.note(f"ignored {plural(ignored, 'file')}, by name neither images nor metadata: {kinds}")
     unused = sum(source.unused for source in unread)
     if unused:
         job.progress.note(
@@ -405,9 +431,15 @@ def _kinds(sources: Sequence[Source], ignored: int) -> str:
     for source in sources:
         count.update(dict(source.kinds))
     first = sorted(count.items(), key=lambda kind: (-kind[1], kind[0]))[:_NAMED_KINDS]
-    parts = [f"{number:,} {f'.{kind}' if kind else 'without a usual extension'}" for kind, number in first]
+    parts = [f"{number:,} {_named_kind(kind)}" for kind, number in first]
     more = ignored - sum(number for _, number in first)
     return ", ".join([*parts, f"{more:,} more"] if more else parts)
+
+
+def _named_kind(kind: str) -> str:
+    if kind.isupper():
+        return f"{kind} without a usual extension"
+    return f".{kind}" if kind else "without a usual extension"
 
 
 def _chunks(sources: Sequence[Source], most: int) -> Iterator[list[Source]]:

@@ -97,6 +97,7 @@ class EncoderSettings(_Section):
     fit: bool
     images: Positive
     minutes: Annotated[float, Field(gt=0)]
+    steps: Positive | None = None
     batch: Annotated[int, Field(ge=8)]
 
     @model_validator(mode="after")

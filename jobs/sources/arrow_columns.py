@@ -15,8 +15,6 @@ from jobs.sources.rows import first_name
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 """What pyarrow raises for damaged files: ValueError for a name that is not UTF-8, KeyError for a wrong time zone."""
 
-_URL = "url"
-
 
 @dataclass(frozen=True)
 class FileColumns:
@@ -28,12 +26,14 @@ class FileColumns:
             none.
         caption: Place of the column of texts, or of lists of texts; None if there is none.
         key: Place of the column of texts or integers; None if there is none, and then the image_id is the key.
+        text: What to do about a column of texts in place of images; '' if there is none, or a column of images.
     """
 
     names: tuple[str, ...]
     image: int | None
     caption: int | None
     key: int | None
+    text: str = ""
 
 
 def match(schema: pa.Schema, settings: IngestSettings) -> FileColumns:
@@ -47,24 +47,26 @@ def match(schema: pa.Schema, settings: IngestSettings) -> FileColumns:
         >>> from jobs.runtime import config
         >>> schema = pa.schema([("url", pa.string()), ("TEXT", pa.string()), ("jpg", pa.binary())])
         >>> match(schema, config.load().ingest)
-        FileColumns(names=('url', 'TEXT', 'jpg'), image=2, caption=1, key=0)
+        FileColumns(names=('url', 'TEXT', 'jpg'), image=2, caption=1, key=0, text='')
     """
+    image = _place(schema, settings.image_columns, _holds_images)
     return FileColumns(
         tuple(schema.names),
-        _place(schema, settings.image_columns, _holds_images),
+        image,
         _place(schema, settings.caption_columns, _holds_captions),
         _place(schema, settings.key_columns, lambda kind: _is_text(kind) or pa.types.is_integer(kind)),
+        _text_instead(schema, settings) if image is None else "",
     )
 
 
 def no_image_column(path: str, schema: pa.Schema, settings: IngestSettings) -> str:
     """Returns what is wrong with a file without a column of images, and what to do."""
-    texts = [field.name for field in schema if _is_text(field.type)]
-    is_text = [name for name in texts if name.lower() in (*map(str.lower, settings.image_columns), _URL)]
-    text = columns.no_image_column(path, [f"{field.name} {field.type}" for field in schema], settings)
-    if not is_text:
-        return text
-    return f"{text}; the column {is_text[0]} holds text: download URLs (as img2dataset does) or decode base64 first"
+    present = [f"{field.name} {field.type}" for field in schema]
+    return columns.no_image_column(path, present, settings, _text_instead(schema, settings))
+
+
+def _text_instead(schema: pa.Schema, settings: IngestSettings) -> str:
+    return columns.text_instead([field.name for field in schema if _is_text(_plain(field.type))], settings)
 
 
 def values(column: pa.Array) -> list[Any]:

@@ -14,6 +14,7 @@ from models.errors import WinnowError
 # Columns in which img2dataset describes a failed download.
 STATUS = ("status", "error_message")
 BYTES = "bytes"
+_URL = "url"
 _SHOWN, _SHOWN_LETTERS = 20, 80
 
 
@@ -53,25 +54,45 @@ def match(schema: T.StructType, settings: IngestSettings, where: str) -> Mapping
     image = _first(schema, settings.image_columns, _holds_images)
     if image is None:
         present = [f"{field.name} {field.dataType.simpleString()}" for field in schema.fields]
-        raise WinnowError(no_image_column(where, present, settings))
+        texts = [field.name for field in schema.fields if isinstance(field.dataType, T.StringType)]
+        raise WinnowError(no_image_column(where, present, settings, text_instead(texts, settings)))
     caption = _first(schema, settings.caption_columns, lambda kind: isinstance(kind, T.StringType))
     key = _first(schema, settings.key_columns, lambda kind: isinstance(kind, T.StringType | T.IntegralType))
     return Mapping(image, caption, key)
 
 
-def no_image_column(where: str, present: Sequence[str], settings: IngestSettings) -> str:
+def no_image_column(where: str, present: Sequence[str], settings: IngestSettings, instead: str) -> str:
     """Returns that no column holds images, and what to do.
 
     Args:
         where: The table or file.
         present: Name and type of each of its columns.
         settings: The names that were looked for.
+        instead: From `text_instead`.
     """
     columns = ", ".join(column[:_SHOWN_LETTERS] for column in present[:_SHOWN])
-    return (
+    text = (
         f"{where} has no binary column named {', '.join(settings.image_columns)}; it has {columns}: set "
         "ingest.image_columns, as in --set 'ingest.image_columns=[\"NAME\"]'"
     )
+    return f"{text}; {instead}" if instead else text
+
+
+def text_instead(texts: Sequence[str], settings: IngestSettings) -> str:
+    """Returns what to do about a column of texts where images are expected; empty if there is none.
+
+    Args:
+        texts: Names of the columns of texts.
+        settings: The names of columns of images.
+
+    Examples:
+        >>> from jobs.runtime import config
+        >>> text_instead(["caption", "Image"], config.load().ingest)
+        'the column Image holds text: download URLs (as img2dataset does) or decode base64 first'
+    """
+    name = first_name(texts, [*settings.image_columns, _URL])
+    what = "holds text: download URLs (as img2dataset does) or decode base64 first"
+    return "" if name is None else f"the column {name} {what}"
 
 
 def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
@@ -100,6 +121,7 @@ def rows(table: DataFrame, source: Column, mapping: Mapping) -> DataFrame:
         F.when(is_missing, READ_STAGE).alias("stage"),
         F.when(is_missing, "no image").alias("reason"),
         F.when(is_missing, detail).alias("detail"),
+        F.lit(mapping.caption and f"column {mapping.caption}").cast("string").alias("caption_from"),
     )
 
 

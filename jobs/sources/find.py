@@ -20,17 +20,22 @@ from models.errors import WinnowError
 
 FORMATS = ("folder", "webdataset", "parquet", "delta")
 IMAGE_ENDINGS = (
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "mpo", "avif",
+    "jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "mpo",
+    "avif",
     # Image formats that Winnow cannot decode: each file gives a quarantine row, so that it is not skipped silently.
-    "heic", "heif", "jp2", "jxl", "svg",
+    "heic", "heif", "ico", "jp2", "jxl", "jxr", "svg",
 )  # fmt: skip
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz")
 # Part of the fingerprint: increase it when a reader returns other rows for the same file.
-_READERS = 2
+_READERS = 3
 # File names are arbitrary: limits on the number of extensions that are counted apart, and on their length.
 _MOST_KINDS = 1000
 _LONGEST_KIND = 16
+# Place and bytes by which images are known. The first files without a usual extension are opened to count images apart.
+_MARKS = ((0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG", "PNG"), (0, b"GIF8", "GIF"), (8, b"WEBP", "WEBP"))
+_START_BYTES = 12
+_MOST_OPENED = 1000
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Source:
         size: Size of the input in bytes.
         ignored: Number of files in a folder that are neither images nor metadata nor text or JSON files.
         fingerprint: Changes when its files (names, sizes, times) or the settings for reading them change.
-        kinds: The extensions of the ignored files, each with its number of files; '' if a file has none.
+        kinds: The extensions of the ignored files, each with its number of files. Of files without a usual extension,
+            it is the format in capital letters if the content is an image, else ''.
         unused: Number of text and JSON files in a folder that describe no image.
     """
 
@@ -146,6 +152,8 @@ def _guess_file(path: str) -> str:
         return "webdataset"
     if ending(name) == "parquet":
         return "parquet"
+    if ending(name) == "arrow":
+        raise WinnowError(_saved_to_disk(path))
     raise WinnowError(f"{path} is neither .tar nor .parquet: give the folder of an image, or --format FORMAT")
 
 
@@ -165,12 +173,16 @@ def _guess_folder(path: str) -> str:
     if seen["image"] or seen["metadata"]:
         return "folder"
     if seen["arrow"]:
-        raise WinnowError(
-            f"{path} holds Arrow files, as `save_to_disk` of Hugging Face's datasets writes them: write Parquet with "
-            "its `to_parquet`, and give those files"
-        )
+        raise WinnowError(_saved_to_disk(path))
     raise WinnowError(
         f"{path} holds no images, no .tar and no .parquet files (it has {plural(seen.total(), 'file')}): check the path"
+    )
+
+
+def _saved_to_disk(path: str) -> str:
+    return (
+        f"{path} holds Arrow data, as `save_to_disk` of Hugging Face's datasets writes them: write Parquet with its "
+        "`to_parquet`, and give those files"
     )
 
 
@@ -196,7 +208,7 @@ _IS_PART: dict[str, Callable[[str], bool]] = {"webdataset": _is_shard, "parquet"
 
 def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
     found = []
-    others = 0
+    others, is_saved = 0, False
     for folder, entries in files.walk(root):
         if fmt == "parquet" and any(part.startswith("_") for part in folder.split("/")):
             continue
@@ -205,6 +217,9 @@ def _shards(root: str, fmt: str, digest: "hashlib._Hash") -> list[Source]:
                 found.append(_file_source(posixpath.join(root, folder, entry.name), root, entry, fmt, digest))
             else:
                 others += 1
+                is_saved |= ending(entry.name) == "arrow"
+    if is_saved and not found:
+        raise WinnowError(_saved_to_disk(root))
     if not found:
         raise WinnowError(
             f"{root} holds no {fmt} files (it has {plural(others, 'other file')}): check the path or --format"
@@ -244,7 +259,7 @@ def _folder_source(path: str, digest: "hashlib._Hash") -> Source:
                 unused += 1
             else:
                 ignored += 1
-                _count(kinds, entry.name)
+                _count(kinds, posixpath.join(path, folder, entry.name))
     if not useful:
         raise WinnowError(f"{path} holds no images and no metadata.jsonl, .csv or .parquet: check the path or --format")
     return Source(path, "folder", path, size, ignored, state.hexdigest(), tuple(kinds.items()), unused)
@@ -257,11 +272,23 @@ def _used(entries: Sequence[files.FileEntry], beside: Mapping[str, str]) -> set[
     return {name for name in found if name is not None}
 
 
-def _count(kinds: Counter[str], name: str) -> None:
-    kind = ending(name)
+def _count(kinds: Counter[str], path: str) -> None:
+    kind = ending(path)
     kind = kind if kind.isprintable() and len(kind) <= _LONGEST_KIND else ""
+    if not kind and kinds.total() < _MOST_OPENED:
+        kind = _format_of(path)
     if kind in kinds or len(kinds) < _MOST_KINDS:
         kinds[kind] += 1
+
+
+def _format_of(path: str) -> str:
+    """Returns the format of a file that begins like an image; else ''."""
+    try:
+        with files.random_access(path) as file:
+            start = bytes(file.read(_START_BYTES))
+    except OSError:  # it is not read, so this says nothing of the source
+        return ""
+    return next((name for place, mark, name in _MARKS if start[place:].startswith(mark)), "")
 
 
 def _digest_of(settings: IngestSettings, fmt: str) -> "hashlib._Hash":

@@ -40,11 +40,14 @@ from jobs.sources.rows import (
 from models.errors import WinnowError
 
 _TEXT, _TRUTH = pa.string(), pa.bool_()
-_PLACE = pa.schema([("root", _TEXT), ("path", _TEXT)])
+# Names as they are on the disk: their bytes need not be text. `path` may have replacement characters.
+_STORED = pa.binary()
+_PLACE = pa.schema([("root", _TEXT), ("stored", _STORED)])
 # `composed` is the path in NFC: a disk may store é as one character or as two, and the metadata the other way.
-_FILE = pa.schema([*_PLACE, ("composed", _TEXT)])
-_LISTED = pa.schema([*_FILE, ("is_image", _TRUTH), ("size", pa.int64()), ("text_file", _TEXT), ("json_file", _TEXT)])
-_OF_METADATA = ("caption", "meta", "key", "detail")
+_FILE = pa.schema([("root", _TEXT), ("path", _TEXT), ("composed", _TEXT)])
+_BESIDE = [(name, _STORED) for name in ("stored", "text_file", "json_file")]
+_LISTED = pa.schema([*_FILE, ("is_image", _TRUTH), ("size", pa.int64()), *_BESIDE])
+_OF_METADATA = ("caption", "caption_from", "meta", "key", "detail")
 _NAMED = pa.schema([*_FILE, *((name, _TEXT) for name in _OF_METADATA)])
 _CHUNK = 5000
 _SHOWN_LETTERS = 300  # of the names of columns
@@ -75,7 +78,7 @@ def read(spark: SparkSession, sources: Sequence[Source], settings: IngestSetting
         _check_metadata(source.path)
     roots = spark.createDataFrame([(source.path,) for source in sources], "root string")
     listed = roots.mapInArrow(_list_images, from_arrow_schema(_LISTED))
-    named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "path")
+    named = roots.mapInArrow(_list_metadata, from_arrow_schema(_PLACE)).repartition("root", "stored")
     named = named.mapInArrow(partial(_read_metadata, settings), from_arrow_schema(_NAMED))
     together = listed.unionByName(named, allowMissingColumns=True)
     together = together.repartition(task_count(spark, sources, settings), "root", "composed")
@@ -92,14 +95,16 @@ def records(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | 
         name: Name of the file; ends in .jsonl, .csv or .parquet, in upper or lower case.
 
     Returns:
-        The number of each record, from 1 (in .jsonl and .csv: of its last line), and its fields or what is wrong.
+        The number of each record, from 1 (in .jsonl and .csv: of its last line), and its fields or what is wrong. In
+        .jsonl and .csv, bytes that are not UTF-8 are escaped as by `surrogateescape`.
     """
     kind = posixpath.splitext(name)[1].lower()
     if kind == ".parquet":
         return _parquet_records(file)
     codec = encoding(file.read(2))
     file.seek(0)
-    lines = TextIOWrapper(file, codec, errors="replace", newline="\n" if kind == ".jsonl" else "")
+    errors = "replace" if codec == "utf-16" else "surrogateescape"
+    lines = TextIOWrapper(file, codec, errors=errors, newline="\n" if kind == ".jsonl" else "")
     return _json_records(lines) if kind == ".jsonl" else _csv_records(lines)
 
 
@@ -200,7 +205,7 @@ def _check_metadata(root: str) -> None:
         if first is not None and first_name(list(first), [_FILE_NAME]) is None:
             raise WinnowError(
                 f"{where} has no column {_FILE_NAME}, which must name the image file; it has "
-                f"{one_line(', '.join(first))[:_SHOWN_LETTERS]}: add the column or rename one"
+                f"{printable(one_line(', '.join(first)))[:_SHOWN_LETTERS]}: add the column or rename one"
             )
 
 
@@ -220,14 +225,15 @@ def _listing(root: str) -> Iterator[tuple[Any, ...]]:
     for folder, entries in files.walk(root):
         beside = side_files(entry.name for entry in entries)
         for name, size in ((entry.name, entry.size) for entry in entries if not is_metadata(entry.name)):
-            path = printable(posixpath.join(folder, name))
-            described = (found and printable(found) for found in (text_file(name, beside), json_file(name, beside)))
-            yield root, path, _composed(path), is_image(name), size, *described
+            stored = posixpath.join(folder, name)
+            path, kind = printable(stored), is_image(name)
+            described = (found and _bytes_of(found) for found in (text_file(name, beside), json_file(name, beside)))
+            yield root, path, _composed(path), kind, size, _bytes_of(stored), *described
 
 
 def _list_metadata(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = (
-        (root, printable(path))
+        (root, _bytes_of(path))
         for batch in batches_of_roots
         for root in batch.column(0).to_pylist()
         for path in _metadata_paths(root)
@@ -237,7 +243,10 @@ def _list_metadata(batches_of_roots: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 def _read_metadata(settings: IngestSettings, paths: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = (
-        row for batch in paths for place in batch.to_pylist() for row in _named(place["root"], place["path"], settings)
+        row
+        for batch in paths
+        for place in batch.to_pylist()
+        for row in _named(place["root"], _name_of(place["stored"]), settings)
     )
     yield from _chunks(rows, _NAMED)
 
@@ -249,31 +258,48 @@ def _named(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
+        path = printable(path)
         yield _bad_line(root, path, f"{path} cannot be read: {error.strerror or one_line(error)}")
     except arrow_columns.UNREADABLE as error:
+        path = printable(path)
         yield _bad_line(root, path, f"{path} is not a complete Parquet file: {one_line(error)}")
 
 
 def _names(root: str, path: str, settings: IngestSettings) -> Iterator[tuple[Any, ...]]:
     with files.opened(posixpath.join(root, path)) as file:
-        for number, fields in records(file, path):
+        path = printable(path)
+        for number, record in records(file, path):
             key = f"{path}:{number}"
-            if isinstance(fields, str):
-                yield _bad_line(root, key, fields)
-            elif not isinstance(image := _file_name(fields), str) or not image:
+            if isinstance(record, str):
+                yield _bad_line(root, key, record)
+                continue
+            fields = _without_escapes(record)
+            if not isinstance(image := _file_name(fields), str) or not image:
                 what = f"its {_FILE_NAME} is not UTF-8: {image!r}" if isinstance(image, bytes) else f"no {_FILE_NAME}"
                 yield _bad_line(root, key, what, to_json(fields))
             else:
                 image = posixpath.normpath(posixpath.join(posixpath.dirname(path), image))
                 found = first_text(fields, settings.caption_columns)
                 others = {name: value for name, value in fields.items() if name != found.name or not found.is_whole}
-                others |= CAPTION_FAULT if isinstance(fields.get(found.name or ""), bytes) else {}
-                yield root, image, _composed(image), found.text, to_json(others), key, None
+                value = fields.get(found.name or "")
+                is_replaced = isinstance(value, bytes) or value != record.get(found.name or "")
+                others |= CAPTION_FAULT if is_replaced else {}
+                where = f"column {found.name}"
+                yield root, image, _composed(image), found.text, where, to_json(others), key, None
+
+
+def _without_escapes(value: Any) -> Any:
+    """Returns a value of a record with the replacement character for each byte that `records` escaped."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(name)): _without_escapes(inner) for name, inner in value.items()}
+    return [_without_escapes(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _bad_line(root: str, key: str, detail: str, meta: str = "{}") -> tuple[Any, ...]:
     # No path holds a NUL. Without a place of their own, all bad lines of a folder would go to one task.
-    return root, None, f"\0{key}", None, meta, key, detail
+    return root, None, f"\0{key}", None, None, meta, key, detail
 
 
 def _file_name(fields: Mapping[str, Any]) -> Any:
@@ -334,37 +360,50 @@ def _row(fields: Mapping[str, Any], settings: IngestSettings) -> Row:
     if fields["size"] > MAX_IMAGE_BYTES:
         detail = f"{path}: {fields['size']} bytes, the limit is {MAX_IMAGE_BYTES}"
         return Row(root, key, fields["caption"], None, meta, "file too large", detail)
-    place = posixpath.join(root, path)
+    place = posixpath.join(root, _name_of(fields["stored"]))
     try:
-        caption, meta = _beside(place, fields, meta, settings)
-        return Row(root, key, caption, files.read(place, MAX_IMAGE_BYTES), meta)
+        caption, where, meta = _beside(place, fields, meta, settings)
+        return Row(root, key, caption, files.read(place, MAX_IMAGE_BYTES), meta, caption_from=where)
     except OSError as error:
         if not files.is_file_error(place, error):
             raise
         reason = "missing file" if isinstance(error, FileNotFoundError) else "unreadable file"
         # The failing file may be the text or JSON file.
-        at_fault = posixpath.join(posixpath.dirname(path), posixpath.basename(str(error.filename or path)))
+        name = printable(posixpath.basename(str(error.filename or path)))
+        at_fault = posixpath.join(posixpath.dirname(path), name)
         return Row(root, key, fields["caption"], None, meta, reason, f"{at_fault}: {error.strerror or error}")
 
 
-def _beside(place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings) -> tuple[str | None, str]:
-    """Returns caption and meta, completed from the text and JSON files beside an image."""
-    if not (fields["text_file"] or fields["json_file"]):
-        return fields["caption"], meta
-    here = posixpath.dirname(place)
+def _beside(
+    place: str, fields: Mapping[str, Any], meta: str, settings: IngestSettings
+) -> tuple[str | None, str | None, str]:
+    """Returns the caption, where it was found, and meta, completed from the text and JSON files beside an image."""
     caption: str | None = fields["caption"]
+    where: str | None = fields["caption_from"]
+    if not (fields["text_file"] or fields["json_file"]):
+        return caption, where, meta
+    here = posixpath.dirname(place)
     extra: dict[str, Any] = {}
     if fields["json_file"]:
-        content, _ = text(files.read(posixpath.join(here, fields["json_file"]), MAX_FIELD_BYTES))
+        content, _ = text(files.read(posixpath.join(here, _name_of(fields["json_file"])), MAX_FIELD_BYTES))
         fields_beside, faults = json_object(content)
         extra = (fields_beside or {}) | faults
     if fields["text_file"]:
-        content, replaced = text(files.read(posixpath.join(here, fields["text_file"]), MAX_FIELD_BYTES))
+        content, replaced = text(files.read(posixpath.join(here, _name_of(fields["text_file"])), MAX_FIELD_BYTES))
         if caption is None:
-            caption = content
+            caption, where = content, "text files"
             extra |= CAPTION_FAULT if replaced else {}
         elif caption != content:
             extra["txt"] = content
     if caption is None:
-        caption = first_text(extra, settings.caption_columns).text
-    return caption, to_json({**extra, **json.loads(meta)})
+        found = first_text(extra, settings.caption_columns)
+        caption, where = found.text, f"field {found.name} of JSON files"
+    return caption, where, to_json({**extra, **json.loads(meta)})
+
+
+def _bytes_of(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _name_of(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")

@@ -61,6 +61,7 @@ def inspected(source_rows: DataFrame, max_megapixels: float) -> DataFrame:
         "stage",
         "reason",
         "detail",
+        "caption_from",
         identity.alias("image_id"),
         _inspect(max_megapixels)(F.col("image")).alias("info"),
     )

@@ -272,7 +272,8 @@ def _row(path: str, columns: FileColumns, record: Sequence[Any], folders: Mappin
         image, reason, detail = _without_bytes(path, columns, named, meta)
     elif len(image) > MAX_IMAGE_BYTES:
         reason, detail = "file too large", f"{len(image)} bytes, the limit is {MAX_IMAGE_BYTES}"
-    return Row(path, key, caption, None if reason else image, to_json(meta) if meta else "{}", reason, detail)
+    where = None if columns.caption is None else f"column {columns.names[columns.caption]}"
+    return Row(path, key, caption, None if reason else image, to_json(meta) if meta else "{}", reason, detail, where)
 
 
 def _caption(columns: FileColumns, record: Sequence[Any], meta: dict[str, Any]) -> tuple[str | None, bool]:
@@ -308,21 +309,29 @@ def _without_bytes(
 
     The path must be in the folder of the file: the author of the file must not choose other images of this machine.
     """
-    if named is not None and files.is_local(path):
-        folder = os.path.realpath(posixpath.dirname(path))
+    if named is not None:
+        folder = posixpath.dirname(path)
         place = posixpath.join(folder, named)
         try:
-            if not os.path.realpath(place).startswith(f"{folder.rstrip('/')}/"):
+            if not _is_in(folder, place):
                 return None, "missing file", f"no bytes, and {named} is not in the folder of the file"
             return files.read(place, MAX_IMAGE_BYTES), None, None
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and not files.is_file_error(place, error):
                 raise
             reason = "file too large" if getattr(error, "errno", None) == errno.EFBIG else "missing file"
-            return None, reason, f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', error)}"
+            return None, reason, f"no bytes, and {named} cannot be read: {getattr(error, 'strerror', None) or error}"
     said = [str(meta[name]) for name in STATUS if meta.get(name) is not None]
     none = "the image column is null" if columns.image is not None else "the file has no column of images"
+    none = f"{none}; {columns.text}" if columns.text else none
     return None, "no image", ": ".join(said) or none
+
+
+def _is_in(folder: str, place: str) -> bool:
+    """Returns whether a path stays in a folder; on the local disk, wherever its links lead."""
+    if files.is_local(folder):
+        return os.path.realpath(place).startswith(f"{os.path.realpath(folder).rstrip('/')}/")
+    return place.startswith(f"{folder}/") and ".." not in place.split("/")
 
 
 class _Watched(io.RawIOBase):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
-_FIELDS = ("source", "key", "caption", "image", "meta", "stage", "reason", "detail")
+_FIELDS = ("source", "key", "caption", "image", "meta", "stage", "reason", "detail", "caption_from")
 _ARROW = pa.schema([(n, pa.binary() if n == "image" else pa.string()) for n in _FIELDS])
 SCHEMA = from_arrow_schema(_ARROW)
 
@@ -54,6 +54,7 @@ class Row:
         meta: All other input fields, as a JSON object.
         reason: Why the row could not be read, as a fixed phrase that can be counted; None if it could be read.
         detail: What was found, for the reader of the table quarantine.
+        caption_from: Where the caption was found, such as `column TEXT`; None if there is no caption.
     """
 
     source: str
@@ -63,6 +64,7 @@ class Row:
     meta: str = "{}"
     reason: str | None = None
     detail: str | None = None
+    caption_from: str | None = None
 
 
 class FieldText(NamedTuple):

@@ -169,14 +169,14 @@ def _rows_of(path: str, sample: TarSample, shard: IO[bytes], settings: IngestSet
     small = {name: tar.read(shard, place) for name, place in parts.items() if place.size <= MAX_FIELD_BYTES}
     unread: dict[str, Any] = {f"{name}_bytes": place.size for name, place in parts.items() if name not in small}
     unread |= {f"{name}_fault": fault for name, fault in sample.others.items() if name != no_file}
-    caption, meta = _caption_and_meta(small, unread, settings)
+    caption, where, meta = _caption_and_meta(small, unread, settings)
     key = sample.key or posixpath.basename(path)
     fault = _fault(sample, image, no_file)
     if image is None or fault is not None:
         reason, detail = fault or ("no image", f"only {', '.join(sorted(sample.parts))}")
-        yield Row(path, key, caption, None, meta, reason, detail)
+        yield Row(path, key, caption, None, meta, reason, detail, where)
     else:
-        yield Row(path, key, caption, tar.read(shard, sample.parts[image]), meta)
+        yield Row(path, key, caption, tar.read(shard, sample.parts[image]), meta, caption_from=where)
 
 
 def _fault(sample: TarSample, image: str | None, no_file: str | None) -> tuple[str, str] | None:
@@ -198,8 +198,8 @@ def _image_ending(endings: Iterable[str], columns: Iterable[str]) -> str | None:
 
 def _caption_and_meta(
     parts: Mapping[str, bytes], unread: Mapping[str, Any], settings: IngestSettings
-) -> tuple[str | None, str]:
-    """Returns the caption and all other members as JSON; a lone `.json` stays verbatim.
+) -> tuple[str | None, str | None, str]:
+    """Returns the caption, where it was found, and all other members as JSON; a lone `.json` stays verbatim.
 
     Args:
         parts: The content of the members that are no image.
@@ -210,15 +210,17 @@ def _caption_and_meta(
     fields, faults = _json_fields(parts.get("json"))
     others: dict[str, Any] = {name: _value(data) for name, data in parts.items() if name not in ("json", *captions[:1])}
     others |= {**faults, **unread}
-    caption = None
+    caption, where = None, None
     if captions:
         caption, replaced = text(parts[captions[0]])
+        where = f".{captions[0]} members"
         others |= CAPTION_FAULT if replaced else {}
     elif fields:
-        caption = first_text(fields, settings.caption_columns)[1]
+        found = first_text(fields, settings.caption_columns)
+        caption, where = found.text, f"field {found.name} of .json members"
     if not others and fields is not None and is_strict(content := text(parts["json"])[0]):
-        return caption, content
-    return caption, to_json({**(fields or {}), **others})
+        return caption, where, content
+    return caption, where, to_json({**(fields or {}), **others})
 
 
 def _json_fields(data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, str]]:

@@ -49,6 +49,20 @@ def bright_or_dark(folder: Path, count: int) -> tuple[Path, Path]:
     return folder, labels
 
 
+def numbered_images(folder: Path, numbers: range) -> None:
+    """Writes PNG files with captions in text files, `7.png` and `7.txt`; the images of even numbers are bright.
+
+    Args:
+        folder: A new folder.
+        numbers: The numbers of the images; no two images are alike.
+    """
+    folder.mkdir(parents=True)
+    for number in numbers:
+        pixels = pattern(number) // 2 + (120 if number % 2 == 0 else 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"a {'bright' if number % 2 == 0 else 'dark'} image, number {number}")
+
+
 def brightness_model(folder: Path, size: int = 8) -> Path:
     """An ONNX image classifier whose score is the mean brightness: float32 NCHW in, one score out."""
     graph = helper.make_graph(

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,6 +199,20 @@ def test_a_short_training_stores_an_encoder(filled):
 
     assert 0 <= summary["recall of copies, fitted"] <= 1
     assert Encoder.load(filled.read_file(encoder.FITTED)).digest == summary["encoder"]
+
+
+@pytest.mark.slow
+def test_a_number_of_steps_gives_the_same_encoder_again(filled, monkeypatch):
+    fake_measurements(monkeypatch, FINDS_MUCH, FINDS_LITTLE)
+    models = []
+    for steps in (2, 2, 3):
+        for name in (encoder.FITTED, fit_encoder.RECIPE):
+            Path(filled.uri, name).unlink(missing_ok=True)
+        fit_encoder.run(job_on(filled, f"encoder.steps={steps}"))
+        models.append(filled.read_file(encoder.FITTED))
+
+    assert models[0] == models[1] != models[2]
+    assert models[0] != encoder.shipped()
 
 
 def test_a_sample_depends_only_on_ids_and_seed(spark):

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
@@ -208,9 +209,30 @@ def test_files_that_are_not_read_and_images_without_a_caption_are_reported(job: 
     ingest.run(Job(job.lake, job.settings, Progress(console)), [str(folder)], None)
 
     printed = console.file.getvalue()
-    assert "ignored 5 files, neither images nor metadata: 2 .mp4, 1 without a usual extension, 1 .md, 1 more" in printed
+    assert (
+        "ignored 5 files, by name neither images nor metadata: 2 .mp4, 1 without a usual extension, 1 .md, 1 more"
+        in printed
+    )
     assert "ignored 1 text or JSON file: no image has that name" in printed
     assert "images without a caption: 2 of 7" in printed  # one is null, one is empty
+    assert "captions from: column text\n" in printed
+
+
+def test_where_captions_were_found_is_reported(job: Job, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", pictures()[:1])
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes(encoded("red", size=(9, 20 + ord(name))))
+    (folder / "a.txt").write_text("a square")
+    (folder / "b.json").write_text('{"TEXT": "a square"}')
+    image = {"jpg": [encoded("blue")], "Caption": ["a sea"]}
+    pq.write_table(pa.table(image), tmp_path / "b.parquet")
+
+    console = Console(file=io.StringIO(), width=500)
+    sources = [str(folder), str(tmp_path / "b.parquet"), str(write_tars(tmp_path / "tars", pictures()[1:2], 1))]
+    ingest.run(Job(job.lake, job.settings, Progress(console)), sources, None)
+
+    found = ".txt members, column Caption, column text, field TEXT of JSON files, text files"
+    assert f"captions from: {found}\n" in console.file.getvalue()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Paths and URIs of sources that need no Spark to be understood or refused."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -31,5 +32,10 @@ def test_a_dataset_saved_to_disk_is_named_as_such(tmp_path: Path) -> None:
     for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):
         (tmp_path / name).write_bytes(b"{}")
 
-    with pytest.raises(WinnowError, match=r"holds Arrow files, as `save_to_disk` .* `to_parquet`"):
+    told = r"holds Arrow data, as `save_to_disk` .* `to_parquet`"
+    with pytest.raises(WinnowError, match=told):
         find._guess_folder(str(tmp_path))
+    with pytest.raises(WinnowError, match=told):
+        find._guess_file(str(tmp_path / "data-00000-of-00001.arrow"))
+    with pytest.raises(WinnowError, match=told):
+        find._shards(str(tmp_path), "parquet", hashlib.sha256())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
@@ -127,6 +128,43 @@ def test_a_path_outside_the_folder_of_the_file_is_not_read(tmp_path: Path) -> No
 
     assert [(row.image, row.reason) for row in got] == [(None, "missing file")] * 3
     assert str(got[0].detail).endswith("../private.png is not in the folder of the file")
+
+
+@pytest.mark.parametrize(
+    ("named", "image"),
+    [
+        ("deep/a.png", b"png"),
+        ("../a.png", None),
+        ("deep/../a.png", None),
+        ("/a.png", None),
+        ("s3a://other/a.png", None),
+    ],
+)
+def test_a_path_in_an_object_store_stays_below_the_file(
+    named: str, image: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "data/a.png", "data/deep/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"png")
+    local = str(tmp_path)
+    monkeypatch.setattr(
+        files, "filesystem_of", lambda path: (pa.fs.LocalFileSystem(), path.replace("s3a://bucket", local))
+    )
+    written(tmp_path / "data" / "a.parquet", {"image": [{"bytes": None, "path": named}]})
+
+    ((group,),) = [list(parquet._groups("s3a://bucket/data/a.parquet"))]
+    (row,) = parquet._rows(group | {"root": "s3a://bucket/data"}, INGEST)
+
+    assert (row.image, row.reason) == (image, None if image else "missing file")
+
+
+def test_a_column_of_texts_beside_files_with_images_is_named(tmp_path: Path) -> None:
+    for name, column in (("image", ["https://example.org/a.jpg"]), ("note", ["x"])):
+        (row,) = read(written(tmp_path / f"{name}.parquet", {name: column, "caption": ["a dog"]}))
+        told = "; the column image holds text: download URLs (as img2dataset does) or decode base64 first"
+
+        assert (row.reason, row.caption) == ("no image", "a dog")
+        assert row.detail == f"the file has no column of images{told if name == 'image' else ''}"
 
 
 def test_folders_that_name_a_value_add_it_to_meta(tmp_path: Path) -> None:

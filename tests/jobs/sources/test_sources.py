@@ -146,7 +146,8 @@ def test_settings_name_other_columns() -> None:
 def test_the_error_for_a_table_without_images_lists_its_columns() -> None:
     schema = T.StructType.fromDDL("url string, image string")
 
-    with pytest.raises(WinnowError, match=r"it has url string, image string: set ingest\.image_columns"):
+    told = r"it has url string, image string: set ingest\.image_columns.*; the column image holds text: download URLs"
+    with pytest.raises(WinnowError, match=told):
         columns.match(schema, config.load().ingest, "t")
 
 
@@ -342,15 +343,15 @@ def test_only_file_errors_give_a_quarantine_row(
     settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
-    listed = dict.fromkeys(["caption", "meta", "key", "detail", "text_file", "json_file"])
-    listed |= {"root": str(tmp_path), "path": "a.png", "size": 0}
+    listed = dict.fromkeys(["caption", "caption_from", "meta", "key", "detail", "text_file", "json_file"])
+    listed |= {"root": str(tmp_path), "path": "a.png", "stored": b"a.png", "size": 0}
 
     row = folder._row(listed, settings.ingest)
     assert (row.key, row.reason, row.detail) == ("a", "unreadable file", "a.png: Too many levels of symbolic links")
 
     (tmp_path / "b.png").write_bytes(b"")
     (tmp_path / "b.txt").symlink_to(tmp_path / "b.txt")
-    row = folder._row(listed | {"path": "b.png", "text_file": "b.txt"}, settings.ingest)
+    row = folder._row(listed | {"path": "b.png", "stored": b"b.png", "text_file": b"b.txt"}, settings.ingest)
     assert (row.key, row.reason, row.detail) == ("b", "unreadable file", "b.txt: Too many levels of symbolic links")
 
     for fault in (errno.EMFILE, errno.EIO, errno.ETIMEDOUT):
@@ -371,11 +372,14 @@ def test_pipes_devices_and_too_large_files_give_quarantine_rows(
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     (tmp_path / "long.jpg").write_bytes(b"1")
     (tmp_path / "long.txt").write_bytes(b"x" * 10)
-    listed = dict.fromkeys(["caption", "meta", "key", "detail", "json_file"]) | {"root": str(tmp_path), "size": 0}
+    listed = dict.fromkeys(["caption", "caption_from", "meta", "key", "detail", "json_file"])
+    listed |= {"root": str(tmp_path), "size": 0}
 
     rows = [
-        folder._row(listed | {"path": f"{name}.jpg", "text_file": text}, settings.ingest)
-        for name, text in (("pipe", None), ("zero", None), ("long", "long.txt"))
+        folder._row(
+            listed | {"path": f"{name}.jpg", "stored": f"{name}.jpg".encode(), "text_file": text}, settings.ingest
+        )
+        for name, text in (("pipe", None), ("zero", None), ("long", b"long.txt"))
     ]
 
     assert [(row.reason, row.detail) for row in rows] == [
@@ -427,7 +431,7 @@ def test_partly_readable_metadata_affects_only_its_unreadable_rows(
     for place in (odd / "in.png", tmp_path / "good.png", tmp_path / "latin.png", tmp_path / "below" / "cut.png"):
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(encoded("red"))
-    write_metadata(odd / "metadata.csv", [{"file_name": "in.png", "text": "unseen"}])
+    write_metadata(odd / "metadata.csv", [{"file_name": "in.png", "text": "in a folder whose name is no text"}])
     names, captions = ["latin.png", "good.png"], [b"Zo\xeb", "Zoë".encode()]
     text = pa.array(captions, pa.binary()).view(pa.string())
     pq.write_table(pa.table({"file_name": names, "text": text}), tmp_path / "metadata.parquet")
@@ -441,8 +445,7 @@ def test_partly_readable_metadata_affects_only_its_unreadable_rows(
     assert rows == [
         ("below/cut", None, None),
         ("below/metadata.parquet", None, "bad metadata"),
-        ("caf�/in", None, "missing file"),
-        ("caf�/metadata.csv", None, "bad metadata"),
+        ("caf�/in", "in a folder whose name is no text", None),
         ("good", "Zoë", None),
         ("latin", "Zo�", None),
     ]
@@ -480,6 +483,27 @@ def test_csv_rows_may_be_short_or_long() -> None:
         {"file_name": "a.png", "text": None},
         {"file_name": "b.png", "text": "x", "more_fields": ["y"]},
     ]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_a_caption_that_is_no_utf8_says_so_and_others_do_not(
+    settings: config.Settings, tmp_path: Path, name: str
+) -> None:
+    lines = ["file_name,text,note", "a.png,Zoë,x", "b.png,Zoe,ë"]
+    if name.endswith("jsonl"):
+        values = (line.split(",") for line in lines[1:])
+        lines = [
+            json.dumps(dict(zip(["file_name", "text", "note"], v, strict=True)), ensure_ascii=False) for v in values
+        ]
+    (tmp_path / name).write_bytes("\n".join(lines).encode("latin-1"))
+
+    rows = [
+        dict(zip(folder._NAMED.names, row, strict=True)) for row in folder._named(str(tmp_path), name, settings.ingest)
+    ]
+
+    assert [(row["path"], row["caption"]) for row in rows] == [("a.png", "Zo�"), ("b.png", "Zoe")]
+    assert "caption_fault" in json.loads(rows[0]["meta"]) and "caption_fault" not in json.loads(rows[1]["meta"])
+    assert json.loads(rows[1]["meta"])["note"] == "�"
 
 
 def csv_records(content: str) -> list[tuple[int, dict[str, Any] | str]]:
@@ -525,7 +549,7 @@ def test_metadata_may_begin_with_a_byte_order_mark(codec: str, name: str) -> Non
 
 def lines_and_files(*rows: tuple[str, str | None]) -> list[dict[str, Any]]:
     """Returns files (name, None) and lines of metadata (name, caption), in the order in which Spark sorts them."""
-    empty = dict.fromkeys(["is_image", "size", "text_file", "json_file", "caption", "meta", "key", "detail"])
+    empty = dict.fromkeys([*folder._LISTED.names, *folder._NAMED.names])
     found = [
         empty
         | {"root": "r", "path": name, "composed": unicodedata.normalize("NFC", name), "caption": caption}
@@ -580,9 +604,12 @@ def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"1")
 
+    (tmp_path / "0001").write_bytes(encoded("red", "JPEG"))
+    (tmp_path / "0002").write_bytes(encoded("red", "WEBP"))
+
     source = find._folder_source(str(tmp_path), hashlib.sha256())
 
-    assert (source.ignored, dict(source.kinds)) == (4, {"mp4": 2, "": 2})
+    assert (source.ignored, dict(source.kinds)) == (6, {"mp4": 2, "": 2, "JPEG": 1, "WEBP": 1})
     assert source.unused == 2  # lost.txt, and a.caption because of a.TXT
 
 
