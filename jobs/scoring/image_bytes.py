@@ -18,7 +18,8 @@ from jobs.sources import files
 from models.errors import LostRowsError, WinnowError
 
 _COLUMNS = ["image_id", "image"]
-_ROWS = 64  # at once, so that a file of large row groups costs no more memory than a small one
+# At once, so that files of large row groups cost no more memory than those of `ingest`, whose row groups have 8 MB.
+_ROWS, _BUFFER = 64, 8 << 20
 _FILE = "_metadata.file_path"
 
 
@@ -80,7 +81,7 @@ def _read_file(path: str, wanted: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _images(path: str, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
     """Yields image_id and image of some rows of a file, whose numbers are sorted; reads only their row groups."""
-    with files.random_access(path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+    with files.random_access(path) as file, pq.ParquetFile(file, buffer_size=_BUFFER) as parquet:
         counts = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
         ends = np.cumsum(counts)
         rows = rows[rows < sum(counts)]
