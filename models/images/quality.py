@@ -162,10 +162,13 @@ def _edge(near: Shares, far: Shares, most: int) -> int:
         far: Share of each line that clearly has another colour.
         most: Largest number of lines; both have `_BEHIND` more, and one for the edge itself.
     """
-    for end in range(most, 0, -1):
-        if near[max(end - _BEHIND, 0) : end].min() >= 0.95 and far[end + 1 : end + 1 + _BEHIND].mean() >= 0.5:
-            return end
-    return 0
+    if not most:
+        return 0
+    is_near = np.append([True] * (_BEHIND - 1), near[:most] >= 0.95)
+    inside = np.lib.stride_tricks.sliding_window_view(is_near, _BEHIND).all(axis=1)
+    beyond = np.lib.stride_tricks.sliding_window_view(far[2 : most + 1 + _BEHIND], _BEHIND).mean(axis=1) >= 0.5
+    ends = np.flatnonzero(inside & beyond)
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
 def _median(values: Floats) -> float:
@@ -183,7 +186,9 @@ def _averaged(lines: Grey) -> Floats:
     """Returns the means of short stretches of lines, float32 of shape (lines, stretches)."""
     count, length = lines.shape
     size = min(_LINES, length)
-    return lines[:, : length // size * size].reshape(count, -1, size).mean(axis=2, dtype=np.float32)
+    stretches = lines[:, : length // size * size].reshape(count, -1, size)
+    # Whole numbers, so the means are those of np.mean, in half of its time.
+    return np.asarray(np.einsum("ijk->ij", stretches, dtype=np.uint16) / np.float32(size), np.float32)
 
 
 def _spectra(grey: Grey) -> Floats | None:
