@@ -1,12 +1,14 @@
 """The decode pass: decodes each image once for its hashes, embeddings and scores of image classifiers."""
 
-from collections.abc import Collection, Iterable, Mapping
-from functools import reduce
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial, reduce
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake.tables import QUARANTINE
+from jobs.scoring import image_bytes
 from jobs.scoring.gaps import HASH, STAGE
 from udfs.inference.scoring import SCORED, Scoring
 
@@ -74,6 +76,20 @@ def scored(images: DataFrame, scoring: Scoring) -> DataFrame:
         The columns of `udfs.inference.scoring.SCORED`.
     """
     return images.select("image_id", "part", "image").mapInArrow(scoring, SCORED)
+
+
+def scored_in_place(images: DataFrame, scoring: Scoring) -> DataFrame:
+    """Does the same as `scored`, but the tasks read the bytes of images themselves.
+
+    Args:
+        images: Rows of the table images, for which `jobs.scoring.image_bytes.can_read` is true.
+        scoring: The decode pass to run.
+    """
+    return image_bytes.located(images).mapInArrow(partial(_read_and_score, scoring), SCORED)
+
+
+def _read_and_score(scoring: Scoring, located: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return scoring(image_bytes.read(located))
 
 
 def failures(results: DataFrame, images: DataFrame) -> DataFrame:

@@ -13,7 +13,18 @@ from jobs.lake.image_files import LARGE_FILES
 from jobs.lake.lake import Lake
 from jobs.lake.recipe import Recipe
 from jobs.models_in_use import ImageClassifier, distribute_classifiers, distribute_encoder, distribute_semantic_encoder
-from jobs.scoring.decode_pass import NO_PART, counted, failures, lacking, lacks, lacks_any, outcome_counts, scored
+from jobs.scoring import image_bytes
+from jobs.scoring.decode_pass import (
+    NO_PART,
+    counted,
+    failures,
+    lacking,
+    lacks,
+    lacks_any,
+    outcome_counts,
+    scored,
+    scored_in_place,
+)
 from jobs.scoring.gaps import quarantined, unclassifiable, unembedded
 from jobs.scoring.model_faults import failed_counts, fresh, model_failures
 from models.errors import LostRowsError, ModelError
@@ -89,6 +100,7 @@ class _Work:
         outputs: The tables that lack rows of them.
         scoring: The decode pass that computes these rows.
         models: The models of the whole pass.
+        is_in_place: Whether the tasks read the bytes of images themselves, not Spark.
     """
 
     batch: Batch
@@ -97,11 +109,16 @@ class _Work:
     outputs: Sequence[_Output]
     scoring: Scoring
     models: PassModels
+    is_in_place: bool
 
     @property
     def quarantines(self) -> bool:
         """Whether images that cannot be decoded, or on which a model fails, get a row in the table quarantine."""
         return self.models.encoder is not None
+
+    def scored(self, images: DataFrame) -> DataFrame:
+        """Returns the results of images: rows of `udfs.inference.scoring.SCORED`."""
+        return (scored_in_place if self.is_in_place else scored)(images, self.scoring)
 
     def with_lacks(self, results: DataFrame) -> DataFrame:
         """Adds the columns `lacks(kind)` to results."""
@@ -152,14 +169,14 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         todo = batches(counted(lack, kinds).collect(), kinds, _images_of_a_batch(lake.spark))
     if not todo:
         return 0, 0
-    good, scoring = 0, _scoring(job, models)
+    good, scoring, is_in_place = 0, _scoring(job, models), image_bytes.can_read(images)
     with lake.scratch("lacking") as scratch:
         # The tables grow while the pass runs, so that which images lack what is found out once.
         kept = scratch.stage("lacking", lack.where(_in_parts(todo))) if any(_is_partial(one) for one in todo) else None
         for number, batch in enumerate(todo, 1):
             needed = [output for output in outputs if not output.present.keys().isdisjoint(batch.kinds)]
             own, flags = _missing(images, kept, batch, kinds)
-            work = _Work(batch, own, flags, needed, _only(scoring, needed), models)
+            work = _Work(batch, own, flags, needed, _only(scoring, needed), models, is_in_place)
             with job.progress.step(f"{command}: batch {number} of {len(todo)}"):
                 # An image may lack the scores of one model only, and images that are not quarantined come again each
                 # time: `_split` makes no empty commit, which would make all later results stale.
@@ -357,7 +374,7 @@ def _stream(job: Job, work: _Work, recipe: Recipe) -> int:
     Only for a pass that quarantines: the others would make an empty commit if no image can be decoded.
     """
     (output,), lake = work.outputs, job.lake
-    results = scored(work.images, work.scoring)
+    results = work.scored(work.images)
     good = _append(lake, output.table, output.rows(work.with_lacks(results.where(F.col("reason").isNull()))), recipe)
     if good == work.batch.missing:
         return good
@@ -366,7 +383,7 @@ def _stream(job: Job, work: _Work, recipe: Recipe) -> int:
     ids = work.images.select("image_id").join(own.where(_is_by(work.models, output)), "image_id", "left_anti")
     broken = work.images.join(F.broadcast(ids), "image_id", "left_semi")
     with lake.scratch("score") as scratch:
-        failed = scratch.keep(scored(broken, work.scoring))
+        failed = scratch.keep(work.scored(broken))
         found = _Counts(*failed.agg(*outcome_counts()).collect()[0])
         counts = _checked(work, _Counts(good + found.faulty, found.bad, found.faulty))
         _require_useful_models(job, work, failed, counts)
@@ -384,7 +401,7 @@ def _is_by(models: PassModels, output: _Output) -> Column:
 def _split(job: Job, work: _Work, recipe: Recipe) -> int:
     """Keeps the results on disk and writes them to several tables; returns the number of images with results."""
     with job.lake.scratch("score") as scratch:
-        results = scratch.keep(scored(work.images, work.scoring))
+        results = scratch.keep(work.scored(work.images))
         counts = _checked(work, _Counts(*results.agg(*outcome_counts()).collect()[0]))
         if counts.bad or counts.faulty:
             _require_useful_models(job, work, results, counts)

@@ -371,8 +371,8 @@ def test_a_lost_row_stops_the_job(job, tmp_path, monkeypatch, classified):
     if classified:
         job = with_categories(job, *brightness_settings(brightness_model(tmp_path)))
     fill(job, PICTURES)
-    whole = decode_pass.scored
-    monkeypatch.setattr(image_pass, "scored", lambda rows, scoring: whole(rows.where("key != 'p0'"), scoring))
+    whole = decode_pass.scored_in_place
+    monkeypatch.setattr(image_pass, "scored_in_place", lambda rows, scoring: whole(rows.where("key != 'p0'"), scoring))
     with pytest.raises(LostRowsError, match="5 images were to be scored, but 4 were and 0"):
         score.run(job)
 

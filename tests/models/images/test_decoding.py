@@ -87,6 +87,13 @@ def near(pixel: object, colour: tuple[int, int, int], tolerance: int = 6) -> boo
     return bool(np.abs(np.subtract(pixel, colour)).max() <= tolerance)
 
 
+def test_marks_of_scans_are_counted_wherever_they_begin():
+    rng = np.random.default_rng(0)
+    for size in range(2, 40):
+        data = bytes(rng.choice(np.array([0xFF, 0xDA, 0], np.uint8), size))
+        assert decoding._scan_marks(data) == data.count(b"\xff\xda")
+
+
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO"])
 def test_the_format_is_detected_from_the_content(fmt: str) -> None:
     options = {"save_all": True, "append_images": [halves()]} if fmt == "MPO" else {}

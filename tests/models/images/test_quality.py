@@ -63,6 +63,15 @@ def test_a_frame_is_cut_off_also_after_compression(colour: int) -> None:
     assert measured(framed).unframed == pytest.approx(320 * 240 / (360 * 280), rel=0.03)
 
 
+@pytest.mark.parametrize("width", [3, 13, 16, 17, 18, 19, 20, 21, 22, 40, 90])
+def test_frames_of_all_widths_are_cut_off(width: int) -> None:
+    framed = np.asarray(ImageOps.expand(scene(0), (width, 0, 0, width), 40).convert("L"))
+    left, top, right, bottom = content_box(framed)
+    # A line beyond the edge may look like the frame.
+    assert top == 0 and right == 320 + width
+    assert 0 <= left - width <= 1 and 0 <= 240 - bottom <= 1
+
+
 def test_a_strip_with_text_below_an_image_is_cut_off() -> None:
     image = scene(0)
     page = Image.new("L", (320, 280), 255)
