@@ -12,8 +12,8 @@ from pyspark.sql.types import ArrayType, FloatType
 
 from udfs.arrays.arrow import matrix
 from udfs.hashes.hamming import bit_vectors, unpack
-from udfs.search.lsh import packed_rows
 from udfs.search.matching import entries_of_rows
+from udfs.search.packing import packed_rows
 
 # Number of distances between vectors and centroids in memory at the same time, 8 bytes each.
 _BLOCK = 1 << 22
@@ -66,7 +66,7 @@ class Assigning:
     buckets: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Packs batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.search.lsh.PACKED`."""
+        """Packs batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.search.packing.PACKED`."""
         for batch in batches:
             if batch.num_rows:
                 entries = entries_of_rows(batch)

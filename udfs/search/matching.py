@@ -23,12 +23,16 @@ FOUND_ARROW = pa.schema(
         ("compared", pa.int64()),
         ("skipped", pa.int64()),
         ("clustering", pa.int32()),
+        ("bucket", pa.int32()),
+        ("keys", pa.binary()),
+        ("entries", pa.binary()),
     ]
 )
 FOUND = from_arrow_schema(FOUND_ARROW)
 """A verified pair of ranks (a < b); or, if `a` is null, the number of pairs that a bucket compared and skipped.
 
-`clustering` is the number, from 0, of the clustering in which the pair was found; null for bands."""
+`clustering` is the number, from 0, of the clustering in which the pair was found; null for bands. `bucket`, `keys` and
+`entries` stand beside the numbers if the bucket has runs of which pairs may be missing: see `Unsettled`."""
 
 ENTRY_WORDS = HASH_WORDS + 1
 """64-bit words in an entry: the hash, then twice the rank, plus one if the hash is known."""
@@ -68,6 +72,11 @@ class Entries:
         known = (packed[:, HASH_WORDS] & np.uint64(1)).astype(np.bool_)
         return cls(np.ascontiguousarray(packed[:, :HASH_WORDS].T), ranks, known)
 
+    def packed(self) -> NDArray[np.uint64]:
+        """Returns the entries as in a shuffle, uint64 of shape (n, 5)."""
+        flags = (self.ranks.astype(np.uint64) << np.uint64(1)) | self.known.astype(np.uint64)
+        return np.ascontiguousarray(np.concatenate([self.words, flags[None]]).T)
+
     def __len__(self) -> int:
         return len(self.ranks)
 
@@ -102,6 +111,21 @@ def entries_of_rows(rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
     """Packs rows with the columns hash, rank and known as `packed_entries` does."""
     columns = (rows.column(name) for name in ENTRY_COLUMNS)
     return packed_entries(*(c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns))
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """The runs of a bucket that were not compared in full.
+
+    Attributes:
+        bucket: Number of the bucket.
+        keys: uint32: the keys of these runs.
+        entries: Their entries.
+    """
+
+    bucket: int
+    keys: NDArray[np.uint32]
+    entries: Entries
 
 
 @dataclass(frozen=True)
@@ -142,11 +166,12 @@ class FoundPairs:
         distance = np.concatenate([part.distance for part in parts])
         return cls(a, b, distance, sum(part.compared for part in parts), sum(part.skipped for part in parts))
 
-    def to_arrow(self, clustering: int | None = None) -> pa.Table:
+    def to_arrow(self, clustering: int | None = None, unsettled: Unsettled | None = None) -> pa.Table:
         """Returns rows of `FOUND`: each pair once, and one row of counts.
 
         Args:
             clustering: Number of the clustering; None for bands.
+            unsettled: Runs of which pairs may be missing; None if there are none.
         """
         order = np.lexsort((self.b, self.a))
         a, b, distance = self.a[order], self.b[order], self.distance[order]
@@ -154,9 +179,13 @@ class FoundPairs:
         first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
         nulls = pa.nulls(int(first.sum()), pa.int64())
         number = pa.array(np.full(len(nulls), clustering or 0, np.int32), mask=np.full(len(nulls), clustering is None))
-        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number], schema=FOUND_ARROW)
-        counts = [{"compared": self.compared, "skipped": self.skipped, "clustering": clustering}]
-        return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=FOUND_ARROW)])
+        none = [pa.nulls(len(nulls), kind) for kind in FOUND_ARROW.types[-3:]]
+        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number, *none], schema=FOUND_ARROW)
+        counts = {"compared": self.compared, "skipped": self.skipped, "clustering": clustering}
+        if unsettled:
+            runs = {"bucket": unsettled.bucket, "keys": unsettled.keys.tobytes()}
+            counts |= runs | {"entries": unsettled.entries.packed().tobytes()}
+        return pa.concat_tables([pairs, pa.Table.from_pylist([counts], schema=FOUND_ARROW)])
 
 
 def entry_distances(entries: Entries, left: Indices, right: Indices) -> NDArray[np.uint16]:

@@ -18,8 +18,9 @@ from pyspark.sql import functions as F
 
 from jobs.matching.rule import Rule
 from udfs.search.cluster import Assigning, hash_bits
-from udfs.search.lsh import PACKED, Matching, buckets_for, room_for_crowds
+from udfs.search.lsh import Matching, room_for_crowds
 from udfs.search.matching import FOUND
+from udfs.search.packing import PACKED, EachBucket, buckets_for
 
 _MAX_CLUSTER = 50_000
 _MEMBERS_FITTED = 20
@@ -104,8 +105,7 @@ def find_pairs(
     packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
     limits = parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs
     matching = Matching(*limits, parameters.seed, parameters.clusters, decided, unseen)
-    buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
-    return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
+    return packed.repartitionById(parameters.buckets, "bucket").mapInArrow(EachBucket(matching), FOUND)
 
 
 def fitted_centroids(rows: DataFrame, clusters: int, seed: int, number: int) -> NDArray[np.float32]:
