@@ -245,9 +245,7 @@ def band_keys(hashes: NDArray[np.uint8], bands: Bands, first: int = 0, last: int
     return keys.T
 
 
-def share_early_band(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], bands: Bands, first: int
-) -> NDArray[np.bool_]:
+def share_early_band(left: NDArray[np.uint8], right: NDArray[np.uint8], bands: Bands, first: int) -> NDArray[np.bool_]:
     """Returns which pairs of hashes have an equal key in a band before a given one.
 
     Two hashes have the same first set bit if the first bit that is set in any of them is set in both. So this needs no

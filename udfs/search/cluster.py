@@ -66,7 +66,7 @@ class Assigning:
     buckets: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Packs batches of (hash, rank, known, vector), for `DataFrame.mapInArrow` with `udfs.search.packing.PACKED`."""
+        """Packs batches of (hash, rank, known, vector), for `DataFrame.mapInArrow`: `udfs.search.packing.PACKED`."""
         for batch in batches:
             if batch.num_rows:
                 entries = entries_of_rows(batch)

@@ -212,10 +212,9 @@ def new_pairs(found: FoundPairs, entries: Entries, layout: BandLayout, bucket: i
         bucket: Number of the bucket.
     """
     by_rank = np.argsort(entries.ranks, kind="stable")
-    words = entries.words.T
-    left, right = (words[by_rank[np.searchsorted(entries.ranks, end, sorter=by_rank)]] for end in (found.a, found.b))
-    hashes = (np.ascontiguousarray(end).view(np.uint8) for end in (left, right))
-    new = ~share_early_band(*hashes, layout.bands, layout.first_band(bucket))
+    ends = (by_rank[np.searchsorted(entries.ranks, end, sorter=by_rank)] for end in (found.a, found.b))
+    left, right = (entries.take(end).hashes() for end in ends)
+    new = ~share_early_band(left, right, layout.bands, layout.first_band(bucket))
     return replace(found, a=found.a[new], b=found.b[new], distance=found.distance[new])
 
 
@@ -230,7 +229,7 @@ class Completing:
     max_distance: int
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
-        """Returns the pairs of a bucket (`PACKED`, see `Repacking`) as `FOUND`, without the runs that were not settled."""
+        """Returns the pairs of a bucket of `Repacking` (`PACKED`) as `FOUND`, without those of the omitting runs."""
         keys = joined_bytes(bucket.column("keys")).view(np.uint32)
         sizes = [len(cell) // _KEY_BYTES for cell in bucket.column("keys").to_pylist()]
         without_entries = np.repeat([not len(cell) for cell in bucket.column("entries").to_pylist()], sizes)

@@ -181,7 +181,7 @@ class FoundPairs:
         number = pa.array(np.full(len(nulls), clustering or 0, np.int32), mask=np.full(len(nulls), clustering is None))
         none = [pa.nulls(len(nulls), kind) for kind in FOUND_ARROW.types[-3:]]
         pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number, *none], schema=FOUND_ARROW)
-        counts = {"compared": self.compared, "skipped": self.skipped, "clustering": clustering}
+        counts: dict[str, object] = {"compared": self.compared, "skipped": self.skipped, "clustering": clustering}
         if unsettled:
             runs = {"bucket": unsettled.bucket, "keys": unsettled.keys.tobytes()}
             counts |= runs | {"entries": unsettled.entries.packed().tobytes()}

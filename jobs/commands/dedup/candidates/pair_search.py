@@ -187,9 +187,7 @@ def unseen(inputs: SearchInputs) -> int | None:
     return inputs.rule.unseen_distance if inputs.rule.has_looks else None
 
 
-def _find_pairs(
-    hashes: DataFrame, count: int, search: Search, inputs: SearchInputs, scratch: Scratch
-) -> DataFrame:
+def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs, scratch: Scratch) -> DataFrame:
     if count < A_PAIR:
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []

@@ -17,7 +17,15 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.nodes.hash_nodes import sample_key
 from jobs.runtime.scratch import Scratch
 from udfs.hashes.hamming import HASH_WORDS
-from udfs.search.matching import ENTRY_COLUMNS, ENTRY_WORDS, FOUND, FOUND_ARROW, Entries, entries_of_rows, entry_distances
+from udfs.search.matching import (
+    ENTRY_COLUMNS,
+    ENTRY_WORDS,
+    FOUND,
+    FOUND_ARROW,
+    Entries,
+    entries_of_rows,
+    entry_distances,
+)
 from udfs.search.popular import BEST, RESOLVED, BestNear, Resolving, crowded
 
 POPULAR = "popular"
