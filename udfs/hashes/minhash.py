@@ -31,7 +31,7 @@ _FEW = 512
 
 # Relative costs, measured: one band of one hash (its share of signature, shuffle and sort), a row of that band, and one
 # verified candidate pair.
-_BAND_COST, _ROW_COST, _PAIR_COST = 1.0, 0.012, 0.012
+BAND_COST, ROW_COST, PAIR_COST = 1.0, 0.012, 0.012
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _cost(option: Bands, hashes: int) -> float:
     spread = np.arange(64, 193)
     weights = np.exp(-0.5 * ((spread - 128) / 14.0) ** 2)
     by_chance = float(np.average(jaccard(spread) ** option.rows, weights=weights))
-    return option.bands * (_BAND_COST + _ROW_COST * option.rows + _PAIR_COST * by_chance * hashes / 2)
+    return option.bands * (BAND_COST + ROW_COST * option.rows + PAIR_COST * by_chance * hashes / 2)
 
 
 @lru_cache(maxsize=8)
