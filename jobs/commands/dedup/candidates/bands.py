@@ -61,7 +61,7 @@ class LshParameters:
         """The reduce side of the second search, for entries of runs that were not compared in full."""
         return Completing(self.max_distance)
 
-    def groups(self, most: int = MOST_BUCKETS) -> list[Packing]:
+    def groups(self, most: int) -> list[Packing]:
         """Returns the map side for each group of bands, with at most about `most` buckets in a group."""
         count, step = self.bands.bands, max(most // self.layout.apart, 1) * self.layout.together
         return [Packing(self.layout, first, min(first + step, count)) for first in range(0, count, step)]
@@ -77,8 +77,13 @@ class LshParameters:
         return Matching(*limits, self.bands.seed, decided=decided, unseen=unseen, layout=self.layout)
 
 
-def find_pairs(
-    hashes: DataFrame, parameters: LshParameters, scratch: Scratch, decided: int = 0, unseen: int | None = None
+def find_pairs(  # noqa: PLR0913 - limits that most callers leave out
+    hashes: DataFrame,
+    parameters: LshParameters,
+    scratch: Scratch,
+    decided: int = 0,
+    unseen: int | None = None,
+    most: int = MOST_BUCKETS,
 ) -> DataFrame:
     """Finds candidate pairs by bands and verifies each by its distance.
 
@@ -92,13 +97,14 @@ def find_pairs(
         scratch: Keeps the pairs of each group of bands.
         decided: Ranks below this are compared with everything, as in `Matching`.
         unseen: Largest distance at which a pair counts unseen, as in `Matching`.
+        most: Shuffle buckets that are searched together.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
     entries, matching = hashes.select("hash", "rank", "known"), EachBucket(parameters.matching(decided, unseen))
     # 1. Compare the hashes that agree in a band, group after group of bands.
-    groups, parts = parameters.groups(), []
+    groups, parts = parameters.groups(most), []
     for packing in groups:
         found = _by_bucket(entries.mapInArrow(packing, PACKED), packing.buckets).mapInArrow(matching, FOUND)
         parts.append(scratch.keep(found) if len(groups) == 1 else scratch.stage(f"bands-{packing.first}", found))

@@ -20,7 +20,8 @@ def estimates(search: Search, hashes: int) -> Iterator[Cost]:
     if search.lsh:
         yield minhash_cost(search.lsh.bands, hashes, search.max_distance)
     if grouped := search.clusters:
-        yield cluster_cost(hashes, _DIMENSIONS, grouped.clusterings, grouped.nearest, (grouped.clusters,))
+        levels = (grouped.clusters,) if grouped.coarse is None else (grouped.coarse, grouped.clusters // grouped.coarse)
+        yield cluster_cost(hashes, _DIMENSIONS, grouped.clusterings, grouped.nearest, levels)
 
 
 def note(cost: Cost) -> str:
