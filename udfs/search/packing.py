@@ -99,6 +99,11 @@ class Packing:
     last: int | None = None
 
     @property
+    def name(self) -> str:
+        """A name for these bands."""
+        return f"bands-{self.first}"
+
+    @property
     def buckets(self) -> int:
         """Number of buckets of these bands."""
         count = (self.layout.bands.bands if self.last is None else self.last) - self.first

@@ -71,7 +71,7 @@ def run(job: Job) -> Summary:
     if job.settings.dedup.mirrored:
         ensure_mirrored(job, current_encoder(job), "dedup")
     features = step.stored_features(job, store=True) if job.settings.dedup.semantic is not None else None
-    with job.lake.scratch("dedup") as scratch:
+    with job.lake.scratch("dedup", recipe) as scratch:
         rule, distances = choice.chosen(job, now, rule, job.lake.replace, scratch)
         found, counts, semantic = _found(job, _Run(now, rule, recipe, features), scratch)
         with job.progress.step("dedup: check and write"):

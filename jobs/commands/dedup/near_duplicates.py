@@ -178,6 +178,8 @@ def search_nodes(
         progress.note(cost_estimates.note(estimate))
         if (expensive := cost_estimates.warning(estimate, search, count, settings.recall)) is not None:
             progress.warn(expensive)
+    if search.lsh and (done := scratch.committed(names := search.lsh.commits)):
+        progress.note(f"dedup: continues a run that was killed: {done} of {len(names)} groups of bands are done")
     with progress.step(f"dedup: {search.words}"):
         result = pair_search.find_all_pairs(entries, count, search, search_inputs, scratch, progress)
         rows = scratch.keep(result.found)

@@ -61,6 +61,11 @@ class LshParameters:
         """The reduce side of the second search, for entries of runs that were not compared in full."""
         return Completing(self.max_distance)
 
+    @property
+    def commits(self) -> list[str]:
+        """The names of the results of the groups of bands."""
+        return [group.name for group in self.groups(MOST_BUCKETS)]
+
     def groups(self, most: int) -> list[Packing]:
         """Returns the map side for each group of bands, with at most about `most` buckets in a group."""
         count, step = self.bands.bands, max(most // self.layout.apart, 1) * self.layout.together
@@ -77,13 +82,13 @@ class LshParameters:
         return Matching(*limits, self.bands.seed, decided=decided, unseen=unseen, layout=self.layout)
 
 
-def find_pairs(  # noqa: PLR0913 - limits that most callers leave out
+def find_pairs(
     hashes: DataFrame,
     parameters: LshParameters,
     scratch: Scratch,
     decided: int = 0,
     unseen: int | None = None,
-    most: int = MOST_BUCKETS,
+    most: int | None = None,
 ) -> DataFrame:
     """Finds candidate pairs by bands and verifies each by its distance.
 
@@ -97,17 +102,17 @@ def find_pairs(  # noqa: PLR0913 - limits that most callers leave out
         scratch: Keeps the pairs of each group of bands.
         decided: Ranks below this are compared with everything, as in `Matching`.
         unseen: Largest distance at which a pair counts unseen, as in `Matching`.
-        most: Shuffle buckets that are searched together.
+        most: Shuffle buckets that are searched together; None for `MOST_BUCKETS`.
 
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
     entries, matching = hashes.select("hash", "rank", "known"), EachBucket(parameters.matching(decided, unseen))
-    # 1. Compare the hashes that agree in a band, group after group of bands.
-    groups, parts = parameters.groups(most), []
+    # 1. Compare the hashes that agree in a band, group after group of bands. A killed search continues after the last.
+    groups, parts = parameters.groups(most or MOST_BUCKETS), []
     for packing in groups:
         found = _by_bucket(entries.mapInArrow(packing, PACKED), packing.buckets).mapInArrow(matching, FOUND)
-        parts.append(scratch.keep(found) if len(groups) == 1 else scratch.stage(f"bands-{packing.first}", found))
+        parts.append(scratch.keep(found) if len(groups) == 1 else scratch.commit(packing.name, found))
     every = reduce(DataFrame.unionByName, parts)
     # 2. Runs that are too large omit pairs. Look for these in all other runs.
     omitting = every.where("bucket is not null").select("bucket", "keys", "entries")
