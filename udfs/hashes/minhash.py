@@ -245,29 +245,32 @@ def band_keys(hashes: NDArray[np.uint8], bands: Bands, first: int = 0, last: int
     return keys.T
 
 
-def share_early_band(left: NDArray[np.uint8], right: NDArray[np.uint8], bands: Bands, first: int) -> NDArray[np.bool_]:
+def share_early_band(
+    left: NDArray[np.uint64], right: NDArray[np.uint64], bands: Bands, first: int
+) -> NDArray[np.bool_]:
     """Returns which pairs of hashes have an equal key in a band before a given one.
 
     Two hashes have the same first set bit if the first bit that is set in any of them is set in both. So this needs no
     keys, and it stops at the first band in which a pair agrees.
 
     Args:
-        left: uint8 of shape (n, 32): the first hash of each pair. Each hash has a set bit.
-        right: The other hash of each pair, same shape.
+        left: uint64 of shape (4, n): the words of the first hash of each pair. Each hash has a set bit.
+        right: The words of the other hash of each pair, same shape.
         bands: Bands and rows.
         first: The band before which bands count.
 
     Examples:
-        >>> same, other = np.full((1, 32), 255, np.uint8), np.full((1, 32), 15, np.uint8)
+        >>> same, other = np.full((4, 1), 255, np.uint64), np.full((4, 1), 15, np.uint64)
         >>> share_early_band(same, same, Bands(9, 2), 1), share_early_band(same, other, Bands(9, 2), 0)
         (array([ True]), array([False]))
     """
-    either, both = (np.ascontiguousarray(bits.view(np.uint64).T) for bits in (left | right, left & right))
+    either, both = left | right, left & right
     permutations = _permutations(bands.bands * bands.rows, bands.seed)
-    shared, apart = np.zeros(len(left), dtype=np.bool_), np.arange(len(left))
+    shared, apart = np.zeros(left.shape[1], dtype=np.bool_), np.arange(left.shape[1])
     for band in range(first):
         if len(apart) <= _FEW:
-            keys = (band_keys(hashes[apart], bands, band, first) for hashes in (left, right))
+            hashes = (np.ascontiguousarray(words[:, apart].T).view(np.uint8) for words in (left, right))
+            keys = (band_keys(each, bands, band, first) for each in hashes)
             shared[apart] = np.equal(*keys).any(axis=1)
             break
         agree = apart

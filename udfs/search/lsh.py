@@ -22,6 +22,7 @@ from udfs.search.matching import (
     Entries,
     FoundPairs,
     Indices,
+    Selection,
     Unsettled,
     compare_runs,
     entry_distances,
@@ -72,12 +73,9 @@ class Matching:
         keys = joined_bytes(bucket.column("keys")).view(np.uint32)
         packed = joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS)
         if self.clusters is None:
-            found = self._matched(keys, Entries.unpacked(packed), 0)
-            if self.layout is None:
-                return found.whole.to_arrow()
             number = bucket.column("bucket")[0].as_py()
-            found = replace(found, settled=new_pairs(found.settled, found.entries, self.layout, number))
-            return found.whole.to_arrow(unsettled=found.unsettled(number))
+            found = self._matched(keys, Entries.unpacked(packed), 0, number)
+            return found.whole.to_arrow(unsettled=found.unsettled(number) if self.layout else None)
         clustering = keys // np.uint32(self.clusters)
         parts = []
         for number in np.unique(clustering).tolist():
@@ -95,7 +93,8 @@ class Matching:
         """
         return self._matched(keys, entries, depth).whole
 
-    def _matched(self, keys: NDArray[np.uint32], entries: Entries, depth: int) -> "Matched":
+    def _matched(self, keys: NDArray[np.uint32], entries: Entries, depth: int, bucket: int | None = None) -> "Matched":
+        """Matches; with the number of a bucket, pairs that agree in a band of an earlier one are left to that one."""
         # Sort by key, then new hashes before known ones, then in pseudorandom order: neighbours are a sample of pairs.
         known = entries.known.astype(np.uint64) << np.uint64(_SCRAMBLED_BITS)
         order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | murmur_finalizer(entries.ranks))
@@ -109,12 +108,23 @@ class Matching:
         dense = pairs > sizes[long] * SHORT_RUN // 2
         crowded[long[dense][~affordable(pairs[dense], self.crowd_pairs)]] = True
         plain = ~large & ~crowded
-        settled = compare_runs(entries, starts[plain], ends[plain], self.max_distance)
+        selected = None if bucket is None or self.layout is None else self._new_in(bucket, entries)
+        settled = compare_runs(entries, starts[plain], ends[plain], self.max_distance, selected)
         parts = []
         for start, end in zip(starts[~plain], ends[~plain], strict=True):
             run = entries.take(np.arange(start, end))
             parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._crowded(run, depth))
         return Matched(settled, FoundPairs.union(parts), entries, keys[starts[~plain]], np.repeat(~plain, sizes))
+
+    def _new_in(self, bucket: int, entries: Entries) -> Selection:
+        """Returns the function that selects the pairs which agree in no band of an earlier bucket."""
+        assert self.layout
+        bands, first = self.layout.bands, self.layout.first_band(bucket)
+
+        def are_new(left: Indices, right: Indices) -> NDArray[np.bool_]:
+            return ~share_early_band(entries.words[:, left], entries.words[:, right], bands, first)
+
+        return are_new
 
     def _crowded(self, run: Entries, depth: int) -> FoundPairs:
         """Matches a crowded run, which would make more pairs than the task may hold.
@@ -200,22 +210,6 @@ class Matched:
         if not self.others.skipped:
             return None
         return Unsettled(bucket, self.keys, self.entries.take(np.flatnonzero(self.are_others)))
-
-
-def new_pairs(found: FoundPairs, entries: Entries, layout: BandLayout, bucket: int) -> FoundPairs:
-    """Returns the pairs that agree in no band of an earlier bucket.
-
-    Args:
-        found: Pairs of the bucket.
-        entries: Its entries.
-        layout: The bands of each bucket.
-        bucket: Number of the bucket.
-    """
-    by_rank = np.argsort(entries.ranks, kind="stable")
-    ends = (by_rank[np.searchsorted(entries.ranks, end, sorter=by_rank)] for end in (found.a, found.b))
-    left, right = (entries.take(end).hashes() for end in ends)
-    new = ~share_early_band(left, right, layout.bands, layout.first_band(bucket))
-    return replace(found, a=found.a[new], b=found.b[new], distance=found.distance[new])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ together, one step for each offset; long ones in dense tiles that stay in a core
 bits, which is enough to reject nearly all pairs of different images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ _DENSE = 50
 _TILE_ROWS, _TILE_COLUMNS = 64, 2048
 
 Indices = NDArray[np.intp]
+Selection = Callable[[Indices, Indices], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ def run_starts(keys: NDArray[np.unsignedinteger]) -> Indices:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
-def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
+def compare_runs(
+    entries: Entries, starts: Indices, ends: Indices, max_distance: int, selected: Selection | None = None
+) -> FoundPairs:
     """Returns the pairs within a distance among entries of the same run.
 
     Args:
@@ -216,6 +220,7 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
         starts: Start of each run, shape (runs,).
         ends: End of each run.
         max_distance: Largest distance of a pair, in bits.
+        selected: Returns which of the pairs to return, for the places of both entries; None for all.
     """
     lengths = ends - starts
     short = (lengths > 1) & (lengths <= SHORT_RUN)
@@ -223,11 +228,19 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
     parts += [
         _compare_long(entries, starts[run], ends[run], max_distance) for run in np.flatnonzero(lengths > SHORT_RUN)
     ]
-    return FoundPairs.union(parts)
+    left, right = np.concatenate([pairs for pairs, _ in parts], axis=1)
+    if selected:
+        chosen = selected(left, right)
+        left, right = left[chosen], right[chosen]
+    return FoundPairs.of(entries, left, right, sum(compared for _, compared in parts))
 
 
-def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
-    """Compares each entry with the next one in its run, then with the one after that: one step for each offset."""
+def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> tuple[Indices, int]:
+    """Compares each entry with the next one in its run, then with the one after that: one step for each offset.
+
+    Returns:
+        The places of the near pairs, of shape (2, pairs), and the number of compared pairs.
+    """
     lengths = ends - starts
     first = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
     active, end_of = first + np.arange(len(first)), np.repeat(ends, lengths)
@@ -243,8 +256,7 @@ def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distanc
         found.append(np.stack([active[near], active[near] + offset]))
         compared += len(active)
         offset += 1
-    left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return FoundPairs.of(entries, left, right, compared)
+    return np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1), compared
 
 
 def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) -> Indices:
@@ -256,8 +268,8 @@ def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) ->
     return likely[entry_distances(entries, left[likely], right[likely]) <= max_distance]
 
 
-def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> FoundPairs:
-    """Compares all pairs of one run whose first entry is not known, tile row by tile row."""
+def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> tuple[Indices, int]:
+    """Compares all pairs of one run whose first entry is not known, tile row by tile row: see `_compare_short`."""
     fresh_end = start + int((~entries.known[start:end]).sum())
     found = []
     for begin in range(start, fresh_end, _TILE_ROWS):
@@ -265,8 +277,8 @@ def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> 
         left, right = near_between(rows, entries.words[:, begin:end], max_distance)
         found.append(np.stack([left, right])[:, left < right] + begin)
     fresh, known = fresh_end - start, end - fresh_end
-    left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return FoundPairs.of(entries, left, right, fresh * (fresh - 1) // 2 + fresh * known)
+    pairs = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
+    return pairs, fresh * (fresh - 1) // 2 + fresh * known
 
 
 def near_between(

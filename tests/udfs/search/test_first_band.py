@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.builders.hashes import flipped, random_hashes
+from udfs.hashes.hamming import words
 from udfs.hashes.minhash import Bands, band_keys, share_early_band
 from udfs.search.lsh import Completing, Matching
 from udfs.search.packing import PACKED, BandLayout, EachBucket, Packing, Repacking
@@ -63,7 +64,8 @@ def test_pairs_share_an_early_band_if_a_key_is_equal(count: int, first: int) -> 
     left = random_hashes(count)
     right = flipped(left, 25)
     equal = band_keys(left, BANDS) == band_keys(right, BANDS)
-    assert np.array_equal(share_early_band(left, right, BANDS, first), equal[:, :first].any(axis=1))
+    ends = (np.ascontiguousarray(words(hashes).T) for hashes in (left, right))
+    assert np.array_equal(share_early_band(*ends, BANDS, first), equal[:, :first].any(axis=1))
 
 
 def test_keys_of_some_bands_are_those_of_all() -> None:
