@@ -23,7 +23,7 @@ REAL_SPREAD = 10.0
 _MOST_ROWS = 64
 _MICROSECONDS = 1e-6 / 3600  # in hours
 # Multiplications and additions of one core, for the distances between vectors and centroids, in a microsecond.
-_PRODUCTS = 4000.0
+_PRODUCTS = 8000.0
 _MEMBERS_FITTED, _ITERATIONS = 20, 5
 # Spark's driver: bytes for each task of a shuffle, whose partitions are searched in groups.
 _TASK_BYTES, _SPLIT_BYTES = 20_000, 64 << 20
