@@ -33,7 +33,7 @@ ENTRY_BYTES = 44
 _FEWEST_BUCKETS, _ENTRIES_PER_BUCKET = 8, 1_000_000
 # Hashes that are packed together. At 10^9 hashes a band has a thousand buckets, and a packed row 131 entries.
 _HELD = 1 << 17
-_OUTPUT_BYTES, _OUTPUT_ROWS = 64 << 20, 100_000
+_OUTPUT_BYTES, _OUTPUT_ROWS = 32 << 20, 100_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Packing:
             yield from self.pack(np.concatenate(held))
 
     def pack(self, entries: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
-        """Packs entries (uint64 of shape (n, 5)), some bands at a time: each batch has about 64 MB at most."""
+        """Packs entries (uint64 of shape (n, 5)), some bands at a time: each batch has about 32 MB at most."""
         if not len(entries):
             return
         hashes = np.ascontiguousarray(entries[:, :HASH_WORDS]).view(np.uint8)

@@ -114,7 +114,7 @@ def test_the_number_of_a_bucket_tells_its_bands() -> None:
 def test_packing_makes_batches_of_bounded_size() -> None:
     layout = BandLayout.for_data(10**9, Bands(971, 14))
     sizes = [batch.nbytes for batch in Packing(layout, 0, 200)(iter([rows_of(random_hashes(20_000))]))]
-    assert sum(sizes) > 200 * 20_000 * 44 and len(sizes) > 1 and max(sizes) < 1.3 * (64 << 20)
+    assert sum(sizes) > 200 * 20_000 * 44 and len(sizes) > 1 and max(sizes) < 1.3 * (32 << 20)
 
 
 def test_groups_of_bands_pack_what_all_bands_pack() -> None:
