@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cached_property, reduce
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote
@@ -32,7 +33,7 @@ from jobs.lake.recipe import Recipe, recipe_in
 from jobs.lake.snapshot import Snapshot
 from jobs.lake.tables import IMAGES, Table
 from jobs.runtime.addresses import local_folder, require_no_secret
-from jobs.runtime.scratch import Scratch, literal, staged
+from jobs.runtime.scratch import Commits, Scratch, literal, staged
 from jobs.runtime.session import LOG_RETENTION, fit_shuffles, in_session, require_names, with_settings
 from models.errors import LakeInUseError, WinnowError
 
@@ -47,7 +48,7 @@ _DATA_FILE = r"part-\d{5}-[0-9a-f-]{36}[^/]*\.parquet"
 _FILES_AT_ONCE = 100_000
 _STAGING = "_staging/"
 # Scratch folders of commands that may run beside others are deleted only when they are old.
-_BESIDE_FOLDER, _OLD_MS = "beside-", 7 * 24 * 3_600_000
+_BESIDE_FOLDER, _COMMITS, _OLD_MS = "beside-", "committed-", 7 * 24 * 3_600_000
 
 
 class Lake:
@@ -173,10 +174,10 @@ class Lake:
             self._delete_left_scratch()
 
     def _delete_left_scratch(self) -> None:
-        """Deletes what killed commands left in scratch folders."""
+        """Deletes what killed commands left in scratch folders; what they committed only after a week."""
         now = round(1000 * time.time())
         for name, changed in list(self._files.modified(_STAGING.rstrip("/"))):
-            if not name.startswith(_BESIDE_FOLDER) or now - changed > _OLD_MS:
+            if not name.startswith((_BESIDE_FOLDER, _COMMITS)) or now - changed > _OLD_MS:
                 self._files.delete(f"{_STAGING}{name}")
 
     def _require_alone(self, table: Table) -> int | None:
@@ -329,15 +330,30 @@ class Lake:
         self.mark()
         return staged(rows, self.staging(name))
 
-    def scratch(self, name: str) -> Scratch:
+    def scratch(self, name: str, recipe: Recipe | None = None) -> Scratch:
         """Returns a scratch folder, in which a command keeps intermediate results until its block ends.
 
         Args:
             name: Name of the command.
+            recipe: What the command works from. If it is killed, the next run with the same recipe finds what it
+                committed. None if it commits nothing.
         """
         self.mark()
         folder = f"{_STAGING}{name}"
-        return Scratch(self.spark, self.staging(folder), lambda: self.delete_staging(folder))
+        commits = self._commits(f"{_COMMITS}{name}-", recipe) if recipe else None
+        return Scratch(self.spark, self.staging(folder), lambda: self.delete_staging(folder), commits)
+
+    def _commits(self, prefix: str, recipe: Recipe) -> Commits:
+        """Returns the results of a recipe, and deletes those of others."""
+        own = prefix + sha256(recipe.to_json().encode()).hexdigest()[:16]
+        for name, _ in list(self._files.modified(_STAGING.rstrip("/"))):
+            if name.startswith(prefix) and name != own:
+                self._files.delete(f"{_STAGING}{name}")
+        return Commits(
+            self.path(f"{_STAGING}{own}"),
+            lambda name: self._files.exists(f"{_STAGING}{own}/{name}/_SUCCESS"),
+            lambda: self._files.delete(f"{_STAGING}{own}"),
+        )
 
     def staging(self, name: str) -> str:
         """Returns the address of a scratch folder. Commands that run at the same time get different ones.

@@ -3,8 +3,9 @@
 import posixpath
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -26,10 +27,19 @@ class Scratch:
         folder: Path or URI of a folder that the workers can read and write; created if needed. Existing files in it
             are not touched: files go to a new folder below it, which is deleted at the end.
         delete: Deletes `folder`, which then belongs to this scratch alone; called at the end if anything was written.
+        commits: Keeps results for a command that continues if the driver is killed; without it, a killed command
+            begins anew.
     """
 
-    def __init__(self, spark: SparkSession, folder: str, delete: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        folder: str,
+        delete: Callable[[], None] | None = None,
+        commits: "Commits | None" = None,
+    ) -> None:
         self._spark = spark
+        self._commits = commits
         self._folder = folder if delete else posixpath.join(folder, f"winnow-{uuid.uuid4().hex[:12]}")
         self._delete = delete or self._delete_own
         self._kept = ExitStack()
@@ -62,6 +72,24 @@ class Scratch:
         self._checkpoints += 1
         return self.stage(f"checkpoint-{self._checkpoints}", frame)
 
+    def commit(self, name: str, frame: DataFrame) -> DataFrame:
+        """Writes a DataFrame as `stage` does, or reads what a killed command has written under this name.
+
+        Args:
+            name: Name of a folder; use each name once.
+            frame: The DataFrame to write. It must have the same rows in each run that may continue this one.
+        """
+        if self._commits is None:
+            return self.stage(name, frame)
+        path = posixpath.join(self._commits.folder, name)
+        if self._commits.is_complete(name):
+            return frame.sparkSession.read.schema(frame.schema).parquet(literal(path))
+        return staged(frame, path)
+
+    def committed(self, names: Iterable[str]) -> int:
+        """Returns how many of these results a killed command has left."""
+        return sum(self._commits.is_complete(name) for name in names) if self._commits else 0
+
     @property
     def shuffle_partitions(self) -> int:
         """Returns the session's number of shuffle partitions."""
@@ -78,6 +106,23 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._kept.close()
+        if self._commits and kind is None:
+            self._commits.delete()
+
+
+@dataclass(frozen=True)
+class Commits:
+    """Results that outlive a killed command.
+
+    Attributes:
+        folder: Path or URI of the folder; each result is a folder in it.
+        is_complete: Returns whether the result of a name was written to its end.
+        delete: Deletes all results; called when the command has ended.
+    """
+
+    folder: str
+    is_complete: Callable[[str], bool]
+    delete: Callable[[], None]
 
 
 def staged(frame: DataFrame, path: str) -> DataFrame:

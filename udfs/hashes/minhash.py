@@ -25,9 +25,12 @@ AFFORDABLE = 512.0
 # Hashes in one block. The bit planes of all permutations of a block fit a core's cache.
 _BLOCK = 4096
 
+# Pairs below which computing all their keys is faster than one step for each bit.
+_FEW = 512
+
 # Relative costs, measured: one band of one hash (its share of signature, shuffle and sort), a row of that band, and one
 # verified candidate pair.
-_BAND_COST, _ROW_COST, _PAIR_COST = 1.0, 0.012, 0.012
+BAND_COST, ROW_COST, PAIR_COST = 1.0, 0.012, 0.012
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _cost(option: Bands, hashes: int) -> float:
     spread = np.arange(64, 193)
     weights = np.exp(-0.5 * ((spread - 128) / 14.0) ** 2)
     by_chance = float(np.average(jaccard(spread) ** option.rows, weights=weights))
-    return option.bands * (_BAND_COST + _ROW_COST * option.rows + _PAIR_COST * by_chance * hashes / 2)
+    return option.bands * (BAND_COST + ROW_COST * option.rows + PAIR_COST * by_chance * hashes / 2)
 
 
 @lru_cache(maxsize=8)
@@ -214,7 +217,7 @@ def _key_tables(count: int, seed: int) -> NDArray[np.uint64]:
     return generator.integers(0, 1 << 64, (count, HASH_BITS), dtype=np.uint64)
 
 
-def band_keys(hashes: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint64]:
+def band_keys(hashes: NDArray[np.uint8], bands: Bands, first: int = 0, last: int | None = None) -> NDArray[np.uint64]:
     """Returns a 64-bit key for each band. Two hashes with an equal key are a candidate pair.
 
     The values of a band are hashed by tables of random words, one for each permutation (Zobrist 1970; tabulation
@@ -223,19 +226,75 @@ def band_keys(hashes: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint64]:
     Args:
         hashes: uint8 of shape (n, 32).
         bands: Bands and rows.
+        first: The first band.
+        last: The band before which the keys end; None for all.
 
     Returns:
-        uint64 of shape (n, bands). Keys of different bands differ.
+        uint64 of shape (n, last - first). Keys of different bands differ.
     """
+    own = slice(first * bands.rows, (bands.bands if last is None else last) * bands.rows)
     count = bands.bands * bands.rows
-    permutations, tables = _permutations(count, bands.seed), _key_tables(count, bands.seed)
-    keys = np.zeros((bands.bands, len(hashes)), dtype=np.uint64)
+    permutations, tables = _permutations(count, bands.seed)[own], _key_tables(count, bands.seed)[own]
+    keys = np.zeros((len(tables) // bands.rows, len(hashes)), dtype=np.uint64)
     for begin in range(0, len(hashes), _BLOCK):
         block = keys[:, begin : begin + _BLOCK]
         values = _first_set_bits(_bit_planes(hashes[begin : begin + _BLOCK]), permutations)[:, : block.shape[1]]
         for number, (table, value) in enumerate(zip(tables, values, strict=True)):
             block[number // bands.rows] ^= table[value]
     return keys.T
+
+
+def share_early_band(
+    left: NDArray[np.uint64], right: NDArray[np.uint64], bands: Bands, first: int
+) -> NDArray[np.bool_]:
+    """Returns which pairs of hashes have an equal key in a band before a given one.
+
+    Two hashes have the same first set bit if the first bit that is set in any of them is set in both. So this needs no
+    keys, and it stops at the first band in which a pair agrees.
+
+    Args:
+        left: uint64 of shape (4, n): the words of the first hash of each pair. Each hash has a set bit.
+        right: The words of the other hash of each pair, same shape.
+        bands: Bands and rows.
+        first: The band before which bands count.
+
+    Examples:
+        >>> same, other = np.full((4, 1), 255, np.uint64), np.full((4, 1), 15, np.uint64)
+        >>> share_early_band(same, same, Bands(9, 2), 1), share_early_band(same, other, Bands(9, 2), 0)
+        (array([ True]), array([False]))
+    """
+    either, both = left | right, left & right
+    permutations = _permutations(bands.bands * bands.rows, bands.seed)
+    shared, apart = np.zeros(left.shape[1], dtype=np.bool_), np.arange(left.shape[1])
+    for band in range(first):
+        if len(apart) <= _FEW:
+            hashes = (np.ascontiguousarray(words[:, apart].T).view(np.uint8) for words in (left, right))
+            keys = (band_keys(each, bands, band, first) for each in hashes)
+            shared[apart] = np.equal(*keys).any(axis=1)
+            break
+        agree = apart
+        for permutation in permutations[band * bands.rows : (band + 1) * bands.rows]:
+            agree = _with_same_first_bit(either, both, agree, permutation)
+        shared[agree] = True
+        apart = apart[~shared[apart]]
+    return shared
+
+
+def _with_same_first_bit(
+    either: NDArray[np.uint64], both: NDArray[np.uint64], places: NDArray[np.intp], permutation: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Returns those places of pairs whose hashes have the same first set bit in a permuted order."""
+    same = []
+    for bit in permutation.tolist():
+        if not len(places):
+            break
+        # Bits are numbered from the highest one of each byte, and bytes from the lowest one of each word.
+        word, mask = bit // 64, np.uint64(1 << (bit % 64 // 8 * 8 + 7 - bit % 8))
+        is_set = (either[word][places] & mask) != 0
+        first_of = places[is_set]
+        same.append(first_of[(both[word][first_of] & mask) != 0])
+        places = places[~is_set]
+    return np.concatenate([places[:0], *same])
 
 
 def minhash_bands(column: Column, bands: int, rows: int, seed: int = 0) -> Column:

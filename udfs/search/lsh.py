@@ -1,41 +1,34 @@
-"""Finds and verifies candidate pairs by MinHash bands: the map and reduce sides of one shuffle.
+"""Finds and verifies candidate pairs by MinHash bands or clusters: the reduce side of the shuffle.
 
-The map side packs a batch of hashes into one row for each shuffle bucket, so that the shuffle moves a few large rows
-instead of one small row for each band of each hash. The reduce side sorts the entries of a bucket by band key and
-compares those with the same key. Both use only numpy.
+It sorts the entries of a bucket by band key and compares those with the same key. `udfs.search.packing` is the map
+side. Both use only numpy.
+
+A pair agrees in many bands, but only the first of them returns it. A run that is not compared in full may omit pairs,
+which their other bands have to return: so the bucket reports the entries of such a run, and `Completing` compares these
+entries once more, in all other runs.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import types as T
 
 from udfs.arrays.arrow import joined_bytes
-from udfs.hashes.hamming import HASH_WORDS
-from udfs.hashes.minhash import Bands, band_keys
+from udfs.hashes.minhash import Bands, band_keys, share_early_band
 from udfs.search.matching import (
     ENTRY_WORDS,
     SHORT_RUN,
     Entries,
     FoundPairs,
     Indices,
+    Selection,
+    Unsettled,
     compare_runs,
-    entries_of_rows,
     entry_distances,
     run_starts,
 )
-
-PACKED = T.StructType(
-    [
-        T.StructField("bucket", T.IntegerType()),
-        T.StructField("keys", T.BinaryType()),
-        T.StructField("entries", T.BinaryType()),
-    ]
-)
-"""A batch's entries for one shuffle bucket: n band keys of 4 bytes, n entries of 40 bytes (`udfs.search.matching`)."""
+from udfs.search.packing import BandLayout
 
 _LEADERS = 16
 # The finalizer of MurmurHash3, on the bits that remain in a sort key.
@@ -43,59 +36,9 @@ _SCRAMBLED_BITS = 31
 _SCRAMBLING = ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
 # Pairs that all crowded runs may make: a fixed number in a small lake, else a number for each hash.
 _CROWD_PAIRS, _CROWD_PAIRS_OF_A_HASH = 4_000_000, 4
-_FEWEST_BUCKETS, _ENTRIES_PER_BUCKET = 8, 1_000_000
 _SPLIT_ROWS = 4
+_KEY_BYTES = 4
 _MAX_SPLITS = 8
-
-
-@dataclass(frozen=True)
-class Packing:
-    """The map side: hashes to packed shuffle rows.
-
-    Attributes:
-        bands: Bands and rows.
-        buckets: Number of shuffle buckets.
-    """
-
-    bands: Bands
-    buckets: int
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Packs Arrow batches of (hash, rank, known): the function for `DataFrame.mapInArrow` with schema `PACKED`."""
-        for batch in batches:
-            if batch.num_rows:
-                yield self._pack(entries_of_rows(batch))
-
-    def _pack(self, entries: NDArray[np.uint64]) -> pa.RecordBatch:
-        keys = band_keys(np.ascontiguousarray(entries[:, :HASH_WORDS]).view(np.uint8), self.bands)
-        # The upper half of a key gives the bucket. The lower half distinguishes the keys of a bucket.
-        bucket = (keys >> np.uint64(32)) % np.uint64(self.buckets)
-        return packed_rows(keys.astype(np.uint32), bucket.astype(np.uint32), entries)
-
-
-def packed_rows(keys: NDArray[np.uint32], buckets: NDArray[np.uint32], entries: NDArray[np.uint64]) -> pa.RecordBatch:
-    """Packs a batch's entries into one row for each shuffle bucket.
-
-    Args:
-        keys: uint32 of shape (n, m): the m keys of each entry.
-        buckets: The bucket of each key, same shape.
-        entries: uint64 of shape (n, 5), as `udfs.search.matching.packed_entries` makes them.
-
-    Returns:
-        Rows of `PACKED`.
-    """
-    by_bucket = np.argsort(buckets.ravel(), kind="stable")
-    owner, sorted_keys = by_bucket // keys.shape[1], keys.ravel()[by_bucket]
-    present, starts = np.unique(buckets.ravel()[by_bucket], return_index=True)
-    spans = list(zip(starts, [*starts[1:], len(by_bucket)], strict=True))
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(present.astype(np.int32)),
-            pa.array([sorted_keys[begin:end].tobytes() for begin, end in spans], pa.binary()),
-            pa.array([entries[owner[begin:end]].tobytes() for begin, end in spans], pa.binary()),
-        ],
-        names=["bucket", "keys", "entries"],
-    )
 
 
 @dataclass(frozen=True)
@@ -112,6 +55,8 @@ class Matching:
         decided: Ranks below this are never resolved: people keep these images, so what else they match counts.
         unseen: Largest distance, in bits, at which a pair counts unseen. Near-copies within it are resolved first,
             those beyond it only if they are still too many. None if all pairs count unseen.
+        layout: If keys are band keys: the bands of each bucket. Pairs that agree in a band of an earlier bucket are
+            then left to that bucket.
     """
 
     max_distance: int
@@ -121,13 +66,16 @@ class Matching:
     clusters: int | None = None
     decided: int = 0
     unseen: int | None = None
+    layout: BandLayout | None = None
 
     def __call__(self, bucket: pa.Table) -> pa.Table:
         """Returns the pairs of a bucket (`PACKED`) as `FOUND`: the function for `groupBy("bucket").applyInArrow`."""
         keys = joined_bytes(bucket.column("keys")).view(np.uint32)
         packed = joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS)
         if self.clusters is None:
-            return self.match(keys, Entries.unpacked(packed)).to_arrow()
+            number = bucket.column("bucket")[0].as_py()
+            found = self._matched(keys, Entries.unpacked(packed), 0, number)
+            return found.whole.to_arrow(unsettled=found.unsettled(number) if self.layout else None)
         clustering = keys // np.uint32(self.clusters)
         parts = []
         for number in np.unique(clustering).tolist():
@@ -143,6 +91,10 @@ class Matching:
             entries: The n entries of the keys.
             depth: Number of splits so far.
         """
+        return self._matched(keys, entries, depth).whole
+
+    def _matched(self, keys: NDArray[np.uint32], entries: Entries, depth: int, bucket: int | None = None) -> "Matched":
+        """Matches; with the number of a bucket, pairs that agree in a band of an earlier one are left to that one."""
         # Sort by key, then new hashes before known ones, then in pseudorandom order: neighbours are a sample of pairs.
         known = entries.known.astype(np.uint64) << np.uint64(_SCRAMBLED_BITS)
         order = np.argsort((keys.astype(np.uint64) << np.uint64(32)) | known | murmur_finalizer(entries.ranks))
@@ -156,11 +108,23 @@ class Matching:
         dense = pairs > sizes[long] * SHORT_RUN // 2
         crowded[long[dense][~affordable(pairs[dense], self.crowd_pairs)]] = True
         plain = ~large & ~crowded
-        parts = [compare_runs(entries, starts[plain], ends[plain], self.max_distance)]
+        selected = None if bucket is None or self.layout is None else self._new_in(bucket, entries)
+        settled = compare_runs(entries, starts[plain], ends[plain], self.max_distance, selected)
+        parts = []
         for start, end in zip(starts[~plain], ends[~plain], strict=True):
             run = entries.take(np.arange(start, end))
             parts.append(self._large(run, depth) if len(run) > self.max_bucket else self._crowded(run, depth))
-        return FoundPairs.union(parts)
+        return Matched(settled, FoundPairs.union(parts), entries, keys[starts[~plain]], np.repeat(~plain, sizes))
+
+    def _new_in(self, bucket: int, entries: Entries) -> Selection:
+        """Returns the function that selects the pairs which agree in no band of an earlier bucket."""
+        assert self.layout
+        bands, first = self.layout.bands, self.layout.first_band(bucket)
+
+        def are_new(left: Indices, right: Indices) -> NDArray[np.bool_]:
+            return ~share_early_band(entries.words[:, left], entries.words[:, right], bands, first)
+
+        return are_new
 
     def _crowded(self, run: Entries, depth: int) -> FoundPairs:
         """Matches a crowded run, which would make more pairs than the task may hold.
@@ -218,14 +182,63 @@ class Matching:
         return FoundPairs.union([FoundPairs.empty(skipped=apart), self.match(keys, run, depth + 1)])
 
 
-def buckets_for(entries: int) -> int:
-    """Returns the number of shuffle buckets, so that a task holds about a million entries of 44 bytes at most.
+@dataclass(frozen=True)
+class Matched:
+    """The pairs of a bucket.
 
-    Examples:
-        >>> buckets_for(1000), buckets_for(10_000_001)
-        (8, 11)
+    Attributes:
+        settled: Pairs of the runs that were compared in full.
+        others: Pairs of the large and crowded runs.
+        entries: All entries, sorted by key.
+        keys: The keys of the large and crowded runs.
+        are_others: bool of shape (entries,): whether an entry is in such a run.
     """
-    return max(_FEWEST_BUCKETS, -(-entries // _ENTRIES_PER_BUCKET))
+
+    settled: FoundPairs
+    others: FoundPairs
+    entries: Entries
+    keys: NDArray[np.uint32]
+    are_others: NDArray[np.bool_]
+
+    @property
+    def whole(self) -> FoundPairs:
+        """All pairs."""
+        return FoundPairs.union([self.settled, self.others])
+
+    def unsettled(self, bucket: int) -> Unsettled | None:
+        """Returns the runs of which pairs may be missing; None if none are."""
+        if not self.others.skipped:
+            return None
+        return Unsettled(bucket, self.keys, self.entries.take(np.flatnonzero(self.are_others)))
+
+
+@dataclass(frozen=True)
+class Completing:
+    """Finds the pairs that a run omitted because it was not compared in full, but that agree in another band.
+
+    Attributes:
+        max_distance: Largest distance of a pair, in bits.
+    """
+
+    max_distance: int
+
+    def __call__(self, bucket: pa.Table) -> pa.Table:
+        """Returns the pairs of a bucket of `Repacking` (`PACKED`) as `FOUND`, without those of the omitting runs."""
+        keys = joined_bytes(bucket.column("keys")).view(np.uint32)
+        sizes = [len(cell) // _KEY_BYTES for cell in bucket.column("keys").to_pylist()]
+        without_entries = np.repeat([not len(cell) for cell in bucket.column("entries").to_pylist()], sizes)
+        entries = Entries.unpacked(joined_bytes(bucket.column("entries")).view(np.uint64).reshape(-1, ENTRY_WORDS))
+        others, keys = keys[without_entries], keys[~without_entries]
+        left = np.flatnonzero(~np.isin(keys, others))
+        # An entry appears once for each run of the first search that it was in.
+        order = left[np.lexsort((entries.ranks[left], entries.known[left], keys[left]))]
+        again = (keys[order][1:] == keys[order][:-1]) & (entries.ranks[order][1:] == entries.ranks[order][:-1])
+        order = order[np.append(True, ~again)] if len(order) else order
+        keys, entries = keys[order], entries.take(order)
+        starts = run_starts(keys)
+        found = compare_runs(entries, starts, np.append(starts[1:], len(keys))[: len(starts)], self.max_distance)
+        # The first search has counted these comparisons.
+        return replace(found, compared=0).to_arrow()
 
 
 def room_for_crowds(hashes: int, buckets: int) -> int:

@@ -5,6 +5,7 @@ together, one step for each offset; long ones in dense tiles that stay in a core
 bits, which is enough to reject nearly all pairs of different images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,16 @@ FOUND_ARROW = pa.schema(
         ("compared", pa.int64()),
         ("skipped", pa.int64()),
         ("clustering", pa.int32()),
+        ("bucket", pa.int32()),
+        ("keys", pa.binary()),
+        ("entries", pa.binary()),
     ]
 )
 FOUND = from_arrow_schema(FOUND_ARROW)
 """A verified pair of ranks (a < b); or, if `a` is null, the number of pairs that a bucket compared and skipped.
 
-`clustering` is the number, from 0, of the clustering in which the pair was found; null for bands."""
+`clustering` is the number, from 0, of the clustering in which the pair was found; null for bands. `bucket`, `keys` and
+`entries` stand beside the numbers if the bucket has runs of which pairs may be missing: see `Unsettled`."""
 
 ENTRY_WORDS = HASH_WORDS + 1
 """64-bit words in an entry: the hash, then twice the rank, plus one if the hash is known."""
@@ -45,6 +50,7 @@ _DENSE = 50
 _TILE_ROWS, _TILE_COLUMNS = 64, 2048
 
 Indices = NDArray[np.intp]
+Selection = Callable[[Indices, Indices], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ class Entries:
         ranks = (packed[:, HASH_WORDS] >> np.uint64(1)).astype(np.int64)
         known = (packed[:, HASH_WORDS] & np.uint64(1)).astype(np.bool_)
         return cls(np.ascontiguousarray(packed[:, :HASH_WORDS].T), ranks, known)
+
+    def packed(self) -> NDArray[np.uint64]:
+        """Returns the entries as in a shuffle, uint64 of shape (n, 5)."""
+        flags = (self.ranks.astype(np.uint64) << np.uint64(1)) | self.known.astype(np.uint64)
+        return np.ascontiguousarray(np.concatenate([self.words, flags[None]]).T)
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -102,6 +113,21 @@ def entries_of_rows(rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
     """Packs rows with the columns hash, rank and known as `packed_entries` does."""
     columns = (rows.column(name) for name in ENTRY_COLUMNS)
     return packed_entries(*(c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns))
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """The runs of a bucket that were not compared in full.
+
+    Attributes:
+        bucket: Number of the bucket.
+        keys: uint32: the keys of these runs.
+        entries: Their entries.
+    """
+
+    bucket: int
+    keys: NDArray[np.uint32]
+    entries: Entries
 
 
 @dataclass(frozen=True)
@@ -142,11 +168,12 @@ class FoundPairs:
         distance = np.concatenate([part.distance for part in parts])
         return cls(a, b, distance, sum(part.compared for part in parts), sum(part.skipped for part in parts))
 
-    def to_arrow(self, clustering: int | None = None) -> pa.Table:
+    def to_arrow(self, clustering: int | None = None, unsettled: Unsettled | None = None) -> pa.Table:
         """Returns rows of `FOUND`: each pair once, and one row of counts.
 
         Args:
             clustering: Number of the clustering; None for bands.
+            unsettled: Runs of which pairs may be missing; None if there are none.
         """
         order = np.lexsort((self.b, self.a))
         a, b, distance = self.a[order], self.b[order], self.distance[order]
@@ -154,9 +181,13 @@ class FoundPairs:
         first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
         nulls = pa.nulls(int(first.sum()), pa.int64())
         number = pa.array(np.full(len(nulls), clustering or 0, np.int32), mask=np.full(len(nulls), clustering is None))
-        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number], schema=FOUND_ARROW)
-        counts = [{"compared": self.compared, "skipped": self.skipped, "clustering": clustering}]
-        return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=FOUND_ARROW)])
+        none = [pa.nulls(len(nulls), kind) for kind in FOUND_ARROW.types[-3:]]
+        pairs = pa.table([a[first], b[first], distance[first], nulls, nulls, number, *none], schema=FOUND_ARROW)
+        counts: dict[str, object] = {"compared": self.compared, "skipped": self.skipped, "clustering": clustering}
+        if unsettled:
+            runs = {"bucket": unsettled.bucket, "keys": unsettled.keys.tobytes()}
+            counts |= runs | {"entries": unsettled.entries.packed().tobytes()}
+        return pa.concat_tables([pairs, pa.Table.from_pylist([counts], schema=FOUND_ARROW)])
 
 
 def entry_distances(entries: Entries, left: Indices, right: Indices) -> NDArray[np.uint16]:
@@ -179,7 +210,9 @@ def run_starts(keys: NDArray[np.unsignedinteger]) -> Indices:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
-def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
+def compare_runs(
+    entries: Entries, starts: Indices, ends: Indices, max_distance: int, selected: Selection | None = None
+) -> FoundPairs:
     """Returns the pairs within a distance among entries of the same run.
 
     Args:
@@ -187,6 +220,7 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
         starts: Start of each run, shape (runs,).
         ends: End of each run.
         max_distance: Largest distance of a pair, in bits.
+        selected: Returns which of the pairs to return, for the places of both entries; None for all.
     """
     lengths = ends - starts
     short = (lengths > 1) & (lengths <= SHORT_RUN)
@@ -194,11 +228,19 @@ def compare_runs(entries: Entries, starts: Indices, ends: Indices, max_distance:
     parts += [
         _compare_long(entries, starts[run], ends[run], max_distance) for run in np.flatnonzero(lengths > SHORT_RUN)
     ]
-    return FoundPairs.union(parts)
+    left, right = np.concatenate([pairs for pairs, _ in parts], axis=1)
+    if selected:
+        chosen = selected(left, right)
+        left, right = left[chosen], right[chosen]
+    return FoundPairs.of(entries, left, right, sum(compared for _, compared in parts))
 
 
-def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> FoundPairs:
-    """Compares each entry with the next one in its run, then with the one after that: one step for each offset."""
+def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distance: int) -> tuple[Indices, int]:
+    """Compares each entry with the next one in its run, then with the one after that: one step for each offset.
+
+    Returns:
+        The places of the near pairs, of shape (2, pairs), and the number of compared pairs.
+    """
     lengths = ends - starts
     first = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
     active, end_of = first + np.arange(len(first)), np.repeat(ends, lengths)
@@ -214,8 +256,7 @@ def _compare_short(entries: Entries, starts: Indices, ends: Indices, max_distanc
         found.append(np.stack([active[near], active[near] + offset]))
         compared += len(active)
         offset += 1
-    left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return FoundPairs.of(entries, left, right, compared)
+    return np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1), compared
 
 
 def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) -> Indices:
@@ -227,8 +268,8 @@ def _near(entries: Entries, left: Indices, right: Indices, max_distance: int) ->
     return likely[entry_distances(entries, left[likely], right[likely]) <= max_distance]
 
 
-def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> FoundPairs:
-    """Compares all pairs of one run whose first entry is not known, tile row by tile row."""
+def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> tuple[Indices, int]:
+    """Compares all pairs of one run whose first entry is not known, tile row by tile row: see `_compare_short`."""
     fresh_end = start + int((~entries.known[start:end]).sum())
     found = []
     for begin in range(start, fresh_end, _TILE_ROWS):
@@ -236,8 +277,8 @@ def _compare_long(entries: Entries, start: int, end: int, max_distance: int) -> 
         left, right = near_between(rows, entries.words[:, begin:end], max_distance)
         found.append(np.stack([left, right])[:, left < right] + begin)
     fresh, known = fresh_end - start, end - fresh_end
-    left, right = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
-    return FoundPairs.of(entries, left, right, fresh * (fresh - 1) // 2 + fresh * known)
+    pairs = np.concatenate([np.zeros((2, 0), np.intp), *found], axis=1)
+    return pairs, fresh * (fresh - 1) // 2 + fresh * known
 
 
 def near_between(

@@ -32,7 +32,7 @@ from jobs.scoring.mirrored import ensure_mirrored, require_mirrored
 from models.errors import LostRowsError
 
 # Raise it if a change finds other pairs or keeps other images. Tables of the earlier revision are then made again.
-_REVISION = 4
+_REVISION = 5
 
 # In the order in which they are written.
 _WRITTEN = (
@@ -71,7 +71,7 @@ def run(job: Job) -> Summary:
     if job.settings.dedup.mirrored:
         ensure_mirrored(job, current_encoder(job), "dedup")
     features = step.stored_features(job, store=True) if job.settings.dedup.semantic is not None else None
-    with job.lake.scratch("dedup") as scratch:
+    with job.lake.scratch("dedup", recipe) as scratch:
         rule, distances = choice.chosen(job, now, rule, job.lake.replace, scratch)
         found, counts, semantic = _found(job, _Run(now, rule, recipe, features), scratch)
         with job.progress.step("dedup: check and write"):

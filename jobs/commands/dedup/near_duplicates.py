@@ -7,6 +7,7 @@ from typing import Self
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.commands.dedup.candidates import cost as cost_estimates
 from jobs.commands.dedup.candidates import pair_search
 from jobs.commands.dedup.candidates.pair_search import Looks, Search, SearchCost, SearchInputs
 from jobs.commands.dedup.candidates.popular import POPULAR
@@ -182,6 +183,12 @@ def search_nodes(
     # 1. Find candidate pairs and verify each by its distance.
     entries, count, search_inputs = _entries(inputs, nodes, config, scratch)
     search = Search.for_data(count, rule, settings, config.seed)
+    for estimate in cost_estimates.estimates(search, count):
+        progress.note(cost_estimates.note(estimate))
+        if (expensive := cost_estimates.warning(estimate, search, count, settings.recall)) is not None:
+            progress.warn(expensive)
+    if search.lsh and (done := scratch.committed(names := search.lsh.commits)):
+        progress.note(f"dedup: continues a run that was killed: {done} of {len(names)} groups of bands are done")
     with progress.step(f"dedup: {search.words}"):
         result = pair_search.find_all_pairs(entries, count, search, search_inputs, scratch, progress)
         rows = scratch.keep(result.found)

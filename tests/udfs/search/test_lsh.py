@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from tests.builders.hashes import entries_of, flipped, random_hashes
 from udfs.hashes.hamming import distances, words
 from udfs.hashes.minhash import Bands, band_keys, choose_bands, jaccard, signatures
-from udfs.search.lsh import Matching, Packing, packed_rows, resolve
+from udfs.search.lsh import Matching, resolve
 from udfs.search.matching import Entries, FoundPairs, near_between, packed_entries
+from udfs.search.packing import BandLayout, Packing, packed_rows
 
 
 def near_pairs(
@@ -73,7 +74,7 @@ def test_packing_loses_no_key_and_no_entry() -> None:
     hashes, bands = random_hashes(100), Bands(3, 4)
     known = np.arange(100) % 3 == 0
     batch = pa.record_batch({"hash": [h.tobytes() for h in hashes], "rank": np.arange(100), "known": known.tolist()})
-    (packed,) = Packing(bands, buckets=7)(iter([batch]))
+    (packed,) = Packing(BandLayout(bands, 1, 7))(iter([batch]))
     keys = np.concatenate([np.frombuffer(cell, np.uint32) for cell in packed.column("keys").to_pylist()])
     rows = np.frombuffer(b"".join(packed.column("entries").to_pylist()), np.uint64).reshape(-1, 5)
     assert sorted(keys.tolist()) == sorted(band_keys(hashes, bands).astype(np.uint32).ravel().tolist())
@@ -140,7 +141,8 @@ def test_each_found_pair_is_returned_once_with_a_row_of_counts() -> None:
     entries = entries_of(np.concatenate([hashes, hashes]))
     rows = FoundPairs.union([Matching(31, 10).match(np.zeros(6, np.uint32), entries)] * 2).to_arrow().to_pylist()
     assert len(rows) == 15 + 1
-    assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0, "clustering": None}
+    assert rows[-1] == {"a": None, "b": None, "distance": None, "compared": 30, "skipped": 0, "clustering": None,
+                        "bucket": None, "keys": None, "entries": None}  # fmt: skip
 
 
 def test_a_large_run_of_near_copies_is_resolved_against_its_best_in_linear_time() -> None:

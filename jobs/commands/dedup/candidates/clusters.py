@@ -2,26 +2,39 @@
 
 k-means groups similar images, and only images of one cluster are compared. A pair with its images in two clusters is
 missed. Another clustering, fitted on another random subset, has other borders, so the union of several clusterings
-finds nearly all pairs. Source: OpenAI, "DALL·E 2 pre-training mitigations" (2022): 85 % of the pairs with one
+finds nearly all pairs.
+
+In a large lake, k-means has two levels: it divides each cluster of the first level into clusters of the second. So the
+size of a cluster stays below what one task compares, and a hash is compared with few centroids.
+
+Source: OpenAI, "DALL·E 2 pre-training mitigations" (2022): 85 % of the pairs with one
 clustering, 97 % with five.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from functools import reduce
+from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.matching.rule import Rule
-from udfs.search.cluster import Assigning, hash_bits
-from udfs.search.lsh import PACKED, Matching, buckets_for, room_for_crowds
+from udfs.arrays.arrow import matrix
+from udfs.search.cluster import FITTED, Assigning, FittingFine, NearestCoarse, hash_bits
+from udfs.search.lsh import Matching, room_for_crowds
 from udfs.search.matching import FOUND
+from udfs.search.packing import PACKED, EachBucket, buckets_for
 
-_MAX_CLUSTER = 50_000
+MAX_CLUSTER = 50_000
+"""Hashes of a cluster above which a task does not compare all pairs."""
+
+_MEAN_CLUSTER = MAX_CLUSTER // 2
 _MEMBERS_FITTED = 20
 _ITERATIONS = 5
+_SHARES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,38 +42,49 @@ class ClusterParameters:
     """The parameters that decide which pairs are found.
 
     Attributes:
-        clusters: k of each k-means.
+        clusters: Number of clusters in each clustering.
+        coarse: Number of clusters of the first of two levels; None with one level.
         clusterings: Number of clusterings, each fitted on another random subset.
         nearest: Nearest centroids to which each hash is assigned in each clustering.
         max_distance: Largest distance of a pair, in bits of 256.
         seed: Seed of the subsets and of k-means.
         buckets: Number of shuffle buckets.
         crowd_pairs: Pairs that crowded clusters of a bucket may make.
+        share_fitted: Share of the hashes on which the second level is fitted.
     """
 
     clusters: int
+    coarse: int | None
     clusterings: int
     nearest: int
     max_distance: int
     seed: int
     buckets: int
     crowd_pairs: int
+    share_fitted: float
 
     @classmethod
     def for_data(cls, hashes: int, max_distance: int, clusterings: int, nearest: int, seed: int) -> "ClusterParameters":
         """Returns the parameters for a number of distinct hashes.
 
         For each hash, finding the nearest of k centroids costs k products, and comparing within a cluster costs n / k
-        bit counts. Both cost about the same if k is half the square root of n.
+        bit counts. Both cost about the same if k is half the square root of n. If a cluster would then be too large,
+        two levels make smaller ones.
 
         Examples:
             >>> ClusterParameters.for_data(1_000_000, 31, 5, 1, seed=0).clusters
             500
+            >>> large = ClusterParameters.for_data(1_000_000_000, 31, 5, 1, seed=0)
+            >>> large.coarse, large.clusters
+            (200, 40000)
         """
-        clusters = max(2, round(sqrt(hashes) / 2))
+        clusters, coarse = max(2, round(sqrt(hashes) / 2)), None
+        if hashes > clusters * _MEAN_CLUSTER:
+            coarse = ceil(sqrt(hashes / _MEAN_CLUSTER))
+            clusters = coarse**2
         buckets = buckets_for(hashes * clusterings * nearest)
-        room = room_for_crowds(hashes, buckets)
-        return cls(clusters, clusterings, min(nearest, clusters), max_distance, seed, buckets, room)
+        room, share = room_for_crowds(hashes, buckets), min(_MEMBERS_FITTED * clusters / max(hashes, 1), 1.0)
+        return cls(clusters, coarse, clusterings, min(nearest, clusters), max_distance, seed, buckets, room, share)
 
 
 def vectors(signals: DataFrame, hashes: DataFrame, rule: Rule) -> DataFrame:
@@ -96,14 +120,48 @@ def find_pairs(
     Returns:
         `udfs.search.matching.FOUND`: pairs of ranks, which may repeat, and rows of counts.
     """
-    numbers, k, seed = range(parameters.clusterings), parameters.clusters, parameters.seed
-    centroids = np.stack([fitted_centroids(hashes, k, seed, number) for number in numbers])
-    assigning = Assigning(centroids, parameters.nearest, parameters.buckets)
-    packed = hashes.select("hash", "rank", "known", "vector").mapInArrow(assigning, PACKED)
-    limits = parameters.max_distance, _MAX_CLUSTER, parameters.crowd_pairs
+    entries = hashes.select("hash", "rank", "known", "vector")
+    # With two levels the centroids are many, so a task holds those of one clustering at a time.
+    packed = reduce(DataFrame.unionByName, (entries.mapInArrow(one, PACKED) for one in assignings(hashes, parameters)))
+    limits = parameters.max_distance, MAX_CLUSTER, parameters.crowd_pairs
     matching = Matching(*limits, parameters.seed, parameters.clusters, decided, unseen)
-    buckets = packed.repartition(parameters.buckets, "bucket").groupBy("bucket")
-    return buckets.applyInArrow(lambda bucket: matching(bucket), FOUND)
+    return packed.repartitionById(parameters.buckets, "bucket").mapInArrow(EachBucket(matching), FOUND)
+
+
+def assignings(rows: DataFrame, parameters: ClusterParameters) -> list[Assigning]:
+    """Fits the centroids; returns how hashes are assigned to them: by all clusterings, or with two levels by each.
+
+    Args:
+        rows: hash, vector.
+        parameters: The parameters.
+    """
+    numbers, k, seed = range(parameters.clusterings), parameters.clusters, parameters.seed
+    sizes = parameters.nearest, parameters.buckets
+    if parameters.coarse is None:
+        return [Assigning(np.stack([fitted_centroids(rows, k, seed, number) for number in numbers]), *sizes)]
+    found = []
+    for number in numbers:
+        coarse = fitted_centroids(rows, parameters.coarse, seed, number)
+        fine = _fine_centroids(rows, coarse, parameters, number)
+        found.append(Assigning(fine[None], *sizes, coarse=coarse[None], first=number))
+    return found
+
+
+def _fine_centroids(
+    rows: DataFrame, coarse: NDArray[np.float32], parameters: ClusterParameters, number: int
+) -> NDArray[np.float32]:
+    """Divides each cluster of the first level, on a sample that a hash chooses; all cores take part."""
+    each = parameters.clusters // len(coarse)
+    chosen = F.pmod(F.xxhash64("hash", F.lit(parameters.seed), F.lit(number)), F.lit(_SHARES))
+    points = rows.where(chosen < _SHARES * parameters.share_fitted).select("hash", "vector")
+    schema = T.StructType([*points.schema.fields, T.StructField("coarse", T.LongType())])
+    near = points.mapInArrow(NearestCoarse(coarse), schema)
+    fitting = FittingFine(each, _ITERATIONS)
+    found = near.groupBy("coarse").applyInArrow(lambda table: fitting(table), FITTED).toArrow()
+    # A cluster without a point in the sample is not divided.
+    centroids = np.repeat(coarse, each, axis=0)
+    centroids[found["coarse"].to_numpy() * each + found["fine"].to_numpy()] = matrix(found["centroid"])
+    return centroids
 
 
 def fitted_centroids(rows: DataFrame, clusters: int, seed: int, number: int) -> NDArray[np.float32]:

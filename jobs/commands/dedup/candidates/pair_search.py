@@ -173,10 +173,10 @@ def find_all_pairs(
     config = popular_config(search, inputs)
     split = popular.split_popular(hashes, count, config, scratch) if config else None
     if split is None:
-        return PairSearchResult(_find_pairs(hashes, count, search, inputs), hashes, count)
+        return PairSearchResult(_find_pairs(hashes, count, search, inputs, scratch), hashes, count)
     progress.note(popular.note(split.popular, split.resolved))
     left = count - split.resolved
-    found = split.found.unionByName(_find_pairs(split.rest, left, search, inputs))
+    found = split.found.unionByName(_find_pairs(split.rest, left, search, inputs, scratch))
     return PairSearchResult(found, split.rest, left)
 
 
@@ -194,13 +194,13 @@ def unseen(inputs: SearchInputs) -> int | None:
     return inputs.rule.unseen_distance if inputs.rule.has_looks else None
 
 
-def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs) -> DataFrame:
+def _find_pairs(hashes: DataFrame, count: int, search: Search, inputs: SearchInputs, scratch: Scratch) -> DataFrame:
     if count < A_PAIR:
         return hashes.sparkSession.createDataFrame([], FOUND).withColumn("method", F.lit(search.method))
     parts = []
     limits = inputs.decided, unseen(inputs)
     if search.lsh:
-        parts.append(bands.find_pairs(hashes, search.lsh, *limits).withColumn("method", F.lit(LSH)))
+        parts.append(bands.find_pairs(hashes, search.lsh, scratch, *limits).withColumn("method", F.lit(LSH)))
     if search.clusters:
         vectors = clusters.vectors(inputs.signals, hashes, inputs.rule)
         found = clusters.find_pairs(vectors, search.clusters, *limits)

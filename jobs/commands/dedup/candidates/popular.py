@@ -17,7 +17,15 @@ from pyspark.sql import functions as F
 from jobs.commands.dedup.nodes.hash_nodes import sample_key
 from jobs.runtime.scratch import Scratch
 from udfs.hashes.hamming import HASH_WORDS
-from udfs.search.matching import ENTRY_COLUMNS, ENTRY_WORDS, FOUND_ARROW, Entries, entries_of_rows, entry_distances
+from udfs.search.matching import (
+    ENTRY_COLUMNS,
+    ENTRY_WORDS,
+    FOUND,
+    FOUND_ARROW,
+    Entries,
+    entries_of_rows,
+    entry_distances,
+)
 from udfs.search.popular import BEST, RESOLVED, BestNear, Resolving, crowded
 
 POPULAR = "popular"
@@ -92,7 +100,8 @@ def split_popular(hashes: DataFrame, count: int, config: PopularConfig, scratch:
     found = pairs.unionByName(counts, allowMissingColumns=True)
     clustering = F.lit(0 if config.clustered else None).cast("int")
     rest = resolved.where("leader is null").select("hash", "rank", "known")
-    labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR)})
+    none = {name: F.lit(None).cast(FOUND[name].dataType) for name in ("bucket", "keys", "entries")}
+    labelled = found.withColumns({"clustering": clustering, "method": F.lit(POPULAR), **none})
     return PopularSplit(len(found_leaders), sum(followers), labelled, rest)
 
 
@@ -163,10 +172,10 @@ def found_rows(lost: pa.Table, compared: int, followers: NDArray[np.int64], clus
         clustered: Whether the pairs count as found by the first clustering.
     """
     clustering = 0 if clustered else None
-    columns = {"a": lost["leader"], "b": lost["rank"], "distance": lost["distance"]}
-    none = pa.nulls(lost.num_rows, pa.int64())
     numbers = pa.array([clustering] * lost.num_rows, pa.int32())
-    pairs = pa.table({**columns, "compared": none, "skipped": none, "clustering": numbers}, schema=FOUND_ARROW)
+    columns = {"a": lost["leader"], "b": lost["rank"], "distance": lost["distance"], "clustering": numbers}
+    none = {field.name: pa.nulls(lost.num_rows, field.type) for field in FOUND_ARROW if field.name not in columns}
+    pairs = pa.table(columns | none, schema=FOUND_ARROW)
     among = int((followers * (followers - 1) // 2).sum())
     counts = [{"compared": compared, "skipped": among, "clustering": clustering}]
     return pa.concat_tables([pairs, pa.Table.from_pylist(counts, schema=FOUND_ARROW)])

@@ -1,6 +1,6 @@
 """Finds candidate pairs among the hashes of a small lake: see `jobs.commands.dedup.candidates`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from jobs.commands.dedup.in_memory.pairs import NO_CLUSTERING, Pairs
 from jobs.runtime.progress import Progress
 from udfs.search import matching
 from udfs.search.matching import entries_of_rows, near_between
+from udfs.search.packing import PACKED, Repacking
 from udfs.search.popular import Resolving
 
 _THREADS = 4
@@ -72,10 +73,19 @@ def find_all_pairs(
 def _by_bands(rows: pa.Table, search: Search, inputs: SearchInputs) -> pa.Table:
     assert search.lsh
     matching = search.lsh.matching(inputs.decided, pair_search.unseen(inputs))
-    packed = pa.Table.from_batches(search.lsh.packing(iter(rows.to_batches())))
+    found = _each_bucket(matching, search.lsh.packing(iter(rows.to_batches())))
+    omitting = found.filter(pc.is_valid(found["bucket"])).select(PACKED.names)
+    if not omitting.num_rows:
+        return found
+    again = Repacking(search.lsh.layout)(iter(omitting.to_batches()))
+    return pa.concat_tables([found, _each_bucket(search.lsh.completing, again)])
+
+
+def _each_bucket(function: Callable[[pa.Table], pa.Table], batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    packed = pa.Table.from_batches(list(batches))
     buckets = [packed.filter(pc.equal(packed["bucket"], number)) for number in pc.unique(packed["bucket"])]
     with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases Python's lock
-        return pa.concat_tables(pool.map(matching, buckets))
+        return pa.concat_tables(pool.map(function, buckets))
 
 
 def _resolved(
