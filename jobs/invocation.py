@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
@@ -60,7 +60,7 @@ CommandOutput: TypeAlias = "Summary | Shown | RenderableType"
 
 @dataclass(frozen=True)
 class Invocation:
-    """One call of a command: its full name and the options that every command takes."""
+    """One call of a command: its full name, the options that every command takes, and the commands to run next."""
 
     command: str
     lake: str
@@ -70,6 +70,7 @@ class Invocation:
     categories: list[str] | None = None
     trust_conf: bool = False
     quiet: bool = False
+    following: list[str] = field(default_factory=list)
 
     def progress(self) -> Progress:
         """Returns the progress display."""
@@ -214,8 +215,12 @@ def command_with_job(group: typer.Typer, name: str, title: str = "") -> Callable
     def add(function: _Function) -> _Function:
         @wraps(function)
         def opened(invocation: Invocation, /, **own: Any) -> CommandOutput:
+            from jobs.next_commands import next_commands
+
             with invocation.open() as job:
-                return function(job, **own)
+                output = function(job, **own)
+                invocation.following.extend(next_commands(job, name, own))
+            return output
 
         command_without_job(group, name, title, _LAKE)(opened)
         return function
@@ -249,6 +254,8 @@ def command_without_job(
                 _require_no_secrets({"lake": lake, "conf": conf, **own})
                 output = function(invocation, **own)
             _show((title or name).format(**own), output, json_)
+            if not (json_ or quiet):
+                _show_next(invocation.following)
 
         # A command with an option --category of its own uses it for a ready-made category too.
         settings = _SETTINGS if names_category else (*_SETTINGS, _CATEGORIES)
@@ -366,6 +373,13 @@ def _show(title: str, output: CommandOutput, as_json: bool = False) -> None:
         sys.stdout.flush()  # at exit, Python would complain about a pipe that its reader has closed
     else:
         Console().print(summary_table(title, output) if isinstance(output, dict) else output)
+
+
+def _show_next(commands: Iterable[str]) -> None:
+    """Prints the commands to run next, each on a line of its own, so that it can be pasted."""
+    console = Console(file=sys.stderr)
+    for command in commands:
+        console.print(terminal.cell(f"next: {command}"), soft_wrap=True)
 
 
 def _json_of(output: CommandOutput) -> dict[str, Any]:

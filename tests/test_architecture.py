@@ -30,6 +30,7 @@ LAYERS = (
     ("jobs.commands.compare", "jobs.commands.run"),
     ("jobs.commands.demo",),
     ("winnow",),
+    ("jobs.next_commands",),
     ("jobs.invocation",),
     ("jobs.cli",),
     ("jobs.__main__",),
@@ -108,7 +109,16 @@ def test_a_command_imports_no_other_command() -> None:
 
 def test_every_module_of_jobs_is_in_a_package() -> None:
     flat = {path.stem for path in (ROOT / "jobs").glob("*.py")}
-    assert flat == {"__init__", "__main__", "cli", "invocation", "job", "models_in_use", "prerequisites"}
+    assert flat == {
+        "__init__",
+        "__main__",
+        "cli",
+        "invocation",
+        "job",
+        "models_in_use",
+        "next_commands",
+        "prerequisites",
+    }
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: str(path.name))
