@@ -5,13 +5,13 @@ over each other: also if one of them is cropped, framed, recoloured or has text 
 if their layout is the same. `udfs.images.registration` is stricter: there, one changed detail makes another image.
 
 Two things are compared. Grey levels agree in most copies, but another hue changes them in each area differently, and
-smooth images have hardly any fine structure. Edges keep their place and direction in such copies too. And the lines of
-two pages of text have the same distance: their grey levels agree, their edges do not.
+smooth images have hardly any fine structure. Edges keep their place and direction in such copies too. If the lines of
+two pages of text have the same distance, their grey levels agree, but their edges do not.
 
-Sources: the similarity of local windows is the contrast and structure term of SSIM (Wang et al., IEEE TIP 2004), here of
-images without their coarse structure. Edges are compared by the squared gradient, a complex number that is the same on
-both sides of a sign: the double-angle representation (Granlund, "In search of a general picture processing operator",
-Computer Graphics and Image Processing 8, 1978).
+Sources: the similarity of local windows is the contrast and structure term of SSIM (Wang et al., IEEE TIP 2004), here
+of images without their coarse structure. Edges are compared by the squared gradient, a complex number that is the same
+on both sides of an edge: the double-angle representation (Granlund, "In search of a general picture processing
+operator", Computer Graphics and Image Processing 8, 1978).
 """
 
 from dataclasses import dataclass
@@ -157,8 +157,10 @@ def edge_agreement(a: Images, b: Images, placement: Placement) -> Images:
 
 
 def _directions(images: Images, inside: Images) -> NDArray[np.complex64]:
-    """Returns the squared gradient, less strong and without its mean: if all edges of two images have one direction,
-    this does not count as agreement."""
+    """Returns the squared gradient with less contrast between weak and strong edges, minus its mean.
+
+    Without its mean, edges of one direction in both images do not count as agreement.
+    """
     gradient = _gradient(images)
     squared = gradient**2 / (np.abs(gradient) ** 2 + _FAINT) ** _FLATTENED * inside
     seen = np.maximum(inside.sum(axis=(1, 2), keepdims=True), 1)
