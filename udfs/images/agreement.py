@@ -170,7 +170,7 @@ def _directions(images: Images, inside: Images) -> NDArray[np.complex64]:
 def _gradient(images: Images) -> NDArray[np.complex64]:
     """Returns the gradient in grey levels a pixel: its real part is along x, its imaginary part along y."""
     across, down = (
-        ndimage.gaussian_filter(images, (0, _EDGE_BLUR, _EDGE_BLUR), order=(0, *order), mode="nearest")
+        scipy.ndimage.gaussian_filter(images, (0, _EDGE_BLUR, _EDGE_BLUR), order=(0, *order), mode="nearest")
         for order in ((0, 1), (1, 0))
     )
     return np.asarray(across + 1j * down, np.complex64)
