@@ -33,7 +33,7 @@ Store: TypeAlias = Callable[[Table, DataFrame, Recipe], None]
 """A function that stores the rows of a table."""
 
 _CONFIDENCE = 0.95
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True)
