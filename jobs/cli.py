@@ -734,7 +734,7 @@ def vacuum(
     ] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count files and bytes, and change nothing.")] = False,
 ) -> CommandOutput:
-    """Gather small files of the tables, and remove files that nothing refers to any more.
+    """Gather small files, and remove files that nothing refers to.
 
     No row changes and nothing becomes out of date. Removes only files that Winnow wrote: those that a later version of
     a table replaced before the period, and those that killed commands left. Earlier versions of the tables can then no

@@ -406,8 +406,7 @@ DEDUP_QUALITY = Table(
         (
             "told_apart_kept",
             "long",
-            "pairs whose thumbnails show different images and of which both images are kept, those of earlier runs "
-            "included; in part an estimate after the lake grew; null if `looked` is null",
+            "pairs of kept images that thumbnails told apart, estimated if the lake grew; null as `looked`",
         ),
     ),
 )
@@ -461,7 +460,7 @@ TOLD_APART = Table(
         (
             "mirrored",
             "boolean",
-            "whether the one was compared with the mirror image of the other alone; false without `dedup.mirrored`",
+            "whether one of them was mirrored for the comparison; false without `dedup.mirrored`",
         ),
     ),
 )

@@ -1,5 +1,6 @@
 """Refuses addresses that hold a password, key or token: tables, exports and messages would show it."""
 
+import posixpath
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,7 +65,7 @@ def local_folder(uri: str) -> Path | None:
     """Returns the folder of an address as Hadoop would find it on the local disk; None if it is elsewhere.
 
     Args:
-        uri: A path or URI. A path without a scheme is taken for one on the local disk.
+        uri: A path or URI. A path without a scheme is taken for one on the local disk. As for Hadoop, `a/..` is nothing.
 
     Examples:
         >>> print(local_folder("file:///data/lake"), local_folder("s3a://bucket/lake"), local_folder("a:b"))
@@ -72,11 +73,11 @@ def local_folder(uri: str) -> Path | None:
     """
     scheme = _SCHEME.match(uri)
     if scheme is None:
-        return Path(uri)
+        return Path(posixpath.normpath(uri))
     rest = uri[scheme.end() :]
     if scheme[1] != "file" or not rest.startswith("/") or re.match(r"//[^/]", rest):
         return None
-    return Path(re.sub(r"^//", "", rest))
+    return Path(posixpath.normpath(re.sub(r"^//", "", rest)))
 
 
 def names_secret(name: str) -> bool:

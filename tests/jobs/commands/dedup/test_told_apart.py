@@ -163,7 +163,9 @@ def test_a_distance_that_is_set_stores_nothing(lake: Lake) -> None:
 def test_strict_mode_stores_pairs_of_equal_hashes(lake: Lake) -> None:
     own = originals(10)
     clocks = [replace(own[0], thumbnail=clock(1)), Picture(2_000, own[0].hash, 10, thumbnail=clock(3))]
-    run(job_of(lake, "dedup.strict=true"), [*clocks, *own[1:]])
+    # In strict mode, nodes are told apart by the digests of their bytes, which have one length.
+    pictures = [replace(one, content=f"{one.number:064x}") for one in [*clocks, *own[1:]]]
+    run(job_of(lake, "dedup.strict=true"), pictures)
     assert stored(lake) == {(clocks[0].image_id, clocks[1].image_id, 0)}
 
 
