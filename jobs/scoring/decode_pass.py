@@ -82,10 +82,11 @@ def scored_in_place(images: DataFrame, scoring: Scoring) -> DataFrame:
     """Does the same as `scored`, but the tasks read the bytes of images themselves.
 
     Args:
-        images: Rows of the table images, for which `jobs.scoring.image_bytes.can_read` is true.
+        images: Rows from `jobs.scoring.image_bytes.with_places`, for which `can_read` of that module is true.
         scoring: The decode pass to run.
     """
-    return image_bytes.located(images).mapInArrow(partial(_read_and_score, scoring), SCORED)
+    located = images.select("image_id", "part", "file", "row")
+    return located.mapInArrow(partial(_read_and_score, scoring), SCORED)
 
 
 def _read_and_score(scoring: Scoring, located: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

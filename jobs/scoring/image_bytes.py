@@ -20,7 +20,15 @@ from models.errors import LostRowsError, WinnowError
 _COLUMNS = ["image_id", "image"]
 # At once, so that files of large row groups cost no more memory than those of `ingest`, whose row groups have 8 MB.
 _ROWS, _BUFFER = 64, 8 << 20
-_FILE = "_metadata.file_path"
+
+
+def with_places(images: DataFrame) -> DataFrame:
+    """Adds where the bytes of images lie: the columns file, and row (its number in the file, from 0).
+
+    Args:
+        images: The table images, not yet joined: Spark does not know the places of joined rows.
+    """
+    return images.withColumns({"file": F.col("_metadata.file_path"), "row": F.col("_metadata.row_index")})
 
 
 def can_read(images: DataFrame) -> bool:
@@ -30,29 +38,20 @@ def can_read(images: DataFrame) -> bool:
     those of the table (Delta's column mapping).
 
     Args:
-        images: Rows of the table images.
+        images: Rows of the table images, from `with_places`.
     """
-    row = images.select(_FILE).first()
+    row = images.select("file").first()
     if row is None:
         return False
     try:
-        with files.random_access(_path(row.file_path)) as file, pq.ParquetFile(file) as parquet:
+        with files.random_access(_path(row.file)) as file, pq.ParquetFile(file) as parquet:
             return set(_COLUMNS) <= set(parquet.schema_arrow.names) <= set(images.columns)
     except (OSError, pa.ArrowException, WinnowError):
         return False
 
 
-def located(images: DataFrame) -> DataFrame:
-    """Returns where the bytes of images lie: image_id, part, file, row (its number in the file, from 0).
-
-    Args:
-        images: Rows of the table images.
-    """
-    return images.select("image_id", "part", F.col(_FILE).alias("file"), F.col("_metadata.row_index").alias("row"))
-
-
 def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yields image_id, part and image of the rows that `located` returns; for use in a Spark task.
+    """Yields image_id, part and image of rows with image_id, part, file and row; for use in a Spark task.
 
     Raises:
         LostRowsError: A file has another image in the place of a row.

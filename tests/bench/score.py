@@ -208,10 +208,7 @@ def main() -> None:
         one = of_one_image(job, photos)
         timed(one)
         timed(job)
-        print(
-            "| bare loop, images/s | score | ratio | ratio without planning and commit | score through Spark | ratio "
-        )
-        print("| Daft | score / Daft |\n|---:|---:|---:|---:|---:|---:|---:|---:|")
+        print(HEADER)
         made = []
         for _ in range(options.rounds):
             made.append(rates(job, one, str(photos / "*.parquet"), options))
