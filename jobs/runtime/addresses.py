@@ -65,7 +65,7 @@ def local_folder(uri: str) -> Path | None:
     """Returns the folder of an address as Hadoop would find it on the local disk; None if it is elsewhere.
 
     Args:
-        uri: A path or URI. A path without a scheme is taken for one on the local disk. As for Hadoop, `a/..` is nothing.
+        uri: A path or URI. A path without a scheme is taken for one on the local disk, and `a/..` for nothing.
 
     Examples:
         >>> print(local_folder("file:///data/lake"), local_folder("s3a://bucket/lake"), local_folder("a:b"))
