@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -34,13 +35,16 @@ def with_places(images: DataFrame) -> DataFrame:
 def can_read(images: DataFrame) -> bool:
     """Returns whether tasks can read the files of the table images without Spark: it tries one of them, on the driver.
 
-    They cannot if pyarrow has no credentials for the file system, or if the columns of the files have other names than
-    those of the table (Delta's column mapping).
+    They cannot if pyarrow has no credentials for the file system, or if the columns of the files may have other names
+    than those of the table: with Delta's column mapping, Spark gives no numbers of rows.
 
     Args:
-        images: Rows of the table images, from `with_places`.
+        images: The table images, not yet joined.
     """
-    row = images.select("file").first()
+    try:
+        row = with_places(images).select("file", "row").first()
+    except AnalysisException:
+        return False
     if row is None:
         return False
     try:

@@ -169,8 +169,9 @@ def run_image_pass(job: Job, models: PassModels, recipe: Recipe) -> tuple[int, i
         todo = batches(counted(lack, kinds).collect(), kinds, _images_of_a_batch(lake.spark))
     if not todo:
         return 0, 0
-    images = image_bytes.with_places(images)
     good, scoring, is_in_place = 0, _scoring(job, models), image_bytes.can_read(images)
+    if is_in_place:
+        images = image_bytes.with_places(images)
     with lake.scratch("lacking") as scratch:
         # The tables grow while the pass runs, so that which images lack what is found out once.
         kept = scratch.stage("lacking", lack.where(_in_parts(todo))) if any(_is_partial(one) for one in todo) else None

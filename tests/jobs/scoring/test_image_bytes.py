@@ -84,7 +84,7 @@ def change(job: Job, statement: str) -> None:
 @pytest.mark.slow
 def test_a_lake_gets_the_same_signals_through_spark(job, monkeypatch):
     fill(job)
-    assert image_bytes.can_read(image_bytes.with_places(job.lake.read(tables.IMAGES)))
+    assert image_bytes.can_read(job.lake.read(tables.IMAGES))
     assert score.run(job)["images scored"] == len(COLOURS)
     in_place = signals(job)
     job.lake.drop(tables.SIGNALS)
@@ -99,7 +99,7 @@ def test_deleted_rows_are_left_out_though_the_files_hold_them(job):
     fill(job)
     change(job, "ALTER TABLE {table} SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
     change(job, "DELETE FROM {table} WHERE key IN ('p1', 'p3')")
-    assert image_bytes.can_read(image_bytes.with_places(job.lake.read(tables.IMAGES)))
+    assert image_bytes.can_read(job.lake.read(tables.IMAGES))
     assert score.run(job)["images scored"] == 4
     assert [row.image_id[-1] for row in signals(job)] == ["0", "2", "4", "5"]
 
@@ -112,5 +112,5 @@ def test_spark_reads_files_whose_columns_have_other_names(job):
     job.lake.mark()
     mapped = rows.write.format("delta").option("delta.columnMapping.mode", "name").partitionBy("part")
     mapped.save(job.lake.path("images"))
-    assert not image_bytes.can_read(image_bytes.with_places(job.lake.read(tables.IMAGES)))
+    assert not image_bytes.can_read(job.lake.read(tables.IMAGES))
     assert score.run(job)["images scored"] == len(COLOURS)
