@@ -192,7 +192,7 @@ def search_nodes(
     with progress.step(f"dedup: {search.words}"):
         result = pair_search.find_all_pairs(entries, count, search, search_inputs, scratch, progress)
         rows = scratch.keep(result.found)
-        near = scratch.keep(pair_search.distinct_pairs(rows, inputs.mirrored is not None))
+        near = scratch.checkpoint(pair_search.distinct_pairs(rows, inputs.mirrored is not None))
         cost = pair_search.search_cost(rows, search)
     # 2. Look at pairs beyond the safe distance, in strict mode at all, and drop those whose images differ. Then add the
     # pairs of an earlier run.
@@ -201,7 +201,7 @@ def search_nodes(
     pairs, of_sample, refused = every, None, None
     if rule.compares_thumbnails:
         pairs, unsure, looks = _verify(inputs, nodes, near, rule, scratch, progress)
-        pairs = pair_search.each_once(pairs, is_mirrored)
+        pairs = scratch.checkpoint(pair_search.each_once(pairs, is_mirrored))
         refused = _refused(pair_search.each_once(unsure, is_mirrored), pairs, nodes.old_told_apart)
         cost = replace(cost, looks=looks)
         of_sample = search_recall.Looks(pairs, rule.looked_beyond, partial(_confirmed, inputs, nodes, rule))
@@ -209,8 +209,8 @@ def search_nodes(
     with progress.step("dedup: choose kept images"):
         place = ranking.place_of_overlay(settings.rank)
         again = overlays.ranked_again(pairs, nodes, inputs.signals, rule, place, scratch) if place else None
-        losers = scratch.keep(_losers(pairs, nodes, settings.keep, again, scratch))
-        removed = scratch.keep(removed_images(nodes, losers))
+        losers = scratch.checkpoint(_losers(pairs, nodes, settings.keep, again, scratch))
+        removed = scratch.checkpoint(removed_images(nodes, losers))
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):
         sample_config = RecallSampleConfig(
