@@ -58,9 +58,11 @@ class BandLayout:
             >>> small, large = (BandLayout.for_data(count, Bands(33, 10)) for count in (100_000, 10_000_000))
             >>> (small.together, small.buckets), (large.apart, large.buckets)
             ((5, 7), (10, 330))
+            >>> BandLayout.for_data(0, Bands(7, 2)).buckets
+            7
         """
         together = min(max(_ENTRIES_PER_BUCKET // max(hashes, 1), 1), -(-bands.bands // _FEWEST_BUCKETS))
-        return cls(bands, together, -(-hashes // _ENTRIES_PER_BUCKET) if together == 1 else 1)
+        return cls(bands, together, max(-(-hashes // _ENTRIES_PER_BUCKET), 1) if together == 1 else 1)
 
     @property
     def buckets(self) -> int:
