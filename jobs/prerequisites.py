@@ -60,20 +60,24 @@ def has_rows_of(lake: Lake, table: Table, category: str) -> bool:
     return rows is None or category in rows["category"]
 
 
-def require_labels(job: Job, category: str, strategy: str) -> None:
-    """Checks that a category may have labels; in a large table, the command that reads them finds out.
+def first_labels(job: Job, category: str) -> str:
+    """Returns the command that picks the first images to label for a category.
 
-    Args:
-        job: The running command.
-        category: Name of the category.
-        strategy: The strategy of `label next` that picks the images which the command needs.
+    A threshold with a bound needs a random sample, which is best drawn before all other images.
+    """
+    strategy = "random" if job.settings.categories[category].threshold is None else "seed"
+    return f"winnow label next {category} --strategy {strategy}"
+
+
+def require_labels(job: Job, category: str) -> None:
+    """Checks that a category may have labels; in a large table, the command that reads them finds out.
 
     Raises:
         WinnowError: It has none; the message says how to label.
     """
     if not has_rows_of(job.lake, tables.LABELS, category):
         raise WinnowError(
-            f"{category} has no labels: run `winnow label next {category} --strategy {strategy}`, label the images "
+            f"{category} has no labels: run `{first_labels(job, category)}`, label the images "
             f"with `winnow label serve {category}`, then run this command again"
         )
 

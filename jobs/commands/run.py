@@ -16,7 +16,7 @@ from jobs.job import Job, Summary
 from jobs.labels import files
 from jobs.lake import tables
 from jobs.matching import rule
-from jobs.prerequisites import has_rows_of
+from jobs.prerequisites import first_labels, has_rows_of
 from jobs.runtime import training_extra
 from jobs.sources.find import Source
 from models.inference import encoder
@@ -94,7 +94,7 @@ def _note_unlabelled(job: Job) -> None:
         if not has_rows_of(job.lake, tables.LABELS, category):
             job.progress.warn(
                 f"{category} has neither labels nor a model: this run ingests and scores, then stops; label next: "
-                f"{job.command('label', 'next', category, '--strategy', 'seed')}"
+                f"{job.command(*first_labels(job, category).split()[1:])}"
             )
 
 

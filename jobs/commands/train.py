@@ -25,7 +25,7 @@ def run(job: Job, category: str) -> Summary:
             torch is not installed.
     """
     _check(job, category)
-    require_labels(job, category, "seed")
+    require_labels(job, category)
     encoder = semantic_encoder(job)
     recipe = _recipe(job, category, encoder.digest)
     files = head_files(category)

@@ -83,8 +83,11 @@ def test_a_category_without_labels_and_a_queue_without_its_rows_are_found(tmp_pa
     conf.write_text(OWN)
     options = ["--lake", str(written(tmp_path / "lake", *ORDER)), "--conf", str(conf)]
     whole = f"--lake {tmp_path / 'lake'} --conf {conf}`"
-    assert f"`winnow label next own --strategy seed {whole}" in error("train", "own", *options)
+    assert f"`winnow label next own --strategy random {whole}" in error("train", "own", *options)
     assert f"`winnow label next own --strategy random {whole}" in error("calibrate", *options)
+    # A threshold of one's own needs no random sample.
+    limit = "categories.own.threshold=0.5"
+    assert "`winnow label next own --strategy seed " in error("train", "own", *options, "--set", limit)
     for _ in range(2):
         assert "nothing is queued for own: run `winnow label next own" in error("label", "serve", "own", *options)
         written(tmp_path / "lake", *([] if (tmp_path / "lake" / "label_queue").exists() else [tables.LABEL_QUEUE]))

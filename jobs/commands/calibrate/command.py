@@ -75,7 +75,7 @@ def run(job: Job) -> Summary:
         return {}
     for name, settings in sorted(categories.items()):
         if settings.threshold is None:
-            require_labels(job, name, "random")
+            require_labels(job, name)
     models = current_models(job)
     job.lake.require_written(tables.SCORES)
     now = job.lake.snapshot()

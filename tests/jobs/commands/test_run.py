@@ -69,7 +69,7 @@ def test_a_category_with_neither_labels_nor_model_is_named_at_once(job):
     other = Job(job.lake, config.load(overrides=['categories.cats={definition="d"}']), Progress(console))
     run.check(other, [])
     said = console.file.getvalue()
-    command = f"winnow label next cats --strategy seed --lake {job.lake.uri}"
+    command = f"winnow label next cats --strategy random --lake {job.lake.uri}"
     assert (
         f"cats has neither labels nor a model: this run ingests and scores, then stops; label next: {command}" in said
     )
