@@ -48,10 +48,19 @@ def require_tables(lake: Lake, command: str) -> None:
         command: Full name of the command, such as `label next`.
 
     Raises:
-        WinnowError: One has not been written; the message names the command that writes it.
+        WinnowError: One has not been written; the message names the command that writes it, or says why there is
+            nothing to write.
     """
     for table in NEEDED.get(command, ()):
+        if not lake.exists(table) and _keeps_nothing(lake):
+            require_kept(lake)
         lake.require_written(table)
+
+
+def _keeps_nothing(lake: Lake) -> bool:
+    """Returns whether the filter removed every image: True only if that is known without Spark."""
+    verdicts = lake.few_rows(tables.VERDICTS, "kept")
+    return verdicts is not None and bool(verdicts["kept"]) and not any(verdicts["kept"])
 
 
 def has_rows_of(lake: Lake, table: Table, category: str) -> bool:

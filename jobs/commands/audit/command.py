@@ -47,6 +47,8 @@ def run(job: Job) -> Summary:
 
 def _checked(lake: Lake) -> Snapshot:
     """Checks that the inputs of the audit exist and are not stale, and returns a snapshot of the lake."""
+    if not lake.exists(tables.WEIGHTS):
+        require_kept(lake)
     lake.require_written(tables.WEIGHTS)
     now = lake.snapshot()
     now.require_current(tables.WEIGHTS, *REFERENCE)

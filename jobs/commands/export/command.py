@@ -78,6 +78,8 @@ def run(job: Job, directory: str, format: str) -> Summary:
     lake, settings = job.lake, job.settings
     if is_inside(directory, lake.address):
         raise WinnowError(f"{directory} lies in the lake {lake.uri}: export to a folder outside it")
+    if not lake.exists(tables.CURATED):
+        require_kept(lake)
     lake.require_written(tables.CURATED)
     now = lake.snapshot()
     now.require_current(tables.CURATED)
