@@ -232,7 +232,8 @@ def _file_source(path: str, root: str, entry: files.FileEntry, fmt: str, digest:
 
 
 def _delta_source(session: Callable[[], SparkSession], path: str, digest: "hashlib._Hash") -> Source:
-    if files.kind(posixpath.join(path, "_delta_log")) != "folder":
+    has_log = files.kind(posixpath.join(path, "_delta_log")) == "folder"
+    if not has_log or not DeltaTable.isDeltaTable(session(), files.spark_path(path)):
         raise WinnowError(f"{path} is not a Delta table (it has no _delta_log): check the path or --format")
     detail = DeltaTable.forPath(session(), files.spark_path(path))
     newest = detail.history(1).select("version").first()
