@@ -51,7 +51,10 @@ def require_tables(lake: Lake, command: str) -> None:
         WinnowError: One has not been written; the message names the command that writes it, or says why there is
             nothing to write.
     """
-    for table in NEEDED.get(command, ()):
+    needed = NEEDED.get(command, ())
+    if needed and lake.exists(needed[-1]):
+        return  # whoever wrote the last table had the others; the command itself checks which of them it reads
+    for table in needed:
         if not lake.exists(table) and _keeps_nothing(lake):
             require_kept(lake)
         lake.require_written(table)

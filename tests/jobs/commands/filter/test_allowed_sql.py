@@ -42,7 +42,6 @@ REFUSED = {
     "from_protobuf(cast(meta as binary), 'm', '/nosuch').a = 3": "from_protobuf",
     "from_xml(meta, 'a int', map('rowValidationXSDPath', '/nosuch')).a = 3": "from_xml",
     "xpath_int(meta, 'a') = 3": "xpath_int",
-    "of_python(width) > 3": "pythonudf",
     "current_date() > cast(caption as date)": "current_date",
     "current_date > cast(caption as date)": "current_date",
     "now() > cast(caption as timestamp)": "now",
@@ -92,6 +91,11 @@ def test_what_reads_files_calls_java_raises_errors_or_tells_the_session_is_refus
     for fault, (condition, name) in zip(found, REFUSED.items(), strict=True):
         assert f"{condition!r} is not a condition on an image: it uses {name}, but a rule may only compute" in fault
         assert "\n" not in fault
+
+
+def test_a_function_of_the_users_session_is_unknown(images) -> None:
+    (fault,) = sql_rules.faults(images, {"own": "of_python(width) > 3"})
+    assert "Cannot resolve routine `of_python`" in fault and "\n" not in fault
 
 
 def test_a_function_may_not_hide_behind_identifier(images) -> None:
