@@ -33,6 +33,7 @@ from jobs.runtime.session import get_session
 from tests.builders.images import numbered_images
 
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+_FIRST = "first"  # id of the run that gave all images
 _LOST = 10  # of so many images, a source that is read again no longer has one
 
 
@@ -47,7 +48,9 @@ def append(lake: Lake, table: Table, columns: Mapping[str, Any], count: int) -> 
     """
     schema = to_arrow_schema(table.schema, timezone="UTC")
     arrays = [_array(columns.get(field.name), field.type, count) for field in schema]
-    metadata = json.dumps({**json.loads(Recipe("ingest").to_json()), "began_ms": round(1000 * time.time())})
+    # `ingest` looks for the run of the last commit of images in the table sources.
+    recipe = Recipe("ingest", settings={"run": _FIRST})
+    metadata = json.dumps({**json.loads(recipe.to_json()), "began_ms": round(1000 * time.time())})
     write_deltalake(
         lake.path(table.name),
         pa.Table.from_arrays(arrays, schema=schema),
@@ -71,9 +74,9 @@ def fill(lake: Lake, images: int, sources: int) -> None:
     keys = [str(number) for number in range(images)]
     own = {"image_id": ids, "key": keys, "source": places, "caption": "a caption", "image": b"0", "meta": "{}"}
     append(lake, tables.IMAGES, {**own, "width": 1, "height": 1, "format": "PNG", "part": 0}, images)
-    origins = {"image_id": ids, "source": places, "key": keys, "is_image": True, "run": "first"}
+    origins = {"image_id": ids, "source": places, "key": keys, "is_image": True, "run": _FIRST}
     append(lake, tables.ORIGINS, origins, images)
-    _record(lake, range(sources), "first", 0, images // sources)
+    _record(lake, range(sources), _FIRST, 0, images // sources)
 
 
 def read_again(lake: Lake, images: int, sources: int, chosen: range, run: str, hour: int) -> None:

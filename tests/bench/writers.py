@@ -82,7 +82,7 @@ class Setting:
     def arguments(self, command: str, lake: Path) -> list[str]:
         """Returns the command line of a command that has something to do."""
         other = [text.replace(".bright.", ".light.") for text in brightness_settings(self.folder / "brightness.onnx")]
-        own = {"score": other, "filter": ["categories.bright.threshold=0.6"], "dedup": ["dedup.hash=pdq"]}
+        own = {"score": other, "filter": ["filter.rules.small='width < 9'"], "dedup": ["dedup.hash=pdq"]}
         words = {"ingest": ["ingest", str(self.folder / "more")], ANSWERING: [*ANSWERING.split(), "bright"]}
         serve = ["--port", "0", "--state", str(lake.with_suffix(".state"))] if command == ANSWERING else []
         sets = self.sets(*own.get(command, []))
