@@ -6,6 +6,12 @@ Each description is also the comment of its column in Delta. `make docs` writes 
 from jobs.lake.table import Table as Table
 from jobs.lake.table import columns
 
+# The columns that name a pair of images.
+_ENDS = (
+    ("a_id", "string", "image of the pair with the smaller id"),
+    ("b_id", "string", "image of the pair with the larger id"),
+)
+
 # Sources ------------------------------------------------------------------------------------------------------------
 
 IMAGES = Table(
@@ -312,8 +318,7 @@ PAIRS = Table(
     meaning="pairs of near-duplicates that the search found, filtered images included",
     later=frozenset({"mirrored"}),
     schema=columns(
-        ("a_id", "string", "image of the pair with the smaller id"),
-        ("b_id", "string", "image of the pair with the larger id"),
+        *_ENDS,
         ("distance", "int", "Hamming distance of the two hashes, 0 to 256 bits; 0 if method is exact"),
         ("method", "string", "how the pair was found: exact (same hash or bytes), lsh, clusters or popular"),
         (
@@ -444,8 +449,7 @@ NEAR_MISSES = Table(
     maker="dedup",
     meaning="the nearest pairs of kept images above the threshold, from the sampled hashes: 200 at most",
     schema=columns(
-        ("a_id", "string", "image of the pair with the smaller id"),
-        ("b_id", "string", "image of the pair with the larger id"),
+        *_ENDS,
         ("distance", "int", "Hamming distance of the two hashes, max_distance + 1 to max_distance + 24 bits"),
     ),
 )
@@ -454,8 +458,7 @@ TOLD_APART = Table(
     maker="dedup",
     meaning="pairs of kept images whose thumbnails show different images: a random sample, 2,000 at most",
     schema=columns(
-        ("a_id", "string", "image of the pair with the smaller id"),
-        ("b_id", "string", "image of the pair with the larger id"),
+        *_ENDS,
         ("distance", "int", "Hamming distance of the two hashes, 0 to max_distance bits"),
         (
             "mirrored",
@@ -469,8 +472,7 @@ PAIR_QUEUE = Table(
     maker="label next",
     meaning="pairs of images to label as the same or different (`label next duplicates`), each with the reason",
     schema=columns(
-        ("a_id", "string", "image of the pair with the smaller id"),
-        ("b_id", "string", "image of the pair with the larger id"),
+        *_ENDS,
         ("distance", "int", "Hamming distance of the two hashes when the pair was picked, 0 to 256 bits"),
         ("strategy", "string", "strategy that picked the pair: random, threshold or told-apart"),
         ("reason", "string", "why the strategy picked the pair"),
@@ -485,8 +487,7 @@ PAIR_LABELS = Table(
     maker="label serve",
     meaning="the answers of people: whether the two images of a pair are the same image",
     schema=columns(
-        ("a_id", "string", "image of the pair with the smaller id"),
-        ("b_id", "string", "image of the pair with the larger id"),
+        *_ENDS,
         ("answer", "string", "same, different or unsure"),
         ("origin", "string", "how the pair was picked: random, threshold or told-apart"),
         ("annotator", "string", "name of the person"),

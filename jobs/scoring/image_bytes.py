@@ -5,7 +5,6 @@ rows. If it read the bytes too, they would be copied from Parquet to a row, to A
 """
 
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +47,7 @@ def can_read(images: DataFrame) -> bool:
     if row is None:
         return False
     try:
-        with files.random_access(_path(row.file)) as file, pq.ParquetFile(file) as parquet:
+        with files.random_access(files.of_spark(row.file)) as file, pq.ParquetFile(file) as parquet:
             return set(_COLUMNS) <= set(parquet.schema_arrow.names) <= set(images.columns)
     except (OSError, pa.ArrowException, WinnowError):
         return False
@@ -64,7 +63,7 @@ def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         names = batch.column("file").dictionary_encode()
         numbers = np.asarray(names.indices)
         for number, name in enumerate(names.dictionary.to_pylist()):
-            yield from _read_file(_path(name), batch.filter(pa.array(numbers == number)))
+            yield from _read_file(files.of_spark(name), batch.filter(pa.array(numbers == number)))
 
 
 def _read_file(path: str, wanted: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -97,7 +96,3 @@ def _images(path: str, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
                     yield batch
                 elif len(own):
                     yield batch.take(pa.array(own))
-
-
-def _path(address: str) -> str:
-    return files.absolute(unquote(address))

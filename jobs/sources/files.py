@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -66,6 +67,16 @@ def absolute(path: str) -> str:
     if is_local(path):
         return str(Path(re.sub(r"^file:(//(?=/))?", "", path)).absolute())
     return path.rstrip("/")
+
+
+def of_spark(address: str) -> str:
+    """Returns the path of a file as `absolute` does, given its address in Spark's hidden column `_metadata.file_path`.
+
+    Examples:
+        >>> of_spark("file:///data/a%20lake/a.parquet")
+        '/data/a lake/a.parquet'
+    """
+    return absolute(unquote(address))
 
 
 def is_local(path: str) -> bool:

@@ -117,6 +117,16 @@ class Assigning:
         return -1 - near
 
 
+def nearest_of(vectors: pa.Array, centroids: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the number of the centroid nearest to each vector, shape (n,); compares some vectors at a time.
+
+    Args:
+        vectors: n lists of d numbers.
+        centroids: float32 of shape (k, d).
+    """
+    return Assigning(centroids[None], nearest=1, buckets=1).keys(matrix(vectors))[:, 0].astype(np.int64)
+
+
 FITTED = T.StructType(
     [
         T.StructField("coarse", T.LongType()),
@@ -141,8 +151,8 @@ class NearestCoarse:
         """Adds the number of the nearest centroid to batches of (hash, vector): the function for `mapInArrow`."""
         for batch in batches:
             if batch.num_rows:
-                near = nearest_centroids(matrix(batch.column("vector")), self.centroids, 1)[:, 0]
-                yield pa.record_batch([*batch.columns, pa.array(near)], names=["hash", "vector", "coarse"])
+                near = pa.array(nearest_of(batch.column("vector"), self.centroids))
+                yield pa.record_batch([*batch.columns, near], names=["hash", "vector", "coarse"])
 
 
 @dataclass(frozen=True)

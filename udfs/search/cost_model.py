@@ -56,8 +56,8 @@ class Cost:
     driver: float
 
     def per_hash(self, hashes: int) -> float:
-        """Returns the cost of each hash, in microseconds of one core."""
-        return self.core_hours / _MICROSECONDS / hashes
+        """Returns the cost of each hash, in microseconds of one core; 0 if there is no hash."""
+        return self.core_hours / _MICROSECONDS / max(hashes, 1)
 
 
 def minhash_cost(bands: Bands, hashes: int, max_distance: int, spread: float = REAL_SPREAD) -> Cost:
@@ -170,7 +170,7 @@ class _Banding:
     def cost(self, bands: int, hashes: int, max_distance: int, spread: float) -> Cost:
         """Returns the cost of a number of bands."""
         entries = float(hashes) * bands * self.keys
-        candidates = bands * by_chance(self.chance, spread) * float(hashes) * (hashes - 1) / 2
+        candidates = bands * by_chance(self.chance, spread) * float(hashes) * max(hashes - 1, 0) / 2
         work = entries * BAND_COST + float(hashes) * bands * self.rows * self.row_cost + candidates * PAIR_COST
         return Cost(
             f"{self.name}, {bands} × {self.rows}", self.recall(bands, max_distance), entries, entries * ENTRY_BYTES,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from udfs.arrays.arrow import matrix
-from udfs.search.cluster import Assigning, nearest_centroids
+from udfs.search.cluster import nearest_centroids, nearest_of
 
 _IN_PART_ARROW = pa.schema([("image_id", pa.string()), ("part", pa.int64())])
 IN_PART = from_arrow_schema(_IN_PART_ARROW)
@@ -39,11 +39,9 @@ class Clustered:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Turns Arrow batches of (image_id, embedding) into `IN_PART`; the number of a part is that of its cluster."""
-        assigning = Assigning(self.centroids[None], nearest=1, buckets=1)
         for batch in batches:
             if batch.num_rows:
-                keys = assigning.keys(matrix(batch.column("embedding")))[:, 0]
-                yield _in_part(batch.column("image_id"), keys.astype(np.int64))
+                yield _in_part(batch.column("image_id"), nearest_of(batch.column("embedding"), self.centroids))
 
 
 @dataclass(frozen=True)

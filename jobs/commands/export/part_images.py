@@ -4,7 +4,6 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import md5
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +39,7 @@ def mixed(addresses: Iterable[str], seed: int) -> Iterator[pa.Table]:
     Raises:
         WinnowError: A file has other columns.
     """
-    paths = [files.absolute(unquote(address)) for address in addresses]
+    paths = list(map(files.of_spark, addresses))
     shuffled = sorted((group for path in paths for group in _row_groups(path)), key=lambda one: _order(one, seed))
     window: list[pa.Table] = []
     size = 0

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -17,11 +16,9 @@ from jobs.lake.recipe import Recipe
 from jobs.runtime.config import load
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.chromium import CHROMIUM, needs_chromium
 from tests.builders.lake_rows import write_rows
 
-CHROMIUM = next(
-    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
-)
 HOSTILE = "<script>alert(1)</script>[red]"
 WHEN = datetime(2026, 1, 2)
 
@@ -160,7 +157,7 @@ def test_the_page_works_offline_and_escapes_names(found):
     assert html.count('class="differs"') == sum(line.differs for s in found[0].sections for line in s.lines)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+@needs_chromium
 def test_the_page_fits_every_screen(found):
     from playwright.sync_api import sync_playwright
 

@@ -19,6 +19,7 @@ from jobs.runtime import session
 from jobs.runtime.config import SparkSettings
 from jobs.runtime.session import DELTA_JAR, HADOOP, check_java, failure, start_fault
 from models.errors import ModelError, WinnowError
+from tests.builders.images import numbered_images
 from tests.builders.sources import Picture, encoded, write_folder
 
 ROOT = Path(__file__).parents[3]
@@ -129,12 +130,13 @@ print(session.failure(Py4JError("java.lang.IllegalStateException: no"), settings
 @pytest.mark.slow
 def test_missing_packages_are_tried_three_times_and_give_a_one_line_error(tmp_path: Path) -> None:
     setting = "spark.conf.spark.jars.packages=io.delta:nothing-of-this-name:0"
+    numbered_images(images := tmp_path / "images", range(1))
     command = [
         sys.executable,
         "-m",
         "jobs",
         "ingest",
-        str(tmp_path),
+        str(images),
         "--lake",
         str(tmp_path / "lake"),
         "--set",

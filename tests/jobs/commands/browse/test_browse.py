@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,10 +24,10 @@ from jobs.models_in_use import current_encoder, semantic_encoder
 from jobs.runtime import config
 from jobs.runtime.progress import Progress
 from models.errors import WinnowError
+from tests.builders.chromium import CHROMIUM, needs_chromium
 from tests.builders.lake_rows import write_rows
 from tests.builders.sources import encoded
 
-CHROMIUM = next((found for found in map(shutil.which, ("chromium", "chromium-browser")) if found), None)
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1">'
 COUNT = 30
 IDS = [f"{n:032x}" for n in range(COUNT)]
@@ -245,7 +244,7 @@ def tab() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+@needs_chromium
 def test_images_are_chosen_and_dropped_by_keyboard(job: Job, tmp_path: Path, tab: Any) -> None:
     errors: list[str] = []
     requests: list[str] = []
@@ -283,7 +282,7 @@ def test_images_are_chosen_and_dropped_by_keyboard(job: Job, tmp_path: Path, tab
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+@needs_chromium
 def test_the_page_filters_compares_and_queues(searched: Job, tmp_path: Path, tab: Any) -> None:
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))

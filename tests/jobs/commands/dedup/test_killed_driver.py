@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.commands.dedup import command as dedup
-from jobs.lake import tables
 from jobs.lake.lake import Lake
-from jobs.models_in_use import current_encoder
-from tests.builders.hash_lakes import fill, job_of, mixture
-from tests.builders.spark_settings import SMALL
+from tests.builders.killed_dedup import assert_same_rows, command_line, two_lakes
 
 pytestmark = pytest.mark.slow
 
-COMPARED = tables.PAIRS, tables.DUPLICATES, tables.FILTERED_DUPLICATES, tables.DEDUP_QUALITY, tables.NEAR_MISSES
-OVERRIDES = ["dedup.hash=pdq", "dedup.recall=0.999", 'dedup.rank=["resolution", "caption"]', "dedup.in_memory=0"]
 # Each shuffle bucket is a group of its own.
 PROGRAM = """
 from jobs.commands.dedup.candidates import bands
@@ -30,17 +24,12 @@ main()
 
 
 def started(lake: Lake) -> "subprocess.Popen[str]":
-    settings = [part for text in [*OVERRIDES, *SMALL] for part in ("--set", text)]
-    command = [sys.executable, "-c", PROGRAM, "dedup", "--lake", lake.uri, *settings]
+    command = [sys.executable, "-c", PROGRAM, *command_line(lake)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_killed_search_continues_after_its_last_group_of_bands(spark: SparkSession, tmp_path: Path) -> None:
-    here, there = (Lake(spark, str(tmp_path / name)) for name in ("here", "there"))
-    job = job_of(here, "dedup.in_memory=0")
-    for lake in (here, there):
-        fill(lake, mixture(), current_encoder(job).digest)
-    dedup.run(job)
+    here, there = two_lakes(spark, tmp_path)
 
     process = started(there)
     staging = tmp_path / "there" / "_staging"
@@ -54,7 +43,4 @@ def test_a_killed_search_continues_after_its_last_group_of_bands(spark: SparkSes
 
     assert f"continues a run that was killed: {len(done)} of " in " ".join(printed.split()), printed[-4000:]
     assert not list(staging.glob("committed-*"))
-    for table in COMPARED:
-        mine, theirs = (lake.read(table) for lake in (here, there))
-        assert mine.exceptAll(theirs).isEmpty() and theirs.exceptAll(mine).isEmpty(), f"{table.name} differs"
-    assert not there.read(tables.DUPLICATES).isEmpty()
+    assert_same_rows(here, there)
