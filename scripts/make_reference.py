@@ -31,7 +31,7 @@ lake.spark("images")  # a table as a Spark DataFrame
 ```
 
 Any program that reads Delta can read the tables too. The descriptions below are also the comments of the columns in
-Delta: ``DESCRIBE TABLE delta.`/data/lake/images` `` shows them. A table that an earlier state of the code wrote has no
+Delta: ``DESCRIBE TABLE delta.`/data/lake/images` `` shows them. A table that an earlier version of Winnow wrote has no
 comments until a command replaces it; appends do not add them.
 
 `image_id` joins the tables. A column is not null unless its description says so. The [glossary](glossary.md) explains
@@ -103,7 +103,7 @@ def _table_section(table: Table) -> str:
     parts += ["", _grid(("column", "type", "description"), fields)]
     later = [name for name in table.schema.names if name in table.later]
     if later:
-        parts.append(f"Rows that an earlier state of the code wrote may have null in {_codes(later)}.\n")
+        parts.append(f"Rows that an earlier version of Winnow wrote may have null in {_codes(later)}.\n")
     return "\n".join(parts)
 
 

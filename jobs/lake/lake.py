@@ -475,13 +475,15 @@ class Lake:
         before = self._require_alone(table)
         # The metadata hold the comments of the columns. An append leaves those of existing columns as they are.
         columns = [rows[f.name].cast(f.dataType).alias(f.name, metadata=f.metadata) for f in table.schema.fields]
-        writer = in_session(rows.select(*columns), self.spark).write.format("delta").mode(mode)
+        # Before it replaces rows, Delta looks for their files with a query: a new table has none.
+        how = mode if self.exists(table) else "append"
+        writer = in_session(rows.select(*columns), self.spark).write.format("delta").mode(how)
         writer = writer.option("userMetadata", self._metadata(recipe))
         writer = writer.partitionBy(*table.partition)
         # Delta reads this property only when it creates the table.
         writer = writer.option("delta.dataSkippingStatsColumns", ",".join(table.asked_for))
         # A table of an earlier version of Winnow may lack columns.
-        writer = writer.option("overwriteSchema" if mode == "overwrite" else "mergeSchema", "true")
+        writer = writer.option("overwriteSchema" if how == "overwrite" else "mergeSchema", "true")
         if self._lease and mode == "append":
             # Delta skips a commit whose number is not above the last one of the same name, and refuses one beside it.
             name, number = self._lease.transaction()

@@ -129,7 +129,7 @@ SIGNALS = Table(
         ("noise", "float", "power of the highest frequencies in smooth parts, in dB relative to 0.01 × (grey level)²"),
         ("colour", "float", "mean difference between the largest and the smallest of red, green and blue, 0 to 255"),
         ("jpeg_quality", "int", "quality by the quantization tables, 1 to 100; null for other formats"),
-        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
+        ("part", "int", "part of the table images that the image is in"),
     ),
 )
 MIRRORED = Table(
@@ -143,7 +143,7 @@ MIRRORED = Table(
         ("pdq", "binary", "PDQ hash of the mirror image: 256 bits in 32 bytes"),
         ("embedding", "array<float>", "embedding of the mirror image, of unit length"),
         ("embedding_hash", "binary", "perceptual hash of the mirror image by the encoder: 256 bits in 32 bytes"),
-        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
+        ("part", "int", "part of the table images that the image is in"),
     ),
 )
 FEATURES = Table(
@@ -156,7 +156,7 @@ FEATURES = Table(
         ("image_id", "string", "id of the image"),
         ("encoder", "string", "digest of the semantic encoder: 16 hexadecimal digits"),
         ("embedding", "array<float>", "embedding of unit length; the encoder sets the number of dimensions"),
-        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
+        ("part", "int", "part of the table images that the image is in"),
     ),
 )
 SCORES = Table(
@@ -169,7 +169,7 @@ SCORES = Table(
         ("category", "string", "name of the category in the settings"),
         ("model", "string", "digest of the classifier: 16 hexadecimal digits"),
         ("score", "float", "score of the image, 0 to 1; higher means more likely in the category"),
-        ("part", "int", "part of the table images that the image is in; null in rows of Winnow 0.1.0"),
+        ("part", "int", "part of the table images that the image is in"),
     ),
 )
 

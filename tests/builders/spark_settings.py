@@ -23,8 +23,6 @@ SPARK = [
     "spark.conf.spark.sql.adaptive.enabled=false",
     "spark.conf.spark.default.parallelism=1",
     "spark.conf.spark.databricks.delta.snapshotPartitions=1",
-    # Java's second compiler makes code fast that runs for minutes, and takes a core meanwhile.
-    "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
     *SMALL,
 ]
 
