@@ -800,7 +800,7 @@ def settings(
 def main() -> None:
     """Runs the command line `winnow`."""
     try:
-        app()
+        app(prog_name="winnow")
     except Exception:
         # Python would print the texts of errors, and the names of files in them, as they are.
         sys.stderr.write(terminal.visible_lines(traceback.format_exc()))

@@ -47,11 +47,12 @@ _OUT_OF_MEMORY = ("java.lang.OutOfMemoryError", "Not enough memory to build and 
 # Matches an error of Winnow in a Python traceback from a worker, which Spark passes on as text.
 _RAISED_BY_A_WORKER = re.compile(r"^models\.errors\.\w+: (.*)$", re.MULTILINE)
 
-# What Spark says if a Python process ends before its task does; the second kind if Spark was writing to it.
+# What Spark says if a Python process ends before its task does.
 _NO_WORKER = re.compile(
-    r"Python worker exited unexpectedly|EOFException occurred while reading the port number from pyspark.daemon|"
-    r"^java\.(io|net)\.\w+: (Stream (is )?closed|Broken pipe)"
+    r"Python worker exited unexpectedly|EOFException occurred while reading the port number from pyspark.daemon"
 )
+# The innermost cause in that case, if Spark was reading from the process or writing to it.
+_CUT_OFF = re.compile(r"java\.io\.EOFException$|java\.(io|net)\.\w+: (Stream (is )?closed|Broken pipe)")
 _ENDED = "Spark's JVM has ended: the system may have killed it because memory ran out"
 
 _CONNECTORS = (
@@ -289,7 +290,18 @@ def _start(settings: SparkSettings, name: str, few: bool) -> SparkSession:
     with _quiet_launch(submitted, conf.get(_PACKAGES, "")):
         session = _started(conf, name, submitted)
     session.sparkContext.setLogLevel("ERROR")
+    _silence_updates(session)
     return session
+
+
+def _silence_updates(session: SparkSession) -> None:
+    """Prints no traceback if the JVM ends while it sends updates of accumulators: Winnow says it on one line.
+
+    The thread that receives them has no other error to tell.
+    """
+    server = getattr(session.sparkContext, "_accumulatorServer", None)
+    if server is not None:
+        server.handle_error = lambda request, client: None
 
 
 def _listed(own: str, conf: Mapping[str, str], name: str) -> str:
@@ -427,7 +439,7 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
     if messages:
         return WinnowError(messages[0])
     gist = _gist(texts[-1]) or "it gave no reason"
-    if _NO_WORKER.search(gist):
+    if any(map(_NO_WORKER.search, texts)) or _CUT_OFF.match(gist):
         return WinnowError(
             "a Python process of Spark has ended; the system may have killed it because memory ran out: run fewer at "
             "once, as with `--set 'spark.master=\"local[2]\"'`, or on a cluster raise spark.executor.memoryOverhead"

@@ -166,6 +166,9 @@ def test_an_out_of_memory_error_names_the_setting_wherever_it_is_in_the_chain(sa
         "org.apache.spark.SparkException: EOFException occurred while reading the port number from pyspark.daemon's",
         "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.net.SocketException: Broken pipe",
         "org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.io.IOException: Stream closed",
+        "o1.save.\n: org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)\n\tat a.B\n"
+        "Caused by: java.io.EOFException\n\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:397)",
+        "o1.save.\n: org.apache.spark.SparkException: Job aborted\n\tat a.B\nCaused by: java.io.EOFException\n\tat c.D",
     ],
 )
 def test_a_python_process_that_ended_is_named_with_the_likely_cause(said: str) -> None:
@@ -265,6 +268,14 @@ def test_letters_that_java_cannot_write_are_an_error_before_anything_is_written(
         session.require_names(spark, "/data/café")
     finally:
         system.setProperty("sun.jnu.encoding", before)
+
+
+def test_updates_that_break_off_print_no_traceback(spark: SparkSession, capfd: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise OSError("the JVM has ended")
+    except OSError:
+        spark.sparkContext._accumulatorServer.handle_error(None, ("127.0.0.1", 1))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["Exception while sending command.", "KeyboardInterrupt while sending command."])

@@ -29,6 +29,7 @@ _STATIC = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "pair.js": "text/javascript",
+    "grid.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 
@@ -42,7 +43,7 @@ class _NamedRequest(BaseModel):
 
 
 class _NextRequest(_NamedRequest):
-    holding: Annotated[list[Id], Field(max_length=100)] = []
+    holding: Annotated[list[Id], Field(max_length=500)] = []
     count: Annotated[int, Field(ge=0, le=50)] = 8
 
 

@@ -1,8 +1,8 @@
 // The label page. It decodes images before they are needed, and sends answers in the order in which they were given.
 
-const AHEAD = 10; // images that the page keeps ready
-const LOW = 4; // with fewer images ready, the page requests more before it sends answers
-const PAST = 6; // answered images that undo shows without a request
+const AHEAD = 10; // images that the page keeps ready, beside those of the next screen
+const LOW = 4; // with fewer of these ready, the page requests more before it sends answers
+const PAST = 6; // answered screens that undo shows without a request
 const VEIL = 72; // longest side of a blurred image in pixels: too few to recognise anything
 const RETRY = 1500; // milliseconds
 const IDLE = 3000; // milliseconds
@@ -14,8 +14,9 @@ const { lake, category, pairs } = document.body.dataset; // pairs: veiled or cle
 const THING = pairs ? "pair" : "image";
 const NAMES = pairs ? { yes: "same", no: "different", unsure: "unsure" } : { yes: "yes", no: "no", unsure: "unsure" };
 const pairViews = pairs && (await import(`./pair.js?token=${encodeURIComponent(token)}`));
+const grid = pairs ? null : await import(`./grid.js?token=${encodeURIComponent(token)}`);
 const $ = (id) => document.getElementById(id);
-const page = { name: "", shown: null, ahead: [], past: [], outbox: [], revealed: false, waiting: null, busy: false };
+const page = { name: "", screen: [], ahead: [], past: [], outbox: [], revealed: false, cursor: 0, waiting: null, busy: false };
 Object.assign(page, { rejected: 0, stopped: "" }); // answers that the server rejected; why the page sends no more requests
 
 // Settings of this browser -------------------------------------------------------------------------------------------
@@ -37,10 +38,13 @@ function store(key, value) {
 }
 
 const viewKey = pairs ? `view.pairs.${pairs}` : "view"; // a page that starts unblurred must not lift the blur of another
-const view = { veil: pairs !== "clear", grey: false, size: 100, way: "side", ...stored(viewKey, {}) };
+const view = { veil: pairs !== "clear", grey: false, size: 100, way: "side", grid: 1, ...stored(viewKey, {}) };
+const perScreen = () => (pairs ? 1 : view.grid);
+const many = () => perScreen() > 1;
 
 function setView(change) {
   Object.assign(view, change);
+  if (change.grid) page.ahead.unshift(...page.screen.splice(0));
   view.size = Math.min(100, Math.max(30, view.size));
   store(viewKey, view);
   $("veil").checked = view.veil;
@@ -49,8 +53,12 @@ function setView(change) {
   document.body.classList.toggle("grey", view.grey);
   document.body.classList.toggle("unveiled", !view.veil);
   $("stage").style.setProperty("--size", view.size / 100);
+  document.body.classList.toggle("many", many());
+  if (!pairs) $("grid").value = view.grid;
   for (const way of pairs ? WAYS : []) $(way).setAttribute("aria-pressed", String(way === view.way));
-  draw();
+  if (!change.grid) return draw();
+  show(take());
+  exchange();
 }
 
 // The server ---------------------------------------------------------------------------------------------------------
@@ -97,12 +105,12 @@ async function exchange() {
   clearTimeout(page.waiting);
   try {
     while (!page.stopped && page.name) {
-      const needsImages = page.ahead.length < (page.outbox.length ? LOW : AHEAD) && !page.dry;
+      const needsImages = page.ahead.length < spare(page.outbox.length ? LOW : AHEAD) && !page.dry;
       if (needsImages) await fetchMore();
       else if (page.outbox.length) await send();
       else break;
     }
-    if (!page.shown || page.dry) page.waiting = setTimeout(again, page.loading ? 400 : IDLE);
+    if (!page.screen.length || page.dry) page.waiting = setTimeout(again, page.loading ? 400 : IDLE);
   } catch (error) {
     if (error instanceof Refused) return stop(error.message);
     showStatus(`${page.outbox.length ? notSaved() : "no answer from the server"}: ${error.message}`, true);
@@ -117,21 +125,27 @@ function again() {
   exchange();
 }
 
+const spare = (most) => (many() ? perScreen() : 0) + most;
+
 async function fetchMore() {
-  const held = [page.shown, ...page.ahead].filter(Boolean).map((one) => one.image_id);
+  const held = [...page.screen, ...page.ahead].map((one) => one.image_id);
   const unsent = new Set(page.outbox.map((one) => one.image_id));
   const holding = [...new Set([...held, ...unsent])];
   const { name } = page;
-  const reply = await request("next", { name, holding, count: AHEAD - page.ahead.length });
+  const reply = await request("next", { name, holding, count: spare(AHEAD) - page.ahead.length });
   if (page.name !== name) return; // another person took over
   const lost = new Set(reply.lost.filter((id) => !unsent.has(id) && !page.outbox.some((one) => one.image_id === id)));
   page.ahead = page.ahead.filter((one) => !lost.has(one.image_id));
   const known = new Set([...held, ...page.outbox.map((one) => one.image_id)]);
   for (const image of reply.images) if (!known.has(image.image_id)) page.ahead.push(prepared(image));
   Object.assign(page, { loading: reply.loading, elsewhere: reply.elsewhere, dry: !reply.images.length });
-  if (page.shown && lost.has(page.shown.image_id)) page.shown = null;
+  const kept = page.screen.filter((one) => !lost.has(one.image_id));
+  const more = page.ahead.splice(0, perScreen() - kept.length);
+  const changes = more.length || kept.length < page.screen.length;
   handleReply(reply);
-  if (!page.shown) show(page.ahead.shift() ?? null);
+  if (!kept.length) return show(more);
+  page.screen = [...kept, ...more];
+  if (changes) draw();
 }
 
 async function send() {
@@ -176,7 +190,7 @@ function prepared(image) {
     if (error instanceof Refused) stop(error.message);
     else one.broken = true;
   });
-  one.ready.then(() => one === page.shown && draw());
+  one.ready.then(() => page.screen.includes(one) && draw());
   return one;
 }
 
@@ -233,16 +247,19 @@ function veil(bitmap, share) {
   return large;
 }
 
-function show(image) {
-  page.shown = image;
-  Object.assign(page, { revealed: false, second: false });
+function show(images) {
+  Object.assign(page, { screen: images, revealed: false, second: false, cursor: 0 });
   draw();
 }
+
+// Takes the images of the next screen.
+const take = () => page.ahead.splice(0, perScreen());
 
 const veiled = () => view.veil && !page.revealed;
 
 function draw() {
-  const one = page.stopped ? null : page.shown;
+  if (many()) return drawGrid();
+  const one = (!page.stopped && page.screen[0]) || null;
   const drawn = one && (one.broken ? null : veiled() ? one.veil : pairs ? one.clear && pairViews.drawn(one.images, view.way, page.second) : one.clear);
   if (drawn?.className === "veil") {
     // As large as the clear image, so that the layout does not jump.
@@ -259,6 +276,18 @@ function draw() {
   document.body.classList.toggle("seen", page.revealed || !drawn);
   $("rest").hidden = Boolean(one && !one.broken && drawn);
   if (!drawn) rest(one);
+}
+
+function drawGrid() {
+  const images = page.stopped ? [] : page.screen;
+  page.cursor = Math.max(0, Math.min(page.cursor, images.length - 1));
+  $("image").replaceChildren(...(images.length ? [grid.drawn(images, veiled(), page.cursor, view.grid)] : []));
+  describe(images[page.cursor] ?? null);
+  $("all").firstElementChild.textContent = images.length ? `Answer all: ${grid.summary(images)}` : "Answer all";
+  document.body.classList.toggle("idle", !images.length);
+  document.body.classList.toggle("seen", page.revealed || !images.length);
+  $("rest").hidden = Boolean(images.length);
+  if (!images.length) rest(null);
 }
 
 function describe(one) {
@@ -296,15 +325,45 @@ function whyStopped() {
 
 // Answers ------------------------------------------------------------------------------------------------------------
 
+const isReady = (one) => one.clear || one.broken;
+
 function answer(kind, event) {
-  const one = page.shown;
-  if (!one || page.stopped || (!one.clear && !one.broken)) return;
-  page.past.push(one);
-  while (page.past.length > PAST) page.past.shift();
-  show(page.ahead.shift() ?? null);
-  measure(event);
+  const one = page.screen[many() ? page.cursor : 0];
+  if (!one || page.stopped || !isReady(one)) return;
+  if (many()) return mark(page.cursor, kind);
   press(kind);
-  post({ path: "decide", image_id: one.image_id, answer: kind });
+  finish([[one, kind]], event);
+}
+
+// Answers all images of the grid; those without a mark get a no.
+function answerAll(event) {
+  if (!many() || !page.screen.length || page.stopped || !page.screen.every(isReady)) return;
+  press("all");
+  finish(page.screen.map((one) => [one, grid.answerOf(one)]), event);
+}
+
+function finish(answers, event) {
+  page.past.push(answers.map(([one]) => one));
+  while (page.past.length > PAST) page.past.shift();
+  show(take());
+  measure(event);
+  for (const [one, kind] of answers) post({ path: "decide", image_id: one.image_id, answer: kind });
+}
+
+// Marks an image of the grid with an answer, or with the next one of yes, unsure and no. A blurred image is shown first.
+function mark(place, kind) {
+  const one = page.screen[place];
+  if (!one || page.stopped || !isReady(one)) return;
+  page.cursor = place;
+  if (veiled()) return reveal();
+  if (kind) one.mark = kind;
+  else grid.turn(one);
+  draw();
+}
+
+function move(key) {
+  page.cursor = grid.moved(page.cursor, key, page.screen.length, view.grid);
+  draw();
 }
 
 async function undo() {
@@ -312,9 +371,9 @@ async function undo() {
   press("undo");
   const last = page.past.pop();
   if (last) {
-    if (page.shown) page.ahead.unshift(page.shown);
-    show(last);
-    post({ path: "undo", image_id: last.image_id });
+    page.ahead.unshift(...last, ...page.screen);
+    show(take());
+    for (const one of [...last].reverse()) post({ path: "undo", image_id: one.image_id });
     return;
   }
   // The server knows older answers than the page remembers.
@@ -323,9 +382,9 @@ async function undo() {
   try {
     const reply = await request("undo", { name: page.name });
     if (reply.image) {
-      if (page.shown) page.ahead.unshift(page.shown);
-      page.ahead = page.ahead.filter((one) => one.image_id !== reply.image.image_id);
-      show(prepared(reply.image));
+      const others = [...page.screen, ...page.ahead].filter((one) => one.image_id !== reply.image.image_id);
+      page.ahead = [prepared(reply.image), ...others];
+      show(take());
     }
     handleReply(reply);
   } catch (error) {
@@ -338,8 +397,9 @@ async function undo() {
 }
 
 function reveal() {
-  if (!page.shown || (!view.veil && !pairs)) return;
+  if (!page.screen.length || (!view.veil && !pairs && !many())) return;
   if (pairs && !veiled()) return blink();
+  if (many() && !veiled()) return mark(page.cursor);
   page.revealed = !page.revealed;
   draw();
 }
@@ -426,11 +486,15 @@ function pair(one) {
 
 const KEYS = {
   ...(pairs ? { s: (e) => answer("yes", e), d: (e) => answer("no", e) } : { y: (e) => answer("yes", e), n: (e) => answer("no", e) }),
-  ...Object.fromEntries(WAYS.map((way, place) => [String(place + 1), () => pairs && setView({ way })])),
+  ...Object.fromEntries([...Array(9).keys()].map((place) => [String(place + 1), () => many() && mark(place)])),
+  ...(pairs && Object.fromEntries(WAYS.map((way, place) => [String(place + 1), () => setView({ way })]))),
   u: (e) => answer("unsure", e),
-  arrowright: (e) => answer("yes", e),
-  arrowleft: (e) => answer("no", e),
-  arrowdown: (e) => answer("unsure", e),
+  arrowright: (e) => (many() ? move("arrowright") : answer("yes", e)),
+  arrowleft: (e) => (many() ? move("arrowleft") : answer("no", e)),
+  arrowdown: (e) => (many() ? move("arrowdown") : answer("unsure", e)),
+  arrowup: () => many() && move("arrowup"),
+  enter: (e) => answerAll(e),
+  m: () => pairs || setView({ grid: grid.SIZES[(grid.SIZES.indexOf(view.grid) + 1) % grid.SIZES.length] }),
   z: undo,
   backspace: undo,
   " ": reveal,
@@ -442,8 +506,8 @@ const KEYS = {
 };
 
 addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input:not([type=checkbox]), textarea");
-  const pressing = event.key === " " && event.target.closest?.("button, input, summary");
+  const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select");
+  const pressing = [" ", "Enter"].includes(event.key) && event.target.closest?.("button, input, summary");
   // A key that is held down must not answer many images.
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || typing || pressing || $("work").hidden) return;
   const act = KEYS[event.key.toLowerCase()];
@@ -462,7 +526,19 @@ $("undo").addEventListener("click", (event) => {
   undo();
   if (event.detail) event.currentTarget.blur();
 });
-$("stage").addEventListener("click", reveal);
+$("all").addEventListener("click", (event) => {
+  answerAll(event);
+  if (event.detail) event.currentTarget.blur();
+});
+$("stage").addEventListener("click", (event) => {
+  const cell = event.target.closest(".cell");
+  if (!many() || veiled()) reveal();
+  else if (cell) mark(Number(cell.dataset.place));
+});
+$("grid")?.addEventListener("change", (event) => {
+  setView({ grid: Number(event.target.value) });
+  event.target.blur();
+});
 for (const way of pairs ? WAYS : [])
   $(way).addEventListener("click", (event) => {
     setView({ way });
@@ -487,7 +563,7 @@ $("person").addEventListener("click", async () => {
   if (page.outbox.length) return;
   await request("leave", { name: page.name }).catch(() => {});
   clearTimeout(page.waiting);
-  Object.assign(page, { name: "", shown: null, ahead: [], past: [], rejected: 0, dry: false, loading: 0, elsewhere: 0, reported: false });
+  Object.assign(page, { name: "", screen: [], ahead: [], past: [], rejected: 0, dry: false, loading: 0, elsewhere: 0, reported: false });
   askName();
 });
 

@@ -528,6 +528,68 @@ def test_twenty_labels_by_keyboard_undo_reload_and_a_second_person(
 
 @pytest.mark.slow
 @needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nine_images_are_answered_at_once_and_undone(
+    browser: Any, job: Job, options: ServeOptions, width: int, tmp_path: Path
+) -> None:
+    found: dict[str, Any] = {}
+
+    def body(address: str) -> None:
+        ann = Person(browser, address, f"Gil {width}", width)
+
+        def cells(count: int = 9) -> list[tuple[str, str, str]]:
+            """Returns caption, mark and kind of drawing of each cell, when all are drawn."""
+            ann.tab.locator(".cell canvas").nth(count - 1).wait_for()
+            what = "all => all.map(c => [c.title, c.querySelector('figcaption').textContent, c.firstChild.className])"
+            return [tuple(one) for one in ann.tab.eval_on_selector_all(".cell", what)]
+
+        def pressed(*keys: str) -> None:
+            for key in keys:
+                ann.tab.keyboard.press(key)
+
+        ann.tab.select_option("#grid", "9")
+        found["veiled"] = {kind for _, _, kind in cells()}
+        pressed("1")  # shows the images, and marks none
+        found["first"] = cells()
+        pressed("1", "3", "ArrowRight", "u")
+        ann.tab.click(".cell >> nth=4")
+        found["marked"] = cells()
+        found["words"] = ann.text("#all")
+        found["wide"] = ann.tab.evaluate("document.documentElement.scrollWidth")
+        ann.tab.screenshot(path=tmp_path / f"grid-{width}.png")
+        for name, keys in (("second", ["Enter"]), ("undone", ["z"]), ("again", [" ", "3", "3", "Enter"])):
+            pressed(*keys)
+            ann.saved()
+            found[name] = cells()
+        pressed("m")
+        found["sixteen"] = cells(16)
+        pressed("m")
+        found["single"] = ann.answer("y")
+        ann.saved()
+        found["errors"] = ann.errors
+
+    serve.serve(job, "boats", options, body)
+
+    shown = [title for title, _, _ in found["first"]]
+    assert found["veiled"] == {"veil"} and {kind for _, _, kind in found["first"]} == {"clear"}
+    assert [mark for _, mark, _ in found["first"]] == list("123456789")
+    assert [mark for _, mark, _ in found["marked"]] == ["yes", "2", "yes", "unsure", "yes", *"6789"]
+    assert found["words"].startswith("Answer all: 3 yes, 5 no, 1 unsure")
+    assert not {title for title, _, _ in found["second"]} & set(shown)
+    assert [one[:2] for one in found["undone"]] == [one[:2] for one in found["marked"]]
+    assert [one[0] for one in found["again"]] == [one[0] for one in found["second"]]
+    assert [one[0] for one in found["sixteen"]][:9] == [one[0] for one in found["again"]]
+    assert found["single"] == found["sixteen"][0][0] and found["errors"] == [] and found["wide"] <= width
+    numbers = [1 if title == HOSTILE else int(title.split()[-1]) for title in shown]
+    answers = dict(zip(numbers, [True, False, False, None, True, *[False] * 4], strict=True))
+    labels = {row[0]: row[1] for row in labels_of(job.lake, "boats") if row[3] == f"Gil {width}"}
+    last = identity(int(found["single"].split()[-1]))
+    assert labels == {**{identity(n): is_boat for n, is_boat in answers.items() if is_boat is not None}, last: True}
+    assert job.lake.read(tables.UNSURE).where(f"annotator = 'Gil {width}'").count() == 1
+
+
+@pytest.mark.slow
+@needs_chromium
 def test_open_page_stops_if_another_category_is_served_and_keeps_its_answers(
     browser: Any, job: Job, options: ServeOptions
 ) -> None:
