@@ -161,7 +161,7 @@ CategoryOrPairsArgument = Annotated[
 
 
 # Number of picked images to print; the table label_queue has all of them.
-_SHOWN = 20
+_SHOWN = 5
 
 
 @command_without_job(app, "generate")
