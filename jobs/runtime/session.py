@@ -20,6 +20,7 @@ from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.runtime.caches import class_archive
 from jobs.runtime.config import SparkSettings
 from models.errors import WinnowError
 
@@ -285,8 +286,11 @@ def _start(settings: SparkSettings, name: str, few: bool) -> SparkSession:
         if conf.get("spark.master", "local").startswith("local"):
             # Remote executors must reach the driver, and their number has nothing to do with its cores.
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-            if few:
-                conf[_JAVA_OPTIONS] = f"{_ONE_COMPILER} {conf.get(_JAVA_OPTIONS, '')}".strip()
+            # Java archives no class path with folders of settings in it.
+            has_folders = any(name in os.environ for name in _OTHER_CONF)
+            given = conf.get(_JAVA_OPTIONS, "")
+            archive = "" if has_folders else class_archive.options(_java(), given)
+            conf[_JAVA_OPTIONS] = " ".join(filter(None, (archive, _ONE_COMPILER if few else "", given)))
     with _quiet_launch(submitted, conf.get(_PACKAGES, "")):
         session = _started(conf, name, submitted)
     session.sparkContext.setLogLevel("ERROR")

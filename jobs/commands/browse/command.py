@@ -1,7 +1,6 @@
 """`browse`: a page on this machine to look at everything in a lake, and to keep or drop images by hand."""
 
 import json
-import os
 import threading
 import time
 import uuid
@@ -28,6 +27,7 @@ from jobs.lake import tables
 from jobs.models_in_use import current_encoder, known_models, semantic_encoder
 from jobs.pages.web import names, server
 from jobs.pages.web.access import Access
+from jobs.runtime.caches.folder import cache_folder
 from models.images import decoding
 from models.images.resizing import thumbnail_of_file
 from models.inference.encoder import Encoder
@@ -119,7 +119,7 @@ def _index(job: Job, options: BrowseOptions) -> Index:
             f"browse: the page shows a random sample of about {options.most:,} of {total:,} images, and its numbers "
             "are those of the sample; `--most` changes this"
         )
-    folder = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow" / "browse"
+    folder = options.cache or cache_folder("browse")
     file = folder / f"{names.folder_name(lake.uri)}.sqlite"
     if file.exists():
         index = Index(file)

@@ -107,7 +107,8 @@ def test_the_rows_are_the_same(lake: Lake, pictures: Any, overrides: tuple[str, 
 def test_a_lake_that_grows_may_change_from_one_to_the_other(lake: Lake, made: Any, overrides: list[str]) -> None:
     pictures = [replace(p, number=i) for i, p in enumerate(made())]
     found = []
-    for first, second in ((BY_SPARK, BY_SPARK), (BY_SPARK, ""), ("", BY_SPARK), ("", "")):
+    # Both write the same rows (above), so a second run by Spark reads here what a first one by Spark would write.
+    for first, second in ((BY_SPARK, ""), ("", BY_SPARK), ("", "")):
         own = Lake(lake.spark, f"{lake.uri}/{len(found)}")
         run(own, pictures[::2], *overrides, *filter(None, [first]))
         dedup.run(grown(own, pictures[1::2], *overrides, *filter(None, [second])))

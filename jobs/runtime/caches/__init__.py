@@ -1,0 +1,1 @@
+"""Files on this machine that can be made again: their folder, and the archive of Java's classes."""
