@@ -370,7 +370,7 @@ def _quiet_launch(submitted: bool, packages: str) -> Iterator[None]:
         yield
     except Exception as error:
         printed = _printed()
-        if not _raised(printed) and any(isinstance(one, Py4JNetworkError | ConnectionError) for one in _chain(error)):
+        if _was_killed(error, printed):
             raise WinnowError(f"{_ENDED}; its output is in {_log()}") from error
         reason = start_fault(printed, packages) or str(error)
         raise WinnowError(f"Spark did not start: {reason}; its output is in {_log()}") from error
@@ -450,6 +450,15 @@ def failure(error: BaseException, settings: SparkSettings, running: bool) -> Win
             f"{where}"
         )
     return WinnowError(f"Spark failed: {gist}{_remedy(*texts)} (`--debug` shows where)")
+
+
+def _was_killed(error: BaseException, printed: str) -> bool:
+    """Returns whether the JVM ended while it started, without a word about why."""
+    raised = list(_chain(error))
+    has_ended = any(isinstance(one, Py4JNetworkError | ConnectionError) for one in raised)
+    has_ended |= any("JAVA_GATEWAY_EXITED" in _text(one) for one in raised)
+    last = "".join(printed.strip().splitlines()[-1:])
+    return has_ended and not (_raised(printed) or _not_fetched(printed) or "error" in last.lower())
 
 
 def start_fault(printed: str, packages: str) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyspark
 import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
@@ -194,19 +194,26 @@ def test_a_failure_is_shown_with_its_cause_and_a_remedy(said: str, remedy: str) 
 
 
 @pytest.mark.parametrize(
-    ("printed", "is_named"), [("To adjust logging level\n", True), ("java.lang.Error: no\n", False)]
+    ("printed", "is_named", "error"),
+    [
+        ("To adjust logging level\n", True, Py4JNetworkError("Answer from Java side is empty")),
+        ("\tfound org.slf4j#slf4j-api;2.0.17 in central\n", True, PySparkRuntimeError("[JAVA_GATEWAY_EXITED] ...")),
+        ("", True, PySparkRuntimeError("[JAVA_GATEWAY_EXITED] Java gateway process exited")),
+        ("java.lang.Error: no\n", False, Py4JNetworkError("Answer from Java side is empty")),
+        ("java.lang.Error: no\n", False, PySparkRuntimeError("[JAVA_GATEWAY_EXITED] ...")),
+    ],
 )
 def test_a_jvm_that_ends_while_it_starts_is_named(
-    printed: str, is_named: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    printed: str, is_named: bool, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(session.SparkSession, "getActiveSession", lambda: None)
     with (tmp_path / "log").open("w+b") as log:
         monkeypatch.setattr(session, "_logs", [(log.fileno(), log.name)])
         monkeypatch.setattr(session, "_log", lambda: log.name)
-        with pytest.raises(WinnowError) as error, session._quiet_launch(False, ""):
+        with pytest.raises(WinnowError) as raised, session._quiet_launch(False, ""):
             os.write(2, printed.encode())
-            raise Py4JNetworkError("Answer from Java side is empty")
-    text = str(error.value)
+            raise error
+    text = str(raised.value)
     assert text.startswith("Spark's JVM has ended" if is_named else "Spark did not start: java.lang.Error: no")
     assert text.endswith(f"its output is in {log.name}")
 
