@@ -46,9 +46,11 @@ def test_the_first_command_records_and_others_use_what_it_wrote(folder: Path) ->
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("process", [os.getpid(), 1 << 30])
-def test_nothing_is_used_or_recorded_while_an_archive_is_written(folder: Path, process: int) -> None:
-    part = recorded(folder, b"", age=0.0 if process > os.getpid() else 7_200.0, process=process)
+@pytest.mark.parametrize("still_runs", [True, False])
+def test_nothing_is_used_or_recorded_while_an_archive_is_written(folder: Path, still_runs: bool) -> None:
+    """By a process that runs, however long it takes, or by one that ended a moment ago."""
+    process, age = (os.getpid(), 7_200.0) if still_runs else (1 << 30, 0.0)
+    part = recorded(folder, b"", age=age, process=process)
     assert class_archive.options(JAVA, "") == "" and part.exists()
 
 
