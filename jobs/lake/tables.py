@@ -114,7 +114,9 @@ SIGNALS = Table(
     name="signals",
     maker="score",
     meaning="perceptual hashes, embedding and thumbnail of each image; a row for each image and encoder",
-    later=frozenset({"content", "thumbnail", "unframed", "sharpness", "noise", "colour", "jpeg_quality", "part"}),
+    later=frozenset(
+        {"content", "thumbnail", "unframed", "sharpness", "noise", "colour", "jpeg_quality", "part", "edges"}
+    ),
     schema=columns(
         ("image_id", "string", "id of the image"),
         ("pdq", "binary", "PDQ hash: 256 bits in 32 bytes"),
@@ -130,6 +132,7 @@ SIGNALS = Table(
         ("colour", "float", "mean difference between the largest and the smallest of red, green and blue, 0 to 255"),
         ("jpeg_quality", "int", "quality by the quantization tables, 1 to 100; null for other formats"),
         ("part", "int", "part of the table images that the image is in"),
+        ("edges", "binary", "strength of the edges in 16 x 16 parts, row by row: 24 × log2(1 + grey levels a pixel)"),
     ),
 )
 MIRRORED = Table(

@@ -188,7 +188,9 @@ class FilterSettings(_Section):
         return sorted(name for rules in self.kinds.values() for name in rules)
 
 
-RankCriterion = Literal["detail", "overlay", "border", "sharpness", "colour", "jpeg", "noise", "resolution", "caption"]
+RankCriterion = Literal[
+    "detail", "overlay", "border", "sharpness", "colour", "jpeg", "noise", "resolution", "saved", "caption"
+]
 
 
 class DedupSettings(_Section):

@@ -31,6 +31,7 @@ _CLIPPED = (3, 252)  # grey levels at which a sensor or an editor clips
 _CLIFF = 7.5  # dB
 _CUTS = np.arange(2.5, 14.01, 0.5)  # in periods of a tile
 _TOP = 12  # lowest of the highest frequencies, in periods of a tile
+_SQUARE = 8  # pixels of a thumbnail along a side
 _SMOOTH = 0.2  # share of the tiles that count as smooth
 _STANDARD = 57.625  # mean of the luminance table of the JPEG standard (ITU-T T.81, table K.1)
 
@@ -120,18 +121,26 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
 def colourfulness(thumbnails: NDArray[np.uint8]) -> Floats:
     """Returns the mean difference between the largest and the smallest of the three colours, 0 for a grey image.
 
+    Colours are means of squares of 8 × 8 pixels, so noise does not make a grey image colourful.
+
     Args:
-        thumbnails: RGB, uint8 of shape (n, height, width, 3).
+        thumbnails: RGB, uint8 of shape (n, height, width, 3), height and width divisible by 8.
 
     Returns:
         float32 of shape (n,): 0 to 255.
 
     Examples:
-        >>> colourfulness(np.array([[[[200, 200, 200], [90, 50, 60]]]], np.uint8)).tolist()
+        >>> pixels = np.full((1, 8, 16, 3), 200, np.uint8)
+        >>> pixels[:, :, 8:] = 90, 50, 60
+        >>> colourfulness(pixels).tolist()
         [20.0]
     """
+    count, height, width, _ = thumbnails.shape
+    squares = thumbnails.reshape(count, height // _SQUARE, _SQUARE, width // _SQUARE, _SQUARE, 3)
+    # Whole numbers, so the means are exact.
+    means = np.einsum("nhiwjc->nhwc", squares, dtype=np.uint16) / np.float32(_SQUARE**2)
     # Twelve times as fast as the largest and smallest along an axis of three.
-    red, green, blue = (thumbnails[..., band] for band in range(3))
+    red, green, blue = (means[..., band] for band in range(3))
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return np.asarray(spread.mean(axis=(1, 2)), np.float32)
 
@@ -147,8 +156,9 @@ def _border(lines: Grey) -> int:
     for count in (min(_FIRST, most), most):
         away = np.abs(_averaged(lines[: count + 2 * _BEHIND]) - level)
         near, far = _share(away <= _LEVEL), _share(away > _EDGE)
-        # The rest of a line may be text.
-        is_other = near[: count + _BEHIND] < _PLAIN
+        # The rest of a line may be text. A line full of letters has no stretch of one colour, but pixels between them.
+        between = _share(np.abs(lines[: count + _BEHIND] - np.float32(level)) <= _LEVEL)
+        is_other = np.maximum(near[: count + _BEHIND], between) < _PLAIN
         if is_other.any():
             return _edge(near, far, min(int(np.argmax(is_other)), most))
     return _edge(near, far, most)

@@ -29,6 +29,7 @@ from jobs.runtime import config
 from jobs.runtime.scratch import Scratch
 from jobs.runtime.session import get_session
 from models.images import decoding
+from models.images.edges import edge_map
 from models.images.quality import QUALITY_SIDE, colourfulness, jpeg_quality, quality
 from models.images.resizing import View, thumbnail
 from tests.bench.copies import CHANGES, Change, Rng, files
@@ -120,6 +121,8 @@ KINDS: dict[str, Change] = {
     "JPEG quality 20": CHANGES["JPEG quality 20"],
     "resize 0.7": lambda image, rng: image.resize((max(int(image.width * 0.7), 8), max(int(image.height * 0.7), 8))),
     "resize 0.4": CHANGES["resize 0.4"],
+    "resize 0.95": lambda image, rng: image.resize((max(int(image.width * 0.95), 8), max(int(image.height * 0.95), 8))),
+    "saved again at 90": lambda image, rng: image,
     "grey": CHANGES["grey"],
 }
 
@@ -136,10 +139,11 @@ def signals(data: bytes) -> tuple[object, ...]:
     small = decoder.at_least(PDQ_SIDE)
     side = (decoding.GREY_SIDE, decoding.GREY_SIDE)
     rgb = thumbnail(small, View(side))[None]
-    found, jpeg = quality(decoder.luma(QUALITY_SIDE), decoder.size), decoder.jpeg_tables
+    luma, jpeg = decoder.luma(QUALITY_SIDE), decoder.jpeg_tables
+    found, edges = quality(luma, decoder.size), edge_map(luma)
     grey, colour = decoding.grey(rgb)[0].tobytes(), float(colourfulness(rgb)[0])
     values = (found.unframed, found.sharpness, found.noise, colour, jpeg_quality(jpeg) if jpeg else None)
-    return (*decoder.size, grey, *values)
+    return (*decoder.size, grey, *values, None if edges is None else edges.tobytes())
 
 
 def members(numbered: tuple[int, bytes], copies: int) -> list[tuple[str, str, tuple[object, ...]]]:
@@ -186,7 +190,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         groups = list(pool.map(partial(members, copies=given.quality), enumerate(data), chunksize=8))
     names = ["set", "number", "kind", "image_id", "pdq", "width", "height", "thumbnail", "unframed", "sharpness"]
-    names += ["noise", "colour", "jpeg_quality"]
+    names += ["noise", "colour", "jpeg_quality", "edges"]
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows_of(groups, 0)])
     kept = originals_kept(table, given.rank)
     print(f"{len(data)} images; share of the groups whose original is kept\n\n| copy | originals kept, % |\n|---|---:|")

@@ -19,7 +19,7 @@ from models.stats.strangers import FARTHEST, Limits, SampledPairs, upper_shares
 from tests.bench.copies import CHANGES, load
 from tests.bench.looks import _LOOKS, _ROWS, Seen, at_sizes, draw_pairs
 from udfs.images.agreement import AGREE, agreement
-from udfs.images.mirroring import mirrored
+from udfs.images.appearance import mirrored
 
 _NOT_COPIES = ("mirrored", "rotate 90°")
 

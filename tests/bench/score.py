@@ -36,6 +36,7 @@ from jobs.runtime.progress import Progress
 from jobs.runtime.session import get_session
 from jobs.scoring import image_bytes
 from models.images import decoding, quality
+from models.images.edges import edge_map
 from models.images.resizing import View, thumbnail, thumbnail_of_file
 from models.inference import encoder
 from models.inference.encoder import Encoder
@@ -85,7 +86,9 @@ def bare_loop(pieces: list[tuple[str, int]], semantic: bool) -> int:
                 file = decoding.Decoder(data)
                 image = file.at_least(PDQ_SIDE)
                 pdq_of(image)
-                quality.quality(file.luma(quality.QUALITY_SIDE), file.size)
+                luma = file.luma(quality.QUALITY_SIDE)
+                quality.quality(luma, file.size)
+                edge_map(luma)
                 thumbs.append(thumbnail(image, model.input.view))
                 greys.append(thumbs[-1] if model.input.view == GREY else thumbnail(image, GREY))
                 if other:

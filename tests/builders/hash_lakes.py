@@ -38,6 +38,7 @@ class Picture:
     """unframed, sharpness, noise, colour, jpeg_quality."""
     mirror: bytes | None = None
     """Hash of the mirror image."""
+    edges: bytes | None = None
 
     @property
     def image_id(self) -> str:
@@ -56,9 +57,12 @@ def near(hash_: NDArray[np.uint8], bits: int, seed: int) -> NDArray[np.uint8]:
 
 def rows_of(pictures: list[Picture], encoder: str) -> dict[Table, list[tuple[Any, ...]]]:
     signals = [
-        (p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail, *p.measured)
+        (
+            p.image_id, p.hash, p.quality, encoder, [1.0], p.hash, p.content or str(p.number), p.thumbnail,
+            *p.measured, None, p.edges,
+        )
         for p in pictures
-    ]
+    ]  # fmt: skip
     images = [(p.image_id, str(p.number), "s", p.caption, b"", p.width, 100, "PNG", "{}", 0) for p in pictures]
     rows = {tables.SIGNALS: signals, tables.IMAGES: images, tables.VERDICTS: verdicts_of(pictures)}
     mirrored = [(p.image_id, encoder, p.mirror, [1.0], p.mirror) for p in pictures if p.mirror]

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from models.images.decoding import GREY_SIDE as SIDE
+from models.images.edges import edge_map
 
 
 def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -22,6 +23,13 @@ def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
 def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
     """Returns a thumbnail as `score` stores it, of a grey image."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def edges_of(image: Image.Image) -> bytes:
+    """Returns the edge map of a grey image as `score` stores it."""
+    found = edge_map(np.asarray(image))
+    assert found is not None
+    return found.tobytes()
 
 
 def captioned(image: Image.Image, words: str = "winnow") -> Image.Image:

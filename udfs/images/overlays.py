@@ -1,7 +1,9 @@
-"""Tells which of two copies of an image has something laid over it, such as a text, a watermark or a logo.
+"""Tells which of two copies of an image has something laid over it, such as a text, a watermark, a logo or noise.
 
-Where two copies differ, the one with an overlay has more structure: letters and edges. Windows in which both show the
-same structure do not count, whatever their sharpness, nor do those in which one is clipped to black or white.
+Where two copies lie over each other, their edge maps tell: see `udfs.images.edge_gain`. If those leave it open, or an
+image was scored before there were edge maps, the thumbnails are compared. Where two of them differ, the one with an
+overlay has more structure: letters and edges. Windows in which both show the same structure do not count, whatever
+their sharpness, nor do those in which one is clipped to black or white.
 """
 
 from typing import Any
@@ -14,7 +16,9 @@ from pyspark.sql.types import IntegerType
 
 from udfs.arrays.late import late
 from udfs.images.agreement import AGREE, Windows, structural_agreement
-from udfs.images.registration import Images, Placement, registered, unpacked
+from udfs.images.appearance import Appearances, split
+from udfs.images.edge_gain import richer
+from udfs.images.registration import Images, Placement, registered
 
 MORE = 0.4
 """How much more structure one of two copies must have where they differ, as the natural logarithm of a ratio. Fitted on
@@ -89,17 +93,38 @@ def _largest(excess: Images) -> Images:
     return np.asarray(np.partition(squares, -_PLACES, axis=1)[:, -_PLACES:].mean(axis=1), np.float32)
 
 
+def _of_appearances(a: Appearances, b: Appearances, differ: NDArray[np.bool_]) -> NDArray[np.int8]:
+    by_edges = a.has_edges & b.has_edges
+    by_edges[by_edges] = _lie_over_each_other(a.thumbnails[by_edges], b.thumbnails[by_edges])
+    found = np.zeros(len(by_edges), np.int8)
+    found[by_edges] = richer(a.edges[by_edges], b.edges[by_edges], differ[by_edges])
+    rest = found == 0
+    found[rest] = overlays(a.thumbnails[rest], b.thumbnails[rest])
+    return found
+
+
+def _lie_over_each_other(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    found = np.zeros(len(a), np.bool_)
+    for begin in range(0, len(a), _BLOCK):
+        left, right = (side[begin : begin + _BLOCK].astype(np.float32) for side in (a, b))
+        found[begin : begin + _BLOCK] = structural_agreement(left, right, Placement.identity(len(left))) >= AGREE
+    return found
+
+
 @late
 def overlay_of() -> Any:
-    """Returns `overlays` for two columns of thumbnails (GREY_SIDE² bytes each); 0 if one of them is null."""
+    """Returns `overlays` for two columns of appearances: see `udfs.images.appearance`; 0 if one of them is null.
+
+    A third column says whether the two images differ in size, sharpness, colour or compression.
+    """
     import pandas as pd
 
     @pandas_udf(IntegerType())
-    def overlay_of(a: pd.Series, b: pd.Series) -> pd.Series:
+    def overlay_of(a: pd.Series, b: pd.Series, differ: pd.Series) -> pd.Series:
         both = a.notna() & b.notna()
         result = pd.Series(0, index=a.index, dtype=np.int32)
         if both.any():
-            result[both] = overlays(unpacked(a[both]), unpacked(b[both]))
+            result[both] = _of_appearances(split(a[both]), split(b[both]), differ[both].to_numpy(np.bool_))
         return result
 
     return overlay_of

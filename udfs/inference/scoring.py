@@ -14,6 +14,7 @@ from pyspark import SparkFiles
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from models.images import decoding
+from models.images.edges import edge_map
 from models.images.quality import QUALITY_SIDE, Quality, colourfulness, jpeg_quality, quality
 from models.images.resizing import View, thumbnail_of_file
 from models.inference import onnx_session
@@ -40,6 +41,7 @@ _ARROW = pa.schema(
         ("noise", pa.float32()),
         ("colour", pa.float32()),
         ("jpeg_quality", pa.int32()),
+        ("edges", pa.binary()),
         ("semantic", pa.string()),
         ("features", pa.list_(pa.float32())),
         ("mirror", pa.string()),
@@ -219,14 +221,15 @@ class _Hashed:
     content: str
     quality: Quality
     jpeg_quality: int | None
+    edges: bytes | None
 
     @classmethod
     def of(cls, data: bytes, decoder: decoding.Decoder) -> "_Hashed":
         bits, plain = pdq_of(decoder.at_least(PDQ_SIDE))
-        measured = quality(decoder.luma(QUALITY_SIDE), decoder.size)
-        tables = decoder.jpeg_tables
-        content = hashlib.sha256(data).hexdigest()[:32]
-        return cls(bits, plain, content, measured, jpeg_quality(tables) if tables else None)
+        luma, tables, content = decoder.luma(QUALITY_SIDE), decoder.jpeg_tables, hashlib.sha256(data).hexdigest()[:32]
+        measured, edges = quality(luma, decoder.size), edge_map(luma)
+        saved = jpeg_quality(tables) if tables else None
+        return cls(bits, plain, content, measured, saved, None if edges is None else edges.tobytes())
 
 
 def _read(cell: pa.BinaryScalar, views: Iterable[View], encoders: _Encoders) -> _Decoded | decoding.ImageFault:
@@ -264,6 +267,7 @@ def _signals(
         "noise": pa.array([one.quality.noise for one in hashed], pa.float32()),
         "colour": pa.array(colourfulness(thumbnails[_GREY]), pa.float32()),
         "jpeg_quality": pa.array([one.jpeg_quality for one in hashed], pa.int32()),
+        "edges": pa.array([one.edges for one in hashed], pa.binary()),
         "encoder": pa.array([encoder.digest] * len(images), pa.string()),
         "embedding": lists(embedded.embeddings),
         "embedding_hash": cells(hashes),

@@ -19,7 +19,7 @@ from jobs.commands.dedup.keep.images_of_hashes import (
     removed_images,
     told_apart_images,
 )
-from jobs.commands.dedup.nodes import mirrors, ranking
+from jobs.commands.dedup.nodes import mirrors
 from jobs.commands.dedup.nodes.compared import Compared, Inputs, compared
 from jobs.commands.dedup.verify import search_recall, thumbnail_verification
 from jobs.commands.dedup.verify.search_recall import MeasuredRecall, RecallSampleConfig
@@ -207,8 +207,7 @@ def search_nodes(
         of_sample = search_recall.Looks(pairs, rule.looked_beyond, partial(_confirmed, inputs, nodes, rule))
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
-        place = ranking.place_of_overlay(settings.rank)
-        again = overlays.ranked_again(pairs, nodes, inputs.signals, rule, place, scratch) if place else None
+        again = overlays.ranked_again(pairs, nodes, inputs.signals, rule, settings.rank, scratch)
         losers = scratch.checkpoint(_losers(pairs, nodes, settings.keep, again, scratch))
         removed = scratch.checkpoint(removed_images(nodes, losers))
     # 4. Measure what the search missed: compare a sample with all hashes.

@@ -80,6 +80,15 @@ def test_a_strip_with_text_below_an_image_is_cut_off() -> None:
     assert abs(content_box(np.asarray(page))[3] - 240) <= 2
 
 
+@pytest.mark.parametrize("size", [16, 20])
+def test_a_line_of_the_strip_may_be_full_of_letters(size: int) -> None:
+    image = scene(0, (160, 120))
+    page = Image.new("L", (160, 150), 255)
+    page.paste(image)
+    ImageDraw.Draw(page).text((1, 122), "on Monday again", font=ImageFont.load_default(size), fill=0)
+    assert abs(content_box(np.asarray(page))[3] - 120) <= 2
+
+
 def test_a_plain_background_is_no_frame() -> None:
     thing = Image.new("L", (320, 240), 250)
     draw = ImageDraw.Draw(thing)
@@ -138,6 +147,12 @@ def test_detail_of_a_reduced_image_counts_against_the_whole_one() -> None:
 
 
 def test_a_grey_image_has_no_colour() -> None:
-    pixels: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    colours: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    pixels = colours.repeat(8, 1).repeat(8, 2)
     assert colourfulness(pixels)[0] > 50
     assert colourfulness(pixels[..., :1].repeat(3, axis=3))[0] == 0
+
+
+def test_noise_in_its_colours_does_not_make_a_grey_image_colourful() -> None:
+    noisy = np.random.default_rng(0).normal(128, 16, (1, 64, 64, 3)).clip(0, 255).astype(np.uint8)
+    assert colourfulness(noisy)[0] < 4

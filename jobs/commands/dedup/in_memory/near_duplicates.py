@@ -18,7 +18,7 @@ from jobs.commands.dedup.in_memory.looks import Looks
 from jobs.commands.dedup.in_memory.nodes import Nodes
 from jobs.commands.dedup.in_memory.pairs import Pairs
 from jobs.commands.dedup.near_duplicates import INTERVAL, Counts, NearDuplicateConfig, NearDuplicates, looked_note
-from jobs.commands.dedup.nodes import mirrors, ranking
+from jobs.commands.dedup.nodes import mirrors
 from jobs.commands.dedup.nodes.compared import Inputs
 from jobs.commands.dedup.verify.search_recall import RecallSampleConfig
 from jobs.matching.rule import Rule
@@ -78,8 +78,7 @@ def search_nodes(
         of_sample = recall.Looks(pairs, rule.looked_beyond, looks.confirmed)
     # 3. Choose the images to keep.
     with progress.step("dedup: choose kept images"):
-        place = ranking.place_of_overlay(settings.rank)
-        again = looks.ranked_again(pairs, place) if place else None
+        again = looks.ranked_again(pairs, settings.rank)
         lost = keep.losers(pairs, nodes, settings.keep, again)
     # 4. Measure what the search missed: compare a sample with all hashes.
     with progress.step(f"dedup: measure recall on {settings.sample} hashes"):

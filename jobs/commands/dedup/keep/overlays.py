@@ -1,10 +1,14 @@
-"""Ranks the images of pairs again, so that those with an overlay lose: a text, a watermark or a logo.
+"""Ranks the images of pairs again, so that those with an overlay lose: a text, a watermark, a logo or noise.
 
 An overlay is a property of a pair: one of two copies has what the other lacks. It becomes one of an image by a vote of
 its pairs. Only pairs that the criteria before `overlay` leave undecided are compared.
 """
 
-from pyspark.sql import DataFrame
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.commands.dedup.candidates.popular import POPULAR
@@ -13,11 +17,12 @@ from jobs.commands.dedup.nodes.compared import Compared
 from jobs.commands.dedup.verify import thumbnail_verification
 from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
+from udfs.images.appearance import appearance
 from udfs.images.overlays import overlay_of
 
 
 def ranked_again(
-    pairs: DataFrame, compared: Compared, signals: DataFrame, rule: Rule, place: int, scratch: Scratch
+    pairs: DataFrame, compared: Compared, signals: DataFrame, rule: Rule, criteria: Sequence[str], scratch: Scratch
 ) -> DataFrame | None:
     """Returns a new rank for each node of a pair; None if no image has an overlay.
 
@@ -28,18 +33,19 @@ def ranked_again(
         compared: The nodes, and the orders of their images.
         signals: Table signals.
         rule: The rule, which names the encoder.
-        place: As `ranking.place_of_overlay` returns it.
+        criteria: `dedup.rank`.
         scratch: Keeps intermediate results.
 
     Returns:
         rank, again (smaller is better).
     """
-    if "thumbnail" not in signals.columns:
+    place = ranking.place_of_overlay(criteria)
+    if place is None or "thumbnail" not in signals.columns:
         return None
     ends = pairs.select(F.explode(F.array("a", "b")).alias("rank")).distinct()
     nodes = compared.nodes.join(ends, "rank").select("rank", "image_id")
     ordered = nodes.join(compared.orders, "image_id").select("rank", "order")
-    undecided = scratch.keep(_undecided(pairs.where(F.col("method") != POPULAR), ordered, place))
+    undecided = scratch.keep(_undecided(pairs.where(F.col("method") != POPULAR), ordered, criteria, place))
     if undecided.isEmpty():
         return None
     overlaid = scratch.keep(_overlaid(undecided, compared.nodes, signals, rule))
@@ -52,19 +58,26 @@ def ranked_again(
     return hash_nodes.numbered(again, scratch, "overlays", "again")
 
 
-def _undecided(pairs: DataFrame, ordered: DataFrame, place: int) -> DataFrame:
-    """Returns the pairs whose images are equally good by all criteria before `overlay`: a, b, mirrored."""
+def _undecided(pairs: DataFrame, ordered: DataFrame, criteria: Sequence[str], place: int) -> DataFrame:
+    """Returns the pairs whose images are equally good by all criteria before `overlay`: a, b, mirrored, differ."""
     for end in ("a", "b"):
-        before = F.substring("order", 1, place - 1).alias(f"before_{end}")
-        pairs = pairs.join(ordered.select(F.col("rank").alias(end), before), end)
-    return pairs.where("before_a = before_b").select("a", "b", "mirrored")
+        pairs = pairs.join(ordered.select(F.col("rank").alias(end), F.col("order").alias(f"order_{end}")), end)
+
+    def unequal(bytes_: slice) -> Column:
+        left, right = (
+            F.substring(order, bytes_.start + 1, bytes_.stop - bytes_.start) for order in ("order_a", "order_b")
+        )
+        return left != right
+
+    differ = reduce(or_, map(unequal, ranking.places_of_properties(criteria)), F.lit(False))
+    return pairs.where(~unequal(slice(0, place - 1))).select("a", "b", "mirrored", differ.alias("differ"))
 
 
 def _overlaid(pairs: DataFrame, nodes: DataFrame, signals: DataFrame, rule: Rule) -> DataFrame:
     """Returns the nodes with an overlay, and in how many of their pairs they have one: rank, overlaid."""
-    thumbnails = thumbnail_verification.thumbnails(signals, nodes, pairs, rule)
-    joined = thumbnail_verification.with_both(pairs, thumbnails)
-    found = joined.select("a", "b", overlay_of("left", "right").alias("has"))
+    shown = signals.withColumn("thumbnail", appearance(signals))
+    joined = thumbnail_verification.with_both(pairs, thumbnail_verification.thumbnails(shown, nodes, pairs, rule))
+    found = joined.select("a", "b", overlay_of("left", "right", "differ").alias("has"))
     votes = F.array(
         F.struct(F.col("a").alias("rank"), (F.col("has") > 0).alias("overlaid")),
         F.struct(F.col("b").alias("rank"), (F.col("has") < 0).alias("overlaid")),

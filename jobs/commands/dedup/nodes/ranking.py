@@ -6,6 +6,7 @@ the image's id. Values are quantized, so that the next criterion decides between
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -24,6 +25,7 @@ _SHARES = 20  # steps of the share of a frame
 _CUTS = 8  # steps of sharpness
 _GREY = 4.0  # colourfulness below which an image is grey
 _JPEG, _FEW = 70, 10  # quality above which artefacts are hardly visible, and the step below it
+_SAVED = 5  # steps of quality that tell which of two copies was saved again
 _DECIBELS, _QUIETEST = 2.0, -20.0
 
 
@@ -47,6 +49,7 @@ _CRITERIA = {
     "sharpness": _Criterion(1, lambda: F.round(_CUTS * F.col("sharpness"))),
     "colour": _Criterion(1, lambda: (F.col("colour") >= _GREY).cast("int")),
     "jpeg": _Criterion(1, lambda: F.floor(F.least(F.col("jpeg_quality"), F.lit(_JPEG)) / _FEW)),
+    "saved": _Criterion(1, lambda: F.floor(F.col("jpeg_quality") / _SAVED)),
     "noise": _Criterion(1, lambda: 255 - F.round((F.col("noise") - _QUIETEST) / _DECIBELS)),
     "resolution": _Criterion(4, lambda: F.col("resolution")),
     "caption": _Criterion(3, lambda: F.col("caption")),
@@ -57,6 +60,7 @@ MEASURED = tuple(_UNKNOWN)
 """Columns of the table signals on which criteria depend."""
 
 _FLAGS = 1  # bytes
+_NO_PROPERTIES = {OVERLAY, "saved", "noise", "caption"}
 
 
 def measured(signals: DataFrame) -> list[Column]:
@@ -91,6 +95,16 @@ def place_of_overlay(criteria: Sequence[str]) -> int | None:
     if OVERLAY not in criteria:
         return None
     return 1 + _FLAGS + sum(_CRITERIA[one].size for one in criteria[: list(criteria).index(OVERLAY)])
+
+
+def places_of_properties(criteria: Sequence[str]) -> list[slice]:
+    """Returns the bytes of an order that say how large, sharp, colourful and compressed an image is.
+
+    Two copies that are equal there have equally strong edges, but for what one of them has more.
+    """
+    starts = accumulate((_CRITERIA[one].size for one in criteria), initial=_FLAGS)
+    places = {one: slice(start, start + _CRITERIA[one].size) for one, start in zip(criteria, starts, strict=False)}
+    return [place for one, place in places.items() if one not in _NO_PROPERTIES]
 
 
 def with_overlay(order: Column, place: int, overlaid: Column) -> Column:

@@ -8,7 +8,7 @@ from jobs.matching.rule import Rule
 from jobs.runtime.scratch import Scratch
 from models.stats.strangers import FARTHEST, SampledPairs
 from udfs.images.agreement import AGREE, agreement_of
-from udfs.images.mirroring import facing
+from udfs.images.appearance import facing
 from udfs.search.matching import ENTRY_COLUMNS, entries_of_rows
 from udfs.search.strangers import NEAR, NearPairs
 

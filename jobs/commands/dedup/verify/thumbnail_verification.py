@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from jobs.matching.rule import Rule
 from models.errors import WinnowError
 from udfs.images.agreement import AGREE, agreement_of
-from udfs.images.mirroring import facing
+from udfs.images.appearance import facing
 from udfs.images.registration import looks_alike
 
 

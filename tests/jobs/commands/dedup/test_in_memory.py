@@ -1,5 +1,6 @@
 """What the driver finds in its memory is, row by row, what Spark finds."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,15 +10,16 @@ import pytest
 from jobs.commands.dedup import command as dedup
 from jobs.lake import tables
 from jobs.lake.lake import Lake
+from jobs.runtime import config
 from tests.builders.hash_lakes import Picture, grown, hashes, mixture, near, quality_rows, run, with_mirrors
-from tests.builders.scenes import captioned, scene, thumbnail
+from tests.builders.scenes import captioned, edges_of, scene, thumbnail
 
 WRITTEN = (
     tables.PAIRS, tables.FILTERED_DUPLICATES, tables.DEDUP_QUALITY, tables.DEDUP_DISTANCES, tables.NEAR_MISSES,
     tables.TOLD_APART, tables.DUPLICATES,
 )  # fmt: skip
 BY_SPARK = "dedup.in_memory=0"
-DEFAULT_RANK = 'dedup.rank=["detail", "border", "overlay", "sharpness", "colour", "jpeg", "noise", "caption"]'
+DEFAULT_RANK = f"dedup.rank={json.dumps(config.load().dedup.rank)}"
 
 
 def rows_of(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
@@ -50,7 +52,7 @@ def crowd() -> list[Picture]:
 
 
 def shown() -> list[Picture]:
-    """Returns images with thumbnails: copies with and without text over them, and strangers with near hashes."""
+    """Returns images with thumbnails, half of them with edge maps: copies, some with text over them, and strangers."""
     pictures = []
     for group, base in enumerate(hashes(6, seed=8)):
         one = scene(group)
@@ -58,7 +60,9 @@ def shown() -> list[Picture]:
         for place, (view, bits) in enumerate(zip(views, (0, 9, 75, 80), strict=True)):
             hash_ = near(base, bits, seed=place).tobytes()
             number = 10 * group + (7 * place) % 10  # so that the ids do not follow the order
-            pictures.append(Picture(number, hash_, 400, thumbnail=thumbnail(view).tobytes(), content=f"{number:064x}"))
+            edges = edges_of(view) if group % 2 else None
+            shown = thumbnail(view).tobytes()
+            pictures.append(Picture(number, hash_, 400, thumbnail=shown, edges=edges, content=f"{number:064x}"))
     return pictures
 
 

@@ -1,9 +1,11 @@
 """`dedup.rank`: which image of a group is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import ImageDraw, ImageFont
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -15,7 +17,7 @@ from jobs.matching.rule import Rule
 from jobs.runtime import config
 from jobs.runtime.scratch import Scratch
 from tests.builders.hash_lakes import Picture, hashes, near, rows_of
-from tests.builders.scenes import captioned, scene, thumbnail
+from tests.builders.scenes import captioned, edges_of, scene, thumbnail
 
 DEFAULT = config.load().dedup.rank
 RULE = Rule("pdq", "encoder", 31, 50)
@@ -64,8 +66,13 @@ def test_passed_decided_and_kept_images_come_before_all_others(spark: SparkSessi
 
 def test_small_differences_leave_the_decision_to_the_next_criterion(spark: SparkSession) -> None:
     rows = [{"resolution": 241_000, "caption": 20}, {"resolution": 240_000, "caption": 21}]
-    default, exact = orders(spark, rows, list(DEFAULT)), orders(spark, rows, ["resolution", "caption"])
-    assert default[0] > default[1] and exact[0] < exact[1]
+    rounded, exact = orders(spark, rows, ["detail", "caption"]), orders(spark, rows, ["resolution", "caption"])
+    assert rounded[0] > rounded[1] and exact[0] < exact[1]
+
+
+def test_of_two_hardly_different_sizes_the_larger_is_better_whatever_its_noise(spark: SparkSession) -> None:
+    larger, smaller = orders(spark, [{"resolution": 240_000, "noise": 14.0}, {"resolution": 216_000}], list(DEFAULT))
+    assert larger < smaller
 
 
 def test_extreme_values_fit_and_ties_go_to_the_smaller_id(spark: SparkSession) -> None:
@@ -84,6 +91,13 @@ def test_an_overlay_lowers_an_image_below_all_that_are_as_good_before_it(spark: 
     )
     lowered = bytes(frame.first()[0])
     assert clean < noisy < lowered < small and len(lowered) == len(clean)
+
+
+def test_properties_are_what_makes_edges_weaker() -> None:
+    """The flags take one byte, `detail`, `border` and `overlay` one each, `resolution` four."""
+    assert [(place.start, place.stop) for place in ranking.places_of_properties(["overlay", "noise", "caption"])] == []
+    found = ranking.places_of_properties(["detail", "overlay", "resolution", "noise", "jpeg"])
+    assert [(place.start, place.stop) for place in found] == [(1, 2), (3, 7), (8, 9)]
 
 
 def test_images_scored_before_these_values_existed_are_ranked_by_what_is_known(spark: SparkSession) -> None:
@@ -136,6 +150,22 @@ def test_the_copy_without_an_overlay_is_kept(lake: Lake, tmp_path: Path, group: 
     # Without the criterion, the smaller id decides.
     _, removed = found_by(lake, tmp_path / "b", group, rank=["resolution"])
     assert removed == {ids[1]: ids[0], ids[2]: ids[0], ids[4]: ids[3]}
+
+
+def test_faint_text_that_no_thumbnail_shows_is_told_by_edges(lake: Lake, tmp_path: Path) -> None:
+    clean = scene(5)
+    signed = clean.copy()
+    ImageDraw.Draw(signed).text((200, 222), "photo: a. example", font=ImageFont.load_default(12), fill=200)
+    base = hashes(1, seed=3)[0]
+    pictures = [
+        Picture(i, near(base, 3 * i, i).tobytes(), 400, thumbnail=thumbnail(one).tobytes(), edges=edges_of(one))
+        for i, one in enumerate([signed, clean])
+    ]
+    ids = [picture.image_id for picture in pictures]
+    _, removed = found_by(lake, tmp_path / "a", pictures)
+    assert removed == {ids[0]: ids[1]}
+    _, removed = found_by(lake, tmp_path / "b", [replace(pictures[0], edges=None), pictures[1]])
+    assert removed == {ids[1]: ids[0]}
 
 
 @pytest.mark.slow
