@@ -122,7 +122,7 @@ KINDS: dict[str, Change] = {
     "resize 0.7": lambda image, rng: image.resize((max(int(image.width * 0.7), 8), max(int(image.height * 0.7), 8))),
     "resize 0.4": CHANGES["resize 0.4"],
     "resize 0.95": lambda image, rng: image.resize((max(int(image.width * 0.95), 8), max(int(image.height * 0.95), 8))),
-    "saved again at 90": lambda image, rng: image,
+    "JPEG quality 75": lambda image, rng: image,
     "grey": CHANGES["grey"],
 }
 

@@ -56,7 +56,7 @@ _KEYS = {
 }
 # A table that a command has written once in the lake that each round copies.
 _WRITES = {"filter": "verdicts", "dedup": "dedup_quality"}
-_IN_USE = re.compile(r"is in use by|was taken over by|was changed by another program|another `winnow label serve` uses")
+_IN_USE = re.compile(r"is in use by|was taken over by|was changed by another program|another `winnow label serve[^`]*` uses")
 # After `ingest`, `filter` and `dedup` need the scores and hashes of the new images.
 _NEEDS_SCORE = re.compile(r"winnow score")
 _MOST_SECONDS = 600
@@ -201,6 +201,8 @@ def one_round(setting: Setting, pair: tuple[str, str], draw: random.Random) -> O
     again = [one for one in ended if one in in_use + early]
     if again and "ingest" in pair and {"filter", "dedup"} & set(pair):
         faults += _alone(setting, "score", lake, "nobody", plain=True)
+    if again and pair == ("ingest", "dedup"):
+        faults += _alone(setting, "filter", lake, "nobody", plain=True)
     for one in again:
         faults += _alone(setting, one.command, lake, one.who)
     faults += _wrong(lake, pair)

@@ -4,7 +4,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -78,6 +78,9 @@ def until_stopped(
 ) -> Result:
     """Serves a page until a signal asks the process to end, and returns the result.
 
+    Before the page is open, a signal ends the process as it ends any command. While it is open and while it closes, the
+    answers of people are kept.
+
     Args:
         progress: Shows the address.
         host: Address that the server listens on.
@@ -87,6 +90,8 @@ def until_stopped(
     stopped = threading.Event()
 
     def wait(address: str) -> None:
+        # Not earlier: Spark, which may start while the page is prepared, sets a handler of its own.
+        until_closed.enter_context(on_end_signal(stopped))
         progress.note(notes.opened)
         progress.address(address)
         if host not in NAMES_OF_THIS_MACHINE:
@@ -96,7 +101,7 @@ def until_stopped(
             )
         stopped.wait()
 
-    with on_end_signal(stopped):
+    with ExitStack() as until_closed:
         return serve(wait)
 
 
