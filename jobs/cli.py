@@ -3,6 +3,7 @@
 It imports neither Spark nor `jobs.commands`, so that help, shell completion and errors of usage are quick.
 """
 
+import io
 import sys
 import traceback
 from dataclasses import replace
@@ -799,6 +800,9 @@ def settings(
 
 def main() -> None:
     """Runs the command line `winnow`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or file whose encoding lacks a letter shows its escape, and the command goes on.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="winnow")
     except Exception:

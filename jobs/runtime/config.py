@@ -454,7 +454,7 @@ def layers(
         SettingsError: A file cannot be read or would make Spark load code, or there is no such ready-made rule or
             category. Only `validated` checks the settings themselves.
     """
-    defaults = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text())
+    defaults = tomllib.loads(resources.files("conf").joinpath("winnow.toml").read_text("utf-8"))
     ready_made = [Layer(f"--rule {name}", _ready_made("rules", name, "rule")) for name in rules]
     for name in categories:
         category = _ready_made("categories", name, "category")
@@ -521,7 +521,7 @@ def _ready_made(folder: str, name: str, kind: str) -> dict[str, Any]:
         raise SettingsError(
             f"there is no ready-made {kind} {name!r}, only {', '.join(names)}{did_you_mean(name, names) or own}"
         )
-    return tomllib.loads(resources.files("conf").joinpath(folder, f"{name}.toml").read_text())
+    return tomllib.loads(resources.files("conf").joinpath(folder, f"{name}.toml").read_text("utf-8"))
 
 
 def _overlays(path: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -64,8 +64,8 @@ def sections(schema: Schema) -> Iterator[tuple[str, str, list[Field]]]:
 def comments() -> dict[str, Comment]:
     """Returns the comments of conf/winnow.toml, and for a category also those of the example of a category file."""
     conf = resources.files("conf")
-    examples = comments_of(conf.joinpath("categories", "_example.toml").read_text(), "categories.NAME")
-    own = comments_of(conf.joinpath("winnow.toml").read_text())
+    examples = comments_of(conf.joinpath("categories", "_example.toml").read_text("utf-8"), "categories.NAME")
+    own = comments_of(conf.joinpath("winnow.toml").read_text("utf-8"))
     return {**examples, **{key: comment for key, comment in own.items() if comment.text or key not in examples}}
 
 

@@ -12,7 +12,7 @@ EDGE_SIDE = 16
 """Parts of an image along each side."""
 
 _STEPS = 24  # for each doubling
-_LINES = 128  # pairs of rows that suffice
+_LINES = 64  # pairs of rows that suffice
 _LEAST = 2 * EDGE_SIDE
 
 

@@ -156,12 +156,24 @@ def _border(lines: Grey) -> int:
     for count in (min(_FIRST, most), most):
         away = np.abs(_averaged(lines[: count + 2 * _BEHIND]) - level)
         near, far = _share(away <= _LEVEL), _share(away > _EDGE)
-        # The rest of a line may be text. A line full of letters has no stretch of one colour, but pixels between them.
-        between = _share(np.abs(lines[: count + _BEHIND] - np.float32(level)) <= _LEVEL)
-        is_other = np.maximum(near[: count + _BEHIND], between) < _PLAIN
-        if is_other.any():
-            return _edge(near, far, min(int(np.argmax(is_other)), most))
+        # The rest of a line may be text.
+        other = _first_other(lines, np.flatnonzero(near[: count + _BEHIND] < _PLAIN), level)
+        if other is not None:
+            return _edge(near, far, min(other, most))
     return _edge(near, far, most)
+
+
+def _first_other(lines: Grey, places: NDArray[np.intp], level: float) -> int | None:
+    """Returns the first of some lines that hardly has the colour of a border, also between letters.
+
+    A line full of letters has no stretch of one colour.
+    """
+    for begin in range(0, len(places), _BEHIND):
+        some = places[begin : begin + _BEHIND]
+        is_other = _share(np.abs(lines[some] - np.float32(level)) <= _LEVEL) < _PLAIN
+        if is_other.any():
+            return int(some[np.argmax(is_other)])
+    return None
 
 
 def _edge(near: Shares, far: Shares, most: int) -> int:

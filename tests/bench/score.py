@@ -139,7 +139,7 @@ def worker_megabytes() -> float:
     """Returns the largest memory that a Python worker of Spark has used since it started, in MB."""
     peaks = [0]
     for process in psutil.Process().children(recursive=True):
-        if any("pyspark" in word for word in process.cmdline()):
+        if {"pyspark.daemon", "pyspark.worker"} & set(process.cmdline()):
             status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
             peaks.append(int(status["VmHWM"].split()[0]))
     return max(peaks) / 1024

@@ -254,6 +254,15 @@ def test_names_with_other_letters_are_kept_in_the_locale_c(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"café", "später"} and (lake / "images").is_dir()
 
 
+def test_a_python_that_reads_and_writes_ascii_reads_its_settings_and_shows_their_letters() -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "jobs", "settings"]
+    ran = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **plain}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "") and "dedup.rank" in ran.stdout and r"\u2503" in ran.stdout
+
+
 def test_a_locale_that_python_does_not_replace_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "POSIX")
     session.use_utf8_names()
