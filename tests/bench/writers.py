@@ -56,7 +56,9 @@ _KEYS = {
 }
 # A table that a command has written once in the lake that each round copies.
 _WRITES = {"filter": "verdicts", "dedup": "dedup_quality"}
-_IN_USE = re.compile(r"is in use by|was taken over by|was changed by another program|another `winnow label serve[^`]*` uses")
+_IN_USE = re.compile(
+    r"is in use by|was taken over by|was changed by another program|another `winnow label serve[^`]*` uses"
+)
 # After `ingest`, `filter` and `dedup` need the scores and hashes of the new images.
 _NEEDS_SCORE = re.compile(r"winnow score")
 _MOST_SECONDS = 600

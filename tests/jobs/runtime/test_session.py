@@ -15,11 +15,14 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.lake import tables
+from jobs.lake.lake import Lake
 from jobs.runtime import session
 from jobs.runtime.config import SparkSettings
 from jobs.runtime.session import DELTA_JAR, HADOOP, check_java, failure, start_fault
 from models.errors import ModelError, WinnowError
 from tests.builders.images import numbered_images
+from tests.builders.lake_rows import write_rows
 from tests.builders.sources import Picture, encoded, write_folder
 
 ROOT = Path(__file__).parents[3]
@@ -254,13 +257,13 @@ def test_names_with_other_letters_are_kept_in_the_locale_c(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"café", "später"} and (lake / "images").is_dir()
 
 
-def test_a_python_that_reads_and_writes_ascii_reads_its_settings_and_shows_their_letters() -> None:
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-m", "jobs", "settings"]
-    ran = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **plain}, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (ran.returncode, ran.stderr) == (0, "") and "dedup.rank" in ran.stdout and r"\u2503" in ran.stdout
+def test_a_python_that_reads_and_writes_ascii_shows_other_letters_as_escapes(lake: Lake) -> None:
+    write_rows(lake, tables.QUARANTINE, [])
+    command = [sys.executable, "-m", "jobs", "status", "--lake", lake.uri]
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0 and "Traceback" not in ran.stderr
+    assert "quarantine" in ran.stdout and r"\u2502" in ran.stdout
 
 
 def test_a_locale_that_python_does_not_replace_stays(monkeypatch: pytest.MonkeyPatch) -> None:
