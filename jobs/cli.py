@@ -237,7 +237,7 @@ def label_next(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="seed, random, precision or recall; for pairs random, threshold or told-apart. Pairs need none.",
+            help="seed, random, precision or recall; for pairs random, threshold or told-apart (not required).",
             autocompletion=lambda: list(_STRATEGIES),
         ),
     ] = None,
@@ -738,8 +738,8 @@ def vacuum(
     """Gather small files, and remove files that nothing refers to.
 
     No row changes and nothing becomes out of date. Removes only files that Winnow wrote: those that a later version of
-    a table replaced before the period, and those that killed commands left. Earlier versions of the tables can then no
-    longer be read.
+    a table replaced longer ago than `--keep`, and those that killed commands left. Earlier versions of the tables can
+    then no longer be read.
 
     Examples:
         winnow vacuum --lake /data/lake --dry-run

@@ -596,7 +596,7 @@ KEYWORD_SHIFT = Table(
             "double",
             "p-value of the shift, 0 to 1, corrected to a false discovery rate for the number of words",
         ),
-        ("looks", "long", "number of frequent words that were tested to find movers; the same in all rows"),
+        ("looks", "long", "frequent words that were tested to find movers; the same in all rows"),
     ),
 )
 REGURGITATION = Table(
