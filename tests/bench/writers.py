@@ -203,7 +203,7 @@ def one_round(setting: Setting, pair: tuple[str, str], draw: random.Random) -> O
     again = [one for one in ended if one in in_use + early]
     if again and "ingest" in pair and {"filter", "dedup"} & set(pair):
         faults += _alone(setting, "score", lake, "nobody", plain=True)
-    if again and pair == ("ingest", "dedup"):
+    if again and "dedup" in pair and {"ingest", "score"} & set(pair):  # whose new rows `filter` has not seen
         faults += _alone(setting, "filter", lake, "nobody", plain=True)
     for one in again:
         faults += _alone(setting, one.command, lake, one.who)
